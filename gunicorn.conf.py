@@ -1,0 +1,38 @@
+"""gunicorn's settings, picked up from the working directory: `gunicorn "quartapp:create_app()"`."""
+
+import os
+import socket
+
+from quartapp.settings import ServerSettings, Settings, user_timeout_ms
+
+_listen = ServerSettings.load()
+
+# gunicorn's own ASGI worker: it streams, sees a reader leave and runs the app's start and stop.
+worker_class = "asgi"
+
+# A start that fails, say for a wrong setting, ends the process in place of serving errors.
+asgi_lifespan = "on"
+
+bind = f"{_listen.host}:{_listen.port}"
+
+# Open answers and their limit are counted a process; a core relays some ten thousand tokens a second.
+workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
+
+# Longer than a proxy keeps its idle connections, so that it never sends a request into a closing one.
+keepalive = 75
+
+# How long a worker told to stop may go on with its open answers before it is killed.
+graceful_timeout = 30
+
+# A worker that is stuck is replaced; the length of an answer does not count, the worker's heartbeat does.
+timeout = 60
+
+# No control socket in the home directory.
+control_socket = ""
+
+
+def when_ready(server):
+    """A reader that takes nothing loses its connection soon after its answer has given it up."""
+    for listener in server.LISTENERS:
+        if listener.sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms(Settings.load()))

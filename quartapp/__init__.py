@@ -1,0 +1,46 @@
+"""Streaming chat for Quart and Flask projects.
+
+`create_app()` makes an app of its own, `chat_blueprint()` a blueprint to drop into one; README.md is the map.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from quart import Quart
+from quart.logging import default_handler
+from werkzeug.exceptions import HTTPException
+
+from quartapp.blueprint import chat_blueprint
+from quartapp.errors import ChatError, SettingsError
+from quartapp.models.registry import Model
+from quartapp.request import ChatRequest
+from quartapp.routes.replies import refused_by_framework
+from quartapp.settings import Settings
+
+__all__ = ["ChatError", "ChatRequest", "Model", "Settings", "SettingsError", "chat_blueprint", "create_app"]
+
+
+def create_app(config: Mapping[str, Any] | None = None) -> Quart:
+    """An app that is the chat: its page at `/`, its doors below `/api`.
+
+    `config` goes into `app.config`; its `CHAT_…` names count before the environment. Each call makes an app that
+    shares nothing with another.
+    """
+    app = Quart("quartapp", static_folder=None)
+    app.config.from_mapping(config or {})
+    app.register_blueprint(chat_blueprint())
+    app.register_error_handler(HTTPException, refused_by_framework)
+    _log_to_stderr()
+    return app
+
+
+def _log_to_stderr() -> None:
+    """Lets the lines of answers be seen, unless the process has set up logging of its own."""
+    logger = logging.getLogger("quartapp")
+    if not logger.hasHandlers():
+        logger.addHandler(default_handler)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)

@@ -1,0 +1,118 @@
+"""The command line: `python -m quartapp` serves the chat, `python -m quartapp embedded` the embedded model alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config, Sockets
+
+from quartapp import create_app
+from quartapp.blueprint import running_chats
+from quartapp.embedded import create_embedded
+from quartapp.errors import SettingsError
+from quartapp.settings import ServerSettings, Settings, user_timeout_ms
+
+try:
+    import uvloop
+except ImportError:
+    uvloop = None  # type: ignore[assignment]
+
+# Connections kept for the next request outlive the 60 s or so of the usual proxy, which would else meet closed ones.
+KEEP_ALIVE_S = 75
+
+# After the open answers have been ended, the server gets so long to send what it has and close.
+CLOSE_S = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command that `arguments` name until a signal ends it; returns 2 if a setting stops the start."""
+    options = _parser().parse_args(arguments)
+    try:
+        listen = ServerSettings.load({"HOST": options.host, "PORT": options.port})
+        settings = Settings.load()
+    except SettingsError as error:
+        sys.stderr.write(f"quartapp cannot start. {error}\n")
+        return 2
+    config = _Config(listen, user_timeout_ms(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
+        runner.run(_run_embedded(config, settings) if options.command == "embedded" else _run_chat(config))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    listen = argparse.ArgumentParser(add_help=False)
+    listen.add_argument("--host", help="address to listen on (default: HOST, or 127.0.0.1)")
+    listen.add_argument("--port", help="port to listen on (default: PORT, or 8000)")
+    parser = argparse.ArgumentParser(prog="python -m quartapp", description=__doc__, parents=[listen])
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("run", parents=[listen], help="serve the chat and its page (the default)")
+    commands.add_parser("embedded", parents=[listen], help="serve the embedded model as an OpenAI-compatible server")
+    return parser
+
+
+async def _run_chat(config: Config) -> None:
+    app = create_app()
+
+    async def end_answers() -> None:
+        await asyncio.gather(*(chat.shut_down() for chat in running_chats(app).values()))
+
+    await _serve(app, config, end_answers)
+
+
+async def _run_embedded(config: Config, settings: Settings) -> None:
+    async def nothing() -> None: ...
+
+    await _serve(create_embedded(settings.embedded_tokens_per_s), config, nothing)
+
+
+async def _serve(app: Any, config: Config, before_closing: Callable[[], Awaitable[None]]) -> None:
+    """Serves `app` until SIGINT or SIGTERM; a reader that holds the end up is left behind after CLOSE_S."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    serving = asyncio.current_task()
+
+    async def stopped() -> None:
+        await stop.wait()
+        await before_closing()
+        if serving is not None:
+            loop.call_later(CLOSE_S, serving.cancel)
+
+    try:
+        await serve(app, config, shutdown_trigger=stopped)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+class _Config(Config):
+    """HTTP/1.1 on one address; a peer that takes nothing loses its connection after `user_timeout_ms`.
+
+    HTTP/2 belongs on a proxy: hypercorn 0.18 neither holds back for a slow reader nor tells one of a broken body.
+    """
+
+    def __init__(self, listen: ServerSettings, user_timeout_ms: int) -> None:
+        super().__init__()
+        self.bind = [f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"]
+        self.alpn_protocols = ["http/1.1"]
+        self.keep_alive_timeout = KEEP_ALIVE_S
+        self._user_timeout_ms = user_timeout_ms
+
+    def create_sockets(self) -> Sockets:
+        sockets = super().create_sockets()
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            for sock in [*sockets.secure_sockets, *sockets.insecure_sockets]:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._user_timeout_ms)
+        return sockets
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""One blueprint's running chat in one app: its settings, its models and its open answers."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from quartapp.answer import Answer, Limits
+from quartapp.errors import ChatError
+from quartapp.models.registry import Model, open_models
+from quartapp.request import ChatRequest
+from quartapp.settings import Settings
+
+RETRY_AFTER_S = 1
+
+# Beside two sockets an answer: the listening ones, the log, idle connections of both sides.
+SPARE_FILES = 256
+
+
+class Chat:
+    """Opened when its app starts serving, closed when it stops; whatever a request needs of its blueprint is here."""
+
+    def __init__(self, settings: Settings, models: Mapping[str, Model] | None = None) -> None:
+        self.settings = settings
+        self.models = open_models(settings, models)
+        self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
+        self._open: set[Answer] = set()
+        self._shutting_down = False
+        _allow_open_files(2 * settings.max_open_streams + SPARE_FILES)
+
+    def answer(self, request: ChatRequest, *, id: str, labels: Mapping[str, Any]) -> Answer:
+        """An answer to `request`, still to begin, which the current task is to read.
+
+        Raises ChatError: model_not_found, overloaded, shutting_down.
+        """
+        name, model = self.models.get(request.model)
+        if self._shutting_down:
+            raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
+        if len(self._open) >= self.settings.max_open_streams:
+            raise ChatError("overloaded", retry_after_s=RETRY_AFTER_S)
+        answer = Answer(
+            partial(model.stream, request),
+            id=id,
+            model=name,
+            limits=self._limits,
+            labels=labels,
+            on_close=self._open.discard,
+        )
+        self._open.add(answer)
+        return answer
+
+    async def shut_down(self) -> None:
+        """Refuses new answers and ends the open ones, whose readers are told so; waits for their upstreams to close."""
+        self._shutting_down = True
+        answers = list(self._open)
+        for answer in answers:
+            answer.fail(ChatError("shutting_down", retry_after_s=RETRY_AFTER_S))
+        await asyncio.gather(*(answer.wait_closed() for answer in answers))
+
+    async def close(self) -> None:
+        """Lets go of everything; no answer can be asked for any more."""
+        await self.shut_down()
+        await self.models.close()
+
+
+def _allow_open_files(count: int) -> None:
+    """Raises the process's soft limit of open files to `count`, as far as its hard limit lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,132 @@
+"""Everything that can go wrong with an answer: one table of codes, one exception.
+
+A client reads the code, a fixed sentence and the request's id; what an exception or an upstream said goes to the log.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+
+class Kind(NamedTuple):
+    """How an error of one code is told: its HTTP status and the one sentence a client reads."""
+
+    status: int
+    message: str
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "bad_request": Kind(400, "The request body is not valid JSON in UTF-8."),
+    "too_deep": Kind(400, "The request body is nested too deeply."),
+    "context_too_long": Kind(400, "The conversation is too long for this model."),
+    "content_filtered": Kind(400, "The model's content filter refused this conversation."),
+    "unauthorized": Kind(401, "Valid credentials are needed."),
+    "forbidden": Kind(403, "This is not allowed for you."),
+    "not_found": Kind(404, "There is nothing at this address."),
+    "model_not_found": Kind(404, "This model is not offered here."),
+    "method_not_allowed": Kind(405, "This address does not take that method."),
+    "not_acceptable": Kind(406, "None of the accepted media types is offered here."),
+    "request_timeout": Kind(408, "The request body took too long to arrive."),
+    "too_large": Kind(413, "The request is larger than allowed."),
+    "unsupported_media_type": Kind(415, "Send the request body as application/json, not compressed."),
+    "invalid_request": Kind(422, "A field of the request is missing, unknown or not as documented."),
+    "rate_limited": Kind(429, "Too many requests; try again later."),
+    "budget_exceeded": Kind(429, "The token budget is used up; try again later."),
+    "upstream_busy": Kind(429, "The model is busy; try again later."),
+    "internal_error": Kind(500, "Something went wrong on our side."),
+    "upstream_error": Kind(502, "The model's server could not be reached or gave a broken answer."),
+    "upstream_refused": Kind(502, "The model's server refused the request."),
+    "upstream_truncated": Kind(502, "The model's server ended the answer early."),
+    "overloaded": Kind(503, "Too many answers are open; try again shortly."),
+    "shutting_down": Kind(503, "The server is shutting down; try again shortly."),
+    "upstream_overloaded": Kind(503, "The model's server is overloaded; try again shortly."),
+    "upstream_timeout": Kind(504, "The model's server was silent for too long."),
+    "deadline_exceeded": Kind(504, "The answer took longer than allowed."),
+}
+
+
+class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an upstream said of its failure; for the log alone. `message` may quote anything."""
+
+    status: int | None = None
+    type: str | None = None
+    code: str | None = None
+    request_id: str | None = None
+    message: str | None = None
+
+
+class ChatError(Exception):
+    """An answer that cannot be given, or not whole. `code` is one of KINDS.
+
+    `path` names the field at fault, never its value; `retry_after_s` becomes the Retry-After header.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        path: str | None = None,
+        retry_after_s: int | None = None,
+        fault: UpstreamFault | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.path = path
+        self.retry_after_s = retry_after_s
+        self.fault = fault
+        self.headers = dict(headers or {})
+
+    @property
+    def status(self) -> int:
+        return KINDS[self.code].status
+
+    @property
+    def message(self) -> str:
+        return KINDS[self.code].message
+
+
+class SettingsError(Exception):
+    """A setting that stops the start. The text names the setting, the fault and an example, never the value."""
+
+
+def describe(error: ChatError, *, with_message: bool = False) -> dict[str, Any]:
+    """What the log says of `error`: the names of exception types and what the upstream called its failure.
+
+    The upstream's sentence may quote a prompt or a key: it is left out unless `with_message`, and masked then.
+    """
+    said: dict[str, Any] = {"error": error.code}
+    if error.path is not None:
+        said["path"] = error.path
+    if error.__cause__ is not None:
+        said["causes"] = _causes(error.__cause__)
+    if error.code == "internal_error" and error.__cause__ is not None:
+        said["at"] = _frames(error.__cause__)
+    if error.fault is not None:
+        fault = msgspec.to_builtins(error.fault)
+        message = fault.pop("message", None)
+        said["upstream"] = fault | ({"message": _SECRET.sub("***", message)} if with_message and message else {})
+    return said
+
+
+# Anything that could be a key: a long run without a space that holds a digit.
+_SECRET = re.compile(r"(?=\S*\d)[\w+/=.-]{16,}")
+
+
+def _causes(error: BaseException | None) -> list[str]:
+    names: list[str] = []
+    while error is not None and len(names) < 8:
+        names.append(type(error).__qualname__)
+        error = error.__cause__ or error.__context__
+    return names
+
+
+def _frames(error: BaseException) -> list[str]:
+    """Where `error` was raised, innermost last: the traceback without the message, which may quote anything."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -1,0 +1,97 @@
+"""The words of an answer: what a model's stream says, and what a client is told.
+
+The classes with a tag are the records of the wire contract (docs/protocol.md), their fields in the order on the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+    """One record of an answer. Fields that do not apply are None and left out on the wire."""
+
+
+class Start(Record, frozen=True, tag="start"):
+    """The answer has begun; `model` is the name the client asked by."""
+
+    id: str
+    model: str
+
+
+class Delta(Record, frozen=True, tag="delta"):
+    """The next piece of the answer's text."""
+
+    text: str
+
+
+class Reasoning(Record, frozen=True, tag="reasoning"):
+    """The next piece of the model's thinking, where it shows it."""
+
+    text: str
+
+
+class Refusal(Record, frozen=True, tag="refusal"):
+    """The next piece of the model's words for why it will not answer."""
+
+    text: str
+
+
+class ToolCall(Record, frozen=True, tag="tool_call"):
+    """A fragment of a tool call; `id` and `name` come in a call's first fragment only."""
+
+    index: int
+    id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Ping(Record, frozen=True, tag="ping"):
+    """Keeps the connection alive while the model is silent."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens the upstream counted."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class Done(Record, frozen=True, tag="done"):
+    """The answer is whole; always the last record."""
+
+    finish_reason: str
+    usage: Usage | None = None
+
+
+class Failed(Record, frozen=True, tag="error"):
+    """The answer is not whole, and why; always the last record."""
+
+    code: str
+    message: str
+    id: str
+    retry_after_s: int | None = None
+
+
+Piece = Delta | Reasoning | Refusal | ToolCall
+Event = Start | Piece | Ping | Done | Failed
+
+
+class Batch(msgspec.Struct):
+    """What one read of the upstream held: paying per read is cheaper than paying per token.
+
+    `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole;
+    `ended` that the upstream said it has nothing more to say.
+    """
+
+    size: int
+    pieces: list[Piece] = []
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    ended: bool = False
+
+
+Batches = AsyncGenerator[Batch, None]

@@ -1,0 +1,165 @@
+"""Upstream bytes to event batches: the server-sent events of a chat completion, decoded no further than needed.
+
+Pure, and the dearest lines of the project: they run for each token. Bytes are split on bytes, so that a character cut
+anywhere is whole again before it is decoded; the JSON of a line is decoded once, into typed fields.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from quartapp.errors import ChatError
+from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.models.failures import from_error_object
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int = 0
+    id: str | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_BOM = b"\xef\xbb\xbf"
+
+
+class ChunkReader:
+    """Turns the reads of one response's body into batches.
+
+    Lines end in LF or CRLF; comments and fields other than `data` are passed over, as the event stream format says.
+    """
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._tail = bytearray()
+        self._at_start = True
+
+    def feed(self, data: bytes) -> Batch:
+        """What `data` completes. Raises ChatError: upstream_error for garbage and for a line over the limit, and
+        what an error object in the stream stands for."""
+        batch = Batch(len(data), [])
+        text: list[str] = []
+        for line in self._lines(data):
+            if line.startswith(b"data:"):
+                _read(line[5:], batch, text)
+        _flush(text, batch.pieces)
+        return batch
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """The lines that `data` completes; what follows the last line feed is kept for the next read."""
+        cut = data.rfind(b"\n") + 1
+        if len(data) - cut + len(self._tail) * (cut == 0) > self._max_line_bytes:
+            raise ChatError("upstream_error")
+        if cut == 0:
+            self._tail += data
+            return []
+        lines = (bytes(self._tail) + data[:cut]) if self._tail else data[:cut]
+        self._tail[:] = data[cut:]
+        if self._at_start:
+            self._at_start = False
+            lines = lines.removeprefix(_BOM)
+        return lines.split(b"\n")
+
+
+def _read(payload: bytes, batch: Batch, text: list[str]) -> None:
+    """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+    try:
+        chunk = _decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        if payload.strip() == b"[DONE]":
+            batch.ended = True
+            return
+        chunk = _decode_mended(payload)
+    if chunk.error is not None:
+        raise from_error_object(chunk.error)
+    for choice in chunk.choices or ():
+        if choice.index == 0:  # one answer was asked for
+            _add(choice, batch, text)
+    if chunk.usage is not None:
+        batch.usage = read_usage(chunk.usage) or batch.usage
+
+
+def _add(choice: _Choice, batch: Batch, text: list[str]) -> None:
+    delta = choice.delta
+    if delta is not None:
+        if delta.content:
+            text.append(delta.content)
+        if delta.reasoning_content or delta.refusal or delta.tool_calls:
+            _flush(text, batch.pieces)
+            batch.pieces += _other_pieces(delta)
+    if choice.finish_reason:
+        batch.finish_reason = choice.finish_reason
+
+
+def _flush(text: list[str], pieces: list[Piece]) -> None:
+    if text:
+        pieces.append(Delta("".join(text)))
+        text.clear()
+
+
+def _other_pieces(delta: _Delta) -> list[Piece]:
+    pieces: list[Piece] = []
+    if delta.reasoning_content:
+        pieces.append(Reasoning(delta.reasoning_content))
+    if delta.refusal:
+        pieces.append(Refusal(delta.refusal))
+    for call in delta.tool_calls or ():
+        function = call.function or _Function()
+        pieces.append(ToolCall(call.index, call.id or None, function.name or None, function.arguments or None))
+    return pieces
+
+
+def _decode_mended(payload: bytes) -> _Chunk:
+    """A chunk that the strict decoder refused: half a surrogate pair in a string, as models that cut characters in
+    two send it, becomes U+FFFD; anything else is garbage."""
+    try:
+        text = json.dumps(json.loads(payload), ensure_ascii=False)
+        return _decode(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise ChatError("upstream_error") from error
+
+
+def read_usage(usage: Any) -> Usage | None:
+    """The counts of OpenAI's usage object, whatever number type they come in; None if there are none."""
+    if not isinstance(usage, dict):
+        return None
+    counts = [_count(usage.get(name)) for name in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    if counts[0] is None and counts[1] is None:
+        return None
+    sent, received = counts[0] or 0, counts[1] or 0
+    return Usage(sent, received, counts[2] or sent + received)
+
+
+def _count(value: Any) -> int | None:
+    try:
+        count = int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return count if 0 <= count < 2**53 else None
