@@ -7,19 +7,18 @@ timer serves every limit and the keep-alive. Cancelling the pump closes the upst
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from quartapp.errors import ChatError, describe
-from quartapp.events import Batch, Batches, Done, Event, Failed, Ping, Start, Usage
-
-log = logging.getLogger("quartapp.answer")
+from quartapp.alarm import Alarm, Clock, Deadline
+from quartapp.errors import ChatError
+from quartapp.events import Batch, Batches, Done, Event, Failed, Ping, Start
+from quartapp.mailbox import Mailbox
+from quartapp.outcome import Outcome
 
 # After the finish_reason, usage and the end are waited for so long; a drop within is still a whole answer.
 TAIL_S = 2.0
@@ -38,20 +37,8 @@ class Limits(msgspec.Struct, frozen=True):
     log_upstream_messages: bool = False
 
 
-class Timer(Protocol):
-    def cancel(self) -> None: ...
-
-
-class Clock(Protocol):
-    """What an answer needs of time; an event loop is one, a test passes its own."""
-
-    def time(self) -> float: ...
-
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
-
-
 class Answer:
-    """An async iterator of event lists, one list per wake-up of the reader; the last event is Done or Failed.
+    """An async iterator of event lists, one list a wake-up of its reader; the last event is Done or Failed.
 
     `begin` starts it. `close` ends it from any state, any number of times, without waiting. The task that makes the
     answer is taken for its reader: when that task ends, however it does, the answer is closed, and if it takes
@@ -70,31 +57,21 @@ class Answer:
         on_close: Callable[[Answer], None] = lambda _: None,
     ) -> None:
         self._source = source
-        self._id = id
-        self._model = model
         self._limits = limits
         self._clock: Clock = clock or asyncio.get_running_loop()
-        self._labels = labels or {}
         self._on_close = on_close
 
-        self._mailbox: list[Event] = []
-        self._mailbox_bytes = 0
-        self._read_bytes = 0
-        self._finish_reason: str | None = None
-        self._usage: Usage | None = None
-        self._end: Done | Failed | None = None
-        self._error: ChatError | None = None
-        self._ending = "reader_left"
-        self._begun = self._closed = False
-
-        self._started = self._read_at = self._handed_at = self._clock.time()
+        now = self._clock.time()
+        self._read_at = self._handed_at = now
         self._gate_at: float | None = None
-        self._first_event_at: float | None = None
-        self._finished_at: float | None = None
-        self._timer: Timer | None = None
+        self._tail_until: float | None = None
 
-        self._reader_waits: asyncio.Future[None] | None = None
-        self._pump_waits: asyncio.Future[None] | None = None
+        self._outcome = Outcome(id, model, labels or {}, now)
+        self._mailbox = Mailbox(limits.max_buffered_bytes)
+        self._alarm = Alarm(self._clock, self._deadlines)
+        self._end: Done | Failed | None = None
+        self._opened = self._closed = False
+
         self._pump_task: asyncio.Task[None] | None = None
         self._reader_task = asyncio.current_task()
         if self._reader_task is not None:
@@ -107,69 +84,57 @@ class Answer:
 
         Raises the ChatError the answer failed with before that; no byte has been promised to anyone then.
         """
-        self._gate_at = None if gate_s is None else self._started + gate_s
+        self._gate_at = None if gate_s is None else self._outcome.started + gate_s
         self._pump_task = asyncio.get_running_loop().create_task(self._pump())
-        self._arm()
-        while not self._mailbox:
-            await self._wait_for_event()
-        if self._error is not None and self._first_event_at is None:
-            self._ending = self._error.code
+        self._alarm.set()
+        await self._mailbox.wait_for_event()
+        if self._outcome.error is not None and not self._opened:
+            self._outcome.ending = self._outcome.error.code
             self.close()
-            raise self._error
-        self._mailbox.insert(0, Start(self._id, self._model))
+            raise self._outcome.error
         self._handed_at = self._clock.time()
-        self._begun = True
 
     def __aiter__(self) -> Answer:
         return self
 
     async def __anext__(self) -> list[Event]:
-        while not self._mailbox:
+        if not self._mailbox:
             if self._end is not None or self._closed:
                 raise StopAsyncIteration
-            await self._wait_for_event()
-        events, self._mailbox = self._mailbox, []
-        self._mailbox_bytes = 0
-        _wake(self._pump_waits)
+            await self._mailbox.wait_for_event()
+        events = self._mailbox.take()
         self._handed_at = self._clock.time()
         if events[-1] is self._end:
-            self._ending = self._error.code if self._error else "done"
+            self._outcome.ending = self._outcome.error.code if self._outcome.error else "done"
         return events
 
     def fail(self, error: ChatError) -> None:
         """Ends the answer as not whole, unless it has ended; the reader is told with the next events it takes."""
         if self._end is None:
-            self._error = error
+            self._outcome.error = error
             self._stop_pump()
-            self._conclude(Failed(error.code, error.message, self._id, error.retry_after_s))
+            self._conclude(Failed(error.code, error.message, self._outcome.id, error.retry_after_s))
 
     def close(self) -> None:
-        """Lets go of everything: the upstream is closed, its slot is free, the answer's line is logged."""
+        """Lets go of everything: the upstream is closed, the place among the open answers is free, the line logged."""
         if self._closed:
             return
         self._closed = True
         if self._reader_task is not None:
             self._reader_task.remove_done_callback(self._reader_ended)
             self._reader_task = None
-        if self._ending == "done" and not self._pump_has_ended():
-            self._arm()  # the rest of the tail: an upstream read to its end can be asked again on the same connection
+        if self._outcome.ending == "done" and not self._pump_has_ended():
+            self._alarm.set()  # for the rest of the tail: an upstream read to its end keeps its connection
         else:
             self._stop_pump()
-            self._stop_timer()
-        self._log()
+            self._alarm.stop()
+        self._outcome.log(self._clock.time(), with_message=self._limits.log_upstream_messages)
         self._on_close(self)
 
     async def wait_closed(self) -> None:
         """Waits until the upstream is closed too; `close` or `fail` comes first."""
         if self._pump_task is not None:
             await asyncio.wait([self._pump_task])
-
-    async def _wait_for_event(self) -> None:
-        self._reader_waits = asyncio.get_running_loop().create_future()
-        try:
-            await self._reader_waits
-        finally:
-            self._reader_waits = None
 
     def _reader_ended(self, _: object) -> None:
         self.close()
@@ -180,7 +145,10 @@ class Answer:
         try:
             async with aclosing(self._source()) as batches:
                 async for batch in batches:
-                    await self._take(batch)
+                    self._take(batch)
+                    if self._mailbox.is_full:
+                        await self._mailbox.wait_for_room()
+                        self._read_at = self._clock.time()
             self._upstream_ended(ChatError("upstream_truncated"))
         except ChatError as error:
             self._upstream_ended(error)
@@ -190,57 +158,53 @@ class Answer:
             self._upstream_ended(failure)
         finally:
             if self._closed:
-                self._stop_timer()
+                self._alarm.stop()
+            else:  # a model that cancels itself leaves nothing behind it, unless the answer has ended already
+                self.fail(ChatError("internal_error"))
 
-    async def _take(self, batch: Batch) -> None:
+    def _take(self, batch: Batch) -> None:
         self._read_at = self._clock.time()
-        self._read_bytes += batch.size
-        if self._read_bytes > self._limits.max_answer_bytes:
-            raise ChatError("upstream_error")
         if self._end is not None:
             return  # only read on to the end
+        outcome = self._outcome
+        outcome.upstream_bytes += batch.size
+        if outcome.upstream_bytes > self._limits.max_answer_bytes:
+            raise ChatError("upstream_error")
         if batch.usage is not None:
-            self._usage = batch.usage
+            outcome.usage = batch.usage
         if batch.pieces:
-            if self._first_event_at is None:
-                self._first_event_at = self._read_at
-            self._mailbox += batch.pieces
+            self._open(self._read_at)
+            self._mailbox.add(batch.pieces, batch.size)
         if batch.finish_reason is not None:
             self._finish(batch.finish_reason)
         if batch.ended:
             self._upstream_ended(ChatError("upstream_truncated"))
-        if self._mailbox:
-            _wake(self._reader_waits)
-            await self._wait_for_room(batch.size)
 
-    async def _wait_for_room(self, size: int) -> None:
-        self._mailbox_bytes += size
-        while self._mailbox_bytes > self._limits.max_buffered_bytes and self._end is None:
-            self._pump_waits = asyncio.get_running_loop().create_future()
-            try:
-                await self._pump_waits
-            finally:
-                self._pump_waits = None
-            self._read_at = self._clock.time()
+    def _open(self, first_event_at: float | None) -> None:
+        """The answer opens for its reader with the model's first event, or without one once the gate has passed."""
+        if self._outcome.first_event_at is None:
+            self._outcome.first_event_at = first_event_at
+        if not self._opened:
+            self._opened = True
+            self._mailbox.add([Start(self._outcome.id, self._outcome.model)])
 
     def _finish(self, reason: str) -> None:
-        self._finish_reason = reason
-        if self._finished_at is None:
-            self._finished_at = self._read_at
-            self._first_event_at = self._first_event_at or self._read_at
-            self._arm()
+        if self._outcome.finish_reason is None:
+            self._open(self._read_at)
+            self._tail_until = self._read_at + TAIL_S
+            self._alarm.set()
+        self._outcome.finish_reason = reason
 
     def _upstream_ended(self, error: ChatError) -> None:
         """The upstream has nothing more to say: the answer is whole if its finish_reason came, and failed if not."""
-        if self._finish_reason is None:
+        if self._outcome.finish_reason is None:
             self.fail(error)
         elif self._end is None:
-            self._conclude(Done(self._finish_reason, self._usage))
+            self._conclude(Done(self._outcome.finish_reason, self._outcome.usage))
 
     def _conclude(self, end: Done | Failed) -> None:
         self._end = end
-        self._mailbox.append(end)
-        _wake(self._reader_waits)
+        self._mailbox.add([end])
 
     def _pump_has_ended(self) -> bool:
         return self._pump_task is None or self._pump_task.done()
@@ -249,86 +213,45 @@ class Answer:
         if self._pump_task is not None and self._pump_task is not asyncio.current_task():
             self._pump_task.cancel()
 
-    # -- the timer
+    # -- the limits
 
-    def _arm(self) -> None:
-        self._stop_timer()
-        now = self._clock.time()
-        when = min((when for when, _ in self._deadlines(now)), default=None)
-        if when is not None:
-            self._timer = self._clock.call_at(when, self._tick)
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _tick(self) -> None:
-        now = self._clock.time()
-        for when, act in list(self._deadlines(now)):
-            if when <= now:
-                act()
-        self._arm()
-
-    def _deadlines(self, now: float) -> Iterator[tuple[float, Callable[[], None]]]:
+    def _deadlines(self, now: float) -> Iterator[Deadline]:
         """When which limit may fall due.
 
         One that is not running counts from now: it cannot fall due earlier, however soon it starts. So nothing that
-        a token does has to touch the timer, which wakes up a few times an answer.
+        a token does has to touch the timer, which goes off a few times an answer.
         """
-        limits, reader_waits = self._limits, self._reader_waits is not None
+        limits, outcome, reader_waits = self._limits, self._outcome, self._mailbox.taker_waits
         if not self._closed:
             yield (now if reader_waits else self._handed_at) + limits.write_timeout_s, self._give_up_reader
         if self._end is None and not self._closed:
-            yield self._started + limits.answer_timeout_s, partial(self._time_out, "deadline_exceeded")
-            yield self._silent_until(now), partial(self._time_out, "upstream_timeout")
-            if self._begun:
-                yield (self._handed_at if reader_waits else now) + limits.keep_alive_s, self._ping
-            elif self._gate_at is not None and not self._mailbox:
+            silent = outcome.first_event_at is not None and not self._mailbox.giver_waits
+            yield (self._read_at if silent else now) + limits.idle_timeout_s, partial(self._time_out, "upstream_timeout")
+            idle = self._opened and reader_waits and not self._mailbox
+            yield (self._handed_at if idle else now) + limits.keep_alive_s, self._ping
+            yield outcome.started + limits.answer_timeout_s, partial(self._time_out, "deadline_exceeded")
+            if outcome.first_event_at is None:
+                yield outcome.started + limits.first_event_timeout_s, partial(self._time_out, "upstream_timeout")
+            if self._gate_at is not None and not self._opened:
                 yield self._gate_at, self._ping
-        if self._finished_at is not None and not self._pump_has_ended():
-            yield self._finished_at + TAIL_S, self._end_tail
-
-    def _silent_until(self, now: float) -> float:
-        if self._first_event_at is None:
-            return self._started + self._limits.first_event_timeout_s
-        return (now if self._pump_waits is not None else self._read_at) + self._limits.idle_timeout_s
+        if self._tail_until is not None and not self._pump_has_ended():
+            yield self._tail_until, self._end_tail
 
     def _time_out(self, code: str) -> None:
         self.fail(ChatError(code))
 
     def _ping(self) -> None:
-        self._mailbox.append(Ping())
-        _wake(self._reader_waits)
+        self._open(None)
+        self._mailbox.add([Ping()])
 
     def _end_tail(self) -> None:
+        self._tail_until = None
         self._upstream_ended(ChatError("upstream_truncated"))
         self._stop_pump()
 
     def _give_up_reader(self) -> None:
         reader = self._reader_task
-        self._ending = "reader_stalled"
+        self._outcome.ending = "reader_stalled"
         self.close()
         if reader is not None:
             reader.cancel()
-
-    # -- the answer's line in the log
-
-    def _log(self) -> None:
-        line: dict[str, Any] = {"id": self._id, **self._labels, "model": self._model, "ending": self._ending}
-        if self._finish_reason is not None:
-            line["finish_reason"] = self._finish_reason
-        if self._usage is not None:
-            line |= {"input_tokens": self._usage.input_tokens, "output_tokens": self._usage.output_tokens}
-        if self._first_event_at is not None:
-            line["first_event_ms"] = round((self._first_event_at - self._started) * 1000)
-        line |= {"total_ms": round((self._clock.time() - self._started) * 1000), "upstream_bytes": self._read_bytes}
-        if self._error is not None:
-            line |= describe(self._error, with_message=self._limits.log_upstream_messages)
-        level = logging.INFO if self._ending in ("done", "reader_left") else logging.WARNING
-        log.log(level, "answer %s", json.dumps(line), extra={"answer": line})
-
-
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)

@@ -1,0 +1,31 @@
+"""All models by name, and the names that a client may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .faults import FAULTS
+from .models import MODELS, Model
+
+DEFAULT_MODEL = "embedded"
+
+ALL: Mapping[str, Model] = MappingProxyType({**MODELS, **FAULTS})
+
+CATALOGUE: Mapping[str, str] = MappingProxyType({name: model.about for name, model in ALL.items()})
+"""Each model's name, without its parameter, and one sentence on what it does."""
+
+
+def find(name: str) -> tuple[Model, float] | None:
+    """The model and its parameter's value; None if it is unknown, or the parameter is out of range."""
+    base, colon, text = name.partition(":")
+    model = ALL.get(base)
+    if model is None:
+        return None
+    value = model.read(text if colon else None)
+    return None if value is None else (model, value)
+
+
+def offers(name: str) -> bool:
+    """Whether a model of that name, with a parameter or without, can be asked for."""
+    return find(name) is not None

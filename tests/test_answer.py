@@ -1,0 +1,417 @@
+"""One answer: gate, limits, keep-alive, endings, and the one owner of the upstream; on a clock that the test winds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import pytest
+
+from quartapp.answer import TAIL_S, Answer, Limits
+from quartapp.errors import ChatError
+from quartapp.events import Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
+from tests.clock import FakeClock
+
+LIMITS = Limits(
+    first_event_timeout_s=100,
+    idle_timeout_s=50,
+    answer_timeout_s=1000,
+    write_timeout_s=30,
+    keep_alive_s=15,
+    max_buffered_bytes=1000,
+    max_answer_bytes=10_000,
+)
+
+END = object()
+STOP = Batch(1, finish_reason="stop")
+LAST = Batch(1, ended=True)
+
+
+def text(words: str, size: int = 10) -> Batch:
+    return Batch(size, [Delta(words)])
+
+
+class Upstream:
+    """A source that says what the test tells it to say, and knows whether it was closed."""
+
+    def __init__(self) -> None:
+        self._said: asyncio.Queue[Any] = asyncio.Queue()
+        self.closed = asyncio.Event()
+
+    def say(self, *batches: Batch | BaseException | object) -> None:
+        for batch in batches:
+            self._said.put_nowait(batch)
+
+    @property
+    def unread(self) -> int:
+        return self._said.qsize()
+
+    async def stream(self) -> Batches:
+        try:
+            while (said := await self._said.get()) is not END:
+                if isinstance(said, BaseException):
+                    raise said
+                yield said
+        finally:
+            self.closed.set()
+
+
+class Bench:
+    """An answer, its upstream and its clock."""
+
+    def __init__(self, **limits: float) -> None:
+        self.clock = FakeClock()
+        self.upstream = Upstream()
+        self.left: list[Answer] = []
+        self._limits = msgspec.structs.replace(LIMITS, **limits)
+
+    @cached_property
+    def answer(self) -> Answer:
+        """Made by whoever asks for it first: the task that makes an answer is its reader."""
+        return Answer(
+            self.upstream.stream,
+            id="id-1",
+            model="m",
+            limits=self._limits,
+            clock=self.clock,
+            labels={"who": "ann"},
+            on_close=self.left.append,
+        )
+
+    @contextlib.asynccontextmanager
+    async def waiting(self) -> AsyncIterator[asyncio.Task[list[Event]]]:
+        """The reader's wait for the next events, which has begun."""
+        reader = asyncio.ensure_future(anext(self.answer))
+        await asyncio.sleep(0)
+        yield reader
+
+    async def rest(self) -> list[Event]:
+        events = [event async for batch in self.answer for event in batch]
+        self.answer.close()
+        return events
+
+    async def first_token_read(self) -> None:
+        self.upstream.say(text("one"))
+        await self.answer.begin()
+        assert await anext(self.answer) == [Start("id-1", "m"), Delta("one")]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_a_whole_answer_ends_with_done_and_its_usage(bench: Bench) -> None:
+    bench.upstream.say(text("one"), text(" two"), STOP, Batch(1, usage=Usage(1, 2, 3)), LAST, END)
+    await bench.answer.begin()
+    events = await bench.rest()
+    assert events == [Start("id-1", "m"), Delta("one"), Delta(" two"), Done("stop", Usage(1, 2, 3))]
+
+
+async def test_an_empty_answer_is_whole_too(bench: Bench) -> None:
+    bench.upstream.say(STOP, LAST, END)
+    await bench.answer.begin()
+    assert await bench.rest() == [Start("id-1", "m"), Done("stop")]
+
+
+async def test_an_end_without_a_finish_reason_is_truncated(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(END)
+    (failed,) = await bench.rest()
+    assert isinstance(failed, Failed)
+    assert (failed.code, failed.id) == ("upstream_truncated", "id-1")
+
+
+async def test_the_upstreams_word_that_it_has_ended_is_not_a_finish_reason(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(LAST)
+    (failed,) = await bench.rest()
+    assert isinstance(failed, Failed)
+    assert failed.code == "upstream_truncated"
+
+
+async def test_a_failure_before_the_first_event_is_raised_by_begin(bench: Bench) -> None:
+    bench.upstream.say(ChatError("upstream_busy", retry_after_s=7))
+    with pytest.raises(ChatError) as caught:
+        await bench.answer.begin(gate_s=10)
+    assert (caught.value.code, caught.value.retry_after_s) == ("upstream_busy", 7)
+    assert bench.left == [bench.answer]
+
+
+async def test_an_exception_of_the_source_is_an_internal_error(bench: Bench) -> None:
+    bench.upstream.say(ZeroDivisionError("secret"))
+    with pytest.raises(ChatError, match="internal_error"):
+        await bench.answer.begin()
+
+
+async def test_a_source_that_cancels_itself_does_not_leave_its_reader_waiting(bench: Bench) -> None:
+    bench.upstream.say(asyncio.CancelledError())
+    with pytest.raises(ChatError, match="internal_error"):
+        await bench.answer.begin()
+
+
+async def test_a_failure_after_the_first_event_is_the_last_record(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(ChatError("upstream_error"))
+    (failed,) = await bench.rest()
+    assert isinstance(failed, Failed)
+    assert failed.code == "upstream_error"
+
+
+@pytest.mark.parametrize("ending", [END, ChatError("upstream_error"), OSError()])
+async def test_a_drop_after_the_finish_reason_is_still_done(bench: Bench, ending: object) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(STOP, ending)
+    assert await bench.rest() == [Done("stop")]
+
+
+async def test_usage_is_waited_for_no_longer_than_the_tail(bench: Bench) -> None:
+    await bench.first_token_read()
+    async with bench.waiting() as reader:
+        bench.upstream.say(text(" two"), STOP)
+        assert await reader == [Delta(" two")]
+    async with bench.waiting() as reader:
+        bench.clock.advance(TAIL_S)
+        assert await reader == [Done("stop")]
+    await bench.upstream.closed.wait()
+
+
+async def test_an_upstream_is_read_to_its_end_after_done_so_that_its_connection_can_be_used_again(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(STOP, LAST)
+    assert await bench.rest() == [Done("stop")]
+    assert not bench.upstream.closed.is_set()
+    bench.upstream.say(END)
+    await bench.answer.wait_closed()
+    assert bench.clock.pending == 0
+
+
+async def test_an_upstream_that_does_not_end_after_done_is_closed_with_the_tail(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(STOP, LAST)
+    await bench.rest()
+    bench.clock.advance(TAIL_S)
+    await bench.upstream.closed.wait()
+    assert bench.clock.pending == 0
+
+
+async def test_the_gate_opens_the_stream_with_a_ping(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin(gate_s=10))
+    await asyncio.sleep(0)
+    bench.clock.advance(9.9)
+    await asyncio.sleep(0)
+    assert not beginning.done()
+    bench.clock.advance(0.2)
+    await beginning
+    assert await anext(bench.answer) == [Start("id-1", "m"), Ping()]
+
+
+async def test_a_failure_past_the_gate_is_a_record(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin(gate_s=10))
+    await asyncio.sleep(0)
+    bench.clock.advance(10)
+    await beginning
+    bench.upstream.say(ChatError("upstream_busy"))
+    *_, failed = await bench.rest()
+    assert isinstance(failed, Failed)
+    assert failed.code == "upstream_busy"
+
+
+async def test_without_a_gate_the_status_waits_for_the_first_event_timeout(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin())
+    await asyncio.sleep(0)
+    bench.clock.advance(99)
+    bench.upstream.say(Batch(20))  # comments are no event
+    await asyncio.sleep(0)
+    assert not beginning.done()
+    bench.clock.advance(1)
+    with pytest.raises(ChatError, match="upstream_timeout"):
+        await beginning
+    await bench.upstream.closed.wait()
+
+
+async def test_silence_ends_the_answer(bench: Bench) -> None:
+    await bench.first_token_read()
+    async with bench.waiting() as reader:
+        bench.clock.advance(14)
+        assert not reader.done()
+        bench.clock.advance(36)
+        events = await reader
+    assert [type(event) for event in events] == [Ping, Failed]
+    assert events[-1].code == "upstream_timeout"  # type: ignore[union-attr]
+    await bench.upstream.closed.wait()
+
+
+async def test_comments_of_the_upstream_are_not_silence(bench: Bench) -> None:
+    await bench.first_token_read()
+    async with bench.waiting() as reader:
+        for _ in range(3):
+            bench.clock.advance(14)
+            bench.upstream.say(Batch(20))
+            while bench.upstream.unread:
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert await reader == [Ping()]
+    bench.upstream.say(STOP, END)
+    assert await bench.rest() == [Done("stop")]
+
+
+async def test_the_whole_answer_has_a_limit(bench: Bench) -> None:
+    await bench.first_token_read()
+    events: list[Event] = []
+    while bench.clock.now < 1990:
+        async with bench.waiting() as reader:
+            bench.clock.advance(9)
+            bench.upstream.say(text("more"))
+            events = await reader
+    assert events == [Delta("more")]
+    async with bench.waiting() as reader:
+        bench.clock.advance(10)
+        events = await reader
+    assert events[-1].code == "deadline_exceeded"  # type: ignore[union-attr]
+
+
+async def test_a_ping_goes_out_when_nothing_else_does(bench: Bench) -> None:
+    await bench.first_token_read()
+    for _ in range(3):
+        async with bench.waiting() as reader:
+            bench.clock.advance(15)
+            assert await reader == [Ping()]
+
+
+async def test_a_reader_that_takes_nothing_is_given_up() -> None:
+    stalled = asyncio.Event()
+    benches: list[Bench] = []
+
+    async def read() -> None:
+        bench = Bench()
+        benches.append(bench)
+        await bench.first_token_read()
+        stalled.set()
+        await asyncio.Event().wait()  # as a server's `send` does
+
+    reader = asyncio.ensure_future(read())
+    await stalled.wait()
+    (bench,) = benches
+    bench.clock.advance(29)
+    await asyncio.sleep(0)
+    assert not reader.done()
+    bench.clock.advance(1)
+    await asyncio.wait([reader])
+    assert reader.cancelled()
+    await bench.upstream.closed.wait()
+    assert bench.left == [bench.answer]
+    assert bench.clock.pending == 0
+
+
+async def test_a_reader_that_is_slow_holds_the_upstream_back_and_is_not_called_silence(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(*[text("x", 400) for _ in range(10)])
+    await asyncio.sleep(0)
+    while bench.upstream.unread > 7:
+        await asyncio.sleep(0)
+    bench.clock.advance(29)
+    assert bench.upstream.unread == 7
+    assert await anext(bench.answer) == [Delta("x")] * 3
+    while bench.upstream.unread > 4:
+        await asyncio.sleep(0)
+    bench.clock.advance(29)
+    assert await anext(bench.answer) == [Delta("x")] * 3
+
+
+async def test_an_endless_answer_is_ended(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(*[text("x", 990) for _ in range(12)])
+    events = await bench.rest()
+    assert events[-1].code == "upstream_error"  # type: ignore[union-attr]
+    await bench.upstream.closed.wait()
+
+
+async def test_a_reader_that_leaves_closes_the_upstream(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.answer.close()
+    await bench.upstream.closed.wait()
+    assert bench.left == [bench.answer]
+    assert bench.clock.pending == 0
+    with pytest.raises(StopAsyncIteration):
+        await anext(bench.answer)
+
+
+async def test_the_end_of_the_readers_task_closes_an_answer_nobody_has_begun_to_read() -> None:
+    benches: list[Bench] = []
+
+    async def view() -> None:
+        bench = Bench()
+        benches.append(bench)
+        bench.upstream.say(text("one"))
+        await bench.answer.begin()
+
+    await asyncio.ensure_future(view())
+    await benches[0].upstream.closed.wait()
+    assert benches[0].left == [benches[0].answer]
+
+
+async def test_leaving_while_the_first_event_is_waited_for_closes_the_upstream() -> None:
+    benches: list[Bench] = []
+    begun = asyncio.Event()
+
+    async def view() -> None:
+        bench = Bench()
+        benches.append(bench)
+        begun.set()
+        await bench.answer.begin()
+
+    reader = asyncio.ensure_future(view())
+    await begun.wait()
+    await asyncio.sleep(0)
+    reader.cancel()
+    await benches[0].upstream.closed.wait()
+
+
+async def test_fail_ends_an_answer_once(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.answer.fail(ChatError("shutting_down", retry_after_s=1))
+    bench.answer.fail(ChatError("internal_error"))
+    (failed,) = await bench.rest()
+    assert failed == Failed("shutting_down", ChatError("shutting_down").message, "id-1", 1)
+
+
+async def test_the_line_of_the_log_tells_the_ending(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "quartapp.answer"):
+        bench.upstream.say(text("one"), STOP, Batch(1, usage=Usage(1, 2, 3)), LAST, END)
+        await bench.answer.begin()
+        bench.clock.advance(1.5)
+        await bench.rest()
+        bench.answer.close()
+    (record,) = caplog.records
+    assert json.loads(record.getMessage().removeprefix("answer ")) == {
+        "id": "id-1",
+        "who": "ann",
+        "model": "m",
+        "ending": "done",
+        "finish_reason": "stop",
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "first_event_ms": 0,
+        "total_ms": 1500,
+        "upstream_bytes": 13,
+    }
+
+
+async def test_a_failure_is_logged_by_its_types_and_not_its_texts(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    bench.upstream.say(ZeroDivisionError("canary"))
+    with caplog.at_level(logging.INFO, "quartapp.answer"), pytest.raises(ChatError):
+        await bench.answer.begin()
+    (record,) = caplog.records
+    line = json.loads(record.getMessage().removeprefix("answer "))
+    assert (line["ending"], line["causes"]) == ("internal_error", ["ZeroDivisionError"])
+    assert line["at"]
+    assert record.levelno == logging.WARNING
+    assert "canary" not in caplog.text
