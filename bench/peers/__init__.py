@@ -1,0 +1,1 @@
+"""What quartapp is measured against, each written the way its users write it."""
