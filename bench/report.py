@@ -8,12 +8,12 @@ import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from bench.scenarios import Figures, Scenario, at_full_speed
+from bench.scenarios import Figures, Scenario
 from bench.servers import LOAD_CORE, SERVER_CORE, TARGETS, Target
 
 PACKAGES = ("quart", "hypercorn", "gunicorn", "openai", "aiohttp", "httpx2", "msgspec", "uvloop", "fastapi", "uvicorn")
@@ -27,10 +27,7 @@ Printed by `make bench` on {date}; run it again and it writes this page anew.{qu
 The server has core {server_core} to itself; upstream and readers are processes of their own on core {load_core}.
 
 - **CPU** is what the kernel's nanosecond clocks count for all processes and threads of the server, from before the
-  first request to after the last byte: connecting and asking are in every figure, nothing is subtracted. It is scaled
-  to the core at its fastest: a loopback round trip, timed on it ten times a second, took {trip_low} µs in the best run
-  and {trip_high} µs in the slowest. "Core at %" is that scale, near 100 on a machine that is shared with nobody; the
-  figure divided by it is what the kernel counted.
+  first request to after the last byte: connecting and asking are in every figure, nothing is subtracted.
 - **Added delay**: each token carries the time it was sent, so this is what passes from there to the reader. The row
   without a server shows how much of it is the measuring itself.
 - **Memory** is the proportional set size of all the server's processes, without the kernel's socket buffers.
@@ -38,8 +35,8 @@ The server has core {server_core} to itself; upstream and readers are processes 
   ratio to it stands where it runs on the same server. A server that cannot keep up reads several tokens at once, which
   flatters its CPU a token: look at its delays.
 - Every answer was checked to be whole; a run in which one was not is not reported.
-- Servers take turns; figures are medians of {rounds} (lowest to highest where shown). The ratios count more than the
-  figures: they hold on other machines.
+- Servers take turns; figures are medians of {rounds} (lowest to highest where shown). A ratio is the median of each
+  round's own ratio, which cancels what the machine did to both; it counts more than the figures.
 
 {machine}. Others had at most {others} of the server's core, upstream and readers at most {load_share} of theirs.
 
@@ -74,18 +71,15 @@ class Results:
         taken = self.rounds.get((target or "", scenario), [])
         return [figures[figure] for figures in taken if figure in figures]
 
-    def at_full_speed(self) -> Results:
-        best_trip_us = min(self.all_values("trip_us"))
-        scaled = {key: [at_full_speed(each, best_trip_us) for each in taken] for key, taken in self.rounds.items()}
-        return replace(self, rounds=scaled)
-
     def all_values(self, figure: str) -> list[float]:
         """A figure wherever it was taken; a single zero if it never was."""
         return [each[figure] for taken in self.rounds.values() for each in taken if figure in each] or [0.0]
 
     def ratio(self, target: str, peer: str | None, scenario: str, figure: str) -> float | None:
-        own, other = self.get(target, scenario, figure), self.get(peer, scenario, figure)
-        return own / other if own is not None and other else None
+        """The median of the rounds' own ratios: a round's servers met the machine in the same mood."""
+        rounds = zip(self.values(target, scenario, figure), self.values(peer, scenario, figure), strict=False)
+        ratios = [own / other for own, other in rounds if other]
+        return median(ratios) if ratios else None
 
 
 Column = tuple[str, Callable[[Results, Target, str], str]]
@@ -132,9 +126,8 @@ def to_usual(name: str) -> Column:
 
 FIRST = (figure("first token p50 ms", "first_p50_ms"), figure("p99", "first_p99_ms"))
 DELAY = (figure("added delay p50 ms", "delay_p50_ms"), figure("p99", "delay_p99_ms"), figure("max", "delay_max_ms"))
-SPEED = figure("core at %", "core_speed", 100)
-TOKEN = (spread("CPU µs a token", "cpu_us_token"), to_limit("cpu_us_token"), to_usual("cpu_us_token"), SPEED)
-REQUEST = (spread("CPU ms a request", "cpu_ms_request"), to_limit("cpu_ms_request"), to_usual("cpu_ms_request"), SPEED)
+TOKEN = (spread("CPU µs a token", "cpu_us_token"), to_limit("cpu_us_token"), to_usual("cpu_us_token"))
+REQUEST = (spread("CPU ms a request", "cpu_ms_request"), to_limit("cpu_ms_request"), to_usual("cpu_ms_request"))
 TABLES: dict[str, tuple[Column, ...]] = {
     "steady": (*TOKEN, *DELAY, *FIRST),
     "hot": (*TOKEN, figure("core used %", "core_share", 100), *DELAY),
@@ -167,14 +160,12 @@ def section(results: Results, scenario: Scenario) -> str:
 
 def report(results: Results) -> str:
     """The whole page."""
-    scaled = results.at_full_speed()
-    sections = [section(scaled, scenario) for scenario in results.scenarios]
+    sections = [section(results, scenario) for scenario in results.scenarios]
     return "\n".join([intro(results), *sections])
 
 
 def intro(results: Results) -> str:
     rounds = max(map(len, results.rounds.values()))
-    trips = results.all_values("trip_us")
     return INTRO.format(
         date=datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         quick=" **This was a `--quick` run: its figures are rough.**" if results.quick else "",
@@ -182,8 +173,6 @@ def intro(results: Results) -> str:
         load_core=LOAD_CORE,
         rounds=f"{rounds} rounds" if rounds > 1 else "one round",
         machine=machine(),
-        trip_low=number(min(trips)),
-        trip_high=number(max(trips)),
         others=f"{max(results.all_values('others_share')):.0%}",
         load_share=f"{max(results.all_values('load_core_share')):.0%}",
         versions=versions(),

@@ -16,10 +16,8 @@ from bench.processes import BenchError
 from bench.readers import Load, Reading
 from bench.servers import LOAD_CORE, PYTHON, ROOT, SERVER_CORE, Running, clean_environment
 from bench.wire import Plan
-from bench.yardstick import Yardstick
 
 Figures = dict[str, float]
-CPU_FIGURES = frozenset({"cpu_us_token", "cpu_ms_request"})
 FREED_LIMIT_S = 10
 SETTLE_S = 1.0
 
@@ -123,8 +121,7 @@ def stream_figures(running: Running, scenario: Scenario) -> Figures:
     """CPU, delays and first tokens of answers that are read to their ends."""
     server_busy, load_busy = processes.core_busy_ns(SERVER_CORE), processes.core_busy_ns(LOAD_CORE)
     cpu_before, begin_ns = running.cpu_ns(), time.monotonic_ns()
-    with Yardstick(SERVER_CORE) as yardstick:
-        reading = read(scenario.load(running))
+    reading = read(scenario.load(running))
     cpu_ns, wall_ns = cpu_between(cpu_before, running.cpu_ns()), time.monotonic_ns() - begin_ns
     figures = {
         "first_p50_ms": reading.first_p50_ms,
@@ -133,7 +130,6 @@ def stream_figures(running: Running, scenario: Scenario) -> Figures:
         "delay_p99_ms": reading.delay_p99_ms,
         "delay_max_ms": reading.delay_max_ms,
         "wall_s": reading.wall_s,
-        "trip_us": yardstick.trip_us,
     }
     if scenario.plan.pace:  # the kernel's ticks are too coarse for shorter runs
         figures["load_core_share"] = (processes.core_busy_ns(LOAD_CORE) - load_busy) / wall_ns
@@ -147,15 +143,6 @@ def cpu_figures(cpu_ns: int, reading: Reading) -> Figures:
         "cpu_ms_request": cpu_ns / 1e6 / reading.answers,
         "core_share": cpu_ns / 1e9 / reading.wall_s,
     }
-
-
-def at_full_speed(figures: Figures, best_trip_us: float) -> Figures:
-    """The figures as they would be had the core been as fast throughout as it was at its best."""
-    if "trip_us" not in figures:
-        return figures
-    speed = best_trip_us / figures["trip_us"]
-    scaled = {name: figures[name] * speed for name in figures.keys() & CPU_FIGURES}
-    return figures | scaled | {"core_speed": speed}
 
 
 def cpu_between(before: dict[int, int], after: dict[int, int]) -> int:
