@@ -225,13 +225,14 @@ class Answer:
         if not self._closed:
             yield (now if reader_waits else self._handed_at) + limits.write_timeout_s, self._give_up_reader
         if self._end is None and not self._closed:
-            silent = outcome.first_event_at is not None and not self._mailbox.giver_waits
-            yield (self._read_at if silent else now) + limits.idle_timeout_s, partial(self._time_out, "upstream_timeout")
-            idle = self._opened and reader_waits and not self._mailbox
-            yield (self._handed_at if idle else now) + limits.keep_alive_s, self._ping
+            time_out = partial(self._time_out, "upstream_timeout")
+            is_read = outcome.first_event_at is not None and not self._mailbox.giver_waits
+            yield (self._read_at if is_read else now) + limits.idle_timeout_s, time_out
+            is_idle = self._opened and reader_waits and not self._mailbox
+            yield (self._handed_at if is_idle else now) + limits.keep_alive_s, self._ping
             yield outcome.started + limits.answer_timeout_s, partial(self._time_out, "deadline_exceeded")
             if outcome.first_event_at is None:
-                yield outcome.started + limits.first_event_timeout_s, partial(self._time_out, "upstream_timeout")
+                yield outcome.started + limits.first_event_timeout_s, time_out
             if self._gate_at is not None and not self._opened:
                 yield self._gate_at, self._ping
         if self._tail_until is not None and not self._pump_has_ended():

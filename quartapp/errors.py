@@ -98,7 +98,8 @@ class SettingsError(Exception):
 def describe(error: ChatError, *, with_message: bool = False) -> dict[str, Any]:
     """What the log says of `error`: the names of exception types and what the upstream called its failure.
 
-    The upstream's sentence may quote a prompt or a key: it is left out unless `with_message`, and masked then.
+    The upstream's sentence may quote a prompt: it is left out unless `with_message`, and keys
+    in it are masked.
     """
     said: dict[str, Any] = {"error": error.code}
     if error.path is not None:
@@ -110,12 +111,16 @@ def describe(error: ChatError, *, with_message: bool = False) -> dict[str, Any]:
     if error.fault is not None:
         fault = msgspec.to_builtins(error.fault)
         message = fault.pop("message", None)
-        said["upstream"] = fault | ({"message": _SECRET.sub("***", message)} if with_message and message else {})
+        said["upstream"] = fault | ({"message": masked(message)[:500]} if with_message and message else {})
     return said
 
 
-# Anything that could be a key: a long run without a space that holds a digit.
-_SECRET = re.compile(r"(?=\S*\d)[\w+/=.-]{16,}")
+def masked(text: str) -> str:
+    """`text` with anything that could be a key, a long run with a digit in it, replaced by stars."""
+    return _SECRET.sub("***", text)
+
+
+_SECRET = re.compile(r"(?=[\w+/=.-]*\d)[\w+/=.-]{16,}")
 
 
 def _causes(error: BaseException | None) -> list[str]:

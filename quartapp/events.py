@@ -83,8 +83,8 @@ Event = Start | Piece | Ping | Done | Failed
 class Batch(msgspec.Struct):
     """What one read of the upstream held: paying per read is cheaper than paying per token.
 
-    `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole;
-    `ended` that the upstream said it has nothing more to say.
+    `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole, `ended`
+    that the upstream has nothing more to say.
     """
 
     size: int

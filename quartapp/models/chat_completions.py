@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final, cast
 
 import httpx2
@@ -42,6 +43,8 @@ class ChatCompletions:
                 encoded = "content-encoding" in response.headers
                 async for data in response.aiter_bytes() if encoded else cast(httpx2.AsyncByteStream, response.stream):
                     yield reader.feed(data)
+                    if reader.error is not None:
+                        raise reader.error
             finally:
                 await response.aclose()
         except TRANSPORT_ERRORS as error:
@@ -83,7 +86,7 @@ def open_client(settings: Settings, transport: httpx2.AsyncBaseTransport | None 
         api_key=api_key or "none",
         base_url=settings.openai_base_url or ("http://embedded/v1" if transport else "https://api.openai.com/v1"),
         max_retries=0,
-        default_headers=cast(dict[str, str], _headers(obeys)),
+        default_headers=cast(dict[str, str], _headers(api_key, obeys)),
         http_client=DefaultAioHttpClient(
             transport=transport,
             timeout=Timeout(None, connect=settings.connect_timeout_s),
@@ -95,6 +98,7 @@ def open_client(settings: Settings, transport: httpx2.AsyncBaseTransport | None 
             ),
             follow_redirects=False,
             trust_env=obeys,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             event_hooks={"response": [_raise_for_status]},
         ),
     )
@@ -103,9 +107,11 @@ def open_client(settings: Settings, transport: httpx2.AsyncBaseTransport | None 
     return client
 
 
-def _headers(obeys: bool) -> dict[str, Any]:
-    """Nothing compressed, and unless it is obeyed nothing that only the environment asked for."""
-    return {"Accept-Encoding": "identity", **({} if obeys else dict.fromkeys(client_headers(), omit))}
+def _headers(api_key: str | None, obeys: bool) -> dict[str, Any]:
+    """Nothing compressed; and unless it is obeyed, what the environment asks for is ours again, or nothing."""
+    ours = {"authorization": f"Bearer {api_key}", "content-type": "application/json", "accept-encoding": "identity"}
+    asked = [] if obeys else client_headers()
+    return {"Accept-Encoding": "identity", **{name: ours.get(name.lower(), omit) for name in asked}}
 
 
 async def _raise_for_status(response: httpx2.Response) -> None:
@@ -114,7 +120,8 @@ async def _raise_for_status(response: httpx2.Response) -> None:
         return
     body = b""
     try:
-        async for data in response.aiter_bytes():
+        # As it comes: a compressed body could be of any size, and tells no more than its status.
+        async for data in response.aiter_raw():
             body += data
             if len(body) > MAX_ERROR_BODY_BYTES:
                 break

@@ -54,34 +54,41 @@ class ChunkReader:
     """Turns the reads of one response's body into batches.
 
     Lines end in LF or CRLF; comments and fields other than `data` are passed over, as the event stream format says.
+    `error`, once set, is final: upstream_error for garbage and for a line over the limit, or what an error object in
+    the stream stands for.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
         self._max_line_bytes = max_line_bytes
         self._tail = bytearray()
         self._at_start = True
+        self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
-        """What `data` completes. Raises ChatError: upstream_error for garbage and for a line over the limit, and
-        what an error object in the stream stands for."""
+        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
         batch = Batch(len(data), [])
         text: list[str] = []
-        for line in self._lines(data):
-            if line.startswith(b"data:"):
-                _read(line[5:], batch, text)
+        try:
+            for line in self._lines(data):
+                if len(line) > self._max_line_bytes:
+                    raise ChatError("upstream_error")
+                if line.startswith(b"data:"):
+                    _read(line[5:], batch, text)
+        except ChatError as error:
+            self.error = error
         _flush(text, batch.pieces)
         return batch
 
     def _lines(self, data: bytes) -> list[bytes]:
         """The lines that `data` completes; what follows the last line feed is kept for the next read."""
-        cut = data.rfind(b"\n") + 1
-        if len(data) - cut + len(self._tail) * (cut == 0) > self._max_line_bytes:
-            raise ChatError("upstream_error")
-        if cut == 0:
+        cut = data.rfind(b"\n")
+        if cut < 0:
             self._tail += data
+            if len(self._tail) > self._max_line_bytes:
+                raise ChatError("upstream_error")
             return []
         lines = (bytes(self._tail) + data[:cut]) if self._tail else data[:cut]
-        self._tail[:] = data[cut:]
+        self._tail[:] = data[cut + 1 :]
         if self._at_start:
             self._at_start = False
             lines = lines.removeprefix(_BOM)
@@ -92,7 +99,7 @@ def _read(payload: bytes, batch: Batch, text: list[str]) -> None:
     """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
     try:
         chunk = _decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         if payload.strip() == b"[DONE]":
             batch.ended = True
             return

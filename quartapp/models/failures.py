@@ -6,6 +6,7 @@ not speak HTTP as a bare aiohttp error. No limit of ours is left to the client, 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,7 +16,7 @@ import httpx2
 import msgspec
 from openai import OpenAIError
 
-from quartapp.errors import ChatError, UpstreamFault
+from quartapp.errors import ChatError, UpstreamFault, masked
 
 #: What asking an upstream may raise besides ChatError.
 TRANSPORT_ERRORS: Final = (OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, EOFError)
@@ -48,7 +49,8 @@ def from_exception(error: Exception) -> ChatError:
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
     """An HTTP answer that is not a success. `body` may be anything; no more of it is read than its error's names."""
     said = _error_object(body)
-    fault = _fault(said, status, _safe(headers.get("x-request-id")))
+    request_id = headers.get("x-request-id", "")
+    fault = _fault(said, status, request_id if _SAFE.fullmatch(request_id) else None)
     code = _BY_CODE.get(fault.code or "") if status < 500 else None
     if code is None:
         code = _BY_STATUS.get(status) or ("upstream_refused" if 400 <= status < 500 else "upstream_error")
@@ -78,18 +80,18 @@ def _fault(said: Mapping[str, Any], status: int | None, request_id: str | None) 
         type=_safe(said.get("type")),
         code=_safe(said.get("code")),
         request_id=request_id,
-        message=message[:500] if isinstance(message, str) else None,
+        message=message if isinstance(message, str) else None,
     )
 
 
 def _safe(value: Any) -> str | None:
-    """`value` if it is a name; free text may quote a prompt or a key."""
+    """`value` if it is a name; free text may quote a prompt, and what looks like a key may be one."""
     text = str(value)
-    return text if value is not None and _SAFE.fullmatch(text) else None
+    return text if value is not None and _SAFE.fullmatch(text) and masked(text) == text else None
 
 
 def _seconds(value: str | None) -> int | None:
     """Retry-After in seconds, at most a day; its date form is not passed on."""
     if value is None or not re.fullmatch(r"\d{1,9}(\.\d+)?", value.strip()):
         return None
-    return min(int(float(value) + 0.999), 86_400)
+    return min(math.ceil(float(value)), 86_400)

@@ -1,0 +1,485 @@
+"""Upstream bytes to batches: every form in which a stream comes, every way to cut it, and what is none."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import pytest
+from hypothesis import Phase, example, given, settings
+from hypothesis import strategies as st
+
+from quartapp.embedded import create_embedded
+from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.models.chunks import ChunkReader, read_usage
+
+LIMIT = 1_000_000
+BOM = b"\xef\xbb\xbf"
+DONE = b"data: [DONE]\n\n"
+
+
+# -- what was said, however it was cut
+
+
+@dataclass(frozen=True)
+class Said:
+    """All that a stream says; pieces of a kind that follow one another are one."""
+
+    pieces: tuple[Piece, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    ended: bool = False
+    error: str | None = None
+
+
+def read(*reads: bytes, max_line_bytes: int = LIMIT) -> Said:
+    reader = ChunkReader(max_line_bytes)
+    batches: list[Batch] = []
+    error = None
+    for data in reads:
+        batches.append(reader.feed(data))
+        if reader.error is not None:
+            error = reader.error.code
+            break
+    assert [batch.size for batch in batches] == [len(data) for data in reads[: len(batches)]]
+    return Said(
+        pieces=tuple(join(piece for batch in batches for piece in batch.pieces)),
+        finish_reason=next((batch.finish_reason for batch in reversed(batches) if batch.finish_reason), None),
+        usage=next((batch.usage for batch in reversed(batches) if batch.usage), None),
+        ended=any(batch.ended for batch in batches),
+        error=error,
+    )
+
+
+def join(pieces: Iterable[Piece]) -> list[Piece]:
+    joined: list[Piece] = []
+    for piece in pieces:
+        last = joined[-1] if joined else None
+        if isinstance(piece, ToolCall):
+            if isinstance(last, ToolCall) and last.index == piece.index and piece.id is None and piece.name is None:
+                arguments = (last.arguments or "") + (piece.arguments or "")
+                joined[-1] = ToolCall(last.index, last.id, last.name, arguments)
+                continue
+        elif type(piece) is type(last) and not isinstance(last, ToolCall | None):
+            joined[-1] = type(piece)(last.text + piece.text)
+            continue
+        joined.append(piece)
+    return joined
+
+
+def event(document: Any) -> bytes:
+    return b"data: " + json.dumps(document).encode() + b"\n\n"
+
+
+def delta(**fields: Any) -> bytes:
+    return event({"choices": [{"index": 0, "delta": fields, "finish_reason": None}]})
+
+
+def finish(reason: str | None = "stop") -> bytes:
+    return event({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+
+
+def text(*words: str) -> Said:
+    return Said(tuple(Delta(word) for word in words))
+
+
+def call(index: int = 0, **fields: Any) -> bytes:
+    return delta(tool_calls=[{"index": index, **fields}])
+
+
+# -- the forms of a stream
+
+A, B = delta(content="a"), delta(content="b")
+
+FORMS: dict[str, tuple[bytes, Said]] = {
+    "nothing": (b"", Said()),
+    "one token": (A, text("a")),
+    "several lines a read": (A + B + finish() + DONE, Said((Delta("ab"),), "stop", ended=True)),
+    "CRLF": ((A + B + DONE).replace(b"\n", b"\r\n"), Said((Delta("ab"),), ended=True)),
+    "a single line feed between events": (A.strip() + b"\n" + B, text("ab")),
+    "no space after the colon": (A.replace(b"data: ", b"data:"), text("a")),
+    "several spaces after the colon": (A.replace(b"data: ", b"data:  \t "), text("a")),
+    "byte order mark": (BOM + A, text("a")),
+    "comments": (b": hello\n\n:\n" + A + b":keep-alive\n\n", text("a")),
+    "other fields": (b"event: delta\nid: 7\nretry: 5\ndata\ndatabase: {\nDATA: {\n" + A, text("a")),
+    "a line that is no field": (b"{not json\n" + A, text("a")),
+    "a line that is not ended": (A + B.rstrip(), text("a")),
+    "DONE": (DONE, Said(ended=True)),
+    "DONE without a space": (b"data:[DONE]\n\n", Said(ended=True)),
+    "DONE with spaces": (b"data:   [DONE] \t \r\n\r\n", Said(ended=True)),
+    "an empty object": (b"data: {}\n\n", Said()),
+    "white space in the JSON": (b'data: { "choices" : [ { "delta" : { "content" : "a" } } ] } \n\n', text("a")),
+    "unknown fields": (event({"id": "x", "x_groq": {"id": [1]}, "choices": [{"delta": {"content": "a"}}]}), text("a")),
+    "no choices": (event({"choices": []}), Said()),
+    "null for choices": (event({"choices": None}), Said()),
+    "a choice without a delta": (event({"choices": [{"finish_reason": None}]}), Said()),
+    "null for delta": (event({"choices": [{"delta": None}]}), Said()),
+    "null for content": (delta(role="assistant", content=None), Said()),
+    "empty content": (delta(role="assistant", content=""), Said()),
+    "another choice": (
+        event({"choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}]}) + A,
+        text("a"),
+    ),
+    "two choices a chunk": (
+        event({"choices": [{"index": 1, "delta": {"content": "b"}}, {"index": 0, "delta": {"content": "a"}}]}),
+        text("a"),
+    ),
+    "reasoning": (
+        delta(reasoning_content="hm") + delta(reasoning_content="m", content="") + A,
+        Said((Reasoning("hmm"), Delta("a"))),
+    ),
+    "text, reasoning, text": (
+        A + delta(reasoning_content="hm") + B,
+        Said((Delta("a"), Reasoning("hm"), Delta("b"))),
+    ),
+    "refusal": (delta(refusal="I can") + delta(refusal="not."), Said((Refusal("I cannot."),))),
+    "a tool call": (
+        call(id="c1", type="function", function={"name": "f", "arguments": ""})
+        + call(function={"arguments": '{"a"'})
+        + call(function={"arguments": ":1}"}),
+        Said((ToolCall(0, "c1", "f", '{"a":1}'),)),
+    ),
+    "two tool calls": (
+        call(0, id="c1", function={"name": "f", "arguments": "{}"})
+        + call(1, id="c2", function={"name": "g", "arguments": "{}"}),
+        Said((ToolCall(0, "c1", "f", "{}"), ToolCall(1, "c2", "g", "{}"))),
+    ),
+    "two tool calls a chunk": (
+        delta(tool_calls=[{"index": 0, "id": "c1"}, {"index": 1, "id": "c2"}]),
+        Said((ToolCall(0, "c1"), ToolCall(1, "c2"))),
+    ),
+    "empty names of a later fragment": (
+        call(id="c1", function={"name": "f", "arguments": ""}) + call(id="", function={"name": "", "arguments": "{}"}),
+        Said((ToolCall(0, "c1", "f", "{}"),)),
+    ),
+    "a tool call without function": (call(id="c1"), Said((ToolCall(0, "c1"),))),
+    "finish": (A + finish("length"), Said((Delta("a"),), "length")),
+    "finish with the last token": (
+        event({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}),
+        Said((Delta("a"),), "stop"),
+    ),
+    "an empty finish reason": (finish(""), Said()),
+    "usage after the finish": (
+        finish() + event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}}),
+        Said((), "stop", Usage(1, 2, 3)),
+    ),
+    "usage with the finish": (
+        event({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 1}}),
+        Said((), "stop", Usage(1, 0, 1)),
+    ),
+    "usage in each chunk": (
+        b"".join(event({"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": n}}) for n in range(3)),
+        Said(usage=Usage(1, 2, 3)),
+    ),
+    "usage, then null": (
+        event({"usage": {"prompt_tokens": 1}}) + event({"usage": None}) + event({"usage": {}}),
+        Said(usage=Usage(1, 0, 1)),
+    ),
+    "null for error": (event({"error": None, "choices": [{"delta": {"content": "a"}}]}), text("a")),
+    "characters of all lengths": (delta(content="aé€😀"), text("aé€😀")),
+    "characters that are not escaped": (
+        'data: {"choices":[{"delta":{"content":"aé€😀"}}]}\n\n'.encode(),
+        text("aé€😀"),
+    ),
+    "line separators inside text": (delta(content="\u2028\u2029\x85\r\n\x00"), text("\u2028\u2029\x85\r\n\x00")),
+    "the words of the format inside text": (delta(content="data: [DONE]\n\n"), text("data: [DONE]\n\n")),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stream_says_the_same_in_any_form_and_any_two_reads(form: str) -> None:
+    stream, said = FORMS[form]
+    assert read(stream) == said
+    assert {read(stream[:cut], stream[cut:]) for cut in range(len(stream))} <= {said}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_stream_says_the_same_byte_by_byte(form: str) -> None:
+    stream, said = FORMS[form]
+    assert read(*(stream[place : place + 1] for place in range(len(stream)))) == said
+
+
+# -- what is none
+
+GARBAGE = {
+    "no JSON": b"data: {not json\n",
+    "nothing": b"data:\n",
+    "half of an object": b'data: {"choices": [\n',
+    "two objects": b"data: {} {}\n",
+    "null": b"data: null\n",
+    "text": b'data: "hello"\n',
+    "number": b"data: 1\n",
+    "list": b"data: []\n",
+    "choices of another type": b'data: {"choices": {}}\n',
+    "null for a choice": b'data: {"choices": [null]}\n',
+    "content of another type": b'data: {"choices": [{"delta": {"content": 1}}]}\n',
+    "a finish reason of another type": b'data: {"choices": [{"finish_reason": 1}]}\n',
+    "a huge number": b'data: {"usage": {"prompt_tokens": %b}}\n' % (b"9" * 5000),
+    "invalid UTF-8 in text": b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n',
+    "overlong UTF-8 in text": b'data: {"choices": [{"delta": {"content": "\xc0\xaf"}}]}\n',
+    "UTF-16": b"data: " + '{"choices": []}'.encode("utf-16") + b"\n",
+    "NUL": b"data: \x00\n",
+    "deep JSON": b"data: " + b"[" * 100_000 + b"\n",
+    "deep JSON in an unknown field": b'data: {"x": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+    "deep JSON in usage": b'data: {"usage": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+    "deep JSON in an error": b'data: {"error": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+}
+
+
+@pytest.mark.parametrize("kind", GARBAGE)
+def test_garbage_is_an_upstream_error(kind: str) -> None:
+    assert read(GARBAGE[kind]) == Said(error="upstream_error")
+
+
+@pytest.mark.parametrize("kind", ["no JSON", "null", "invalid UTF-8 in text"])
+def test_what_came_before_garbage_does_not_depend_on_the_reads(kind: str) -> None:
+    assert read(A + GARBAGE[kind]) == read(A, GARBAGE[kind]) == Said((Delta("a"),), error="upstream_error")
+
+
+@pytest.mark.parametrize("after", [GARBAGE["no JSON"], event({"error": {"message": "too late"}})])
+def test_a_finish_reason_counts_whatever_comes_after_it_in_the_same_read(after: bytes) -> None:
+    whole = A + finish()
+    assert read(whole + after).finish_reason == read(whole, after).finish_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"message": "secret", "type": "server_error"}, "upstream_error"),
+        ({"code": "context_length_exceeded"}, "context_too_long"),
+        ({"code": "content_filter"}, "content_filtered"),
+        ({"code": "rate_limit_exceeded"}, "upstream_busy"),
+        ({"code": None}, "upstream_error"),
+        ({"code": ["context_length_exceeded"]}, "upstream_error"),
+        ({}, "upstream_error"),
+        ([], "upstream_error"),
+        ("secret", "upstream_error"),
+        ("", "upstream_error"),
+        (False, "upstream_error"),
+        (0, "upstream_error"),
+    ],
+)
+def test_an_error_object_ends_the_stream_by_its_own_code(error: Any, code: str) -> None:
+    reader = ChunkReader(LIMIT)
+    batch = reader.feed(event({"error": error, "choices": [{"delta": {"content": "a"}}]}))
+    assert batch.pieces == []
+    assert reader.error is not None
+    assert reader.error.code == code
+    assert "secret" not in reader.error.message
+
+
+# -- half characters
+
+
+@pytest.mark.parametrize(
+    ("escaped", "shown"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\ude00", "\ufffd"),
+        (r"a\ud83db", "a\ufffdb"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd😀"),
+        (r"\ud83d\ude00", "😀"),
+    ],
+)
+def test_half_a_surrogate_pair_becomes_a_replacement_character(escaped: str, shown: str) -> None:
+    stream = b'data: {"choices": [{"delta": {"content": "%b"}}]}\n' % escaped.encode()
+    assert read(stream) == text(shown)
+    shown.encode()
+
+
+def test_half_a_surrogate_pair_is_mended_wherever_it_stands() -> None:
+    stream = (
+        b'data: {"id": "\\ud83d", "choices": [{"delta": {"reasoning_content": "\\ud83d", "refusal": "\\ud83d"}}]}\n'
+    )
+    assert read(stream) == Said((Reasoning("\ufffd"), Refusal("\ufffd")))
+
+
+# -- long lines
+
+
+def test_a_line_of_exactly_the_limit_is_read_however_it_comes() -> None:
+    line = A.strip()
+    for reads in ([line + b"\n"], [line, b"\n"], [line[:9], line[9:] + b"\n\n"]):
+        assert read(*reads, max_line_bytes=len(line)) == text("a")
+
+
+@pytest.mark.parametrize("cut", [None, 1, 7, -2, -1])
+def test_a_complete_line_over_the_limit_is_refused_however_it_comes(cut: int | None) -> None:
+    line = A.strip() + b"\n"
+    reads = [line] if cut is None else [line[:cut], line[cut:]]
+    assert read(*reads, max_line_bytes=len(line) - 2).error == "upstream_error"
+
+
+def test_an_endless_line_is_refused_before_much_more_than_the_limit_is_held() -> None:
+    reader = ChunkReader(10_000)
+    for _ in range(100):
+        reader.feed(b"data: " + b"a" * 94)
+    assert reader.error is None
+    reader.feed(b"a")
+    assert reader.error is not None
+
+
+def test_the_limit_is_one_of_lines_and_not_of_reads() -> None:
+    assert read(A * 100, max_line_bytes=len(A)) == text("a" * 100)
+
+
+# -- usage
+
+
+@pytest.mark.parametrize(
+    ("said", "usage"),
+    [
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 2}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 0}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 9}, Usage(1, 2, 9)),
+        ({"prompt_tokens": "1", "completion_tokens": 2.0}, Usage(1, 2, 3)),
+        ({"prompt_tokens": 1}, Usage(1, 0, 1)),
+        ({"completion_tokens": 2}, Usage(0, 2, 2)),
+        ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(0, 0, 0)),
+        ({"prompt_tokens": 1, "completion_tokens": None}, Usage(1, 0, 1)),
+        ({"prompt_tokens": -1, "completion_tokens": 2}, Usage(0, 2, 2)),
+        ({"prompt_tokens": 1, "completion_tokens": 10**400}, Usage(1, 0, 1)),
+        ({"prompt_tokens": 2**53, "completion_tokens": 1}, Usage(0, 1, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": "inf", "total_tokens": "nan"}, Usage(1, 0, 1)),
+        ({"prompt_tokens": 1, "completion_tokens": [2], "details": {"a": [None]}}, Usage(1, 0, 1)),
+        ({"total_tokens": 3}, None),
+        ({"prompt_tokens": "many", "completion_tokens": {}}, None),
+        ({}, None),
+        (None, None),
+        ([], None),
+        ("3", None),
+        (3, None),
+        (False, None),
+    ],
+)
+def test_usage_is_read_in_any_of_its_forms(said: Any, usage: Usage | None) -> None:
+    assert read_usage(said) == usage
+
+
+# -- recorded streams
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}}}}}]
+
+WHOLE = {
+    "a tour": ("embedded", "tour"),
+    "scripts": ("embedded", "emoji"),
+    "a tool call": ("embedded-tool-call", "weather"),
+    **{
+        model: (model, "count to 9 é€😀")
+        for model in (
+            "embedded-echo",
+            "embedded-count",
+            "embedded-reasoning",
+            "embedded-refusal",
+            "fault-comments:0.1",
+            "fault-no-finish",
+            "fault-no-finish-done",
+            "fault-no-done",
+            "fault-drop",
+            "fault-drop-after-finish",
+            "fault-garbage-line",
+            "fault-flood:12",
+            "fault-split-utf8",
+            "fault-one-byte",
+            "fault-crlf",
+            "fault-no-space",
+            "fault-bom",
+            "fault-empty-choices",
+            "fault-null-content",
+            "fault-lone-surrogate",
+            "fault-usage-null",
+            "fault-usage-with-finish",
+            "fault-usage-every-chunk",
+            "fault-usage-none",
+            "fault-usage-odd",
+            "fault-length",
+            "fault-content-filter",
+        )
+    },
+}
+BROKEN = {model: (model, "count to 9") for model in ("fault-garbage:5", "fault-error-object:5")}
+SPLITS = 10_000
+
+
+async def ask(model: str, content: str) -> bytes:
+    """The bytes that the embedded model sends, up to where it ends or breaks the connection off."""
+    asked = {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "tools": TOOLS,
+        "max_tokens": 60,
+    }
+    requests = iter([{"type": "http.request", "body": json.dumps(asked).encode(), "more_body": False}])
+    sent: list[bytes] = []
+
+    async def receive() -> Any:
+        return next(requests, None) or await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [], "query_string": b""}
+    await asyncio.wait([asyncio.ensure_future(create_embedded(0)(scope, receive, send))])
+    return b"".join(sent)
+
+
+async def record() -> dict[str, bytes]:
+    asked = {**WHOLE, **BROKEN}
+    return dict(zip(asked, await asyncio.gather(*(ask(*question) for question in asked.values())), strict=True))
+
+
+RECORDED = asyncio.run(record())
+SAID = {name: read(RECORDED[name]) for name in WHOLE}
+
+# Without the explanation of a failure, which traces each line of each example.
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
+
+
+def cut(stream: bytes, sizes: bytes) -> Iterator[bytes]:
+    """The stream in reads of 1 byte to 4 kB, small ones often; the sizes come round again."""
+    place = 0
+    for size in cycle(sizes):
+        if place >= len(stream):
+            return
+        end = place + 1 + size * size // 16
+        yield stream[place:end]
+        place = end
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_recorded_stream_says_something(name: str) -> None:
+    said = SAID[name]
+    assert said.error is None
+    assert said.pieces
+    assert said.finish_reason or "no-finish" in name or name == "fault-drop"
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@given(sizes=st.binary(min_size=1, max_size=40))
+@example(sizes=b"\x00")
+@settings(max_examples=-(-SPLITS // len(WHOLE)), deadline=None, phases=PHASES)
+def test_a_recorded_stream_says_the_same_however_it_is_split(name: str, sizes: bytes) -> None:
+    assert read(*cut(RECORDED[name], sizes)) == SAID[name]
+
+
+@pytest.mark.parametrize("name", BROKEN)
+@given(sizes=st.binary(min_size=1, max_size=40))
+@settings(max_examples=100, deadline=None, phases=PHASES)
+def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: bytes) -> None:
+    assert read(*cut(RECORDED[name], sizes)) == Said((Delta("1 2 3 4 5"),), error="upstream_error")
+
+
+@given(
+    data=st.lists(st.binary(max_size=60), max_size=8), prefix=st.sampled_from([b"", b"data: ", b'data: {"choices":'])
+)
+@settings(max_examples=500, deadline=None)
+def test_random_bytes_never_raise_anything_else(data: list[bytes], prefix: bytes) -> None:
+    assert read(*(prefix + each + b"\n" for each in data)).error in (None, "upstream_error")

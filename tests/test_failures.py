@@ -1,0 +1,261 @@
+"""An upstream's failures: told apart by status and cause, with nothing of their words but names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any
+
+import aiohttp
+import aiohttp.client_exceptions
+import httpx2
+import openai
+import pytest
+
+from quartapp.errors import KINDS, ChatError, UpstreamFault, describe
+from quartapp.models.failures import TRANSPORT_ERRORS, from_error_object, from_exception, from_response
+
+KEY = "sk-canary-7f3a9b1c2d4e5f60"
+PROMPT = "the prompt nobody may read"
+SECRETS = (KEY, PROMPT, "canary")
+
+BY_STATUS = {
+    **dict.fromkeys((300, 301, 302, 303, 304, 307, 308), "upstream_error"),
+    **dict.fromkeys((400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 413, 414, 415, 418), "upstream_refused"),
+    **dict.fromkeys((421, 422, 423, 424, 425, 426, 428, 431, 451, 498, 499), "upstream_refused"),
+    408: "upstream_error",
+    429: "upstream_busy",
+    **dict.fromkeys((500, 501, 502, 504, 505, 507, 511, 520, 522, 524, 530, 598, 599), "upstream_error"),
+    503: "upstream_overloaded",
+    529: "upstream_overloaded",
+    **dict.fromkeys((100, 199, 600, 999), "upstream_error"),
+}
+
+
+def openai_error(**fields: Any) -> bytes:
+    return json.dumps({"error": {"message": f"{KEY} {PROMPT}", "type": "some_error", **fields}}).encode()
+
+
+BODIES = {
+    "OpenAI's error": openai_error(param=KEY, code=None),
+    "an error at the top": json.dumps({"message": f"{KEY} {PROMPT}", "detail": PROMPT}).encode(),
+    "an error that is text": json.dumps({"error": f"{KEY} {PROMPT}"}).encode(),
+    "an error that is a list": json.dumps({"error": [KEY, PROMPT]}).encode(),
+    "null": b"null",
+    "a list": json.dumps([{"error": {"message": PROMPT}}]).encode(),
+    "HTML": f"<html><title>{KEY}</title><h1>{PROMPT}</h1></html>".encode(),
+    "nothing": b"",
+    "10 kB": f"{KEY} {PROMPT} ".encode() * 200,
+    "10 kB of JSON": openai_error(message=f"{KEY} {PROMPT} " * 200),
+    "deep JSON": b'{"error":' * 20_000,
+    "a deep list": b"[" * 65_536,
+    "invalid UTF-8": b'{"error":{"message":"\xff\xfe' + KEY.encode() + b'","type":"some_error"}}',
+    "UTF-16": openai_error().decode().encode("utf-16"),
+    "a lone surrogate": b'{"error":{"message":"\\ud800 %b"}}' % KEY.encode(),
+    "a huge number": b'{"error":{"code":%b}}' % (b"9" * 5000),
+    "JSON that was cut": openai_error()[:-9],
+}
+
+
+# -- statuses and bodies
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("status", BY_STATUS)
+def test_a_status_has_its_code_whatever_the_body_is(status: int, body: str) -> None:
+    error = from_response(status, {}, BODIES[body])
+    assert error.code == BY_STATUS[status]
+    assert error.status == KINDS[error.code].status
+    assert error.fault is not None
+    assert error.fault.status == status
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_nothing_of_a_body_but_names_is_told(body: str) -> None:
+    error = from_response(400, {"x-request-id": f"{PROMPT}"}, BODIES[body])
+    told = json.dumps([error.message, str(error), repr(error), describe(error)])
+    assert [secret for secret in SECRETS if secret in told] == []
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_no_key_is_told_even_with_the_message(body: str) -> None:
+    told = json.dumps(describe(from_response(400, {}, BODIES[body]), with_message=True))
+    assert "canary" not in told
+
+
+@pytest.mark.parametrize("before", range(470, 501, 3))
+def test_a_key_is_masked_where_a_long_message_is_cut_too(before: int) -> None:
+    words = ("word " * 100)[:before]
+    error = from_response(400, {}, openai_error(message=f"{words}{KEY}"))
+    told = describe(error, with_message=True)["upstream"]["message"]
+    assert told.startswith(words[:400])
+    assert "sk-ca" not in told
+
+
+@pytest.mark.parametrize("field", ["type", "code"])
+def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
+    error = from_response(401, {}, openai_error(**{field: KEY}))
+    assert "canary" not in json.dumps(describe(error))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ours"),
+    [
+        (400, "context_length_exceeded", "context_too_long"),
+        (413, "context_length_exceeded", "context_too_long"),
+        (400, "content_filter", "content_filtered"),
+        (400, "content_policy_violation", "content_filtered"),
+        (403, "rate_limit_exceeded", "upstream_busy"),
+        (429, "rate_limit_exceeded", "upstream_busy"),
+        (429, "insufficient_quota", "upstream_busy"),
+        (402, "insufficient_quota", "upstream_busy"),
+        (400, "Context_Length_Exceeded", "upstream_refused"),
+        (500, "context_length_exceeded", "upstream_error"),
+        (503, "content_filter", "upstream_overloaded"),
+        (529, "rate_limit_exceeded", "upstream_overloaded"),
+        (400, 400, "upstream_refused"),
+        (400, ["context_length_exceeded"], "upstream_refused"),
+        (400, {"code": "context_length_exceeded"}, "upstream_refused"),
+    ],
+)
+def test_a_known_code_says_more_than_its_status_unless_the_server_failed(status: int, code: Any, ours: str) -> None:
+    assert from_response(status, {}, openai_error(code=code)).code == ours
+    assert from_response(status, {}, json.dumps({"code": code}).encode()).code == ours
+
+
+def test_the_names_of_a_failure_are_kept() -> None:
+    error = from_response(429, {"x-request-id": "req_1.2-3"}, openai_error(type="tokens", code="rate_limit_exceeded"))
+    assert error.fault == UpstreamFault(429, "tokens", "rate_limit_exceeded", "req_1.2-3", f"{KEY} {PROMPT}")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "two words", "a\nb", "a" * 65, "é", "<b>", "a;b", "\x1b[31m", "a\u2028", "a\n", [1], {"a": 1}, None],
+)
+def test_what_is_no_name_is_not_kept(name: Any) -> None:
+    fault = from_response(400, {"x-request-id": str(name or "")}, openai_error(type=name, code=name)).fault
+    assert fault == UpstreamFault(400, message=f"{KEY} {PROMPT}")
+
+
+@pytest.mark.parametrize(("number", "name"), [(429, "429"), (1.5, "1.5"), (True, "True")])
+def test_a_number_for_a_name_is_kept(number: Any, name: str) -> None:
+    fault = from_response(400, {}, openai_error(code=number)).fault
+    assert fault is not None
+    assert fault.code == name
+
+
+# -- Retry-After
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        ("0", 0),
+        ("007", 7),
+        (" 7 ", 7),
+        ("1.0", 1),
+        ("1.2", 2),
+        ("1.0009", 2),
+        ("0.0001", 1),
+        ("86400", 86_400),
+        ("86401", 86_400),
+        ("999999999", 86_400),
+        ("9999999999", None),
+        ("9" * 5000, None),
+        ("-1", None),
+        ("+1", None),
+        ("", None),
+        (".", None),
+        ("1.", None),
+        (".5", None),
+        ("1e3", None),
+        ("1,5", None),
+        ("7, 8", None),
+        ("0x7", None),
+        ("nan", None),
+        ("inf", None),
+        ("soon", None),
+        ("7\r\nX-Canary: 1", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503, 529])
+def test_retry_after_is_rounded_up_and_bounded_and_anything_else_left_out(
+    status: int, header: str, seconds: int | None
+) -> None:
+    assert from_response(status, {"retry-after": header}, b"").retry_after_s == seconds
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 408, 500, 502, 504])
+def test_retry_after_counts_only_where_it_is_passed_on(status: int) -> None:
+    assert from_response(status, {"retry-after": "7"}, b"").retry_after_s is None
+
+
+def test_headers_are_found_in_any_case() -> None:
+    headers = httpx2.Headers({"Retry-After": "7", "X-Request-ID": "req_1"})
+    error = from_response(429, headers, b"")
+    assert error.retry_after_s == 7
+    assert error.fault == UpstreamFault(429, request_id="req_1")
+
+
+# -- error objects in a stream
+
+
+@pytest.mark.parametrize("said", [{}, [], None, "text", 1, {"message": 1}, {"code": {}}, {"type": [KEY]}])
+def test_an_error_object_of_any_shape_is_an_upstream_error(said: Any) -> None:
+    error = from_error_object(said)
+    assert error.code == "upstream_error"
+    assert error.retry_after_s is None
+    assert describe(error) == {"error": "upstream_error", "upstream": {}}
+
+
+def test_an_error_object_keeps_its_names() -> None:
+    error = from_error_object({"message": PROMPT, "type": "server_error", "code": "overloaded"})
+    assert error.fault == UpstreamFault(type="server_error", code="overloaded", message=PROMPT)
+
+
+# -- exceptions of the transport
+
+
+def exceptions_of(module: ModuleType) -> Iterator[type[Exception]]:
+    for name in module.__all__:
+        value = getattr(module, name)
+        if isinstance(value, type) and issubclass(value, Exception):
+            yield value
+
+
+# What is raised for a call of ours that is wrong, or by parts that are not used: web sockets and web hooks.
+OURS = (
+    httpx2.InvalidURL,
+    httpx2.CookieConflict,
+    aiohttp.client_exceptions.WSMessageTypeError,
+    openai.InvalidWebhookSignatureError,
+)
+
+RAISED = [
+    exception
+    for module in (httpx2, aiohttp.client_exceptions, openai)
+    for exception in exceptions_of(module)
+    if not issubclass(exception, OURS)
+]
+
+
+def test_there_are_exceptions_to_look_at() -> None:
+    packages = {exception.__module__.partition(".")[0] for exception in RAISED}
+    assert {"httpx2", "aiohttp", "openai"} <= packages
+    assert len(RAISED) > 50
+
+
+@pytest.mark.parametrize("exception", RAISED, ids=lambda exception: f"{exception.__module__}.{exception.__name__}")
+def test_each_exception_of_the_client_is_one_of_the_transports(exception: type[Exception]) -> None:
+    assert issubclass(exception, TRANSPORT_ERRORS)
+
+
+def test_a_transports_exception_is_kept_as_the_cause_and_not_in_words() -> None:
+    cause = httpx2.ConnectError(f"{KEY} {PROMPT}")
+    error = from_exception(cause)
+    assert isinstance(error, ChatError)
+    assert error.__cause__ is cause
+    assert describe(error, with_message=True) == {"error": "upstream_error", "causes": ["ConnectError"]}

@@ -1,0 +1,155 @@
+"""Events to bytes: one record a line whatever the model says, and every string comes back as it went in."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.formats import FORMATS, ndjson, text
+
+RECORDS: list[tuple[Event, str]] = [
+    (Start("id-1", "m"), '{"type":"start","id":"id-1","model":"m"}'),
+    (Delta("a"), '{"type":"delta","text":"a"}'),
+    (Reasoning("a"), '{"type":"reasoning","text":"a"}'),
+    (Refusal("a"), '{"type":"refusal","text":"a"}'),
+    (
+        ToolCall(0, "c1", "f", "{}"),
+        '{"type":"tool_call","index":0,"id":"c1","name":"f","arguments":"{}"}',
+    ),
+    (ToolCall(1, arguments='{"a"'), '{"type":"tool_call","index":1,"arguments":"{\\"a\\""}'),
+    (Ping(), '{"type":"ping"}'),
+    (Done("stop"), '{"type":"done","finish_reason":"stop"}'),
+    (
+        Done("length", Usage(1, 0, 1)),
+        '{"type":"done","finish_reason":"length","usage":{"input_tokens":1,"output_tokens":0,"total_tokens":1}}',
+    ),
+    (Failed("c", "m.", "id-1"), '{"type":"error","code":"c","message":"m.","id":"id-1"}'),
+    (
+        Failed("c", "m.", "id-1", 0),
+        '{"type":"error","code":"c","message":"m.","id":"id-1","retry_after_s":0}',
+    ),
+]
+
+HOSTILE = [
+    "",
+    "\n",
+    "\r",
+    "\r\n",
+    "a\n\nb\n",
+    "\x0b\x0c\x1c\x1d\x1e\x85",
+    "\u2028\u2029",
+    "\x00",
+    "\x1b[31m\x07",
+    "\x7f",
+    "\ufeff",
+    '"',
+    "\\",
+    '\\"},{"type":"done"}',
+    '"}\n{"type":"done","finish_reason":"stop"}\n',
+    "data: [DONE]\n\n",
+    "event: end\nid: 1\n\n",
+    "</script><img src=x onerror=alert(1)>",
+    "__proto__",
+    "constructor",
+    "é€😀\u202e\u200b",
+    "\U000e0041",
+    "\uffff\ufffe",
+    "{{7*7}} ${7*7} %s {0.__class__}",
+    "a" * 100_000,
+]
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+COUNT = st.integers(0, 2**53)
+OPTIONAL = st.none() | TEXT
+
+EVENTS = st.lists(
+    st.one_of(
+        st.builds(Start, TEXT, TEXT),
+        st.builds(Delta, TEXT),
+        st.builds(Reasoning, TEXT),
+        st.builds(Refusal, TEXT),
+        st.builds(ToolCall, COUNT, OPTIONAL, OPTIONAL, OPTIONAL),
+        st.just(Ping()),
+        st.builds(Done, TEXT, st.none() | st.builds(Usage, COUNT, COUNT, COUNT)),
+        st.builds(Failed, TEXT, TEXT, TEXT, st.none() | COUNT),
+    )
+)
+
+
+def records(data: bytes) -> list[Any]:
+    *lines, rest = data.split(b"\n")
+    assert rest == b""
+    return [json.loads(line) for line in lines]
+
+
+def expected(event: Event) -> dict[str, Any]:
+    """The fields of an event by its declaration, without the encoder under test."""
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    told = {name: msgspec.structs.asdict(v) if isinstance(v, Usage) else v for name, v in fields.items()}
+    return {"type": event.__struct_config__.tag, **{name: v for name, v in told.items() if v is not None}}
+
+
+# -- NDJSON
+
+
+@pytest.mark.parametrize(("event", "line"), RECORDS)
+def test_a_record_is_one_line_of_json_without_what_does_not_apply(event: Event, line: str) -> None:
+    assert ndjson.encode([event]) == line.encode() + b"\n"
+
+
+def test_several_events_are_several_lines_in_their_order() -> None:
+    events, lines = zip(*RECORDS, strict=True)
+    assert ndjson.encode(events) == "".join(line + "\n" for line in lines).encode()
+    assert ndjson.encode([]) == b""
+
+
+@pytest.mark.parametrize("string", HOSTILE, ids=ascii)
+def test_a_hostile_string_stays_inside_its_record(string: str) -> None:
+    events: list[Event] = [Delta(string), ToolCall(0, string, string, string), Start(string, string), Done(string)]
+    data = ndjson.encode(events)
+    assert records(data) == [expected(event) for event in events]
+    assert b"\r" not in data
+    assert not set(data) & set(range(0x20)) - {ord("\n")}
+
+
+@given(events=EVENTS)
+def test_every_event_comes_back_from_its_line(events: list[Event]) -> None:
+    assert records(ndjson.encode(events)) == [expected(event) for event in events]
+
+
+# -- text
+
+
+def test_text_is_what_the_model_says_to_its_reader_and_nothing_else() -> None:
+    events = [event for event, _ in RECORDS]
+    assert text.encode([*events, Delta("b")]) == b"aab"
+    assert text.encode([Ping(), Reasoning("hm"), Done("stop")]) == b""
+    assert text.encode([]) == b""
+
+
+@pytest.mark.parametrize("string", HOSTILE, ids=ascii)
+def test_text_is_sent_as_it_is(string: str) -> None:
+    assert text.encode([Delta(string), Refusal(string)]).decode() == string * 2
+
+
+@given(events=EVENTS)
+def test_text_is_the_joined_text_of_deltas_and_refusals(events: list[Event]) -> None:
+    said = "".join(event.text for event in events if isinstance(event, Delta | Refusal))
+    assert text.encode(events).decode() == said
+
+
+# -- the table
+
+
+def test_the_first_format_has_no_room_for_records_and_the_second_has() -> None:
+    assert [(name, format.has_records) for name, format in FORMATS.items()] == [
+        ("text/plain", False),
+        ("application/x-ndjson", True),
+    ]
+    assert {name: format.media_type for name, format in FORMATS.items()} == {name: name for name in FORMATS}
