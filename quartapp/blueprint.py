@@ -17,7 +17,7 @@ from quartapp.routes.other import add_other
 from quartapp.routes.page import add_page
 from quartapp.routes.replies import failed, refused, refused_by_framework
 from quartapp.routes.stream import add_stream
-from quartapp.settings import PREFIX, Settings
+from quartapp.settings import Settings
 
 log = logging.getLogger("quartapp")
 
@@ -43,7 +43,11 @@ def chat_blueprint(
         return running_chats(current_app)[blueprint]
 
     async def open_chat() -> None:
-        given = settings if isinstance(settings, Settings) else Settings.load(settings, _chat_config(current_app))
+        given = (
+            settings
+            if isinstance(settings, Settings)
+            else Settings.load(settings, Settings.named_in(current_app.config))
+        )
         running_chats(current_app)[blueprint] = Chat(given, models)
         if given.is_embedded and not models:
             log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the embedded model answers")
@@ -66,8 +70,3 @@ def running_chats(app: Quart) -> dict[Blueprint, Chat]:
     """The running chats of `app`, which alone holds them: a blueprint may be registered in several apps."""
     chats: dict[Blueprint, Chat] = app.extensions.setdefault(EXTENSION, {})
     return chats
-
-
-def _chat_config(app: Quart) -> dict[str, Any]:
-    known = Settings.names()
-    return {name: value for name, value in app.config.items() if name in known or name.startswith(PREFIX)}

@@ -13,18 +13,19 @@ except ImportError as error:
     raise ImportError("quartapp.flask needs a2wsgi: pip install 'quartapp[flask]'") from error
 
 from quartapp.blueprint import chat_blueprint
+from quartapp.settings import Settings
 
 
 def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str = "/ai", workers: int = 32) -> Quart:
     """An ASGI app that answers below `url_prefix` with the chat, and everywhere else with `flask_app`.
 
-    The Flask project runs in up to `workers` threads, one a request; the chat needs none. `CHAT_…` names in
-    `flask_app.config` count as they do in a Quart project's.
+    The Flask project runs in up to `workers` threads, one a request; the chat needs none. The names of
+    settings in `flask_app.config` count as they do in a Quart project's.
     """
     if not url_prefix.startswith("/") or url_prefix.endswith("/"):
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
     chat = Quart("quartapp", static_folder=None)
-    chat.config.from_mapping(flask_app.config.get_namespace("CHAT_", lowercase=False, trim_namespace=False))
+    chat.config.from_mapping(Settings.named_in(flask_app.config))
     chat.register_blueprint(blueprint or chat_blueprint(), url_prefix=url_prefix)
     flask = WSGIMiddleware(cast(Any, flask_app), workers=workers)
     chat.asgi_app = _Fork(chat.asgi_app, flask, url_prefix)  # type: ignore[method-assign]

@@ -29,21 +29,35 @@ def _named(name: str, default: Any, example: str, description: str, **limits: An
 
 class _Loaded(BaseSettings):
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        case_sensitive=True,
     )
 
     @classmethod
     def load(cls, *mappings: Mapping[str, Any] | None) -> Self:
         """The settings as `mappings`, the environment and `.env` give them; an earlier mapping counts before a later.
 
-        Raises SettingsError for an unknown CHAT_ name or a value that does not fit.
+        Raises SettingsError for an unknown name in a mapping, an unknown CHAT_ name anywhere, and a value that does
+        not fit.
         """
         given = _merge(mappings)
-        _refuse_unknown([*given, *os.environ, *dotenv_values(".env", interpolate=False)])
         try:
+            _refuse_unknown(given, [*os.environ, *dotenv_values(".env", interpolate=False)], cls)
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(_fault(cls, error)) from None
+        except UnicodeDecodeError:
+            raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
+
+    @classmethod
+    def named_in(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The entries of a host's `config` that are ours: names of settings, and what looks like one."""
+        known = cls.names()
+        return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
 
     @classmethod
     def names(cls) -> dict[str, str]:
@@ -62,7 +76,7 @@ class Settings(_Loaded):
         None,
         "http://127.0.0.1:11434/v1",
         "Base URL of an OpenAI-compatible server; unset means OpenAI's.",
-        pattern=r"^https?://[^\s/]+",
+        pattern=r"^https?://[^\s/]+\S*$",
     )
     model: str | None = _named(
         "CHAT_MODEL",
@@ -181,11 +195,14 @@ def _merge(mappings: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
     return merged
 
 
-def _refuse_unknown(names: Iterable[str]) -> None:
+def _refuse_unknown(given: Iterable[str], around: Iterable[str], settings: type[_Loaded]) -> None:
     known = Settings.names()
-    for name in names:
-        if name.startswith(PREFIX) and name not in known:
-            raise SettingsError(f"{name} is not a setting; docs/settings.md lists them all, for example CHAT_MODEL")
+    unknown = [name for name in given if name not in known and name not in settings.names()]
+    unknown += [name for name in around if name.upper().startswith(PREFIX) and name not in known]
+    if unknown:
+        raise SettingsError(
+            f"{unknown[0]}: not a setting; docs/settings.md lists them all, for example CHAT_MODEL=embedded"
+        )
 
 
 def _public_name(settings: type[BaseSettings], field: str) -> str:

@@ -118,9 +118,27 @@ async def test_an_unknown_chat_name_stops_the_start(source: str, bare: Path, mon
         monkeypatch.setenv("CHAT_MODLE", CANARY)
     if source == "file":
         (bare / ".env").write_text(f"CHAT_MODLE={CANARY}\n")
-    with pytest.raises(LifespanError, match=r"CHAT_MODLE is not a setting; .* for example CHAT_MODEL$") as raised:
+    with pytest.raises(LifespanError, match=r"CHAT_MODLE: not a setting; .* CHAT_MODEL=embedded$") as raised:
         await started(argument, config)
     assert CANARY not in str(raised.value)
+
+
+async def test_an_argument_that_is_no_setting_stops_the_start() -> None:
+    with pytest.raises(LifespanError, match="gate_s: not a setting"):
+        await started({"gate_s": 3})
+
+
+@pytest.mark.usefixtures("bare")
+async def test_a_name_in_the_wrong_case_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("Chat_Model", "embedded")
+    with pytest.raises(LifespanError, match="Chat_Model: not a setting"):
+        await started()
+
+
+async def test_an_env_file_that_is_not_utf_8_stops_the_start(bare: Path) -> None:
+    (bare / ".env").write_bytes(b"CHAT_MODEL=\xff\n")
+    with pytest.raises(LifespanError, match=r"\.env: not UTF-8"):
+        await started()
 
 
 def wrong_values() -> Iterator[Any]:

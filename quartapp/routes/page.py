@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 from quart import Blueprint, Response
+
+PAGE = files("quartapp").joinpath("static", "index.html").read_bytes()
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -24,7 +28,7 @@ def add_page(blueprint: Blueprint) -> None:
     """Adds the page at the blueprint's root; its links are relative, so that any prefix will do."""
 
     async def page() -> Response:
-        response = await blueprint.send_static_file("index.html")
+        response = Response(PAGE, content_type="text/html; charset=utf-8")
         response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
         response.headers["Referrer-Policy"] = "no-referrer"
         response.headers["X-Content-Type-Options"] = "nosniff"

@@ -50,7 +50,7 @@ def base_url(litellm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    command = [litellm, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(litellm), "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
     try:
@@ -74,7 +74,12 @@ def _wait_until_alive(url: str, server: subprocess.Popen[bytes]) -> None:
 
 @pytest.fixture
 async def app(base_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Quart]:
-    config = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, "CHAT_MODEL": "mocked", **getattr(request, "param", {})}
+    config = {
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_API_KEY": KEY,
+        "CHAT_MODEL": "mocked",
+        **getattr(request, "param", {}),
+    }
     app = create_app(config)
     async with app.test_app():
         yield app
@@ -84,7 +89,7 @@ async def ask(app: Quart) -> tuple[int, str]:
     response = await app.test_client().post(
         "/api/stream", json={"message": "hi"}, headers={"Accept": "application/x-ndjson"}
     )
-    return response.status_code, (await response.get_data()).decode()
+    return response.status_code, await response.get_data(as_text=True)
 
 
 def records(body: str) -> list[dict[str, Any]]:

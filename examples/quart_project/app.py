@@ -1,0 +1,30 @@
+"""A Quart project with the chat at /ai, for whoever has a token.
+
+ALICE_TOKEN=secret hypercorn app:app
+"""
+
+import hmac
+import os
+
+from quart import Quart, Request
+
+from quartapp import chat_blueprint
+
+app = Quart(__name__)
+
+TOKENS = {"alice": os.environ["ALICE_TOKEN"]}
+
+
+@app.get("/")
+async def home() -> str:
+    return "A project of its own; the chat is at /ai/api/stream."
+
+
+def who(request: Request) -> str | None:
+    """The owner of the token in X-Auth; None, for nobody we know, is answered with 401."""
+    given = request.headers.get("X-Auth", "").encode()
+    owners = [name for name, token in TOKENS.items() if hmac.compare_digest(token.encode(), given)]
+    return owners[0] if given and owners else None
+
+
+app.register_blueprint(chat_blueprint(authenticate=who), url_prefix="/ai")

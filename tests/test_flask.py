@@ -1,0 +1,156 @@
+"""A Flask project with the chat beside it, under a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+from flask import Flask, Response, request
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from quart import Quart
+
+from quartapp import Settings, chat_blueprint
+from quartapp.blueprint import running_chats
+from quartapp.flask import mount
+
+FAST = Settings.load({"CHAT_EMBEDDED_TOKENS_PER_S": "0"})
+QUESTION = {"message": "count to 5"}
+
+
+def project() -> Flask:
+    """A Flask project with routes beside, and confusingly near, where the chat goes."""
+    app = Flask("project", static_folder=None)
+
+    @app.get("/")
+    def home() -> str:
+        return "home"
+
+    @app.post("/echo/<name>")
+    def echo(name: str) -> dict[str, object]:
+        return {"name": name, "size": len(request.get_data()), "q": request.args.get("q"), "path": request.path}
+
+    @app.get("/aix")
+    def near() -> str:
+        return "near"
+
+    @app.get("/lines")
+    def lines() -> Response:
+        def body() -> Iterator[str]:
+            yield "first\n"
+            yield "second\n"
+
+        return Response(body(), mimetype="text/plain")
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise RuntimeError("a fault of the project's own")
+
+    return app
+
+
+@contextlib.asynccontextmanager
+async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of `app`, which hypercorn serves from this event loop."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    config = Config()
+    config.bind = [f"fd://{listening.detach()}"]
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield client
+    finally:
+        stop.set()
+        await serving
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
+        yield client
+
+
+async def test_the_projects_own_routes_answer_as_before(client: aiohttp.ClientSession) -> None:
+    async with client.get("/") as home:
+        assert (home.status, await home.text()) == (200, "home")
+    async with client.post("/echo/%C3%A9?q=a%20b", data=b"x" * 1_000_000) as echo:
+        assert await echo.json() == {"name": "é", "size": 1_000_000, "q": "a b", "path": "/echo/é"}
+    async with client.head("/") as head:
+        assert (head.status, head.headers["Content-Length"], await head.read()) == (200, "4", b"")
+    async with client.get("/lines") as lines:
+        assert [line async for line in lines.content] == [b"first\n", b"second\n"]
+
+
+async def test_the_projects_own_errors_are_its_own(client: aiohttp.ClientSession) -> None:
+    async with client.get("/nowhere") as missing, client.get("/fails") as failing, client.delete("/") as wrong:
+        assert [missing.status, failing.status, wrong.status] == [404, 500, 405]
+        assert "X-Request-ID" not in {*missing.headers, *failing.headers, *wrong.headers}
+
+
+async def test_the_chat_streams_below_its_prefix(client: aiohttp.ClientSession) -> None:
+    async with client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
+    async with client.post("/ai/api/stream", json=QUESTION, headers={"Accept": "application/x-ndjson"}) as answered:
+        assert (await answered.read()).endswith(b'"total_tokens":11}}\n')
+    async with client.get("/ai/") as page:
+        assert (page.status, page.content_type) == (200, "text/html")
+        assert "<form" in await page.text()
+
+
+async def test_the_prefix_is_exact(client: aiohttp.ClientSession) -> None:
+    async with client.get("/aix") as near:
+        assert await near.text() == "near"
+    async with client.get("/ai/nowhere") as missing:
+        assert (missing.status, (await missing.json())["error"]["code"]) == (404, "not_found")
+    async with client.post("/api/stream", json=QUESTION) as outside:
+        assert (outside.status, outside.content_type) == (404, "text/html")
+
+
+async def test_an_answer_and_the_project_do_not_wait_for_each_other() -> None:
+    stalling = chat_blueprint(settings={"CHAT_MODEL": "fault-stall:2", "CHAT_EMBEDDED_TOKENS_PER_S": "0"})
+    async with served(mount(project(), stalling)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert await answered.content.readexactly(3) == b"1 2"
+        async with client.get("/") as home:
+            assert await home.text() == "home"
+
+
+async def test_the_chat_lives_as_long_as_the_server() -> None:
+    blueprint = chat_blueprint(settings=FAST)
+    app = mount(project(), blueprint)
+    assert running_chats(app) == {}
+    async with served(app) as client:
+        async with client.post("/ai/api/stream", json=QUESTION) as answered:
+            await answered.read()
+        client_of_model = running_chats(app)[blueprint].models.client
+        assert client_of_model is not None
+        assert not client_of_model.is_closed()
+    assert running_chats(app) == {}
+    assert client_of_model.is_closed()
+
+
+async def test_chat_names_in_the_projects_config_count() -> None:
+    flask_app = project()
+    flask_app.config.update(CHAT_MODEL="embedded-echo", CHAT_EMBEDDED_TOKENS_PER_S=0, OTHER="x")
+    async with served(mount(flask_app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert await answered.text() == "count to 5"
+
+
+async def test_another_prefix_and_a_deeper_one_will_do() -> None:
+    app = mount(project(), chat_blueprint(settings=FAST), url_prefix="/tools/chat")
+    async with served(app) as client:
+        async with client.post("/tools/chat/api/stream", json=QUESTION) as answered:
+            assert await answered.text() == "1 2 3 4 5"
+        async with client.get("/tools/") as beside:
+            assert "X-Request-ID" not in beside.headers
+
+
+@pytest.mark.parametrize("prefix", ["ai", "/ai/", "", "/"])
+def test_a_wrong_prefix_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="for example /ai"):
+        mount(project(), url_prefix=prefix)

@@ -1,0 +1,100 @@
+"""The end of the process: open answers end with a word to their readers, and nothing holds the end up."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import signal
+
+import pytest
+
+from tests.raw_upstreams import RawUpstream
+from tests.serving import Reader, Server, Servers, asking, eventually
+
+TOLD_WITHIN_S = 1.0
+ENDS_WITHIN_S = 10.0
+
+each_signal = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+
+
+@pytest.fixture
+def server(servers: Servers, raw_upstream: RawUpstream) -> Server:
+    return servers.start("quartapp", **asking(raw_upstream.base_url))
+
+
+async def ask(server: Server, upstream: RawUpstream, prompt: str, accept: str) -> tuple[Reader, str]:
+    """A reader whose question has arrived at the upstream, and its tag."""
+    tag = secrets.token_hex(8)
+    reader = await Reader.ask(server, prompt, tag, accept)
+    await upstream.exchange(tag)
+    return reader, tag
+
+
+async def assert_ends_well(server: Server, tags: list[str], ending: str) -> None:
+    assert await server.exit_code(ENDS_WITHIN_S) == 0
+    assert [line["ending"] for tag in tags for line in server.answer_lines(client_id=tag)] == [ending] * len(tags)
+    assert "Traceback" not in server.log_text()
+
+
+@each_signal
+async def test_open_answers_are_told_that_the_server_is_shutting_down(
+    number: signal.Signals, server: Server, raw_upstream: RawUpstream
+) -> None:
+    records, record_tag = await ask(server, raw_upstream, "stall:1", "application/x-ndjson")
+    text, text_tag = await ask(server, raw_upstream, "trickle", "text/plain")
+    silent, silent_tag = await ask(server, raw_upstream, "no_head", "text/plain")
+    async with records, text, silent:
+        await records.read_until(b"token ")
+        await text.read_until(b"token ")
+        server.signal(number)
+        async with asyncio.timeout(TOLD_WITHIN_S):
+            await asyncio.gather(records.read(), text.read(), silent.read())
+        assert records.is_whole
+        assert (records.records[-1]["type"], records.records[-1]["code"]) == ("error", "shutting_down")
+        assert not text.is_whole
+        assert (silent.status, silent.json["error"]["code"]) == (503, "shutting_down")
+        assert "retry-after" in silent.headers
+    for tag in (record_tag, text_tag, silent_tag):
+        assert (await raw_upstream.exchange(tag)).closed.done()
+    await assert_ends_well(server, [record_tag, text_tag, silent_tag], "shutting_down")
+
+
+@each_signal
+async def test_a_reader_that_takes_nothing_does_not_hold_the_end_up(
+    number: signal.Signals, server: Server, raw_upstream: RawUpstream
+) -> None:
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as reader:
+        await reader.read_until(b"token ")
+        reader.stop_taking()
+        exchange = await raw_upstream.exchange(tag)
+        exchange.go()
+        server.signal(number)
+        async with asyncio.timeout(TOLD_WITHIN_S):
+            await asyncio.wrap_future(exchange.closed)
+        assert await server.exit_code(ENDS_WITHIN_S) == 0
+    assert len(server.answer_lines(client_id=tag)) == 1
+    assert "Traceback" not in server.log_text()
+
+
+@each_signal
+async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signals, server: Server) -> None:
+    async with await Reader.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as reader:
+        assert (await reader.read()).is_whole
+        await eventually(lambda: server.answer_lines(ending="done"))
+        server.signal(number)
+        assert await server.exit_code(ENDS_WITHIN_S) == 0
+    assert "Traceback" not in server.log_text()
+
+
+async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
+    server: Server, raw_upstream: RawUpstream
+) -> None:
+    reader, tag = await ask(server, raw_upstream, "finish_stall:1", "application/x-ndjson")
+    async with reader:
+        await reader.read_until(b"token ")
+        server.signal(signal.SIGTERM)
+        async with asyncio.timeout(TOLD_WITHIN_S):
+            await reader.read()
+        assert reader.records[-1]["type"] == "done"
+    await assert_ends_well(server, [tag], "done")

@@ -1,0 +1,66 @@
+"""A reader that stops reading an answer larger than the kernel's buffers: given up, and soon gone altogether."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import pytest
+
+from tests.raw_upstreams import RawUpstream
+from tests.serving import Reader, Server, Servers, asking, eventually
+
+WRITE_TIMEOUT_S = 2.0
+GIVEN_UP_WITHIN_S = WRITE_TIMEOUT_S + 8
+SOCKET_GONE_WITHIN_S = 12.0
+MAX_GROWTH_BYTES = 30 * 2**20
+
+each_server = pytest.mark.parametrize("kind", ["quartapp", "gunicorn"])
+
+
+@pytest.fixture
+def server(kind: str, servers: Servers, raw_upstream: RawUpstream) -> Server:
+    return servers.get(kind, **asking(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S=str(WRITE_TIMEOUT_S))
+
+
+async def stall(server: Server, upstream: RawUpstream, accept: str) -> None:
+    """One reader that stops after the first token, until nothing of its answer is left."""
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(server, "endless_body:1", tag, accept, receive_buffer_bytes=4096) as reader:
+        await reader.read_until(b"token ")
+        reader.stop_taking()
+        exchange = await upstream.exchange(tag)
+        exchange.go()
+        async with asyncio.timeout(GIVEN_UP_WITHIN_S):
+            await asyncio.wrap_future(exchange.closed)
+        lines = await eventually(lambda: server.answer_lines(client_id=tag))
+        assert [line["ending"] for line in lines] == ["reader_stalled"]
+        await eventually(lambda: server.upstream_connections(reader.port) == 0, SOCKET_GONE_WITHIN_S)
+
+
+@each_server
+async def test_a_reader_that_stalls_is_given_up_and_its_socket_is_gone(
+    server: Server, raw_upstream: RawUpstream
+) -> None:
+    async with await Reader.ask(server, "whole:1", secrets.token_hex(8)) as reader:
+        await reader.read()
+    rss_bytes = server.rss_bytes()
+    formats = ("text/plain", "application/x-ndjson")
+    await asyncio.gather(*(stall(server, raw_upstream, accept) for accept in formats))
+    assert server.rss_bytes() - rss_bytes < MAX_GROWTH_BYTES
+    assert "Traceback" not in server.log_text()
+
+
+@each_server
+async def test_a_stalled_reader_that_then_leaves_is_logged_once(server: Server, raw_upstream: RawUpstream) -> None:
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as reader:
+        await reader.read_until(b"token ")
+        reader.stop_taking()
+        exchange = await raw_upstream.exchange(tag)
+        exchange.go()
+        await eventually(lambda: server.answer_lines(client_id=tag), GIVEN_UP_WITHIN_S)
+        reader.leave("reset")
+        await eventually(lambda: server.upstream_connections(reader.port) == 0)
+    assert len(server.answer_lines(client_id=tag)) == 1
+    assert "Traceback" not in server.log_text()
