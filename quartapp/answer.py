@@ -109,11 +109,19 @@ class Answer:
         return events
 
     def fail(self, error: ChatError) -> None:
-        """Ends the answer as not whole, unless it has ended; the reader is told with the next events it takes."""
-        if self._end is None:
+        """Ends the answer, unless it has ended: with `error`, or as whole if its finish_reason has come before that.
+
+        The reader is told with the next events it takes.
+        """
+        if self._end is not None:
+            return
+        self._stop_pump()
+        if self._outcome.finish_reason is not None:
+            self._end = Done(self._outcome.finish_reason, self._outcome.usage)
+        else:
             self._outcome.error = error
-            self._stop_pump()
-            self._conclude(Failed(error.code, error.message, self._outcome.id, error.retry_after_s))
+            self._end = Failed(error.code, error.message, self._outcome.id, error.retry_after_s)
+        self._mailbox.add([self._end])
 
     def close(self) -> None:
         """Lets go of everything: the upstream is closed, the place among the open answers is free, the line logged."""
@@ -149,13 +157,13 @@ class Answer:
                     if self._mailbox.is_full:
                         await self._mailbox.wait_for_room()
                         self._read_at = self._clock.time()
-            self._upstream_ended(ChatError("upstream_truncated"))
+            self.fail(ChatError("upstream_truncated"))
         except ChatError as error:
-            self._upstream_ended(error)
+            self.fail(error)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends its answer, and nothing else
             failure = ChatError("internal_error")
             failure.__cause__ = error
-            self._upstream_ended(failure)
+            self.fail(failure)
         finally:
             if self._closed:
                 self._alarm.stop()
@@ -178,7 +186,7 @@ class Answer:
         if batch.finish_reason is not None:
             self._finish(batch.finish_reason)
         if batch.ended:
-            self._upstream_ended(ChatError("upstream_truncated"))
+            self.fail(ChatError("upstream_truncated"))
 
     def _open(self, first_event_at: float | None) -> None:
         """The answer opens for its reader with the model's first event, or without one once the gate has passed."""
@@ -194,17 +202,6 @@ class Answer:
             self._tail_until = self._read_at + TAIL_S
             self._alarm.set()
         self._outcome.finish_reason = reason
-
-    def _upstream_ended(self, error: ChatError) -> None:
-        """The upstream has nothing more to say: the answer is whole if its finish_reason came, and failed if not."""
-        if self._outcome.finish_reason is None:
-            self.fail(error)
-        elif self._end is None:
-            self._conclude(Done(self._outcome.finish_reason, self._outcome.usage))
-
-    def _conclude(self, end: Done | Failed) -> None:
-        self._end = end
-        self._mailbox.add([end])
 
     def _pump_has_ended(self) -> bool:
         return self._pump_task is None or self._pump_task.done()
@@ -247,7 +244,7 @@ class Answer:
 
     def _end_tail(self) -> None:
         self._tail_until = None
-        self._upstream_ended(ChatError("upstream_truncated"))
+        self.fail(ChatError("upstream_truncated"))
         self._stop_pump()
 
     def _give_up_reader(self) -> None:

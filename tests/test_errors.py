@@ -152,6 +152,14 @@ def test_words_are_not_masked() -> None:
     assert describe(ChatError("context_too_long", fault=fault), with_message=True)["upstream"]["message"] == sentence
 
 
+@pytest.mark.parametrize("sentence", ["a" * 300_000, "a." * 150_000 + " 1", "a-" * 7 + " " + "a" * 300_000])
+def test_masking_a_long_sentence_takes_no_longer_than_reading_it(sentence: str) -> None:
+    # What would look at each character for each character would outlast the test's time limit many times.
+    fault = UpstreamFault(message=sentence)
+    told = describe(ChatError("upstream_error", fault=fault), with_message=True)["upstream"]["message"]
+    assert len(told) <= 500
+
+
 def test_what_the_log_is_told_is_json_in_one_line() -> None:
     fault = UpstreamFault(500, "a", "b", "c", "line\nline\r\u2028\x1b[31m\x00\ud800")
     line = json.dumps(describe(ChatError("upstream_error", fault=fault), with_message=True))

@@ -54,8 +54,9 @@ async def test_open_answers_are_told_that_the_server_is_shutting_down(
         assert not text.is_whole
         assert (silent.status, silent.json["error"]["code"]) == (503, "shutting_down")
         assert "retry-after" in silent.headers
-    for tag in (record_tag, text_tag, silent_tag):
-        assert (await raw_upstream.exchange(tag)).closed.done()
+    async with asyncio.timeout(TOLD_WITHIN_S):
+        for tag in (record_tag, text_tag, silent_tag):
+            await asyncio.wrap_future((await raw_upstream.exchange(tag)).closed)
     await assert_ends_well(server, [record_tag, text_tag, silent_tag], "shutting_down")
 
 
