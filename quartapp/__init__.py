@@ -11,13 +11,12 @@ from typing import Any
 
 from quart import Quart
 from quart.logging import default_handler
-from werkzeug.exceptions import HTTPException
 
 from quartapp.blueprint import chat_blueprint
 from quartapp.errors import ChatError, SettingsError
 from quartapp.models.registry import Model
-from quartapp.request import ChatRequest
-from quartapp.routes.replies import refused_by_framework
+from quartapp.requests.messages import ChatRequest
+from quartapp.routes.replies import handle_errors, render
 from quartapp.settings import Settings
 
 __all__ = ["ChatError", "ChatRequest", "Model", "Settings", "SettingsError", "chat_blueprint", "create_app"]
@@ -32,7 +31,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     app = Quart("quartapp", static_folder=None)
     app.config.from_mapping(config or {})
     app.register_blueprint(chat_blueprint())
-    app.register_error_handler(HTTPException, refused_by_framework)
+    handle_errors(app, render)
     _log_to_stderr()
     return app
 

@@ -108,6 +108,11 @@ class Answer:
             self._outcome.ending = self._outcome.error.code if self._outcome.error else "done"
         return events
 
+    @property
+    def error(self) -> ChatError | None:
+        """What the answer failed with."""
+        return self._outcome.error
+
     def fail(self, error: ChatError) -> None:
         """Ends the answer, unless it has ended: with `error`, or as whole if its finish_reason has come before that.
 
@@ -136,8 +141,8 @@ class Answer:
         else:
             self._stop_pump()
             self._alarm.stop()
-        self._outcome.log(self._clock.time(), with_message=self._limits.log_upstream_messages)
         self._on_close(self)
+        self._outcome.log(self._clock.time(), with_message=self._limits.log_upstream_messages)
 
     async def wait_closed(self) -> None:
         """Waits until the upstream is closed too; `close` or `fail` comes first."""

@@ -7,16 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from quart import Blueprint, Quart, current_app
-from werkzeug.exceptions import HTTPException
 
 from quartapp.chat import Chat
-from quartapp.errors import ChatError
 from quartapp.guards.auth import Authenticate
 from quartapp.models.registry import Model
+from quartapp.routes.ai_sdk import ai_sdk_doors
+from quartapp.routes.asking import House
+from quartapp.routes.openai import openai_doors
+from quartapp.routes.origins import allow_origins
 from quartapp.routes.other import add_other
 from quartapp.routes.page import add_page
-from quartapp.routes.replies import failed, refused, refused_by_framework
-from quartapp.routes.stream import add_stream
+from quartapp.routes.replies import handle_errors, render
+from quartapp.routes.stream import CHAT, METHODS, STREAM, add_stream
 from quartapp.settings import Settings
 
 log = logging.getLogger("quartapp")
@@ -57,13 +59,18 @@ def chat_blueprint(
 
     blueprint.before_app_serving(open_chat)
     blueprint.after_app_serving(close_chat)
-    blueprint.register_error_handler(ChatError, refused)
-    blueprint.register_error_handler(HTTPException, refused_by_framework)
-    blueprint.register_error_handler(Exception, failed)
-    add_page(blueprint)
-    add_stream(blueprint, chat, authenticate)
-    add_other(blueprint, {"/": ("GET", "HEAD", "OPTIONS"), "/api/stream": ("POST", "OPTIONS")})
+    _add_doors(blueprint, House(chat, authenticate))
     return blueprint
+
+
+def _add_doors(blueprint: Blueprint, house: House) -> None:
+    handle_errors(blueprint, render)
+    allow_origins(blueprint, house)
+    add_page(blueprint)
+    add_stream(blueprint, house)
+    add_other(blueprint, {"/": ("GET", "HEAD"), STREAM: METHODS, CHAT: METHODS})
+    blueprint.register_blueprint(openai_doors(house), url_prefix="/v1")
+    blueprint.register_blueprint(ai_sdk_doors(house), url_prefix="/api/ui")
 
 
 def running_chats(app: Quart) -> dict[Blueprint, Chat]:

@@ -11,7 +11,7 @@ from typing import Any
 from quartapp.answer import Answer, Limits
 from quartapp.errors import ChatError
 from quartapp.models.registry import Model, open_models
-from quartapp.request import ChatRequest
+from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
 RETRY_AFTER_S = 1

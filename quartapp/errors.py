@@ -63,7 +63,8 @@ class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
 class ChatError(Exception):
     """An answer that cannot be given, or not whole. `code` is one of KINDS.
 
-    `path` names the field at fault, never its value; `retry_after_s` becomes the Retry-After header.
+    `path` names the field at fault, never its value; `retry_after_s` becomes the Retry-After header. `is_logged` says
+    that the line of an answer has told of it.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ChatError(Exception):
         self.retry_after_s = retry_after_s
         self.fault = fault
         self.headers = dict(headers or {})
+        self.is_logged = False
 
     @property
     def status(self) -> int:
@@ -117,10 +119,10 @@ def describe(error: ChatError, *, with_message: bool = False) -> dict[str, Any]:
 
 def masked(text: str) -> str:
     """`text` with anything that could be a key, a long run with a digit in it, replaced by stars."""
-    return _SECRET.sub("***", text)
+    return _LONG_RUN.sub(lambda run: "***" if any(map(str.isdigit, run[0])) else run[0], text)
 
 
-_SECRET = re.compile(r"(?=[\w+/=.-]*\d)[\w+/=.-]{16,}")
+_LONG_RUN = re.compile(r"[\w+/=.-]{16,}")
 
 
 def _causes(error: BaseException | None) -> list[str]:

@@ -76,7 +76,16 @@ class Failed(Record, frozen=True, tag="error"):
     retry_after_s: int | None = None
 
 
-Piece = Delta | Reasoning | Refusal | ToolCall
+class Raw(msgspec.Struct, frozen=True):
+    """A chunk as the upstream sent it: the JSON of a chat completion chunk, checked, under the name its client knows.
+
+    It stands for whatever it says, in answers that were asked for with `ChatRequest.raw`; it is no record.
+    """
+
+    payload: bytes
+
+
+Piece = Delta | Reasoning | Refusal | ToolCall | Raw
 Event = Start | Piece | Ping | Done | Failed
 
 

@@ -39,6 +39,7 @@ class Outcome:
         line = {"id": self.id, **self.labels, "model": self.model, "ending": self.ending, **self._said(now)}
         if self.error is not None:
             line |= describe(self.error, with_message=with_message)
+            self.error.is_logged = True
         level = logging.INFO if self.ending in QUIET_ENDINGS else logging.WARNING
         log.log(level, "answer %s", json.dumps(line), extra={"answer": line})
 

@@ -7,16 +7,19 @@ docs/settings.md and .env.example are held to these classes by a test.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from quartapp.errors import SettingsError
 
 PREFIX = "CHAT_"
+
+_ORIGIN = re.compile(r"https?://[^/\s@?#]+")
 
 DAY_S = 86_400
 MIB = 2**20
@@ -91,10 +94,19 @@ class Settings(_Loaded):
     allow_system_role: bool = _named(
         "CHAT_ALLOW_SYSTEM_ROLE", False, "true", "Whether clients may send messages with the role system or developer."
     )
+    origins: Annotated[tuple[str, ...], NoDecode] = _named(
+        "CHAT_ORIGINS",
+        (),
+        "http://localhost:5173",
+        "Origins of other pages that may read answers, separated by commas; exact, none by default.",
+    )
     max_body_bytes: int = _named(
         "CHAT_MAX_BODY_BYTES", 262_144, "262144", "Largest request body.", ge=1024, le=64 * MIB
     )
     max_json_depth: int = _named("CHAT_MAX_JSON_DEPTH", 32, "32", "Deepest nesting of a request's JSON.", ge=4, le=100)
+    max_json_values: int = _named(
+        "CHAT_MAX_JSON_VALUES", 20_000, "20000", "Most values in a request's JSON together.", ge=100, le=1_000_000
+    )
     max_messages: int = _named("CHAT_MAX_MESSAGES", 200, "200", "Most messages of a request.", ge=1, le=10_000)
     max_prompt_chars: int = _named(
         "CHAT_MAX_PROMPT_CHARS", 100_000, "100000", "Most characters of a request's messages together.", ge=1, le=2**24
@@ -102,6 +114,7 @@ class Settings(_Loaded):
     max_output_tokens: int = _named(
         "CHAT_MAX_OUTPUT_TOKENS", 32_768, "4096", "Largest max_tokens a client may ask for.", ge=1, le=2**20
     )
+    max_choices: int = _named("CHAT_MAX_CHOICES", 4, "1", "Largest n a client of /v1 may ask for.", ge=1, le=128)
     max_open_streams: int = _named(
         "CHAT_MAX_OPEN_STREAMS", 2000, "2000", "Answers open at once; one more is refused with 503.", ge=1, le=100_000
     )
@@ -166,6 +179,14 @@ class Settings(_Loaded):
         "true",
         "Whether the log holds what an upstream said of its errors, secrets masked; it may quote a prompt.",
     )
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        origins = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not all(isinstance(origin, str) and _ORIGIN.fullmatch(origin) for origin in origins):
+            raise ValueError("each is a scheme, a host and perhaps a port, without a path")
+        return tuple(origins)
 
     @property
     def is_embedded(self) -> bool:

@@ -19,7 +19,7 @@ import pytest
 from quartapp.errors import ChatError
 from quartapp.events import Delta
 from quartapp.models.chat_completions import ChatCompletions, open_client
-from quartapp.request import ChatRequest
+from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, head, http_chunk, raw, reply
 

@@ -18,7 +18,7 @@ import pytest
 
 from quartapp import create_app, events
 from quartapp.errors import KINDS
-from quartapp.formats import FORMATS
+from quartapp.formats import ACCEPTED
 from quartapp.settings import ServerSettings, Settings
 from tests.serving import Server, Servers, eventually
 
@@ -83,7 +83,7 @@ def test_the_protocol_has_the_table_of_errors() -> None:
 
 def test_the_protocol_has_the_formats_in_their_order() -> None:
     table = text_of("docs/protocol.md").partition("| media type |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `(\S+/\S+)` \|", table, re.MULTILINE) == list(FORMATS)
+    assert re.findall(r"^\| `(\S+/\S+)` \|", table, re.MULTILINE) == list(ACCEPTED)
 
 
 def test_the_protocol_has_the_records_with_their_fields() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats import FORMATS, ndjson, text
+from quartapp.formats import ACCEPTED as FORMATS
+from quartapp.formats import ndjson, text
 
 RECORDS: list[tuple[Event, str]] = [
     (Start("id-1", "m"), '{"type":"start","id":"id-1","model":"m"}'),

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quartapp.errors import ChatError
-from quartapp.request import ChatRequest, parse, parse_json
+from quartapp.requests.chat import parse
+from quartapp.requests.documents import parse_json
+from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
 SETTINGS = Settings()

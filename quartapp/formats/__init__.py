@@ -1,6 +1,6 @@
-"""Events to bytes: one pure function a wire format, and the table of them.
+"""Events to bytes: one small module a wire format, and the table of those that `Accept` chooses from.
 
-Order inside this folder: text, ndjson, then this table.
+Order inside this folder: encoding, text, ndjson, sse, whole, openai, ai_sdk, then this table.
 """
 
 from __future__ import annotations
@@ -9,23 +9,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from quartapp.events import Event
-from quartapp.formats import ndjson, text
+from quartapp.formats import ai_sdk, ndjson, sse, text
+
+Encode = Callable[[Sequence[Event]], bytes]
 
 
 class Format(NamedTuple):
-    """A wire format. `has_records` says that it has room for a ping and for the record that ends an answer;
-    without it there is no keep-alive, and a failed answer can only be broken off."""
+    """A streamed wire format. `encoder` makes what encodes one answer, from its first events to its last.
+
+    `has_records` says that there is room for a ping and for the record that ends an answer; without it there is no
+    keep-alive, and a failed answer can only be broken off.
+    """
 
     media_type: str
-    encode: Callable[[Sequence[Event]], bytes]
+    encoder: Callable[[], Encode]
     has_records: bool = True
+    headers: Mapping[str, str] = {}
 
 
-#: By media type; the first is what `Accept: */*` means.
-FORMATS: Final[Mapping[str, Format]] = {
-    format.media_type: format
-    for format in (
-        Format("text/plain", text.encode, has_records=False),
-        Format("application/x-ndjson", ndjson.encode),
-    )
-}
+TEXT: Final = Format("text/plain", lambda: text.encode, has_records=False)
+NDJSON: Final = Format("application/x-ndjson", lambda: ndjson.encode)
+SSE: Final = Format("text/event-stream", lambda: sse.encode)
+AI_SDK: Final = Format("text/event-stream", lambda: ai_sdk.Parts().encode, headers=ai_sdk.HEADERS)
+
+#: What `Accept` chooses from; the first is what it means by `*/*`.
+ACCEPTED: Final[Mapping[str, Format]] = {each.media_type: each for each in (TEXT, NDJSON, SSE)}
+
+#: A whole answer in one JSON object: no stream, and so no Format.
+WHOLE: Final = "application/json"

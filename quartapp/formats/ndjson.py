@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
-
 from quartapp.events import Event
-
-_encoder = msgspec.json.Encoder()
+from quartapp.formats.encoding import to_json_lines
 
 
 def encode(events: Sequence[Event]) -> bytes:
     """Each event as a JSON object and a newline."""
-    return _encoder.encode_lines(events)
+    return to_json_lines(events)

@@ -5,11 +5,12 @@ It has no room for a record, so an answer that fails is broken off, and reasonin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from quartapp.events import Delta, Event, Refusal
+from quartapp.formats.encoding import to_utf8
 
 
-def encode(events: Iterable[Event]) -> bytes:
-    """The text of `events` in UTF-8; empty if they hold none."""
-    return "".join([event.text for event in events if isinstance(event, Delta | Refusal)]).encode()
+def encode(events: Sequence[Event]) -> bytes:
+    """The text of `events`; empty if they hold none."""
+    return to_utf8("".join([event.text for event in events if isinstance(event, (Delta, Refusal))]))

@@ -22,4 +22,6 @@ async def principal(request: Request, authenticate: Authenticate | None) -> str 
         who = await who
     if not who:
         raise ChatError("unauthorized")
+    if not isinstance(who, str):
+        raise TypeError(f"authenticate returned {type(who).__qualname__}, not the name of who asks")
     return who

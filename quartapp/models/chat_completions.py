@@ -9,9 +9,10 @@ import httpx2
 from openai import AsyncOpenAI, AsyncStream, DefaultAioHttpClient, RequestOptions, Timeout, omit
 
 from quartapp.events import Batches
-from quartapp.models.chunks import ChunkReader
+from quartapp.models.chunks import ChunkReader, RawChunkReader
 from quartapp.models.failures import MAX_ERROR_BODY_BYTES, TRANSPORT_ERRORS, from_exception, from_response
-from quartapp.request import ChatRequest, JsonObject
+from quartapp.requests.documents import JsonObject
+from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings, client_headers
 
 # Idle connections to a model's server are kept for so long; the official client's 5 s cost a TLS handshake a question.
@@ -38,7 +39,7 @@ class ChatCompletions:
         try:
             response = await self._post(self._body(request))
             try:
-                reader = ChunkReader(self._max_line_bytes)
+                reader = self._reader(request)
                 # httpx2's own aiter_bytes costs a token two more generators; it is needed to decompress only.
                 encoded = "content-encoding" in response.headers
                 async for data in response.aiter_bytes() if encoded else cast(httpx2.AsyncByteStream, response.stream):
@@ -49,6 +50,16 @@ class ChatCompletions:
                 await response.aclose()
         except TRANSPORT_ERRORS as error:
             raise from_exception(error) from error
+
+    def _reader(self, request: ChatRequest) -> ChunkReader:
+        if not request.raw:
+            return ChunkReader(self._max_line_bytes)
+        return RawChunkReader(
+            self._max_line_bytes,
+            model=self._model,
+            choices=request.choices,
+            include_usage=request.include_usage,
+        )
 
     async def _post(self, body: JsonObject) -> httpx2.Response:
         # The client's typed `create` walks the parameters recursively, for 1 ms a request; ours are checked already.

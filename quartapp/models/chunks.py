@@ -7,12 +7,13 @@ anywhere is whole again before it is decoded; the JSON of a line is decoded once
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
 
 from quartapp.errors import ChatError
-from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.events import Batch, Delta, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
 from quartapp.models.failures import from_error_object
 
 
@@ -73,7 +74,7 @@ class ChunkReader:
                 if len(line) > self._max_line_bytes:
                     raise ChatError("upstream_error")
                 if line.startswith(b"data:"):
-                    _read(line[5:], batch, text)
+                    self._read(line[5:], batch, text)
         except ChatError as error:
             self.error = error
         _flush(text, batch.pieces)
@@ -94,23 +95,86 @@ class ChunkReader:
             lines = lines.removeprefix(_BOM)
         return lines.split(b"\n")
 
+    def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+        """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+        chunk = _chunk(payload)
+        if chunk is None:
+            batch.ended = True
+            return
+        for choice in chunk.choices or ():
+            if choice.index == 0:  # one answer was asked for
+                _add(choice, batch, text)
+        if chunk.usage is not None:
+            batch.usage = read_usage(chunk.usage) or batch.usage
 
-def _read(payload: bytes, batch: Batch, text: list[str]) -> None:
-    """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+
+class RawChunkReader(ChunkReader):
+    """Keeps each chunk's own bytes: checked as any other chunk is, and with the model's name replaced by `model`.
+
+    The answer is whole when `choices` choices have their finish_reason. What comes before the first event, a role say,
+    is held until then. Usage that only we asked for is left out unless `include_usage`.
+    """
+
+    def __init__(self, max_line_bytes: int, *, model: str, choices: int, include_usage: bool) -> None:
+        super().__init__(max_line_bytes)
+        self._ours = b'"model":' + msgspec.json.encode(model)
+        self._theirs = self._ours
+        self._unfinished = set(range(choices))
+        self._include_usage = include_usage
+        self._held: list[Piece] = []
+        self._has_begun = False
+
+    def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+        chunk = _chunk(payload)
+        if chunk is None:
+            batch.ended = True
+            return
+        for choice in chunk.choices or ():
+            self._has_begun = self._has_begun or _is_event(choice)
+            if choice.finish_reason:
+                self._unfinished.discard(choice.index)
+                batch.finish_reason = choice.finish_reason if not self._unfinished else batch.finish_reason
+        if chunk.usage is not None:
+            batch.usage = read_usage(chunk.usage) or batch.usage
+        if chunk.choices or chunk.usage is None or self._include_usage:
+            self._held.append(Raw(self._told(payload.strip())))
+        if self._has_begun:
+            batch.pieces += self._held
+            self._held.clear()
+
+    def _told(self, payload: bytes) -> bytes:
+        if not self._include_usage:
+            payload = payload.replace(b',"usage":null', b"", 1)
+        if self._theirs not in payload:
+            found = _MODEL.search(payload)
+            if found is None:
+                return payload
+            self._theirs = found.group()
+        return payload.replace(self._theirs, self._ours, 1)
+
+
+# In JSON these quotes are no part of a text: there they would be escaped.
+_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+
+
+def _chunk(payload: bytes) -> _Chunk | None:
+    """The chunk of a `data` line, or None for `[DONE]`."""
     try:
         chunk = _decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         if payload.strip() == b"[DONE]":
-            batch.ended = True
-            return
+            return None
         chunk = _decode_mended(payload)
     if chunk.error is not None:
         raise from_error_object(chunk.error)
-    for choice in chunk.choices or ():
-        if choice.index == 0:  # one answer was asked for
-            _add(choice, batch, text)
-    if chunk.usage is not None:
-        batch.usage = read_usage(chunk.usage) or batch.usage
+    return chunk
+
+
+def _is_event(choice: _Choice) -> bool:
+    """Whether it says more than a role."""
+    delta = choice.delta or _Delta()
+    said = delta.content or delta.reasoning_content or delta.refusal or delta.tool_calls or choice.finish_reason
+    return bool(said)
 
 
 def _add(choice: _Choice, batch: Batch, text: list[str]) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from openai import AsyncOpenAI
 
-from quartapp.embedded import DEFAULT_MODEL, create_embedded, offers
+from quartapp.embedded import CATALOGUE, DEFAULT_MODEL, create_embedded, offers
 from quartapp.errors import ChatError, SettingsError
 from quartapp.events import Batches
 from quartapp.models.chat_completions import ChatCompletions, open_client
 from quartapp.models.in_process import InProcessTransport
-from quartapp.request import ChatRequest
+from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
 OPENAI_MODEL = "gpt-5.4-mini"
@@ -27,17 +27,19 @@ class Model(Protocol):
 
 
 class Models:
-    """What can be asked, found by name with `find`; `close` lets go of the clients."""
+    """What can be asked, found by name with `find`; `names` are those to show. `close` lets go of the clients."""
 
     def __init__(
         self,
         find: Callable[[str], Model | None],
         default: str,
         *,
+        names: Sequence[str],
         client: AsyncOpenAI | None = None,
     ) -> None:
         self._find = find
         self._default = default
+        self.names = names
         self.client = client
 
     def get(self, name: str | None) -> tuple[str, Model]:
@@ -56,14 +58,14 @@ class Models:
 def open_models(settings: Settings, given: Mapping[str, Model] | None = None) -> Models:
     """The models that `given` or the settings name; opens the client for their server, which `Models.close` closes."""
     if given:
-        return Models(given.get, settings.model or next(iter(given)))
+        return Models(given.get, settings.model or next(iter(given)), names=list(given))
     return _open_embedded(settings) if settings.is_embedded else _open_single(settings)
 
 
 def _open_single(settings: Settings) -> Models:
     client = open_client(settings)
     name = settings.model or OPENAI_MODEL
-    return Models({name: ChatCompletions(client, name, settings)}.get, name, client=client)
+    return Models({name: ChatCompletions(client, name, settings)}.get, name, names=[name], client=client)
 
 
 def _open_embedded(settings: Settings) -> Models:
@@ -79,4 +81,4 @@ def _open_embedded(settings: Settings) -> Models:
     def find(name: str) -> Model | None:
         return ChatCompletions(client, name, settings) if offers(name) else None
 
-    return Models(find, default, client=client)
+    return Models(find, default, names=list(CATALOGUE), client=client)

@@ -1,44 +1,59 @@
-"""Whatever else lies below a blueprint's prefix: 404 and 405 in our words, not as a page of the host's.
+"""What lies between the doors: OPTIONS, 405 and 404 in our words, not as a page of the host's.
 
-A blueprint's error handlers never see those two: no view of it was found.
+A blueprint's error handlers never see a 404 or 405 of the router, for no view of it was found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 
-from quart import Blueprint, Response
+from quart import Blueprint, Response, request
 from quart.blueprints import BlueprintSetupState
 
 from quartapp.errors import ChatError
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT")
+View = Callable[..., Awaitable[Response]]
+
+
+class EveryMethod(set[str]):
+    """The methods of a rule that takes those too which nobody has thought of; it lists a few."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
 
 
 def add_other(blueprint: Blueprint, doors: Mapping[str, tuple[str, ...]]) -> None:
-    """Adds a 405 for the methods that the paths in `doors` do not take, and a 404 for every other path.
+    """Answers what the `doors`, paths with the methods they take, leave open, and every other path.
 
-    Without a prefix the 404 is left to the host: it would be one for the host's whole project.
+    Without a prefix other paths are left to the host: they would be those of its whole project.
     """
-    for path, methods in doors.items():
-        others = [method for method in METHODS if method not in methods]
-        blueprint.add_url_rule(
-            path,
-            endpoint="not_allowed_" + path.strip("/").replace("/", "_"),
-            view_func=_refusal("method_not_allowed", {"Allow": ", ".join(methods)}),
-            methods=others,
-            provide_automatic_options=False,
-        )
 
-    def add_not_found(state: BlueprintSetupState) -> None:
+    def add(state: BlueprintSetupState) -> None:
+        for number, (path, methods) in enumerate(doors.items()):
+            _add(state, path, f"other_{number}", _closed(methods))
         if (state.url_prefix or "").strip("/"):
-            state.add_url_rule("/<path:path>", "not_found", _refusal("not_found", {}), methods=[*METHODS, "OPTIONS"])
+            _add(state, "/<path:path>", "not_found", _not_found)
 
-    blueprint.record(add_not_found)
+    blueprint.record(add)
 
 
-def _refusal(code: str, headers: Mapping[str, str]) -> Callable[..., Awaitable[Response]]:
-    async def refuse(path: str = "") -> Response:
-        raise ChatError(code, headers=headers)
+def _add(state: BlueprintSetupState, path: str, name: str, view: View) -> None:
+    state.add_url_rule(path, name, view, methods=["OPTIONS"])
+    for rule in state.app.url_map.iter_rules(f"{state.name_prefix}.{state.name}.{name}".lstrip(".")):
+        rule.methods = EveryMethod({"OPTIONS"})
 
-    return refuse
+
+def _closed(methods: tuple[str, ...]) -> View:
+    """Tells OPTIONS what a door takes, and refuses any other method with it."""
+    allow = {"Allow": ", ".join((*methods, "OPTIONS"))}
+
+    async def closed(**_: str) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status=204, headers=allow)
+        raise ChatError("method_not_allowed", headers=allow)
+
+    return closed
+
+
+async def _not_found(**_: str) -> Response:
+    raise ChatError("not_found")

@@ -7,17 +7,21 @@ import json
 import logging
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from quart import Response, g, request
+from quart import Blueprint, Quart, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from quartapp.answer import Answer
 from quartapp.errors import ChatError, describe
-from quartapp.events import Failed
+from quartapp.events import Event, Failed
 from quartapp.formats import Format
 
 log = logging.getLogger("quartapp.request")
+
+#: How a door tells an error: its body and what headers it needs beside the usual ones.
+Render = Callable[[ChatError], Response]
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -50,55 +54,40 @@ def labels(who: str | None) -> dict[str, Any]:
     return said
 
 
-def stream_reply(answer: Answer, format: Format) -> Response:
+# -- answers
+
+
+def stream_reply(answer: Answer, wire: Format) -> Response:
     """The response that carries `answer`, which has begun."""
     response = Response(
-        AnswerBody(answer, format),
-        content_type=f"{format.media_type}; charset=utf-8",
-        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", **_common_headers()},
+        AnswerBody(answer, wire),
+        content_type=f"{wire.media_type}; charset=utf-8",
+        headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", **wire.headers, **_common()},
     )
     # Quart would end the response after 60 s without a word; the answer has its own limits, which speak.
     response.timeout = None
     return response
 
 
-def error_reply(error: ChatError) -> Response:
-    """`error` as a JSON body with its status; logging it is the caller's part."""
-    said: dict[str, Any] = {"code": error.code, "message": error.message, "id": request_id()}
-    headers = {"Cache-Control": "no-store", **_common_headers(), **error.headers}
-    if error.path is not None:
-        said["path"] = error.path
-    if error.retry_after_s is not None:
-        said["retry_after_s"] = error.retry_after_s
-        headers["Retry-After"] = str(error.retry_after_s)
-    body = json.dumps({"error": said})
-    return Response(body, status=error.status, content_type="application/json", headers=headers)
+async def collect(answer: Answer) -> list[Event]:
+    """All events of `answer`, which has begun, up to Done. Raises the ChatError it failed with."""
+    events = [event async for batch in answer for event in batch]
+    answer.close()
+    if answer.error is not None:
+        raise answer.error
+    return events
 
 
-def refused(error: ChatError) -> Response:
-    """The error handler for what is refused before an answer begins; one line in the log."""
-    log.info("refused %s", json.dumps({"id": request_id(), **labels(None), **describe(error)}))
-    return error_reply(error)
+def json_reply(document: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON body that no cache keeps."""
+    own = {"Cache-Control": "no-store", **_common(), **(headers or {})}
+    return Response(document, status=status, content_type="application/json", headers=own)
 
 
-def refused_by_framework(error: HTTPException) -> Response | HTTPException:
-    """The error handler for werkzeug's exceptions, which a host's own hooks may raise too."""
-    if error.code is None or error.code < 400:
-        return error
-    fallback = "bad_request" if error.code < 500 else "internal_error"
-    return refused(ChatError(_BY_STATUS.get(error.code, fallback)))
-
-
-def failed(error: Exception) -> Response:
-    """The error handler for a fault of ours, or of a host's hook: the log says where, the client gets an id."""
-    failure = ChatError("internal_error")
-    failure.__cause__ = error
-    log.error("failed %s", json.dumps({"id": request_id(), **labels(None), **describe(failure)}))
-    return error_reply(failure)
-
-
-def _common_headers() -> dict[str, str]:
-    return {"X-Content-Type-Options": "nosniff", "X-Request-ID": request_id()}
+def text_reply(sentence: str, status: int, headers: Mapping[str, str]) -> Response:
+    """A body of plain words that no cache keeps."""
+    own = {"Cache-Control": "no-store", **_common(), **headers}
+    return Response(sentence, status=status, content_type="text/plain; charset=utf-8", headers=own)
 
 
 class AnswerBody:
@@ -107,9 +96,10 @@ class AnswerBody:
     A generator would not do: one that was never started does not run its `finally`.
     """
 
-    def __init__(self, answer: Answer, format: Format) -> None:
+    def __init__(self, answer: Answer, wire: Format) -> None:
         self._answer = answer
-        self._format = format
+        self._encode = wire.encoder()
+        self._has_records = wire.has_records
         self._is_broken = False
 
     def __aiter__(self) -> AnswerBody:
@@ -123,9 +113,57 @@ class AnswerBody:
                 # for any other exception: the reader's `read()` rejects.
                 raise asyncio.CancelledError
             events = await anext(self._answer)
-            data = self._format.encode(events)
-            self._is_broken = not self._format.has_records and isinstance(events[-1], Failed)
+            data = self._encode(events)
+            self._is_broken = not self._has_records and isinstance(events[-1], Failed)
         return data
 
     async def aclose(self) -> None:
         self._answer.close()
+
+
+# -- errors
+
+
+def error_headers(error: ChatError) -> dict[str, str]:
+    """The headers that `error` needs in any form."""
+    retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return {**error.headers, **retry}
+
+
+def render(error: ChatError) -> Response:
+    """`error` as our own doors tell it."""
+    said: dict[str, Any] = {"code": error.code, "message": error.message, "id": request_id()}
+    if error.path is not None:
+        said["path"] = error.path
+    if error.retry_after_s is not None:
+        said["retry_after_s"] = error.retry_after_s
+    return json_reply(json.dumps({"error": said}).encode(), error.status, error_headers(error))
+
+
+def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
+    """Lets whatever is raised below `scaffold` be told by `render`, and logged in one line with the request's id."""
+
+    def refused(error: ChatError) -> Response:
+        if not error.is_logged:
+            log.info("refused %s", json.dumps({"id": request_id(), **labels(None), **describe(error)}))
+        return render(error)
+
+    def refused_by_framework(error: HTTPException) -> Response | HTTPException:
+        if error.code is None or error.code < 400:
+            return error
+        fallback = "bad_request" if error.code < 500 else "internal_error"
+        return refused(ChatError(_BY_STATUS.get(error.code, fallback)))
+
+    def failed(error: Exception) -> Response:
+        failure = ChatError("internal_error")
+        failure.__cause__ = error
+        log.error("failed %s", json.dumps({"id": request_id(), **labels(None), **describe(failure)}))
+        return render(failure)
+
+    scaffold.register_error_handler(ChatError, refused)
+    scaffold.register_error_handler(HTTPException, refused_by_framework)
+    scaffold.register_error_handler(Exception, failed)
+
+
+def _common() -> dict[str, str]:
+    return {"X-Content-Type-Options": "nosniff", "X-Request-ID": request_id()}

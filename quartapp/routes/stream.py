@@ -1,43 +1,102 @@
-"""`/api/stream`: a question in, its answer as it comes."""
+"""Our own doors: `/api/stream` for the answer as it comes, `/api/chat` for the whole of it in one object."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
+import msgspec
 from quart import Blueprint, Response, request
 
-from quartapp.chat import Chat
 from quartapp.errors import ChatError
-from quartapp.formats import FORMATS, Format
-from quartapp.guards.auth import Authenticate, principal
-from quartapp.guards.body import read_body
-from quartapp.request import parse
-from quartapp.routes.replies import error_reply, labels, request_id, stream_reply
+from quartapp.formats import ACCEPTED, SSE, TEXT, WHOLE, Format
+from quartapp.formats.whole import merge
+from quartapp.requests.chat import parse, parse_query
+from quartapp.requests.messages import ChatRequest
+from quartapp.routes.asking import House
+from quartapp.routes.replies import collect, json_reply, stream_reply
+
+STREAM = "/api/stream"
+CHAT = "/api/chat"
+METHODS = ("GET", "POST")
 
 
-def add_stream(blueprint: Blueprint, chat: Callable[[], Chat], authenticate: Authenticate | None) -> None:
-    """Adds the door to `blueprint`; `chat` finds the running chat of the current app."""
+def add_stream(blueprint: Blueprint, house: House) -> None:
+    """Adds the doors to `blueprint`: for a JSON body, and for a query, which is all that an `EventSource` can send."""
 
     async def stream() -> Response:
-        format = _accepted_format()
-        who = await principal(request, authenticate)
-        running = chat()
-        asked = parse(await read_body(request, running.settings), running.settings)
-        answer = running.answer(asked, id=request_id(), labels=labels(who))
-        try:
-            await answer.begin(running.settings.gate_s if format.has_records else None)
-        except ChatError as error:
-            return error_reply(error)  # the answer has logged its line
-        return stream_reply(answer, format)
+        if request.method == "POST":
+            wire = _accepted([*ACCEPTED, WHOLE], TEXT)
+            who, asked = await house.posted(parse)
+        else:
+            _refuse_unwanted_get(house)
+            wire = _accepted([SSE.media_type, *ACCEPTED, WHOLE], SSE)
+            if "Last-Event-ID" in request.headers:
+                # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
+                return Response(status=204)
+            who, asked = await _queried(house)
+        if wire is None or asked.whole:
+            return await _whole(house, who, asked)
+        return stream_reply(await house.ask(asked, who, has_gate=wire.has_records), wire)
 
-    blueprint.add_url_rule("/api/stream", view_func=stream, methods=["POST"])
+    async def chat() -> Response:
+        if request.method != "POST":
+            _refuse_unwanted_get(house)
+        _accepted([WHOLE], None)
+        who, asked = await (house.posted(parse) if request.method == "POST" else _queried(house))
+        return await _whole(house, who, asked)
+
+    blueprint.add_url_rule(STREAM, view_func=stream, methods=METHODS, provide_automatic_options=False)
+    blueprint.add_url_rule(CHAT, view_func=chat, methods=METHODS, provide_automatic_options=False)
 
 
-def _accepted_format() -> Format:
-    """The format the client's Accept header likes best. Raises ChatError: not_acceptable."""
+async def _queried(house: House) -> tuple[str | None, ChatRequest]:
+    who = await house.who()
+    return who, parse_query(request.args.to_dict(flat=False), house.chat().settings)
+
+
+async def _whole(house: House, who: str | None, asked: ChatRequest) -> Response:
+    events = await collect(await house.ask(asked, who, has_gate=False))
+    return json_reply(msgspec.json.encode(merge(events)))
+
+
+def _accepted(offered: Sequence[str], default: Format | None) -> Format | None:
+    """The streamed format that Accept likes best of `offered`, or None for one JSON object.
+
+    Raises ChatError: not_acceptable.
+    """
     if not request.accept_mimetypes.provided:
-        return next(iter(FORMATS.values()))
-    media_type = request.accept_mimetypes.best_match(list(FORMATS))
-    if media_type is None:
-        raise ChatError("not_acceptable", headers={"Accept-Post": "application/json"})
-    return FORMATS[media_type]
+        return default
+    liked = {media_type: _liking(media_type) for media_type in offered}
+    best = max(offered, key=lambda media_type: liked[media_type])
+    if liked[best][0] == 0:
+        raise ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
+    return ACCEPTED.get(best)
+
+
+def _liking(media_type: str) -> tuple[float, int]:
+    """The quality that Accept gives `media_type`, and how expressly; parameters, a charset say, do not count.
+
+    RFC 9110, section 12.5.1: the most specific range that fits decides.
+    """
+    ranges = {media_type: 2, media_type.partition("/")[0] + "/*": 1, "*/*": 0}
+    fits = [
+        (ranges[name], quality)
+        for value, quality in request.accept_mimetypes
+        if (name := value.partition(";")[0].strip().lower()) in ranges
+    ]
+    expressly, quality = max(fits, default=(0, 0.0))
+    return quality, expressly
+
+
+def _refuse_unwanted_get(house: House) -> None:
+    """Refuses a GET that nobody meant to pay for: a HEAD, a prefetch, a link or an image on somebody else's page.
+
+    Raises ChatError: method_not_allowed, forbidden.
+    """
+    if request.method == "HEAD":
+        raise ChatError("method_not_allowed", headers={"Allow": ", ".join((*METHODS, "OPTIONS"))})
+    headers = request.headers
+    purpose = headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or ""
+    is_foreign = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if "prefetch" in purpose or (is_foreign and headers.get("Origin") not in house.chat().settings.origins):
+        raise ChatError("forbidden")

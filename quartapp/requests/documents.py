@@ -1,0 +1,91 @@
+"""A body as strict JSON, and JSON as a checked document."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from typing import Any, TypeVar
+
+import pydantic_core
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from quartapp.errors import ChatError
+from quartapp.settings import Settings
+
+JsonObject = dict[str, Any]
+
+
+class Strict(BaseModel):
+    """A document whose fields are all known, and of the very type they have in JSON."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+
+Document = TypeVar("Document", bound=Strict)
+
+
+def parse_document(kind: type[Document], body: bytes, settings: Settings) -> Document:
+    """`body` as a document of that kind. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    document = parse_json(body, settings.max_json_depth, settings.max_json_values)
+    if not isinstance(document, dict):
+        raise ChatError("invalid_request", path="")
+    messages = document.get("messages")
+    if isinstance(messages, list) and len(messages) > settings.max_messages:
+        raise ChatError("too_large", path="messages")
+    return check_document(kind, document)
+
+
+def check_document(kind: type[Document], document: JsonObject) -> Document:
+    """`document` as one of that kind. Raises ChatError: invalid_request."""
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        raise ChatError("invalid_request", path=_path(error)) from None
+
+
+def parse_json(body: bytes, max_depth: int, max_values: int) -> Any:
+    """`body` as strict JSON: UTF-8 without a BOM, no NaN or infinity, no lone surrogate, and within the limits.
+
+    Raises ChatError: bad_request, too_deep, too_large.
+    """
+    try:
+        document = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings=False)
+    except ValueError as error:
+        # The parser's own recursion limit (200) lies above any max_json_depth.
+        raise ChatError("too_deep" if "recursion limit" in str(error) else "bad_request") from None
+    _check_tree(document, max_depth, max_values)
+    return document
+
+
+def _check_tree(document: Any, max_depth: int, max_values: int) -> None:
+    """Walks the document level by level: many values cost more to check than to send, so they are counted first."""
+    level, count = [document], 0
+    for depth in itertools.count():
+        count += len(level)
+        if count > max_values:
+            raise ChatError("too_large", path="")
+        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+            raise ChatError("bad_request")  # 1e999 is valid JSON
+        nested = [value for value in level if isinstance(value, dict | list)]
+        if not nested:
+            return
+        if depth == max_depth:
+            raise ChatError("too_deep")
+        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
+
+
+def _path(error: ValidationError) -> str:
+    """Where the first fault is, as `messages.0.role`; an unknown field's name is cut to harmless characters."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    is_unknown = first["type"] == "extra_forbidden"
+    known = first["loc"][:-1] if is_unknown else first["loc"]
+    parts = list(itertools.takewhile(lambda part: not _UNION_BRANCH.match(str(part)), known))
+    if is_unknown and len(parts) == len(known):
+        parts.append(first["loc"][-1])
+    return _UNSAFE.sub("?", ".".join(map(str, parts)))[:100]
+
+
+# pydantic also names the branch of a union that it tried, as `constrained-str` or `list[...]`: no part of the document.
+_UNION_BRANCH = re.compile(r"str$|bool$|constrained-|list\[|dict\[|literal\[")
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")

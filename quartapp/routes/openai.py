@@ -1,0 +1,75 @@
+"""OpenAI's API below `/v1`: chat completions and the list of models, in its words and with its errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Response
+
+from quartapp.errors import ChatError
+from quartapp.formats import Format
+from quartapp.formats.openai import Chunks, error_object, merge
+from quartapp.requests.openai import parse_completion
+from quartapp.routes.asking import House
+from quartapp.routes.other import add_other
+from quartapp.routes.replies import collect, error_headers, handle_errors, json_reply, stream_reply
+
+_GET = ("GET", "HEAD")
+
+# The clients ask again after any 5xx, up to twice: after these the first answer may have been billed already.
+_MAY_BE_BILLED = frozenset(
+    {"internal_error", "upstream_error", "upstream_truncated", "upstream_timeout", "deadline_exceeded"}
+)
+
+
+def openai_doors(house: House) -> Blueprint:
+    """The doors as a blueprint of their own, for their errors have a form of their own."""
+    blueprint = Blueprint("openai", __name__)
+    handle_errors(blueprint, _render)
+
+    async def completions() -> Response:
+        who, asked = await house.posted(parse_completion)
+        chunks = Chunks(int(time.time()), include_usage=asked.include_usage or asked.whole)
+        if not asked.whole:
+            wire = Format("text/event-stream", lambda: chunks.encode)
+            return stream_reply(await house.ask(asked, who, has_gate=True), wire)
+        events = await collect(await house.ask(asked, who, has_gate=False))
+        return json_reply(msgspec.json.encode(merge(chunk for event in events for chunk in chunks.of(event))))
+
+    async def models() -> Response:
+        await house.who()
+        return _json({"object": "list", "data": [_model(name) for name in house.chat().models.names]})
+
+    async def model(name: str) -> Response:
+        await house.who()
+        found, _ = house.chat().models.get(name)
+        return _json(_model(found))
+
+    rule = partial(blueprint.add_url_rule, provide_automatic_options=False)
+    rule("/chat/completions", view_func=completions, methods=["POST"])
+    rule("/models", view_func=models, methods=["GET"])
+    rule("/models/<path:name>", view_func=model, methods=["GET"])
+    add_other(blueprint, {"/chat/completions": ("POST",), "/models": _GET, "/models/<path:name>": _GET})
+    return blueprint
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "quartapp"}
+
+
+def _json(document: Any) -> Response:
+    return json_reply(msgspec.json.encode(document))
+
+
+def _render(error: ChatError) -> Response:
+    # OpenAI has no 422.
+    status = 400 if error.status == 422 else error.status
+    headers = error_headers(error)
+    if error.code in _MAY_BE_BILLED:
+        headers["x-should-retry"] = "false"
+    document = {"error": error_object(error.code, error.message, error.path)}
+    return json_reply(json.dumps(document).encode(), status, headers)
