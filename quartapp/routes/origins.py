@@ -14,7 +14,7 @@ PREFLIGHT_MAX_AGE_S = 600
 def allow_origins(blueprint: Blueprint, house: House) -> None:
     """Lets the pages of the settings' origins read every reply below `blueprint`; by default no other page's."""
 
-    def add_headers(response: Response) -> Response:
+    async def add_headers(response: Response) -> Response:  # Quart runs what is not async in a thread
         allowed = house.chat().settings.origins
         if not allowed:
             return response

@@ -143,18 +143,18 @@ def render(error: ChatError) -> Response:
 def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
     """Lets whatever is raised below `scaffold` be told by `render`, and logged in one line with the request's id."""
 
-    def refused(error: ChatError) -> Response:
+    async def refused(error: ChatError) -> Response:
         if not error.is_logged:
             log.info("refused %s", json.dumps({"id": request_id(), **labels(None), **describe(error)}))
         return render(error)
 
-    def refused_by_framework(error: HTTPException) -> Response | HTTPException:
+    async def refused_by_framework(error: HTTPException) -> Response | HTTPException:
         if error.code is None or error.code < 400:
             return error
         fallback = "bad_request" if error.code < 500 else "internal_error"
-        return refused(ChatError(_BY_STATUS.get(error.code, fallback)))
+        return await refused(ChatError(_BY_STATUS.get(error.code, fallback)))
 
-    def failed(error: Exception) -> Response:
+    async def failed(error: Exception) -> Response:
         failure = ChatError("internal_error")
         failure.__cause__ = error
         log.error("failed %s", json.dumps({"id": request_id(), **labels(None), **describe(failure)}))
