@@ -12,6 +12,7 @@ from typing import Any
 
 from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
+from hypercorn.utils import LifespanFailureError
 
 from quartapp import create_app
 from quartapp.blueprint import running_chats
@@ -29,22 +30,29 @@ CLOSE_S = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command that `arguments` name until a signal ends it; returns 2 if a setting stops the start."""
-    options = _parser().parse_args(arguments)
+    """Runs the command that `arguments` name until a signal ends it; returns 2 if it cannot start."""
+    options = vars(_parser().parse_args(arguments))
     try:
-        listen = ServerSettings.load({"HOST": options.host, "PORT": options.port})
+        listen = ServerSettings.load({"HOST": options.get("host"), "PORT": options.get("port")})
         settings = Settings.load()
-    except SettingsError as error:
-        sys.stderr.write(f"quartapp cannot start. {error}\n")
-        return 2
-    config = _Config(listen, user_timeout_ms(settings))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-        runner.run(_run_embedded(config, settings) if options.command == "embedded" else _run_chat(config))
+        config = _Config(listen, user_timeout_ms(settings))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
+            runner.run(_run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config))
+    except (SettingsError, LifespanFailureError) as error:
+        return _cannot_start(str(error))
+    except OSError as error:
+        return _cannot_start(f"{config.bind[0]}: {error.strerror}; another port: PORT={listen.port + 1}")
     return 0
 
 
+def _cannot_start(why: str) -> int:
+    sys.stderr.write(f"quartapp cannot start. {why}\n")
+    return 2
+
+
 def _parser() -> argparse.ArgumentParser:
-    listen = argparse.ArgumentParser(add_help=False)
+    # Without defaults, for those of a command would replace what was said before it.
+    listen = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     listen.add_argument("--host", help="address to listen on (default: HOST, or 127.0.0.1)")
     listen.add_argument("--port", help="port to listen on (default: PORT, or 8000)")
     parser = argparse.ArgumentParser(prog="python -m quartapp", description=__doc__, parents=[listen])

@@ -45,11 +45,9 @@ def chat_blueprint(
         return running_chats(current_app)[blueprint]
 
     async def open_chat() -> None:
-        given = (
-            settings
-            if isinstance(settings, Settings)
-            else Settings.load(settings, Settings.named_in(current_app.config))
-        )
+        given = settings
+        if not isinstance(given, Settings):
+            given = Settings.load(given, Settings.named_in(current_app.config))
         running_chats(current_app)[blueprint] = Chat(given, models)
         if given.is_embedded and not models:
             log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the embedded model answers")
