@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import processes
@@ -59,6 +59,9 @@ NDJSON = Door(
     last_bytes='{"type":"done"',
 )
 
+SSE = replace(NDJSON, format="sse", accept="text/event-stream")
+OPENAI = replace(PASSED_ON, format="openai")
+
 PYTHON = (sys.executable, "-m")
 HYPERCORN = (*PYTHON, "hypercorn", "--worker-class", "uvloop", "--keep-alive", "75", "--bind", "127.0.0.1:$port")
 # its 5 s would cut off, on a busy machine, readers who are only waiting for the usual way to get to them
@@ -85,6 +88,8 @@ TARGETS = (
     Target("nginx", "nginx `proxy_pass`, no buffering: the limit", PASSED_ON, ("nginx", "-c", "$folder/nginx.conf")),
     Target("hypercorn", "quartapp on hypercorn", TEXT, (*HYPERCORN, APP), "usual-quart"),
     Target("hypercorn-ndjson", "quartapp on hypercorn", NDJSON, (*HYPERCORN, APP), "usual-quart"),
+    Target("hypercorn-sse", "quartapp on hypercorn", SSE, (*HYPERCORN, APP), "usual-quart"),
+    Target("hypercorn-openai", "quartapp on hypercorn", OPENAI, (*HYPERCORN, APP), "usual-quart"),
     Target("python-m", "`python -m quartapp`", TEXT, (*PYTHON, "quartapp"), "usual-quart"),
     Target("gunicorn", "quartapp on gunicorn", TEXT, (*GUNICORN, APP)),
     Target("usual-quart", "the usual way, Quart on hypercorn", USUAL, (*HYPERCORN, "bench.peers.usual_quart:app")),
