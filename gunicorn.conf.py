@@ -28,7 +28,7 @@ graceful_timeout = 30
 timeout = 60
 
 # No control socket in the home directory.
-control_socket = ""
+control_socket_disable = True
 
 
 def when_ready(server):
