@@ -18,6 +18,7 @@ from quartapp.routes.origins import allow_origins
 from quartapp.routes.other import add_other
 from quartapp.routes.page import add_page
 from quartapp.routes.replies import handle_errors, render
+from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
 from quartapp.routes.stream import CHAT, METHODS, STREAM, add_stream
 from quartapp.settings import Settings
 
@@ -66,7 +67,9 @@ def _add_doors(blueprint: Blueprint, house: House) -> None:
     allow_origins(blueprint, house)
     add_page(blueprint)
     add_stream(blueprint, house)
-    add_other(blueprint, {"/": ("GET", "HEAD"), STREAM: METHODS, CHAT: METHODS})
+    add_schema(blueprint, house, installed_viewer())
+    pages = {"/": GET, "/static/<path:filename>": GET, **SCHEMA_DOORS}
+    add_other(blueprint, {**pages, STREAM: METHODS, CHAT: METHODS})
     blueprint.register_blueprint(openai_doors(house), url_prefix="/v1")
     blueprint.register_blueprint(ai_sdk_doors(house), url_prefix="/api/ui")
 

@@ -19,7 +19,8 @@ from quartapp.errors import SettingsError
 
 PREFIX = "CHAT_"
 
-_ORIGIN = re.compile(r"https?://[^/\s@?#]+")
+# As browsers write an origin: without the port that its scheme has anyway.
+_ORIGIN = re.compile(r"(?!http://.*:80$|https://.*:443$)https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9]\d{0,4})?")
 
 DAY_S = 86_400
 MIB = 2**20
@@ -184,9 +185,9 @@ class Settings(_Loaded):
     @classmethod
     def _split(cls, value: Any) -> Any:
         origins = value.replace(",", " ").split() if isinstance(value, str) else value
-        if not all(isinstance(origin, str) and _ORIGIN.fullmatch(origin) for origin in origins):
-            raise ValueError("each is a scheme, a host and perhaps a port, without a path")
-        return tuple(origins)
+        if not isinstance(origins, list | tuple) or not all(_ORIGIN.fullmatch(str(origin)) for origin in origins):
+            raise ValueError("each is a scheme, a host and, if it is not the usual one, a port; no path, no star")
+        return tuple(map(str, origins))
 
     @property
     def is_embedded(self) -> bool:

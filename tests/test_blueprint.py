@@ -105,7 +105,8 @@ async def test_a_blueprint_inside_another_answers_below_both_prefixes() -> None:
         assert (page.status_code, page.mimetype) == (200, "text/html")
         assert await ask(app, "/v2/ai") == (200, "1 2 3")
         assert await code(app, "/v2/ai/nowhere") == (404, "not_found")
-        assert await code(app, "/v2/ai/api/stream") == (405, "method_not_allowed")
+        assert await code(app, "/v2/ai/api/stream") == (422, "invalid_request")
+        assert await code(app, "/v2/ai/v1/chat/completions") == (405, "method_not_allowed")
 
 
 async def test_each_call_makes_a_blueprint_of_its_own() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from quartapp.embedded import create_embedded
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
-from quartapp.models.chunks import ChunkReader, read_usage
+from quartapp.models.chunks import ChunkReader, RawChunkReader, read_usage
 
 LIMIT = 1_000_000
 BOM = b"\xef\xbb\xbf"
@@ -483,3 +483,12 @@ def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: byt
 @settings(max_examples=500, deadline=None)
 def test_random_bytes_never_raise_anything_else(data: list[bytes], prefix: bytes) -> None:
     assert read(*(prefix + each + b"\n" for each in data)).error in (None, "upstream_error")
+
+
+def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads() -> None:
+    reader = RawChunkReader(LIMIT, model="m", choices=1, include_usage=False)
+    reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"x":"\xc3\xa9"}\n')
+    assert reader.error is None
+    reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"x":"\xff"}\n')
+    assert reader.error is not None
+    assert reader.error.code == "upstream_error"

@@ -18,7 +18,7 @@ import pytest
 
 from quartapp import create_app, events
 from quartapp.errors import KINDS
-from quartapp.formats import ACCEPTED
+from quartapp.formats import ACCEPTED, WHOLE
 from quartapp.settings import ServerSettings, Settings
 from tests.serving import Server, Servers, eventually
 
@@ -41,20 +41,24 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def routes() -> list[str]:
-    return sorted({"{prefix}" + rule.rule for rule in create_app().url_map.iter_rules()})
+    """The doors as the pages write them, `{prefix}/v1/models/{name}`, without those for whatever else may be asked."""
+    rules = {rule.rule for rule in create_app().url_map.iter_rules() if "<path:path>" not in rule.rule}
+    return sorted("{prefix}" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules)
 
 
 def test_each_route_stands_in_the_readme_and_in_the_protocol() -> None:
     assert "{prefix}/api/stream" in routes()
     for route in routes():
-        plain = route.replace("<path:filename>", "")
-        assert route in text_of("README.md"), f"the README lacks {route}"
-        assert plain in text_of("docs/protocol.md"), f"the protocol lacks {route}"
+        assert re.search(re.escape(route) + "[`?]", text_of("README.md")), f"the README lacks {route}"
+        assert re.search(re.escape(route) + "[`?]", text_of("docs/protocol.md")), f"the protocol lacks {route}"
 
 
 def test_no_page_names_a_route_that_is_not_there() -> None:
-    named = {route for page in PAGES for route in re.findall(r"\{prefix\}/[\w/]*", page.read_text(encoding="utf-8"))}
-    assert named <= {route.replace("<path:filename>", "") for route in routes()}
+    named = {
+        route for page in PAGES for route in re.findall(r"\{prefix\}(/[\w/{}.]*)", page.read_text(encoding="utf-8"))
+    }
+    there = [route.removeprefix("{prefix}") + "/" for route in routes()]
+    assert [name for name in named if not any(route.startswith(name.rstrip("/") + "/") for route in there)] == []
 
 
 @EACH_PAGE
@@ -72,7 +76,8 @@ def test_the_readme_gives_the_defaults_as_they_are() -> None:
     assert len(rows) > 5
     for names, defaults in rows:
         told = defaults.split(", ")
-        found = [str(fields[name].default).replace("None", "unset") for name in re.findall(r"`(\w+)`", names)]
+        defaults_of = [fields[name].default for name in re.findall(r"`(\w+)`", names)]
+        found = ["unset" if default in (None, ()) else str(default) for default in defaults_of]
         assert [default.replace(" ", "") for default in told] in (found, sorted(set(found)))
 
 
@@ -83,7 +88,7 @@ def test_the_protocol_has_the_table_of_errors() -> None:
 
 def test_the_protocol_has_the_formats_in_their_order() -> None:
     table = text_of("docs/protocol.md").partition("| media type |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `(\S+/\S+)` \|", table, re.MULTILINE) == list(ACCEPTED)
+    assert re.findall(r"^\| `(\S+/\S+)` \|", table, re.MULTILINE) == [*ACCEPTED, WHOLE]
 
 
 def test_the_protocol_has_the_records_with_their_fields() -> None:
@@ -187,6 +192,14 @@ def test_curl_does_as_the_readme_says(command: list[str], needs: Callable[[str],
         assert re.sub('"id":"[^"]+"', "", done.stdout) == re.sub('"id":"[^"]+"', "", told)
     else:
         assert done.stdout == " ".join(map(str, range(1, 21)))
+
+
+def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(ROOT / "docs" / "protocol.md", "python")
+    told: dict[str, Any] = {}
+    exec(block.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), told)
+    told["client"].close()
+    assert capsys.readouterr().out == "1 2 3"
 
 
 # -- the proxy

@@ -70,6 +70,20 @@ async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
         await serving
 
 
+async def test_every_door_of_the_chat_is_below_its_prefix() -> None:
+    asked = [{"role": "user", "content": "count to 5"}]
+    ui = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "count to 5"}]}]
+    async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
+        async with client.post("/ai/v1/chat/completions", json={"model": "embedded", "messages": asked}) as reply:
+            assert (await reply.json())["choices"][0]["message"]["content"] == "1 2 3 4 5"
+        async with client.post("/ai/api/ui", json={"id": "c", "messages": ui}) as reply:
+            assert (await reply.text()).endswith("data: [DONE]\n\n")
+        async with client.get("/ai/api/chat", params=QUESTION) as reply:
+            assert (await reply.json())["text"] == "1 2 3 4 5"
+        async with client.get("/v1/models") as reply:
+            assert (reply.status, reply.content_type) == (404, "text/html")
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
     async with served(mount(project(), chat_blueprint(settings=FAST))) as client:

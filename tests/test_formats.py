@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats import ACCEPTED as FORMATS
-from quartapp.formats import ndjson, text
+from quartapp.formats import ACCEPTED, ndjson, text
 
 RECORDS: list[tuple[Event, str]] = [
     (Start("id-1", "m"), '{"type":"start","id":"id-1","model":"m"}'),
@@ -148,9 +147,10 @@ def test_text_is_the_joined_text_of_deltas_and_refusals(events: list[Event]) -> 
 # -- the table
 
 
-def test_the_first_format_has_no_room_for_records_and_the_second_has() -> None:
-    assert [(name, format.has_records) for name, format in FORMATS.items()] == [
+def test_all_but_the_first_format_have_room_for_records() -> None:
+    assert [(name, format.has_records) for name, format in ACCEPTED.items()] == [
         ("text/plain", False),
         ("application/x-ndjson", True),
+        ("text/event-stream", True),
     ]
-    assert {name: format.media_type for name, format in FORMATS.items()} == {name: name for name in FORMATS}
+    assert {name: format.media_type for name, format in ACCEPTED.items()} == {name: name for name in ACCEPTED}

@@ -225,6 +225,8 @@ def kind(name: str, field: FieldInfo) -> str:
         return next((unit for suffix, unit in UNITS.items() if name.lower().endswith(suffix)), "number")
     if field.annotation is bool:
         return "true or false"
+    if field.annotation == tuple[str, ...]:
+        return "list"
     return "text, secret" if field.annotation == SecretStr | None else "text"
 
 
@@ -239,7 +241,7 @@ def limits_in_words(field: FieldInfo) -> str:
 
 
 def default_in_words(field: FieldInfo) -> str:
-    if field.default is None:
+    if field.default in (None, ()):
         return "unset"
     return f"`{str(field.default).lower() if field.annotation is bool else field.default}`"
 
@@ -266,7 +268,7 @@ def examples() -> Iterator[str]:
     for name, field in FIELDS.items():
         default = str(field.default).lower() if field.annotation is bool else field.default
         yield f"# {field.description}"
-        yield f"#{name}={(field.examples or [''])[0] if default is None else default}"
+        yield f"#{name}={(field.examples or [''])[0] if default in (None, ()) else default}"
 
 
 def test_the_example_of_an_environment_file_has_each_setting_once() -> None:

@@ -4,101 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import pytest
 from quart import Blueprint, Quart, Request, Response, abort, request
 
-from quartapp import ChatError, ChatRequest, Model, chat_blueprint, create_app
+from quartapp import ChatError, chat_blueprint, create_app
 from quartapp.errors import KINDS
-from quartapp.events import Batch, Batches, Delta
+from quartapp.events import Batch, Delta
 from quartapp.guards.auth import Authenticate
+from tests.doors import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving
 
 KEY = "canary-7f3a9b1c2d4e5f60"
-PROMPT = "count to 3 canary-prompt"
-FAST = {"CHAT_EMBEDDED_TOKENS_PER_S": 0}
-NDJSON = {"Accept": "application/x-ndjson"}
-STREAM = "/ai/api/stream"
-ID = re.compile(r"[0-9a-f]{32}")
-
-
-class Reply:
-    """A response read to its end."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-    @property
-    def records(self) -> list[Any]:
-        *lines, rest = self.body.split(b"\n")
-        assert rest == b""
-        return [json.loads(line) for line in lines]
-
-    @property
-    def error(self) -> Any:
-        """The error of a refusal, once what all of them have in common is right."""
-        error = self.json["error"]
-        assert self.headers["Content-Type"] == "application/json"
-        assert self.headers["X-Content-Type-Options"] == "nosniff"
-        assert self.headers["Cache-Control"] == "no-store"
-        assert self.headers["X-Request-ID"] == error["id"]
-        assert ID.fullmatch(error["id"])
-        assert (self.status, error["message"]) == KINDS[error["code"]]
-        assert error.keys() <= {"code", "message", "id", "path", "retry_after_s"}
-        return error
-
-
-class Client:
-    """Asks a host app, or one that is the chat itself."""
-
-    def __init__(self, app: Quart, path: str = STREAM) -> None:
-        self.app = app
-        self.path = path
-
-    async def ask(self, document: Any = None, **headers: str) -> Reply:
-        document = {"message": PROMPT} if document is None else document
-        return await self.send(json.dumps(document).encode(), headers={"Content-Type": "application/json", **headers})
-
-    async def send(
-        self,
-        body: bytes = b"",
-        *,
-        path: str | None = None,
-        method: str = "POST",
-        headers: Mapping[str, str] | None = None,
-    ) -> Reply:
-        response = await self.test.open(path or self.path, method=method, data=body, headers=dict(headers or {}))
-        return Reply(response.status_code, response.headers, bytes(await response.get_data(as_text=False)))
-
-    @property
-    def test(self) -> Any:
-        return self.app.test_client()
-
-
-@asynccontextmanager
-async def serving(
-    *,
-    authenticate: Authenticate | None = None,
-    models: Mapping[str, Model] | None = None,
-    host: Quart | None = None,
-    **given: Any,
-) -> AsyncIterator[Client]:
-    """A host app with the chat below /ai, as fast as it can."""
-    host = host or Quart("host", static_folder=None)
-    blueprint = chat_blueprint(settings={**FAST, **given}, models=models, authenticate=authenticate)
-    host.register_blueprint(blueprint, url_prefix="/ai")
-    async with host.test_app():
-        yield Client(host)
 
 
 @pytest.fixture
@@ -107,31 +27,8 @@ async def client() -> AsyncIterator[Client]:
         yield client
 
 
-class Log:
-    """What the project logged: one JSON object a line, under the word that it begins with."""
-
-    def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
-        self._caplog = caplog
-
-    @property
-    def lines(self) -> list[tuple[str, Any]]:
-        ours = [record for record in self._caplog.records if record.name in ("quartapp.request", "quartapp.answer")]
-        words = [record.getMessage().partition(" ") for record in ours]
-        return [(word, json.loads(document)) for word, _, document in words]
-
-    @property
-    def only(self) -> Any:
-        [(_, line)] = self.lines
-        return line
-
-    @property
-    def text(self) -> str:
-        return self._caplog.text
-
-
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    caplog.set_level(logging.INFO)
     return Log(caplog)
 
 
@@ -156,7 +53,7 @@ async def test_ndjson_is_records_from_start_to_done(client: Client) -> None:
     assert counts["total_tokens"] == counts["input_tokens"] + counts["output_tokens"]
 
 
-@pytest.mark.parametrize("accept", ["text/plain", "application/x-ndjson"])
+@pytest.mark.parametrize("accept", ["text/plain", "application/x-ndjson", "text/event-stream"])
 async def test_an_answer_has_the_headers_of_the_contract(client: Client, accept: str) -> None:
     headers = (await client.ask(Accept=accept)).headers
     assert headers["Cache-Control"] == "no-cache, no-transform"
@@ -230,7 +127,7 @@ async def test_a_tool_call_is_whole_once_its_fragments_are_joined(client: Client
 
 # -- the format
 
-TEXT, RECORDS = "text/plain", "application/x-ndjson"
+TEXT, RECORDS, EVENTS, WHOLE = "text/plain", "application/x-ndjson", "text/event-stream", "application/json"
 
 
 @pytest.mark.parametrize(
@@ -248,19 +145,29 @@ TEXT, RECORDS = "text/plain", "application/x-ndjson"
         ("text/plain;q=0, */*", RECORDS),
         ("*/*, text/plain;q=0", RECORDS),
         ("text/plain;q=0.1, */*", RECORDS),
-        ("text/*;q=0.9, text/plain;q=0.2, application/x-ndjson;q=0.5", RECORDS),
+        ("text/*;q=0.9, text/plain;q=0.2, application/x-ndjson;q=0.5", EVENTS),
+        ("text/event-stream;q=0.4, text/plain;q=0.2, application/x-ndjson;q=0.5", RECORDS),
+        ("text/event-stream", EVENTS),
+        ("text/event-stream, text/plain", TEXT),
+        ("Text/Event-Stream; charset=utf-8", EVENTS),
+        ("text/plain;q=0, text/*", EVENTS),
         ("text/html, application/xhtml+xml, application/xml;q=0.9, */*;q=0.8", TEXT),
         ("application/json, text/plain, */*", TEXT),
         ("image/png, application/x-ndjson;q=0.001", RECORDS),
         ("text/plain; charset=utf-8", TEXT),
         ("application/x-ndjson; charset=utf-8", RECORDS),
         ("application/x-ndjson;charset=utf-8;q=0.9, text/plain;q=0.1", RECORDS),
-        ("application/json", None),
+        ("application/json", WHOLE),
+        ("application/json;q=0.9, text/plain;q=0.8", WHOLE),
+        ("application/json, application/x-ndjson", RECORDS),
+        ("application/*, application/x-ndjson;q=0", WHOLE),
         ("text/html", None),
         ("image/*", None),
         ("text/plain;q=0", None),
         ("*/*;q=0", None),
         ("text/plain;q=0, application/x-ndjson;q=0.0, */*;q=0", None),
+        ("application/json;q=0", None),
+        ("text/event-stream;q=0", None),
         ("ndjson", None),
         ("text", None),
     ],
@@ -269,8 +176,10 @@ async def test_the_format_is_the_one_the_client_likes_best(client: Client, accep
     reply = await client.ask(Accept=accept)
     if chosen is None:
         assert reply.error["code"] == "not_acceptable"
+        assert reply.headers["X-Offered"] == ", ".join((TEXT, RECORDS, EVENTS, WHOLE))
     else:
-        assert (reply.status, reply.headers["Content-Type"]) == (200, f"{chosen}; charset=utf-8")
+        assert reply.status == 200
+        assert reply.headers["Content-Type"] == (WHOLE if chosen == WHOLE else f"{chosen}; charset=utf-8")
 
 
 async def test_without_a_wish_the_format_is_text(client: Client) -> None:
@@ -301,7 +210,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("accept", [TEXT, RECORDS])
+@pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, WHOLE])
 @pytest.mark.parametrize("model", REFUSED)
 async def test_a_failure_before_the_first_event_is_a_true_status(
     client: Client, log: Log, model: str, accept: str
@@ -335,19 +244,6 @@ async def test_a_failure_after_tokens_is_the_last_record(client: Client, log: Lo
     assert (log.only["id"], log.only["ending"]) == (start["id"], code)
 
 
-class OwnModel:
-    """A model of a project's own."""
-
-    def __init__(self, *said: Batch | Exception) -> None:
-        self._said = said
-
-    async def stream(self, request: ChatRequest, /) -> Batches:
-        for said in self._said:
-            if isinstance(said, Exception):
-                raise said
-            yield said
-
-
 async def test_a_model_of_the_projects_own_that_crashes_is_an_internal_error(log: Log) -> None:
     async with serving(models={"own": OwnModel(ValueError(f"{KEY} {PROMPT}"))}) as client:
         reply = await client.ask()
@@ -357,7 +253,7 @@ async def test_a_model_of_the_projects_own_that_crashes_is_an_internal_error(log
     assert "canary" not in reply.body.decode() + log.text
 
 
-@pytest.mark.parametrize("accept", [TEXT, RECORDS])
+@pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, WHOLE])
 async def test_a_model_of_the_projects_own_may_cut_characters(accept: str) -> None:
     said = Batch(1, [Delta("a\ud83d")], finish_reason="stop", ended=True)
     async with serving(models={"own": OwnModel(said)}) as client:
@@ -499,8 +395,10 @@ async def test_who_asks_is_found_out_once_a_request() -> None:
     async with serving(authenticate=authenticate) as client:
         await client.ask()
         await client.send(path="/ai/nope")
+        await client.send(method="PUT")
+        await client.send(method="HEAD")
         await client.send(method="GET")
-    assert asked == [STREAM]
+    assert asked == [STREAM] * 2
 
 
 def crash(_: Request) -> str:
@@ -638,10 +536,10 @@ async def test_a_prompt_is_in_no_line(client: Client, log: Log, document: Any) -
 
 
 async def test_another_method_is_refused_in_our_words(client: Client) -> None:
-    for method in ("GET", "PUT", "PATCH", "DELETE", "TRACE"):
+    for method in ("PUT", "PATCH", "DELETE", "TRACE"):
         reply = await client.send(method=method)
         assert reply.error["code"] == "method_not_allowed"
-        assert reply.headers["Allow"] == "POST, OPTIONS"
+        assert reply.headers["Allow"] == "GET, POST, OPTIONS"
 
 
 @pytest.mark.parametrize("method", ["PROPFIND", "FOO", "M-SEARCH"])
@@ -653,11 +551,13 @@ async def test_a_method_that_nobody_knows_is_refused_in_our_words(client: Client
 
 async def test_head_is_refused_and_asks_no_model(client: Client, log: Log) -> None:
     reply = await client.send(method="HEAD")
-    assert (reply.status, reply.headers["Allow"]) == (405, "POST, OPTIONS")
+    assert (reply.status, reply.headers["Allow"]) == (405, "GET, POST, OPTIONS")
     assert log.only["error"] == "method_not_allowed"
 
 
-@pytest.mark.parametrize(("path", "methods"), [(STREAM, {"POST", "OPTIONS"}), ("/ai/", {"GET", "HEAD", "OPTIONS"})])
+@pytest.mark.parametrize(
+    ("path", "methods"), [(STREAM, {"GET", "POST", "OPTIONS"}), ("/ai/", {"GET", "HEAD", "OPTIONS"})]
+)
 async def test_options_tells_the_methods_that_are_taken(client: Client, path: str, methods: set[str]) -> None:
     reply = await client.send(method="OPTIONS", path=path)
     assert reply.status in (200, 204)
@@ -666,7 +566,7 @@ async def test_options_tells_the_methods_that_are_taken(client: Client, path: st
 
 
 async def test_a_method_in_a_header_does_not_count(client: Client) -> None:
-    reply = await client.send(method="GET", headers={"X-HTTP-Method-Override": "POST"})
+    reply = await client.send(method="PUT", headers={"X-HTTP-Method-Override": "POST"})
     assert reply.error["code"] == "method_not_allowed"
 
 
@@ -743,7 +643,7 @@ async def test_an_app_of_its_own_has_no_prefix() -> None:
         client = Client(app, "/api/stream")
         assert (await client.ask()).body == b"1 2 3"
         assert (await client.send(path="/nope", method="GET")).error["code"] == "not_found"
-        assert (await client.send(method="GET")).error["code"] == "method_not_allowed"
+        assert (await client.send(method="PUT")).error["code"] == "method_not_allowed"
 
 
 async def test_the_chat_may_lie_below_several_prefixes() -> None:

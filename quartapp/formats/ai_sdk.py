@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
-
 from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats.encoding import to_json
+from quartapp.formats.encoding import from_json, to_json, to_utf8
 from quartapp.formats.sse import COMMENT
 
 HEADERS: Final[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
@@ -94,14 +92,35 @@ class Parts:
             yield {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": event.arguments}
 
     def _tool_inputs(self) -> Iterator[Part]:
-        """Each call's whole input, which a reader may act on only now; what is not JSON is an error of the model."""
+        """Each call's whole input, which a reader may act on only now; what it cannot take is an error of the model."""
         for index, (call_id, name) in self._ids.items():
             text = "".join(self._calls[index])
             part: Part = {"toolCallId": call_id, "toolName": name}
             try:
-                yield {"type": "tool-input-available", **part, "input": msgspec.json.decode(text or "{}")}
-            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                yield {"type": "tool-input-available", **part, "input": _input(text)}
+            except (ValueError, RecursionError):
                 yield {"type": "tool-input-error", **part, "input": text, "errorText": "The arguments are not JSON."}
+
+
+def _input(text: str) -> Any:
+    """The value of a call's arguments. Raises ValueError or RecursionError for what is not JSON to a reader."""
+    value = from_json(to_utf8(text) or b"{}")
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            _check_names(each)
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+    return value
+
+
+def _check_names(value: dict[str, Any]) -> None:
+    """Over a name that could reach an object's prototype, all versions throw the whole answer away."""
+    constructor = value.get("constructor")
+    if "__proto__" in value or (isinstance(constructor, dict) and "prototype" in constructor):
+        raise ValueError("a name that no reader takes")
 
 
 def _finish(reason: str, usage: Usage | None) -> Part:

@@ -8,16 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import msgspec
-
 from quartapp.errors import KINDS
 from quartapp.events import Delta, Done, Event, Failed, Ping, Raw, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats.encoding import to_json
+from quartapp.formats.encoding import from_json, to_json
 from quartapp.formats.sse import COMMENT
 
 Chunk = dict[str, Any]
 
-_decode = msgspec.json.Decoder().decode
 _DONE = b"data: [DONE]\n\n"
 
 
@@ -51,7 +48,7 @@ class Chunks:
         match event:
             case Raw(payload):
                 self._is_raw = True
-                return b"data: " + payload + b"\n\n"
+                return b"data: " + _without_line_ends(payload) + b"\n\n"
             case Ping():
                 return COMMENT
             case Failed(code, message):
@@ -71,7 +68,7 @@ class Chunks:
                 }
             case Raw(payload):
                 self._is_raw = True
-                yield _decode(payload)
+                yield from_json(payload)
             case Delta(text):
                 yield self._chunk({"content": text})
             case Reasoning(text):
@@ -105,6 +102,11 @@ def _data(chunk: Chunk) -> bytes:
     return b"data: " + to_json(chunk) + b"\n\n"
 
 
+def _without_line_ends(payload: bytes) -> bytes:
+    """JSON has them between its tokens alone, where they mean nothing; a reader of the stream would end its line."""
+    return payload.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
 def _tool_call(event: ToolCall) -> dict[str, Any]:
     call: dict[str, Any] = {"index": event.index}
     if event.id is not None:
@@ -117,31 +119,48 @@ def merge(chunks: Iterable[Chunk]) -> Chunk:
     """The chunks of a whole answer as one completion. What a chunk adds to a choice is put together by its kind:
     texts and lists are joined, tool calls go by their index, anything else stands as it was last said."""
     whole: Chunk = {}
-    choices: dict[int, Chunk] = {}
+    choices: dict[int, _Choice] = {}
     for chunk in chunks:
-        for name, value in chunk.items():
-            if name == "choices":
-                for choice in value or ():
-                    _merge_choice(choices, choice)
-            elif value is not None:
-                whole[name] = value
-    return whole | {"object": "chat.completion", "choices": [choices[index] for index in sorted(choices)]}
+        for choice in chunk.get("choices") or ():
+            choices.setdefault(choice.get("index", 0), _Choice()).add(choice)
+        whole |= {name: value for name, value in chunk.items() if name not in _OF_CHUNKS and value is not None}
+    finished = [choices[index].whole(index) for index in sorted(choices)]
+    return whole | {"object": "chat.completion", "choices": finished}
 
 
-def _merge_choice(choices: dict[int, Chunk], choice: Chunk) -> None:
-    index = choice.get("index", 0)
-    empty = {"index": index, "message": {"role": "assistant", "content": None}, "logprobs": None, "finish_reason": None}
-    merged = choices.setdefault(index, empty)
-    _merge_into(merged["message"], choice.get("delta") or {})
-    for name, value in choice.items():
-        if name == "logprobs" and value is not None:
-            merged["logprobs"] = merged["logprobs"] or {}
-            _merge_into(merged["logprobs"], value)
-        elif name not in ("index", "delta", "logprobs") and value is not None:
-            merged[name] = value
+# Obfuscation hides the length of a chunk; a completion has none.
+_OF_CHUNKS = frozenset({"choices", "obfuscation"})
+_ATOMS = frozenset({"role", "id", "type", "name"})
 
 
-_ATOMS = frozenset({"role", "id", "type", "name", "index"})
+class _Choice:
+    """One choice, put together."""
+
+    def __init__(self) -> None:
+        self._message: Chunk = {"role": "assistant", "content": None}
+        self._calls: dict[int, Chunk] = {}
+        self._rest: Chunk = {"logprobs": None, "finish_reason": None}
+
+    def add(self, choice: Chunk) -> None:
+        delta = choice.get("delta") or {}
+        for call in delta.get("tool_calls") or ():
+            fragment = {name: value for name, value in call.items() if name != "index"}
+            _merge_into(self._calls.setdefault(call.get("index", 0), {}), fragment)
+        _merge_into(self._message, {name: value for name, value in delta.items() if name != "tool_calls"})
+        for name, value in choice.items():
+            if name == "logprobs":
+                _merge_into(self._rest, {name: value})
+            elif name not in ("index", "delta") and value is not None:
+                self._rest[name] = value
+
+    def whole(self, index: int) -> Chunk:
+        calls = [self._calls[number] for number in sorted(self._calls)]
+        message = self._message | ({"tool_calls": [_joined(call) for call in calls]} if calls else {})
+        return {"index": index, "message": _joined(message), **_joined(self._rest)}
+
+
+class _Texts(list[str]):
+    """A text still in its pieces: to join them as they come would take the square of their time."""
 
 
 def _merge_into(merged: Chunk, added: Chunk) -> None:
@@ -149,19 +168,20 @@ def _merge_into(merged: Chunk, added: Chunk) -> None:
         known = merged.get(name)
         if value is None:
             merged.setdefault(name, None)
-        elif name == "tool_calls":
-            merged[name] = _merge_calls(known or [], value)
         elif isinstance(value, dict):
-            _merge_into(merged.setdefault(name, {}), value)
-        elif known is not None and isinstance(value, str | list) and name not in _ATOMS:
-            merged[name] = known + value
-        else:
+            merged[name] = inner = known if isinstance(known, dict) else {}
+            _merge_into(inner, value)
+        elif isinstance(value, str) and name not in _ATOMS:
+            merged[name] = texts = known if isinstance(known, _Texts) else _Texts()
+            texts.append(value)
+        elif isinstance(value, list) and type(known) is list:
+            known += value
+        elif value != "" or known is None:  # many a server says an id or a name again, and empty
             merged[name] = value
 
 
-def _merge_calls(known: list[Chunk], added: list[Chunk]) -> list[Chunk]:
-    by_index = dict(enumerate(known))
-    for fragment in added:
-        call = by_index.setdefault(fragment.get("index", 0), {})
-        _merge_into(call, {name: value for name, value in fragment.items() if name != "index"})
-    return [by_index[index] for index in sorted(by_index)]
+def _joined(merged: Chunk) -> Chunk:
+    return {
+        name: "".join(value) if isinstance(value, _Texts) else _joined(value) if isinstance(value, dict) else value
+        for name, value in merged.items()
+    }

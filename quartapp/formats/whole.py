@@ -16,11 +16,6 @@ class WholeToolCall(msgspec.Struct, omit_defaults=True):
     name: str | None = None
     arguments: str = ""
 
-    def add(self, fragment: ToolCall) -> None:
-        self.id = self.id or fragment.id
-        self.name = self.name or fragment.name
-        self.arguments += fragment.arguments or ""
-
 
 class WholeAnswer(msgspec.Struct, omit_defaults=True):
     """The body of an answer that is not streamed; what an answer has none of is left out, but for its text."""
@@ -39,7 +34,7 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
     """The answer that `events` tell, from Start to Done."""
     answer = WholeAnswer("", "", "")
     texts: dict[type, list[str]] = {Delta: [], Reasoning: [], Refusal: []}
-    calls: dict[int, WholeToolCall] = {}
+    calls: dict[int, list[ToolCall]] = {}
     for event in events:
         match event:
             case Start(id, model):
@@ -47,9 +42,15 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
             case Delta(text) | Reasoning(text) | Refusal(text):
                 texts[type(event)].append(text)
             case ToolCall(index):
-                calls.setdefault(index, WholeToolCall()).add(event)
+                calls.setdefault(index, []).append(event)
             case Done(reason, usage):
                 answer.finish_reason, answer.usage = reason, usage
     answer.text, answer.reasoning, answer.refusal = ("".join(pieces) for pieces in texts.values())
-    answer.tool_calls = list(calls.values())
+    answer.tool_calls = [_whole_call(fragments) for fragments in calls.values()]
     return answer
+
+
+def _whole_call(fragments: list[ToolCall]) -> WholeToolCall:
+    id = next((each.id for each in fragments if each.id), None)
+    name = next((each.name for each in fragments if each.name), None)
+    return WholeToolCall(id, name, "".join([each.arguments or "" for each in fragments]))

@@ -143,6 +143,8 @@ class RawChunkReader(ChunkReader):
             self._held.clear()
 
     def _told(self, payload: bytes) -> bytes:
+        if not payload.isascii():
+            _check_utf8(payload)  # which the decoder does in the fields alone that it knows
         if not self._include_usage:
             payload = payload.replace(b',"usage":null', b"", 1)
         if self._theirs not in payload:
@@ -168,6 +170,13 @@ def _chunk(payload: bytes) -> _Chunk | None:
     if chunk.error is not None:
         raise from_error_object(chunk.error)
     return chunk
+
+
+def _check_utf8(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError as error:
+        raise ChatError("upstream_error") from error
 
 
 def _is_event(choice: _Choice) -> bool:

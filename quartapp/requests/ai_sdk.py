@@ -1,7 +1,8 @@
 """What `/api/ui` is asked: the messages of Vercel's AI SDK, as `DefaultChatTransport` sends them.
 
-A message has parts. Text counts, and so do tool calls with their results; what a model thought before, and the marks
-between steps, are not sent again. A part of any other kind is refused, for an answer without it would be about less.
+A message has parts. Text counts, and so do tool calls with their results; marks between steps say which came first.
+What a model thought before is not sent again. A part of any other kind is refused, for an answer without it would be
+about less.
 """
 
 from __future__ import annotations
@@ -10,21 +11,14 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
 from quartapp.errors import ChatError
-from quartapp.requests.documents import Strict, parse_document
-from quartapp.requests.messages import (
-    ChatRequest,
-    FunctionCall,
-    Message,
-    Name,
-    ToolCallMessage,
-    check_messages,
-)
+from quartapp.requests.documents import JsonObject, Strict, parse_document
+from quartapp.requests.messages import ChatRequest, Message, Name, check_messages
 from quartapp.settings import Settings
 
-_PASSED_OVER = ("reasoning", "step-start", "source-url", "source-document")
+_PASSED_OVER = ("reasoning", "source-url", "source-document")
 
 
 class UIPart(Strict):
@@ -69,34 +63,66 @@ def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
 
 
 def _turns(message: UIMessage, path: str) -> Iterator[Message]:
-    """A message as one turn, and one more for the result of each tool call in it."""
-    text, calls, results = [], [], []
+    """A turn for each step of the message, and one more for the result of each tool call in it."""
+    said = [step for step in _steps(message, path) if step.text or step.calls]
+    if not said and message.role != "assistant":
+        raise ChatError("invalid_request", path=f"{path}.parts")
+    for step in said:
+        if step.calls and message.role != "assistant":
+            raise ChatError("invalid_request", path=f"{path}.parts")
+        yield _turn(path, role=message.role, content=step.text or None, tool_calls=step.calls or None)
+        for result in step.results:
+            yield _turn(path, role="tool", **result)
+
+
+class _Step:
+    """What a model said in one go, the calls it made then, and their results."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.calls: list[JsonObject] = []
+        self.results: list[JsonObject] = []
+
+
+def _steps(message: UIMessage, path: str) -> list[_Step]:
+    """The steps of a message: what was said after a tool's result is no part of what was said before it."""
+    steps = [_Step()]
     for index, part in enumerate(message.parts):
-        if part.type == "text":
-            text.append(part.text or "")
-        elif part.type == "dynamic-tool" or part.type.startswith("tool-"):
-            calls.append(_call(part, f"{path}.parts.{index}"))
-            results.append(_result(part))
-        elif part.type not in _PASSED_OVER and not part.type.startswith("data-"):
-            raise ChatError("invalid_request", path=f"{path}.parts.{index}.type")
-    if calls and message.role != "assistant":
-        raise ChatError("invalid_request", path=f"{path}.parts")
-    content = "".join(text)
-    if content or calls:
-        yield Message(role=message.role, content=content or None, tool_calls=calls or None)
-    elif message.role != "assistant":
-        raise ChatError("invalid_request", path=f"{path}.parts")
-    yield from results
+        if part.type == "step-start":
+            steps.append(_Step())
+        else:
+            _add(part, steps[-1], f"{path}.parts.{index}")
+    return steps
 
 
-def _call(part: UIPart, path: str) -> ToolCallMessage:
-    name = part.toolName or part.type.removeprefix("tool-")
-    if part.toolCallId is None or part.state not in ("output-available", "output-error"):
-        raise ChatError("invalid_request", path=path)  # a call without its result cannot be answered
-    return ToolCallMessage(id=part.toolCallId, function=FunctionCall(name=name, arguments=json.dumps(part.input)))
+def _add(part: UIPart, step: _Step, path: str) -> None:
+    if part.type == "text":
+        if part.text is None:
+            raise ChatError("invalid_request", path=f"{path}.text")
+        step.text += part.text
+    elif part.type == "dynamic-tool" or part.type.startswith("tool-"):
+        if part.state not in ("output-available", "output-error"):
+            raise ChatError("invalid_request", path=path)  # a call without its result cannot be answered
+        step.calls.append(_call(part))
+        step.results.append(_result(part))
+    elif part.type not in _PASSED_OVER and not part.type.startswith("data-"):
+        raise ChatError("invalid_request", path=f"{path}.type")
 
 
-def _result(part: UIPart) -> Message:
+def _call(part: UIPart) -> JsonObject:
+    name = part.toolName if part.type == "dynamic-tool" else part.type.removeprefix("tool-")
+    return {"id": part.toolCallId, "function": {"name": name, "arguments": json.dumps(part.input)}}
+
+
+def _result(part: UIPart) -> JsonObject:
     output = part.errorText if part.state == "output-error" else part.output
     content = output if isinstance(output, str) else json.dumps(output)
-    return Message(role="tool", tool_call_id=part.toolCallId, content=content or " ")
+    return {"tool_call_id": part.toolCallId, "content": content}
+
+
+def _turn(path: str, **fields: Any) -> Message:
+    """A message of those fields. Raises ChatError: invalid_request."""
+    try:
+        return Message.model_validate(fields)
+    except ValidationError:
+        raise ChatError("invalid_request", path=path) from None

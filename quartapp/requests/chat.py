@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from quartapp.errors import ChatError
-from quartapp.requests.documents import JsonObject, Strict, check_document, parse_document
-from quartapp.requests.messages import ChatRequest, Message, Name, check_max_tokens, check_messages
+from quartapp.requests.documents import Strict, check_document, parse_document
+from quartapp.requests.messages import ChatRequest, Message, Name, Tool, Typed, check_max_tokens, check_messages
 from quartapp.settings import Settings
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -26,9 +26,9 @@ class ChatBody(Strict):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    tools: Annotated[list[JsonObject], Field(min_length=1, max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | JsonObject | None = None
-    response_format: JsonObject | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
+    response_format: Typed | None = None
     stream: bool | None = None
 
 

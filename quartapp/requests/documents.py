@@ -86,6 +86,6 @@ def _path(error: ValidationError) -> str:
     return _UNSAFE.sub("?", ".".join(map(str, parts)))[:100]
 
 
-# pydantic also names the branch of a union that it tried, as `constrained-str` or `list[...]`: no part of the document.
-_UNION_BRANCH = re.compile(r"str$|bool$|constrained-|list\[|dict\[|literal\[")
+# pydantic also names the branch of a union that it tried, as `constrained-str` or `Typed`: no part of the document.
+_UNION_BRANCH = re.compile(r"str$|bool$|constrained-|list\[|dict\[|literal\[|Typed$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from quartapp.errors import ChatError
 from quartapp.requests.documents import JsonObject, Strict
@@ -59,8 +59,33 @@ class TextPart(Strict):
     text: str
 
 
+class Typed(Strict):
+    """An object that says of which kind it is; what else it holds is between client and model."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Name
+
+
+class ToolFunction(Strict):
+    """What a model may call, by name."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    name: Name
+
+
+class Tool(Typed):
+    """A tool that a model may use."""
+
+    function: ToolFunction | None = None
+
+
 class Message(Strict):
-    """One turn of the conversation."""
+    """One turn of the conversation.
+
+    The last fields are part of answers, which clients add to the conversation as they came; they are not sent on.
+    """
 
     role: Literal["user", "assistant", "tool", "system", "developer"] = "user"
     content: str | Annotated[list[TextPart], Field(min_length=1, max_length=1000)] | None = None
@@ -68,10 +93,16 @@ class Message(Strict):
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCallMessage], Field(min_length=1, max_length=128)] | None = None
     tool_call_id: Name | None = None
+    annotations: Annotated[list[JsonObject] | None, Field(exclude=True)] = None
+    audio: Annotated[JsonObject | None, Field(exclude=True)] = None
+    function_call: Annotated[JsonObject | None, Field(exclude=True)] = None
+    reasoning_content: Annotated[str | None, Field(exclude=True)] = None
 
 
 def check_messages(messages: Sequence[Message], settings: Settings, *, allow_system: bool) -> list[JsonObject]:
     """The messages as an upstream takes them. Raises ChatError: too_large, invalid_request."""
+    if not messages:  # a page's messages may hold nothing that is sent on
+        raise ChatError("invalid_request", path="messages")
     if len(messages) > settings.max_messages:
         raise ChatError("too_large", path="messages")
     for index, message in enumerate(messages):
@@ -94,13 +125,18 @@ def _check_message(message: Message, path: str, allow_system: bool) -> None:
         raise ChatError("invalid_request", path=f"{path}.tool_calls")
     if (message.tool_call_id is not None) != (message.role == "tool"):
         raise ChatError("invalid_request", path=f"{path}.tool_call_id")
-    says = message.content is not None if message.role == "tool" else message.content or message.refusal
+    if message.refusal is not None and message.role != "assistant":
+        raise ChatError("invalid_request", path=f"{path}.refusal")
+    says = message.content is not None if message.role == "tool" else _content_chars(message) or message.refusal
     if not (says or message.tool_calls):
         raise ChatError("invalid_request", path=f"{path}.content")
 
 
 def _chars(message: Message) -> int:
+    arguments = sum(len(call.function.arguments) for call in message.tool_calls or ())
+    return _content_chars(message) + len(message.refusal or "") + arguments
+
+
+def _content_chars(message: Message) -> int:
     content = message.content or ""
-    said = len(content) if isinstance(content, str) else sum(len(part.text) for part in content)
-    calls = message.tool_calls or ()
-    return said + len(message.refusal or "") + sum(len(call.function.arguments) for call in calls)
+    return len(content) if isinstance(content, str) else sum(len(part.text) for part in content)

@@ -12,9 +12,12 @@ from pydantic import Field
 
 from quartapp.errors import ChatError
 from quartapp.requests.chat import Number
-from quartapp.requests.documents import JsonObject, Strict, parse_document
-from quartapp.requests.messages import ChatRequest, Message, Name, check_max_tokens, check_messages
+from quartapp.requests.documents import Strict, parse_document
+from quartapp.requests.messages import ChatRequest, Message, Name, Tool, Typed, check_max_tokens, check_messages
 from quartapp.settings import Settings
+
+_BIAS = Field(ge=-100, le=100)
+Bias = Annotated[int, _BIAS] | Annotated[Number, _BIAS]
 
 
 class StreamOptions(Strict):
@@ -32,7 +35,7 @@ class CompletionBody(Strict):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    logit_bias: Annotated[dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
     logprobs: bool | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -41,13 +44,13 @@ class CompletionBody(Strict):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     prompt_cache_key: Name | None = None
     reasoning_effort: Name | None = None
-    response_format: JsonObject | None = None
+    response_format: Typed | None = None
     safety_identifier: Name | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | JsonObject | None = None
-    tools: Annotated[list[JsonObject], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     user: Name | None = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 from quart import Blueprint, Response
 
 from quartapp.errors import ChatError
+from quartapp.events import Event
 from quartapp.formats import Format
+from quartapp.formats.encoding import to_json
 from quartapp.formats.openai import Chunks, error_object, merge
 from quartapp.requests.openai import parse_completion
 from quartapp.routes.asking import House
@@ -38,7 +40,7 @@ def openai_doors(house: House) -> Blueprint:
             wire = Format("text/event-stream", lambda: chunks.encode)
             return stream_reply(await house.ask(asked, who, has_gate=True), wire)
         events = await collect(await house.ask(asked, who, has_gate=False))
-        return json_reply(msgspec.json.encode(merge(chunk for event in events for chunk in chunks.of(event))))
+        return json_reply(_completion(events, chunks))
 
     async def models() -> Response:
         await house.who()
@@ -57,12 +59,20 @@ def openai_doors(house: House) -> Blueprint:
     return blueprint
 
 
+def _completion(events: Sequence[Event], chunks: Chunks) -> bytes:
+    """All of an answer as one completion. Raises ChatError: upstream_error, for a chunk that cannot be told again."""
+    try:
+        return to_json(merge(chunk for event in events for chunk in chunks.of(event)))
+    except (ValueError, RecursionError) as error:
+        raise ChatError("upstream_error") from error
+
+
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "quartapp"}
 
 
 def _json(document: Any) -> Response:
-    return json_reply(msgspec.json.encode(document))
+    return json_reply(to_json(document))
 
 
 def _render(error: ChatError) -> Response:

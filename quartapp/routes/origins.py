@@ -6,8 +6,9 @@ from quart import Blueprint, Response, request
 
 from quartapp.routes.asking import House
 
-REQUEST_HEADERS = "Accept, Authorization, Content-Type, Last-Event-ID, X-Auth, X-Request-ID"
-RESPONSE_HEADERS = "Retry-After, X-Request-ID"
+# The star stands for any other, as the official OpenAI client in a page sends them; it never stands for Authorization.
+REQUEST_HEADERS = "Authorization, Content-Type, Last-Event-ID, X-Auth, X-Request-ID, *"
+RESPONSE_HEADERS = "Retry-After, X-Offered, X-Request-ID, X-Should-Retry"
 PREFLIGHT_MAX_AGE_S = 600
 
 

@@ -35,4 +35,4 @@ def add_page(blueprint: Blueprint) -> None:
         response.headers["Cache-Control"] = "no-cache"
         return response
 
-    blueprint.add_url_rule("/", view_func=page, methods=["GET"])
+    blueprint.add_url_rule("/", view_func=page, methods=["GET"], provide_automatic_options=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 from quart import Blueprint, Response, request
 
 from quartapp.errors import ChatError
 from quartapp.formats import ACCEPTED, SSE, TEXT, WHOLE, Format
+from quartapp.formats.encoding import to_json
 from quartapp.formats.whole import merge
 from quartapp.requests.chat import parse, parse_query
 from quartapp.requests.messages import ChatRequest
@@ -24,16 +24,14 @@ def add_stream(blueprint: Blueprint, house: House) -> None:
     """Adds the doors to `blueprint`: for a JSON body, and for a query, which is all that an `EventSource` can send."""
 
     async def stream() -> Response:
-        if request.method == "POST":
-            wire = _accepted([*ACCEPTED, WHOLE], TEXT)
-            who, asked = await house.posted(parse)
-        else:
+        is_post = request.method == "POST"
+        if not is_post:
             _refuse_unwanted_get(house)
-            wire = _accepted([SSE.media_type, *ACCEPTED, WHOLE], SSE)
-            if "Last-Event-ID" in request.headers:
-                # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
-                return Response(status=204)
-            who, asked = await _queried(house)
+        wire = _accepted([*ACCEPTED, WHOLE], TEXT if is_post else SSE)
+        if "Last-Event-ID" in request.headers:
+            # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
+            return Response(status=204)
+        who, asked = await (house.posted(parse) if is_post else _queried(house))
         if wire is None or asked.whole:
             return await _whole(house, who, asked)
         return stream_reply(await house.ask(asked, who, has_gate=wire.has_records), wire)
@@ -56,18 +54,19 @@ async def _queried(house: House) -> tuple[str | None, ChatRequest]:
 
 async def _whole(house: House, who: str | None, asked: ChatRequest) -> Response:
     events = await collect(await house.ask(asked, who, has_gate=False))
-    return json_reply(msgspec.json.encode(merge(events)))
+    return json_reply(to_json(merge(events)))
 
 
 def _accepted(offered: Sequence[str], default: Format | None) -> Format | None:
     """The streamed format that Accept likes best of `offered`, or None for one JSON object.
 
-    Raises ChatError: not_acceptable.
+    Of those it likes alike the default is taken, then the first. Raises ChatError: not_acceptable.
     """
     if not request.accept_mimetypes.provided:
         return default
-    liked = {media_type: _liking(media_type) for media_type in offered}
-    best = max(offered, key=lambda media_type: liked[media_type])
+    first = WHOLE if default is None else default.media_type
+    liked = {media_type: _liking(media_type) for media_type in (first, *offered)}
+    best = max(liked, key=lambda media_type: liked[media_type])
     if liked[best][0] == 0:
         raise ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
     return ACCEPTED.get(best)

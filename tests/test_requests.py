@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quartapp.errors import ChatError
-from quartapp.requests.chat import parse
+from quartapp.requests.chat import parse, parse_query
 from quartapp.requests.documents import parse_json
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
@@ -48,6 +48,7 @@ def hi(**fields: Any) -> dict[str, Any]:
     return {"message": "hi", **fields}
 
 
+TOOL = {"type": "function", "function": {"name": "f"}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
 # -- what is taken
@@ -91,6 +92,17 @@ def test_parameters_are_openais_by_openais_names() -> None:
     }
     request = taken(hi(model="m", stream=True, **params))
     assert (request.model, request.params) == ("m", params)
+
+
+def test_an_answer_that_is_not_to_be_streamed_is_asked_for_whole() -> None:
+    assert taken(hi(stream=False)) == ChatRequest([user()], whole=True)
+    assert taken(hi(stream=True)) == ChatRequest([user()])
+
+
+def test_text_may_come_in_parts() -> None:
+    parts = [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]
+    turns = [user(parts, name="ann"), {"role": "assistant", "refusal": "no"}, user("why")]
+    assert taken(messages(*turns)).messages == turns
 
 
 def test_null_means_not_given() -> None:
@@ -183,9 +195,9 @@ def nested(depth: int, inner: bytes = b"0") -> bytes:
 
 @pytest.mark.parametrize("limit", [4, 5, 32, 100])
 def test_json_may_be_as_deep_as_the_limit_and_no_deeper(limit: int) -> None:
-    assert parse_json(nested(limit), limit) == json.loads(nested(limit))
+    assert parse_json(nested(limit), limit, 1000) == json.loads(nested(limit))
     with pytest.raises(ChatError, match="too_deep"):
-        parse_json(nested(limit + 1), limit)
+        parse_json(nested(limit + 1), limit, 1000)
 
 
 DEEP = {
@@ -236,7 +248,10 @@ WRONG: list[tuple[Any, str]] = [
     (messages(user(None)), "messages.0.content"),
     (messages(user(1)), "messages.0.content"),
     (messages(user([])), "messages.0.content"),
-    (messages(user([{"type": "text", "text": CANARY}])), "messages.0.content"),
+    (messages(user([{"type": "text"}])), "messages.0.content"),
+    (messages(user([{"type": "text", "text": ""}])), "messages.0.content"),
+    (messages(user([CANARY])), "messages.0.content"),
+    (messages(user([{"type": "text", "text": "a"}] * 1001)), "messages.0.content"),
     (messages(user([{"type": "image_url", "image_url": {"url": "http://169.254.169.254/"}}])), "messages.0.content"),
     (messages(user(), user("")), "messages.1.content"),
     (messages({"role": CANARY, "content": "hi"}), "messages.0.role"),
@@ -249,7 +264,9 @@ WRONG: list[tuple[Any, str]] = [
     (messages({"role": "a" * 200_000, "content": "hi"}), "messages.0.role"),
     (messages(user(), {"role": "system", "content": CANARY}), "messages.1.role"),
     (messages({"role": "developer", "content": CANARY}), "messages.0.role"),
-    (messages(user(name=CANARY)), "messages.0.name"),
+    (messages(user(name="")), "messages.0.name"),
+    (messages(user(name="a" * 201)), "messages.0.name"),
+    (messages(user(refusal=CANARY)), "messages.0.refusal"),
     (messages(user(path="/proc/self/environ")), "messages.0.path"),
     (messages({"role": "assistant"}), "messages.0.content"),
     (messages({"role": "assistant", "content": ""}), "messages.0.content"),
@@ -303,20 +320,23 @@ WRONG: list[tuple[Any, str]] = [
     (hi(stop=[]), "stop"),
     (hi(stop=["a", ""]), "stop"),
     (hi(stop=["a"] * 5), "stop"),
-    (hi(stop=["a"] * 40_000), "stop"),
+    (hi(stop=["a"] * 10_000), "stop"),
     (hi(stop=[1]), "stop"),
     (hi(stop=1), "stop"),
     (hi(tools=[]), "tools"),
     (hi(tools={}), "tools"),
     (hi(tools=[1]), "tools.0"),
-    (hi(tools=[{}, CANARY]), "tools.1"),
-    (hi(tools=[{}] * 129), "tools"),
+    (hi(tools=[TOOL, CANARY]), "tools.1"),
+    (hi(tools=[TOOL] * 129), "tools"),
+    (hi(tools=[{}]), "tools.0.type"),
+    (hi(tools=[{**TOOL, "function": {"parameters": {}}}]), "tools.0.function.name"),
     (hi(tool_choice=CANARY), "tool_choice"),
     (hi(tool_choice=["auto"]), "tool_choice"),
     (hi(tool_choice=1), "tool_choice"),
+    (hi(tool_choice={}), "tool_choice"),
     (hi(response_format="json"), "response_format"),
     (hi(response_format=[]), "response_format"),
-    (hi(stream=False), "stream"),
+    (hi(response_format={}), "response_format.type"),
     (hi(stream=0), "stream"),
     (hi(stream=1), "stream"),
     (hi(stream=1.0), "stream"),
@@ -371,6 +391,8 @@ def test_all_turns_and_arguments_of_calls_count_for_the_prompt() -> None:
     call = {**CALL, "function": {"name": "f", "arguments": "1234"}}
     turns = [user("123"), {"role": "assistant", "tool_calls": [call]}, user("123")]
     assert len(taken(messages(*turns), CHAT_MAX_PROMPT_CHARS=10).messages) == 3
+    parts = [user([{"type": "text", "text": "12345"}] * 2), {"role": "assistant", "refusal": "1"}]
+    assert refused(messages(*parts), CHAT_MAX_PROMPT_CHARS=10) == ("too_large", "messages")
     assert refused(messages(*turns), CHAT_MAX_PROMPT_CHARS=9) == ("too_large", "messages")
 
 
@@ -394,10 +416,18 @@ def test_the_ends_of_a_range_are_inside_it(field: str, low: int, high: int) -> N
     assert taken(hi(**{field: high})).params == {field: high}
 
 
+def test_a_body_may_have_as_many_values_as_the_limit_and_no_more() -> None:
+    """The document itself, its message, and the list of tools with what is in it."""
+    values = hi(tools=[{"type": "function", "a": [None] * 94}])
+    assert taken(values, CHAT_MAX_JSON_VALUES=100).params["tools"] == values["tools"]
+    values["tools"][0]["a"].append(None)
+    assert refused(values, CHAT_MAX_JSON_VALUES=100) == ("too_large", "")
+
+
 def test_names_and_stops_may_be_as_long_as_their_limits() -> None:
     assert taken(hi(model="a" * 200)).model == "a" * 200
     assert taken(hi(stop=["a" * 200] * 4)).params["stop"] == ["a" * 200] * 4
-    assert len(taken(hi(tools=[{}] * 128)).params["tools"]) == 128
+    assert len(taken(hi(tools=[TOOL] * 128)).params["tools"]) == 128
 
 
 # -- bodies made to be dear
@@ -406,14 +436,14 @@ def test_names_and_stops_may_be_as_long_as_their_limits() -> None:
 def dear() -> Iterator[tuple[str, bytes, str]]:
     """Bodies of about the size that is let in, and the code each is refused with."""
     size = BODY_BYTES - 100
-    yield "zeros", b"[" + b"0," * (size // 2) + b"0]", "invalid_request"
-    yield "unknown fields", b"{" + b",".join(b'"%x":1' % n for n in range(size // 9)) + b"}", "invalid_request"
+    yield "zeros", b"[" + b"0," * (size // 2) + b"0]", "too_large"
+    yield "unknown fields", b"{" + b",".join(b'"%x":1' % n for n in range(size // 9)) + b"}", "too_large"
     yield "one field many times", b"{" + b'"a":1,' * (size // 6) + b'"a":1}', "invalid_request"
     yield "messages that are numbers", b'{"messages":[' + b"0," * (size // 2) + b"0]}", "too_large"
     yield "messages that are empty", b'{"messages":[' + b"{}," * (size // 3) + b"{}]}", "too_large"
     yield "messages that are unknown", b'{"messages":[' + b'{"a":0},' * (size // 8) + b"{}]}", "too_large"
-    yield "stops", b'{"message":"hi","stop":[' + b"0," * (size // 2) + b"0]}", "invalid_request"
-    yield "tools", b'{"message":"hi","tools":[' + b"{}," * (size // 3) + b"{}]}", "invalid_request"
+    yield "stops", b'{"message":"hi","stop":[' + b"0," * (size // 2) + b"0]}", "too_large"
+    yield "tools", b'{"message":"hi","tools":[' + b"{}," * (size // 3) + b"{}]}", "too_large"
     yield "escapes", b'{"message":"' + b"\\u0000" * (size // 6) + b'","n":1}', "invalid_request"
     yield "digits", b'{"message":"hi","seed":' + b"9" * size + b"}", "bad_request"
     yield "spaces", b" " * size, "bad_request"
@@ -423,6 +453,44 @@ def dear() -> Iterator[tuple[str, bytes, str]]:
 def test_a_body_made_to_be_dear_is_refused(body: bytes, code: str) -> None:
     assert len(body) <= BODY_BYTES
     assert refused(body)[0] == code
+
+
+# -- a query
+
+
+def refused_query(query: Mapping[str, Sequence[str]], **given: Any) -> tuple[str, str | None]:
+    with pytest.raises(ChatError) as raised:
+        parse_query(query, Settings.load(given))
+    assert CANARY not in f"{raised.value!r} {raised.value.path}"
+    return raised.value.code, raised.value.path
+
+
+def test_a_query_is_one_message_and_perhaps_a_model() -> None:
+    assert parse_query({"message": ["hi"]}, SETTINGS) == ChatRequest([user()])
+    assert parse_query({"message": ["hi"], "model": ["m"]}, SETTINGS) == ChatRequest([user()], "m")
+
+
+QUERIES: list[tuple[dict[str, list[str]], str, str]] = [
+    ({}, "invalid_request", "message"),
+    ({"message": [""]}, "invalid_request", "message"),
+    ({"message": ["a", CANARY]}, "invalid_request", "message"),
+    ({"message": ["a"], "model": ["a", "b"]}, "invalid_request", "model"),
+    ({"message": ["a"], "model": [""]}, "invalid_request", "model"),
+    ({"message": ["a"], "max_tokens": ["1"]}, "invalid_request", "max_tokens"),
+    ({"message": ["a"], "api_key": [CANARY]}, "invalid_request", "api_key"),
+    ({"message": ["a"], "<img>": ["1"]}, "invalid_request", "?img?"),
+    ({"message": ["a"], "messages": ["[]"]}, "invalid_request", "messages"),
+    ({"message": ["a" * 100_001]}, "too_large", "messages"),
+]
+
+
+@pytest.mark.parametrize(("query", "code", "path"), QUERIES)
+def test_any_other_query_is_refused(query: dict[str, list[str]], code: str, path: str) -> None:
+    assert refused_query(query) == (code, path)
+
+
+def test_an_unknown_name_that_comes_twice_is_told_without_it() -> None:
+    assert refused_query({"message": ["a"], CANARY: ["1", "2"]}) == ("invalid_request", "")
 
 
 # -- random documents

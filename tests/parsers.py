@@ -1,0 +1,211 @@
+"""Readers of the wire formats, written from their standards and not from the encoders: what one of them refuses,
+a client somewhere would trip over.
+
+All raise WireError for anything that a strict reader may refuse. The two that read records take bytes as they come.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+
+class WireError(ValueError):
+    """The bytes break the rules of their format."""
+
+
+def expect(condition: bool, rule: str) -> None:
+    if not condition:
+        raise WireError(rule)
+
+
+def read_object(text: str) -> Json:
+    """A JSON object as RFC 8259 has it: no NaN, no name twice, no line end in it."""
+    expect(len(text.splitlines()) == 1, f"one object is one line: {text!r:.200}")
+    try:
+        value = json.loads(text, object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise WireError(f"not JSON: {text!r:.200}") from error
+    expect(isinstance(value, dict), f"not an object: {text!r:.200}")
+    return dict(value)
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> Json:
+    expect(len({name for name, _ in pairs}) == len(pairs), "each name of an object once")
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> None:
+    raise WireError(f"{name} is not JSON")
+
+
+# -- NDJSON
+
+
+class NdjsonReader:
+    """Reads objects, one a line; the last line ends in a line feed too."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[Json]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return [read_object(line.decode()) for line in lines]
+
+    def end(self) -> None:
+        expect(self._rest == b"", "the last line is whole")
+
+
+def read_ndjson(data: bytes) -> list[Json]:
+    reader = NdjsonReader()
+    records = reader.feed(data)
+    reader.end()
+    return records
+
+
+# -- server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html
+
+
+@dataclass(frozen=True)
+class ServerSentEvent:
+    """What an `EventSource` dispatches."""
+
+    data: str
+    type: str = "message"
+    last_event_id: str = ""
+
+
+@dataclass(frozen=True)
+class Comment:
+    text: str
+
+
+class EventStreamReader:
+    """The standard's interpretation of an event stream, as its bytes come; comments are told too.
+
+    An event that no blank line has ended by the end of the stream is none.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+        self._at_start = True
+        self._after_cr = False
+        self._data: list[str] = []
+        self._type = ""
+        self._last_event_id = ""
+        self.retry_ms: int | None = None
+
+    def feed(self, data: bytes) -> list[ServerSentEvent | Comment]:
+        return [told for line in self._lines(self._decoder.decode(data)) for told in self._line(line)]
+
+    def _lines(self, text: str) -> list[str]:
+        """The lines that `text` ends; a CR ends one at once, and an LF after it belongs to the same end."""
+        if not text:
+            return []
+        if self._at_start:
+            self._at_start = False
+            text = text.removeprefix("\ufeff")
+        if self._after_cr:
+            text = text.removeprefix("\n")
+        self._after_cr = text.endswith("\r")
+        *lines, self._rest = re.split(r"\r\n|\n|\r", self._rest + text)
+        return lines
+
+    def _line(self, line: str) -> Iterator[ServerSentEvent | Comment]:
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if line == "":
+            yield from self._dispatch()
+        elif name == "":
+            yield Comment(value)
+        elif name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._type = value
+        elif name == "id" and "\0" not in value:
+            self._last_event_id = value
+        elif name == "retry" and re.fullmatch("[0-9]+", value):
+            self.retry_ms = int(value)
+
+    def _dispatch(self) -> Iterator[ServerSentEvent]:
+        if self._data:
+            yield ServerSentEvent("\n".join(self._data), self._type or "message", self._last_event_id)
+        self._data, self._type = [], ""
+
+
+def read_event_stream(data: bytes) -> list[ServerSentEvent | Comment]:
+    """A whole stream, which leaves nothing open at its end."""
+    expect(data == b"" or data.endswith(b"\n\n"), "a blank line ends the last event")
+    return EventStreamReader().feed(data)
+
+
+def plain_data(data: bytes) -> list[str]:
+    """The data of a stream whose events have neither names nor ids."""
+    events = [told for told in read_event_stream(data) if isinstance(told, ServerSentEvent)]
+    expect(events == [ServerSentEvent(event.data) for event in events], "events without names and ids")
+    return [event.data for event in events]
+
+
+def count_comments(data: bytes) -> int:
+    return sum(isinstance(told, Comment) for told in read_event_stream(data))
+
+
+# -- OpenAI's chat completion chunks
+
+
+@dataclass
+class CompletionStream:
+    """What a client of OpenAI's API has read; `error` is the error object of a stream that broke."""
+
+    chunks: list[Json]
+    error: Json | None = None
+
+    @property
+    def deltas(self) -> list[Json]:
+        """What the chunks add to the first choice, the role apart, which belongs to the first."""
+        return [{name: value for name, value in each["delta"].items() if name != "role"} for each in self._choices()]
+
+    @property
+    def finish_reason(self) -> str | None:
+        reasons = [choice["finish_reason"] for choice in self._choices() if choice["finish_reason"] is not None]
+        expect(len(reasons) < 2, "one finish_reason a choice")
+        return next(iter(reasons), None)
+
+    @property
+    def usage(self) -> Json | None:
+        told = [chunk for chunk in self.chunks if "usage" in chunk]
+        expect(all(chunk["choices"] == [] for chunk in told) and told == self.chunks[-1:][: len(told)], "usage is last")
+        return told[0]["usage"] if told else None
+
+    def _choices(self) -> list[Json]:
+        return [choice for chunk in self.chunks for choice in chunk["choices"]]
+
+
+def read_openai(data: bytes) -> CompletionStream:
+    """A stream of our own chunks: it ends in `[DONE]` or in an error, never in both."""
+    *messages, last = plain_data(data) or [""]
+    stream = CompletionStream([_chunk(message) for message in messages])
+    if last != "[DONE]":
+        stream.error = read_object(last).get("error")
+        expect(isinstance(stream.error, dict), "a stream ends in [DONE] or an error object")
+    heads = {json.dumps([chunk[name] for name in ("id", "object", "created", "model")]) for chunk in stream.chunks}
+    expect(len(heads) <= 1, "one completion, so one head")
+    roles = [choice["delta"].get("role") for chunk in stream.chunks for choice in chunk["choices"]]
+    expect(roles == ["assistant", *[None] * len(roles)][: len(roles)], "the first chunk has the role")
+    return stream
+
+
+def _chunk(message: str) -> Json:
+    chunk = read_object(message)
+    expect(chunk.keys() - {"usage"} == {"id", "object", "created", "model", "choices"}, "a chunk's names")
+    expect(chunk["object"] == "chat.completion.chunk", "what a chunk is called")
+    for choice in chunk["choices"]:
+        expect(choice.keys() == {"index", "delta", "finish_reason"} and choice["index"] == 0, "a choice's names")
+    return chunk

@@ -1,0 +1,238 @@
+"""What /api/ui is asked: the AI SDK's messages, turned into a conversation with every result where it belongs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quartapp.errors import ChatError
+from quartapp.requests.ai_sdk import parse_ui
+from quartapp.requests.messages import ChatRequest
+from quartapp.settings import Settings
+
+CANARY = "canary7f3a"
+
+
+def text(said: str) -> dict[str, Any]:
+    return {"type": "text", "text": said}
+
+
+def message(*parts: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
+    return {"id": "m1", "role": role, "parts": list(parts), **fields}
+
+
+def body(*messages: Any, **fields: Any) -> dict[str, Any]:
+    return {"id": "c1", "messages": list(messages), "trigger": "submit-message", **fields}
+
+
+HI = message(text("hi"))
+
+
+def taken(document: Any, **given: Any) -> ChatRequest:
+    return parse_ui(json.dumps(document).encode(), Settings.load(given))
+
+
+def refused(document: Any, **given: Any) -> tuple[str, str | None]:
+    with pytest.raises(ChatError) as raised:
+        taken(document, **given)
+    assert CANARY not in f"{raised.value!r} {raised.value.path} {raised.value.__cause__}"
+    return raised.value.code, raised.value.path
+
+
+def tool(state: str = "output-available", **fields: Any) -> dict[str, Any]:
+    return {"type": "tool-weather", "toolCallId": "c1", "state": state, "input": {"city": "Bern"}, **fields}
+
+
+def called(id: str = "c1", name: str = "weather", arguments: str = '{"city": "Bern"}') -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+# -- what is taken
+
+
+def test_a_message_is_its_text() -> None:
+    assert taken(body(HI)) == ChatRequest([{"role": "user", "content": "hi"}])
+    assert taken(body(message(text("h"), text("i")), model="m")) == ChatRequest(
+        [{"role": "user", "content": "hi"}], "m"
+    )
+
+
+def test_what_the_sdk_adds_is_taken() -> None:
+    marked = message({**text("hi"), "state": "done", "providerMetadata": {"x": {}}}, metadata={"model": "m"})
+    for fields in ({}, {"messageId": "m1"}, {"trigger": "regenerate-message", "messageId": None}):
+        assert taken(body(marked, **fields)).messages == [{"role": "user", "content": "hi"}]
+
+
+def test_what_is_not_for_the_model_is_passed_over() -> None:
+    answer = message(
+        {"type": "step-start"},
+        {"type": "reasoning", "text": "hm", "state": "done"},
+        text("a"),
+        {"type": "source-url", "sourceId": "1", "url": "http://x"},
+        {"type": "source-document", "sourceId": "1", "mediaType": "x", "title": "t"},
+        {"type": "data-weather", "id": "1", "data": {"x": 1}},
+        text("b"),
+        role="assistant",
+    )
+    assert taken(body(HI, answer, HI)).messages[1] == {"role": "assistant", "content": "ab"}
+
+
+def test_an_answer_without_text_is_left_out() -> None:
+    """Of one that was stopped at once, the page keeps a message without anything in it."""
+    empty = message({"type": "step-start"}, {"type": "reasoning", "text": "hm"}, role="assistant")
+    assert len(taken(body(HI, empty, message(role="assistant"), HI)).messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        (tool(output="sunny"), "sunny"),
+        (tool(output={"sky": ["é"]}), '{"sky": ["\\u00e9"]}'),
+        (tool(output=None), "null"),
+        (tool(output=""), ""),
+        (tool("output-error", errorText="no such city"), "no such city"),
+        (tool(output=1, preliminary=True, providerExecuted=False), "1"),
+    ],
+)
+def test_a_tool_call_is_followed_by_its_result(part: dict[str, Any], content: str) -> None:
+    assert taken(body(HI, message(part, role="assistant"))).messages[1:] == [
+        {"role": "assistant", "tool_calls": [called()]},
+        {"role": "tool", "content": content, "tool_call_id": "c1"},
+    ]
+
+
+def test_a_dynamic_tool_has_its_name_beside_it() -> None:
+    part = {**tool(output="x"), "type": "dynamic-tool", "toolName": "search", "input": None}
+    assert taken(body(HI, message(part, role="assistant"))).messages[1]["tool_calls"] == [
+        called(name="search", arguments="null")
+    ]
+
+
+def test_what_was_said_after_a_result_comes_after_it() -> None:
+    answer = message(
+        {"type": "step-start"},
+        text("Let me look."),
+        tool(output="sunny"),
+        tool(output="warm", toolCallId="c2"),
+        {"type": "step-start"},
+        text("It is sunny."),
+        role="assistant",
+    )
+    assert taken(body(HI, answer, HI)).messages[1:] == [
+        {"role": "assistant", "content": "Let me look.", "tool_calls": [called(), called("c2")]},
+        {"role": "tool", "content": "sunny", "tool_call_id": "c1"},
+        {"role": "tool", "content": "warm", "tool_call_id": "c2"},
+        {"role": "assistant", "content": "It is sunny."},
+        {"role": "user", "content": "hi"},
+    ]
+
+
+def test_instructions_are_taken_where_a_setting_says_so() -> None:
+    document = body(message(text("Be brief."), role="system"), HI)
+    assert taken(document, CHAT_ALLOW_SYSTEM_ROLE=True).messages[0] == {"role": "system", "content": "Be brief."}
+    assert refused(document) == ("invalid_request", "messages.0.role")
+
+
+# -- what is refused
+
+FILE = {"type": "file", "mediaType": "image/png", "url": "http://169.254.169.254/"}
+
+WRONG: list[tuple[Any, str]] = [
+    ({}, "id"),
+    ([], ""),
+    ({"id": "c1"}, "messages"),
+    ({"id": 1, "messages": [HI]}, "id"),
+    (body(), "messages"),
+    (body(HI, trigger=CANARY), "trigger"),
+    (body(HI, model=""), "model"),
+    (body(HI, system=CANARY), "system"),
+    (body(HI, temperature=1), "temperature"),
+    (body({"role": "user", "content": "hi"}), "messages.0.id"),
+    (body(message(role="tool")), "messages.0.role"),
+    (body(message(text("hi"), content="hi")), "messages.0.content"),
+    (body(message("hi")), "messages.0.parts.0"),
+    (body(message({"text": "hi"})), "messages.0.parts.0.type"),
+    (body(message({"type": "text"})), "messages.0.parts.0.text"),
+    (body(message({"type": "text", "text": 1})), "messages.0.parts.0.text"),
+    (body(message()), "messages.0.parts"),
+    (body(message(text(""))), "messages.0.parts"),
+    (body(message({"type": "reasoning", "text": "hm"})), "messages.0.parts"),
+    (body(message(*[text("a")] * 1001)), "messages.0.parts"),
+    (body(message(text("hi"), FILE)), "messages.0.parts.1.type"),
+    (body(message(text("hi"), {"type": CANARY})), "messages.0.parts.1.type"),
+    (body(message(text("hi"), {"type": "custom", "kind": "x"})), "messages.0.parts.1.type"),
+    (body(message(tool(output=1))), "messages.0.parts"),
+    *[
+        (body(message(tool(state), role="assistant")), "messages.0.parts.0")
+        for state in ("input-streaming", "input-available", "approval-requested", "output-denied", CANARY)
+    ],
+    (body(message({**tool(output=1), "type": "tool-"}, role="assistant")), "messages.0"),
+    (body(message({**tool(output=1), "type": "dynamic-tool"}, role="assistant")), "messages.0"),
+    (body(message({**tool(output=1), "toolCallId": None}, role="assistant")), "messages.0"),
+    (body(message(*[tool(output=1)] * 129, role="assistant")), "messages.0"),
+]
+
+
+@pytest.mark.parametrize(("document", "path"), WRONG)
+def test_the_wrong_shape_is_told_by_its_path(document: Any, path: str) -> None:
+    assert refused(document) == ("invalid_request", path)
+
+
+def test_a_conversation_of_answers_without_anything_is_refused() -> None:
+    assert refused(body(message(role="assistant")))[0] == "invalid_request"
+
+
+def test_limits_hold_for_the_turns_that_are_made() -> None:
+    document = body(HI, message(tool(output="12345"), role="assistant"))
+    assert len(taken(document, CHAT_MAX_MESSAGES=3).messages) == 3
+    assert refused(document, CHAT_MAX_MESSAGES=2) == ("too_large", "messages")
+    assert refused(document, CHAT_MAX_PROMPT_CHARS=20) == ("too_large", "messages")
+    assert refused(body(*[HI] * 201)) == ("too_large", "messages")
+
+
+# -- random messages
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["text", "tool-", "tool-x", "dynamic-tool", "step-start", "reasoning", "data-x", "file"])},
+    optional={
+        "text": st.text(max_size=3) | st.none(),
+        "toolCallId": st.sampled_from(["c1", "", None]),
+        "toolName": st.sampled_from(["f", "", None]),
+        "state": st.sampled_from(["output-available", "output-error", "input-available", None]),
+        "input": ANYTHING,
+        "output": ANYTHING,
+        "errorText": st.none() | st.text(max_size=3),
+    },
+)
+MESSAGES = st.fixed_dictionaries(
+    {"id": st.just("m"), "role": st.sampled_from(["user", "assistant"]), "parts": st.lists(PARTS, max_size=5)}
+)
+
+
+@given(messages=st.lists(MESSAGES, min_size=1, max_size=4))
+@settings(max_examples=500, deadline=None)
+def test_random_messages_are_taken_whole_or_refused_and_nothing_else(messages: list[Any]) -> None:
+    turns = taken_or_refused(body(*messages))
+    calls = [call["id"] for turn in turns for call in turn.get("tool_calls", ())]
+    assert calls == [turn["tool_call_id"] for turn in turns if turn["role"] == "tool"]
+
+
+def taken_or_refused(document: Any) -> list[Any]:
+    """The turns that are made of it, at least one; none of a document that is refused as the wrong shape."""
+    try:
+        turns = taken(document).messages
+    except ChatError as error:
+        if error.code != "invalid_request":
+            raise
+        return []
+    assert turns
+    return turns
