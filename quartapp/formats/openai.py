@@ -45,14 +45,13 @@ class Chunks:
         return b"".join([self._event(event) for event in events])
 
     def _event(self, event: Event) -> bytes:
-        match event:
-            case Raw(payload):
-                self._is_raw = True
-                return b"data: " + _without_line_ends(payload) + b"\n\n"
-            case Ping():
-                return COMMENT
-            case Failed(code, message):
-                return b"data: " + to_json({"error": error_object(code, message)}) + b"\n\n"
+        if isinstance(event, Raw):  # first, for there is one a token
+            self._is_raw = True
+            return b"data: " + _without_line_ends(event.payload) + b"\n\n"
+        if isinstance(event, Ping):
+            return COMMENT
+        if isinstance(event, Failed):
+            return b"data: " + to_json({"error": error_object(event.code, event.message)}) + b"\n\n"
         chunks = b"".join(map(_data, self.of(event)))
         return chunks + _DONE if isinstance(event, Done) else chunks
 
