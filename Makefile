@@ -1,4 +1,5 @@
-# Needs make and Python 3.11, 3.12 or 3.13, and no root; whatever else there is goes into .venv.
+# Needs make and Python 3.11, 3.12 or 3.13, and no root; whatever else there is goes into .venv, and what tests need of
+# JavaScript, where there is Node 18 or later, into tests/node.
 # HOST, PORT and every setting count from the environment, from .env and from the command line: make run PORT=9000
 
 # The first of these that is a Python we run on makes .venv; name another with: make setup PYTHON=/opt/python3.13
@@ -7,6 +8,7 @@ PYTHON ?= python3 python3.13 python3.12 python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+NODE_READY := tests/node/node_modules/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-real check bench clean
@@ -14,7 +16,7 @@ READY := $(VENV)/.ready
 help: ## Says what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
-setup: $(READY) ## Makes .venv with everything in it; once, and again when requirements change
+setup: $(READY) $(NODE_READY) ## Makes .venv with everything in it; once, and again when requirements change
 
 run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 	@$(PY) -m quartapp
@@ -22,7 +24,7 @@ run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 # Debian keeps nginx and other servers where only root's PATH leads.
 test test-real bench: export PATH := $(PATH):/usr/sbin:/sbin
 
-test: $(READY) ## Runs every test that stays on this machine
+test: $(READY) $(NODE_READY) ## Runs every test that stays on this machine
 	@$(PY) -m pytest -m "not real"
 
 test-real: $(READY) ## Runs against third parties' servers, installed for the occasion
@@ -37,7 +39,7 @@ bench: $(READY) ## Measures beside nginx and the usual way, and writes docs/perf
 	@$(PY) -m bench --write
 
 clean: ## Removes .venv and everything that was built or cached
-	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	@rm -rf $(VENV) tests/node/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment that was begun and not finished, or whose Python has gone, is made anew.
@@ -58,3 +60,9 @@ $(READY): pyproject.toml requirements.txt bench/requirements.txt
 	$(PY) -c 'import pip' 2>/dev/null || $$python -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --requirement bench/requirements.txt
 	@touch $@
+
+# The JavaScript clients that tests ask with. Where there is no Node the tests say that they were skipped.
+$(NODE_READY): tests/node/package.json tests/node/package-lock.json
+	@if command -v node >/dev/null && command -v npm >/dev/null; then \
+		npm ci --prefix tests/node --loglevel error --no-audit --no-fund --no-update-notifier >/dev/null && touch $@; \
+	fi

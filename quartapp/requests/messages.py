@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import ConfigDict, Field
@@ -15,6 +15,9 @@ from quartapp.settings import Settings
 SYSTEM_ROLES = ("system", "developer")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+# Part of an answer as clients add it to the conversation, and of no question.
+NotSentOn = Annotated[Any, Field(exclude=True)]
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -42,6 +45,7 @@ class FunctionCall(Strict):
 
     name: Name
     arguments: str
+    parsed_arguments: NotSentOn = None
 
 
 class ToolCallMessage(Strict):
@@ -50,6 +54,7 @@ class ToolCallMessage(Strict):
     id: Name
     type: Literal["function"] = "function"
     function: FunctionCall
+    index: NotSentOn = None
 
 
 class TextPart(Strict):
@@ -82,10 +87,7 @@ class Tool(Typed):
 
 
 class Message(Strict):
-    """One turn of the conversation.
-
-    The last fields are part of answers, which clients add to the conversation as they came; they are not sent on.
-    """
+    """One turn of the conversation."""
 
     role: Literal["user", "assistant", "tool", "system", "developer"] = "user"
     content: str | Annotated[list[TextPart], Field(min_length=1, max_length=1000)] | None = None
@@ -93,10 +95,11 @@ class Message(Strict):
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCallMessage], Field(min_length=1, max_length=128)] | None = None
     tool_call_id: Name | None = None
-    annotations: Annotated[list[JsonObject] | None, Field(exclude=True)] = None
-    audio: Annotated[JsonObject | None, Field(exclude=True)] = None
-    function_call: Annotated[JsonObject | None, Field(exclude=True)] = None
-    reasoning_content: Annotated[str | None, Field(exclude=True)] = None
+    annotations: NotSentOn = None
+    audio: NotSentOn = None
+    function_call: NotSentOn = None
+    parsed: NotSentOn = None
+    reasoning_content: NotSentOn = None
 
 
 def check_messages(messages: Sequence[Message], settings: Settings, *, allow_system: bool) -> list[JsonObject]:

@@ -40,6 +40,7 @@ def components() -> Json:
     for schema in named.values():
         _without_nulls(schema)
     named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(KINDS)}
+    named["WholeAnswer"]["required"].append("text")
     found = {**named, **dict(zip(_UNIONS, unions, strict=False)), **_events()}
     for model in _REQUESTS:
         found |= _of_request(model)

@@ -15,7 +15,7 @@ from quartapp.schema.components import Json, components, reference
 from quartapp.schema.operations import OPERATIONS, TAGS, Operation, Reply
 
 # A link into the page may name an operation, and there an underscore is a space.
-_hyphens = re.compile(r"[._]")
+_SPACES = re.compile(r"[._]")
 
 #: The version of the wire contract, not of the package.
 VERSION = "1"
@@ -65,7 +65,7 @@ class _Provider(OpenAPIProvider):
         for methods in paths.values():
             for method, built in methods.items():
                 told = self._told(OPERATIONS[name, method.upper()], built["parameters"])
-                methods[method] = {"operationId": f"{method}-{_hyphens.sub('-', name)}", **told}
+                methods[method] = {"operationId": f"{method}-{_SPACES.sub('-', name)}", **told}
         return paths, {}
 
     def _name(self, rule: Rule) -> str:
