@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.raw_upstreams import RawUpstream
-from tests.serving import FOREIGN, LongAnswers, Servers
+from tests.reading import LongAnswers
+from tests.serving import FOREIGN, Servers
 
 LOCAL_NAMES = ("", "localhost", "None")
 

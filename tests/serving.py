@@ -1,4 +1,4 @@
-"""Real server processes, and a reader of their answers that hides nothing of how a body ended."""
+"""Real server processes: the app in each of its servers, the embedded model, and nginx before the app."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ import os
 import re
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -58,21 +54,18 @@ def asking(base_url: str) -> dict[str, str]:
     return {"OPENAI_API_KEY": CANARY_KEY, "OPENAI_BASE_URL": base_url, "CHAT_MODEL": "the-model"}
 
 
-class Server:
-    """A running server process; `directory` gets its log and the bytes that readers received of it."""
+class Process:
+    """A running server; `directory` gets its log and the bytes that readers received of it."""
 
-    def __init__(self, kind: str, directory: Path, environment: Mapping[str, str], target: str = APP) -> None:
-        self.port = _free_port()
+    def __init__(self, directory: Path, port: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.port = port
         self.log_path = directory / "log"
         self.received_path = directory / "received"
-        self._log_read_bytes = 0
-        self._answer_lines: list[dict[str, Any]] = []
-        command = [part.format(port=self.port, target=target) for part in COMMANDS[kind]]
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+                command,
                 cwd=directory,
-                env=_environment(environment) | {"PORT": str(self.port)},
+                env=_environment(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -88,6 +81,51 @@ class Server:
     def reap(self) -> None:
         self._process.wait()
 
+    def log_text(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def _processes(self) -> list[psutil.Process]:
+        process = psutil.Process(self._process.pid)
+        return [process, *process.children(recursive=True)]
+
+    def _wait_until_listening(self, limit_s: float = 30) -> None:
+        deadline = time.monotonic() + limit_s
+        while self._process.poll() is None and time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.02)
+        _end(self.terminate())
+        self.reap()
+        raise AssertionError(f"the server did not start:\n{self.log_text()}")
+
+
+class Nginx(Process):
+    """A proxy before the server on `port`, with nginx's own defaults but for the `directives` of its location.
+
+    It logs nothing: its lines would quote the query of a GET.
+    """
+
+    def __init__(self, program: str, directory: Path, port: int, directives: str) -> None:
+        own = _free_port()
+        location = f"location / {{ proxy_pass http://127.0.0.1:{port}; {directives} }}"
+        (directory / "nginx.conf").write_text(
+            f"daemon off; pid nginx.pid; error_log /dev/null crit; events {{}}\n"
+            f"http {{ access_log off; server {{ listen 127.0.0.1:{own}; {location} }} }}\n"
+        )
+        super().__init__(directory, own, [program, "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"], {})
+
+
+class Server(Process):
+    """The app in a server, or the embedded model as one."""
+
+    def __init__(self, kind: str, directory: Path, environment: Mapping[str, str], target: str = APP) -> None:
+        port = _free_port()
+        command = [part.format(port=port, target=target) for part in COMMANDS[kind]]
+        super().__init__(directory, port, [sys.executable, "-m", *command], {**environment, "PORT": str(port)})
+        self._log_read_bytes = 0
+        self._answer_lines: list[dict[str, Any]] = []
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -95,9 +133,6 @@ class Server:
         return await asyncio.to_thread(self._process.wait, within_s)
 
     # -- what it said
-
-    def log_text(self) -> str:
-        return self.log_path.read_text(errors="replace")
 
     async def wait_for_log(self, pattern: str, timeout_s: float = 5) -> str:
         """The first match of `pattern` in the log."""
@@ -126,21 +161,6 @@ class Server:
         found = [c for process in self._processes() for c in process.net_connections("tcp")]
         return sum(bool(connection.raddr) and connection.raddr.port == port for connection in found)
 
-    def _processes(self) -> list[psutil.Process]:
-        process = psutil.Process(self._process.pid)
-        return [process, *process.children(recursive=True)]
-
-    def _wait_until_listening(self, limit_s: float = 30) -> None:
-        deadline = time.monotonic() + limit_s
-        while self._process.poll() is None and time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.02)
-        _end(self.terminate())
-        self.reap()
-        raise AssertionError(f"the server did not start:\n{self.log_text()}")
-
 
 def _end(processes: list[psutil.Process], within_s: float = 20) -> None:
     for process in psutil.wait_procs(processes, timeout=within_s)[1]:
@@ -165,7 +185,8 @@ class Servers:
     def __init__(self, directories: Iterator[Path]) -> None:
         self._directories = directories
         self._shared: dict[tuple[Any, ...], Server] = {}
-        self._all: list[Server] = []
+        self._proxies: dict[tuple[Server, str], Nginx] = {}
+        self._all: list[Process] = []
 
     def get(self, kind: str, target: str = APP, **environment: str) -> Server:
         """A server that others may use too: the same settings get the same one."""
@@ -176,8 +197,17 @@ class Servers:
 
     def start(self, kind: str, target: str = APP, **environment: str) -> Server:
         """A server for the caller alone, who may end it."""
-        self._all.append(Server(kind, next(self._directories), environment, target))
-        return self._all[-1]
+        server = Server(kind, next(self._directories), environment, target)
+        self._all.append(server)
+        return server
+
+    def proxy(self, program: str, server: Server, directives: str) -> Nginx:
+        """The nginx before `server` whose location has these `directives`."""
+        key = (server, directives)
+        if key not in self._proxies:
+            self._proxies[key] = Nginx(program, next(self._directories), server.port, directives)
+            self._all.append(self._proxies[key])
+        return self._proxies[key]
 
     def stop(self) -> None:
         """Asks all of them to end, and ends those that do not."""
@@ -190,168 +220,3 @@ class Servers:
         paths = [path for server in self._all for path in (server.log_path, server.received_path) if path.exists()]
         lines = [f"{path}: {line!r}" for path in paths for line in path.read_bytes().split(b"\n")]
         return [line for line in lines if CANARY_KEY in line or CANARY_PROMPT in line]
-
-
-class Reader:
-    """One question over a connection of its own. `close` it, or leave with one of the three ways that readers have."""
-
-    def __init__(self, server: Server, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._server = server
-        self._stream = stream
-        self._writer = writer
-        self._received = bytearray()
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body = b""
-        self.is_whole = False
-
-    @classmethod
-    async def ask(
-        cls,
-        server: Server,
-        prompt: str,
-        tag: str,
-        accept: str = "application/x-ndjson",
-        model: str | None = None,
-        receive_buffer_bytes: int | None = None,
-        connection: str = "close",
-    ) -> Self:
-        """Connects and sends the question; `tag` ends the prompt, and is the request's id on the client's side."""
-        sock = socket.socket()
-        if receive_buffer_bytes is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", server.port))
-        stream, writer = await asyncio.open_connection(sock=sock, limit=2**16)
-        document = {"message": f"{prompt} {CANARY_PROMPT} {tag}"} | ({"model": model} if model else {})
-        writer.write(_request(json.dumps(document).encode(), tag, accept, connection))
-        await writer.drain()
-        return cls(server, stream, writer)
-
-    @property
-    def port(self) -> int:
-        return int(self._writer.get_extra_info("sockname")[1])
-
-    @property
-    def records(self) -> list[dict[str, Any]]:
-        """The records received so far; the last line counts only if it ended."""
-        return [json.loads(line) for line in self.body.split(b"\n")[:-1]]
-
-    @property
-    def json(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.body)
-        return document
-
-    async def read_head(self) -> int:
-        """The status; sets `headers` too."""
-        head = await self._stream.readuntil(b"\r\n\r\n")
-        self._received += head
-        first, *lines = head.decode("latin-1").split("\r\n")[:-2]
-        self.status = int(first.split()[1])
-        self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return self.status
-
-    async def read_until(self, text: bytes) -> None:
-        """Reads the head and on, until the body holds `text`."""
-        if not self.status:
-            await self.read_head()
-        while text not in self.body:
-            assert await self._read_chunk(), f"the body ended without {text!r}: {self.body!r}"
-
-    async def read(self) -> Self:
-        """Reads to the end, however it ends: `is_whole` is true only for the body's own end."""
-        try:
-            if not self.status:
-                await self.read_head()
-            while await self._read_chunk():
-                pass
-        except (asyncio.IncompleteReadError, ConnectionError):
-            self.is_whole = False
-        return self
-
-    async def _read_chunk(self) -> bytes:
-        """The body's next piece, empty at its proper end. Raises IncompleteReadError or ConnectionError."""
-        if "content-length" in self.headers:
-            data = await self._exactly(int(self.headers["content-length"]) - len(self.body))
-        else:
-            size = await self._stream.readuntil(b"\r\n")
-            self._received += size
-            data = (await self._exactly(int(size, 16) + 2))[:-2]
-        self.is_whole = not data
-        self.body += data
-        return data
-
-    async def _exactly(self, size: int) -> bytes:
-        data = await self._stream.readexactly(size)
-        self._received += data
-        return data
-
-    def stop_taking(self) -> None:
-        """Takes nothing more off the socket, which stays open."""
-        self._writer.transport.pause_reading()  # type: ignore[attr-defined]
-
-    def leave(self, how: str) -> None:
-        """Leaves by "close", by "reset" (RST), or by "half_close", after which it could still read."""
-        if how == "half_close":
-            self._writer.write_eof()
-            return
-        if how == "reset":
-            linger = struct.pack("ii", 1, 0)
-            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self._writer.transport.abort()
-
-    async def close(self) -> None:
-        """Returns when the socket is closed, and what it gave is kept for the hunt for canaries."""
-        self._writer.transport.abort()
-        with suppress(ConnectionError):
-            await self._writer.wait_closed()
-        with self._server.received_path.open("ab") as received:
-            received.write(self._received + b"\n")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-
-def _request(body: bytes, tag: str, accept: str, connection: str) -> bytes:
-    head = (
-        f"POST /api/stream HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nX-Request-ID: {tag}\r\n"
-        f"Connection: {connection}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
-
-
-class LongAnswers:
-    """Answers that take 75 s each under default settings, read by a thread of their own beside the other tests."""
-
-    SECONDS = 75
-    TOKENS = 2 * SECONDS
-    KINDS = ("hypercorn", "gunicorn", "quartapp")
-    FORMATS = ("text/plain", "application/x-ndjson")
-
-    def __init__(self, servers: Servers, base_url: str) -> None:
-        self._servers = {kind: servers.get(kind, **asking(base_url)) for kind in self.KINDS}
-        self._readers: Future[dict[tuple[str, str], Reader]] = Future()
-        threading.Thread(target=self._run, name="long answers", daemon=True).start()
-
-    async def read(self, kind: str, accept: str) -> tuple[Server, Reader]:
-        """The server and the reader of one of the answers, read to its end."""
-        readers = await asyncio.shield(asyncio.wrap_future(self._readers))
-        return self._servers[kind], readers[kind, accept]
-
-    def _run(self) -> None:
-        try:
-            self._readers.set_result(asyncio.run(self._read_all()))
-        except Exception as error:  # noqa: BLE001 - the tests that wait for the readers raise it
-            self._readers.set_exception(error)
-
-    async def _read_all(self) -> dict[tuple[str, str], Reader]:
-        keys = [(kind, accept) for kind in self.KINDS for accept in self.FORMATS]
-        return dict(zip(keys, await asyncio.gather(*(self._read(*key) for key in keys)), strict=True))
-
-    async def _read(self, kind: str, accept: str) -> Reader:
-        tag = f"long-{kind}-{accept[:4]}"
-        async with await Reader.ask(self._servers[kind], f"paced:{self.TOKENS}", tag, accept) as reader:
-            return await reader.read()

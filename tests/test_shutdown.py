@@ -8,8 +8,10 @@ import signal
 
 import pytest
 
+from tests.forms import FORMS, NDJSON, TEXT, Form
 from tests.raw_upstreams import RawUpstream
-from tests.serving import Reader, Server, Servers, asking, eventually
+from tests.reading import Reader
+from tests.serving import Server, Servers, asking, eventually
 
 TOLD_WITHIN_S = 1.0
 ENDS_WITHIN_S = 10.0
@@ -22,11 +24,13 @@ def server(servers: Servers, raw_upstream: RawUpstream) -> Server:
     return servers.start("quartapp", **asking(raw_upstream.base_url))
 
 
-async def ask(server: Server, upstream: RawUpstream, prompt: str, accept: str) -> tuple[Reader, str]:
-    """A reader whose question has arrived at the upstream, and its tag."""
+async def ask(server: Server, upstream: RawUpstream, prompt: str, form: Form) -> tuple[Reader, str]:
+    """A reader that has read a token, if the prompt makes one and the form shows it, and its tag."""
     tag = secrets.token_hex(8)
-    reader = await Reader.ask(server, prompt, tag, accept)
-    await upstream.exchange(tag)
+    reader = await Reader.ask(server, prompt, tag, form)
+    exchange = await upstream.exchange(tag)
+    if prompt != "no_head":
+        await (reader.read_until(b"token ") if form.is_streamed else asyncio.wrap_future(exchange.has_sent))
     return reader, tag
 
 
@@ -40,24 +44,28 @@ async def assert_ends_well(server: Server, tags: list[str], ending: str) -> None
 async def test_open_answers_are_told_that_the_server_is_shutting_down(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
-    records, record_tag = await ask(server, raw_upstream, "stall:1", "application/x-ndjson")
-    text, text_tag = await ask(server, raw_upstream, "trickle", "text/plain")
-    silent, silent_tag = await ask(server, raw_upstream, "no_head", "text/plain")
-    async with records, text, silent:
-        await records.read_until(b"token ")
-        await text.read_until(b"token ")
-        server.signal(number)
-        async with asyncio.timeout(TOLD_WITHIN_S):
-            await asyncio.gather(records.read(), text.read(), silent.read())
-        assert records.is_whole
-        assert (records.records[-1]["type"], records.records[-1]["code"]) == ("error", "shutting_down")
-        assert not text.is_whole
-        assert (silent.status, silent.json["error"]["code"]) == (503, "shutting_down")
-        assert "retry-after" in silent.headers
+    prompts = [("no_head", "503"), ("stall:1", "error"), ("trickle", "error")]
+    asked = [(*await ask(server, raw_upstream, prompt, form), seen) for prompt, seen in prompts for form in FORMS]
+    server.signal(number)
     async with asyncio.timeout(TOLD_WITHIN_S):
-        for tag in (record_tag, text_tag, silent_tag):
+        await asyncio.gather(*(reader.read() for reader, _, _ in asked))
+    for reader, tag, seen in asked:
+        assert_told(reader, seen)
+        async with asyncio.timeout(TOLD_WITHIN_S):
             await asyncio.wrap_future((await raw_upstream.exchange(tag)).closed)
-    await assert_ends_well(server, [record_tag, text_tag, silent_tag], "shutting_down")
+        await reader.close()
+    await assert_ends_well(server, [tag for _, tag, _ in asked], "shutting_down")
+
+
+def assert_told(reader: Reader, seen: str) -> None:
+    """As much as the form can say: a status before the first token and in place of a whole answer, a record later."""
+    if seen == "503" or not reader.form.is_streamed:
+        assert (reader.seen, reader.refused) == ("503", "shutting_down")
+        assert "retry-after" in reader.headers
+    elif reader.form is TEXT:
+        assert reader.seen == "broken off"
+    else:
+        assert (reader.seen, reader.told) == ("error", "shutting_down")
 
 
 @each_signal
@@ -91,9 +99,8 @@ async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signal
 async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
     server: Server, raw_upstream: RawUpstream
 ) -> None:
-    reader, tag = await ask(server, raw_upstream, "finish_stall:1", "application/x-ndjson")
+    reader, tag = await ask(server, raw_upstream, "finish_stall:1", NDJSON)
     async with reader:
-        await reader.read_until(b"token ")
         server.signal(signal.SIGTERM)
         async with asyncio.timeout(TOLD_WITHIN_S):
             await reader.read()

@@ -125,6 +125,8 @@ class RawChunkReader(ChunkReader):
         self._has_begun = False
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+        if not payload.isascii():
+            _check_utf8(payload)  # the decoder looks at the fields alone that it knows
         chunk = _chunk(payload)
         if chunk is None:
             batch.ended = True
@@ -143,8 +145,6 @@ class RawChunkReader(ChunkReader):
             self._held.clear()
 
     def _told(self, payload: bytes) -> bytes:
-        if not payload.isascii():
-            _check_utf8(payload)  # which the decoder does in the fields alone that it knows
         if not self._include_usage:
             payload = payload.replace(b',"usage":null', b"", 1)
         if self._theirs not in payload:

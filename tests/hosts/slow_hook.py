@@ -14,5 +14,5 @@ app: Quart = create_app()
 @app.after_request
 async def hold_back(response: Response) -> Response:
     app.logger.warning("the hook holds a response back")
-    await asyncio.sleep(60)
+    await asyncio.sleep(10)
     return response

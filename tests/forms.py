@@ -1,0 +1,192 @@
+"""The forms of an answer, each with what its readers make of a body: whole, failed and why, or cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from quartapp.errors import KINDS
+
+Document = dict[str, Any]
+
+#: What `Form.told` says of a whole answer; of a failed one it says the error's code.
+DONE = "done"
+
+_CODES = {kind.message: code for code, kind in KINDS.items()}
+_COMMENT = b": ping\n\n"
+
+
+def read_nothing(_: bytes) -> None:
+    """What text/plain tells of its end: nothing."""
+
+
+def code_of_ours(body: bytes) -> str:
+    return str(json.loads(body)["error"]["code"])
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to ask, and to be answered.
+
+    `told` reads a body's terminal: DONE, the code of the error, or None where it has none; it raises AssertionError
+    for a second one, and for anything after it. `refused` reads the code in the body of a refusal. `ping` is what
+    keeps a silent connection alive, where there is room for it.
+    """
+
+    name: str
+    path: str
+    document: Callable[[str, str | None], Document]
+    told: Callable[[bytes], str | None]
+    refused: Callable[[bytes], str] = code_of_ours
+    refusal_type: str = "application/json"
+    accept: str = "*/*"
+    method: str = "POST"
+    ping: bytes = b""
+    is_streamed: bool = True
+
+    @property
+    def has_records(self) -> bool:
+        return bool(self.ping)
+
+    def request(self, prompt: str, model: str | None, headers: Sequence[str]) -> bytes:
+        """The bytes that ask `model`, or the only one there is, in HTTP/1.1."""
+        document = self.document(prompt, model)
+        target, body = self.path, json.dumps(document).encode()
+        if self.method == "GET":
+            target, body = f"{self.path}?{urlencode(document)}", b""
+        lines = [f"{self.method} {target} HTTP/1.1", "Host: localhost", f"Accept: {self.accept}", *headers]
+        if self.method == "POST":
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+# -- what is asked
+
+
+def ours(prompt: str, model: str | None) -> Document:
+    return {"message": prompt} | ({"model": model} if model else {})
+
+
+def _messages(prompt: str) -> list[Document]:
+    return [{"role": "user", "content": prompt}]
+
+
+def completion(prompt: str, model: str | None) -> Document:
+    return {"model": model or "the-model", "messages": _messages(prompt)}
+
+
+def streamed_completion(prompt: str, model: str | None) -> Document:
+    return completion(prompt, model) | {"stream": True}
+
+
+def ui(prompt: str, model: str | None) -> Document:
+    message = {"id": "m1", "role": "user", "parts": [{"type": "text", "text": prompt}]}
+    return {"id": "c1", "messages": [message], "trigger": "submit-message"} | ({"model": model} if model else {})
+
+
+# -- what is read
+
+
+def _only_end(said: Sequence[Any], ends: Sequence[Any]) -> Any:
+    """The one of `ends`, which nothing of what was `said` may follow; None if there is none."""
+    assert len(ends) < 2, f"more than one end: {ends}"
+    assert not ends or said[-1] is ends[0], f"something follows the end: {said[-1]}"
+    return ends[0] if ends else None
+
+
+def _told_by_records(records: Sequence[Document]) -> str | None:
+    end = _only_end(records, [record for record in records if record["type"] in ("done", "error")])
+    return end and str(end.get("code", DONE))
+
+
+def records(body: bytes) -> list[Document]:
+    """The records of NDJSON; the last line counts only if it ended."""
+    return [json.loads(line) for line in body.split(b"\n")[:-1]]
+
+
+def told_by_ndjson(body: bytes) -> str | None:
+    return _told_by_records(records(body))
+
+
+def events(body: bytes) -> list[dict[str, str]]:
+    """The fields of each server-sent event that has come whole, without comments; `data` is one line in all forms."""
+    blocks = body.decode().split("\n\n")[:-1]
+    fields = [dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":")) for block in blocks]
+    return [each for each in fields if each]
+
+
+def told_by_sse(body: bytes) -> str | None:
+    said = events(body)
+    told = [json.loads(event["data"]) for event in said]
+    names = [event.get("event") for event in said]
+    assert (said[0].get("id"), names[0]) == ("0", "start")
+    assert [name == "end" for name in names] == [record["type"] in ("done", "error") for record in told]
+    return _told_by_records(told)
+
+
+def told_by_chunks(body: bytes) -> str | None:
+    """OpenAI's clients take `[DONE]` for the end, and an error object for a failure."""
+    said: list[Any] = [data if data == "[DONE]" else json.loads(data) for data in _datas(body)]
+    end = _only_end(said, [each for each in said if each == "[DONE]" or "error" in each])
+    return DONE if end == "[DONE]" else end and code_of_openai_error(end)
+
+
+def told_by_parts(body: bytes) -> str | None:
+    """The AI SDK's clients take `finish` for the end; one that says `error` follows the part that shows why."""
+    datas = _datas(body)
+    parts = [json.loads(data) for data in datas if data != "[DONE]"]
+    finish = _only_end(parts, [part for part in parts if part["type"] == "finish"])
+    assert [number for number, data in enumerate(datas) if data == "[DONE]"] == ([len(parts)] if finish else [])
+    if finish is None:
+        return None
+    errors = [part["errorText"] for part in parts if part["type"] == "error"]
+    assert errors == ([parts[-2].get("errorText")] if finish["finishReason"] == "error" else [])
+    return _CODES[errors[0]] if errors else DONE
+
+
+def _datas(body: bytes) -> list[str]:
+    return [event["data"] for event in events(body)]
+
+
+def told_by_object(body: bytes) -> str | None:
+    return DONE if json.loads(body)["finish_reason"] else None
+
+
+def told_by_completion(body: bytes) -> str | None:
+    return DONE if json.loads(body)["choices"][0]["finish_reason"] else None
+
+
+def code_of_openai_error(document: Document) -> str:
+    error = document["error"]
+    assert error.keys() == {"message", "type", "code", "param"}
+    assert error["message"] == KINDS[error["code"]].message
+    return str(error["code"])
+
+
+def _code_of_openai(body: bytes) -> str:
+    return code_of_openai_error(json.loads(body))
+
+
+def _code_of_sentence(body: bytes) -> str:
+    """`useChat` shows a refusal's body as it is: one plain sentence."""
+    return _CODES[body.decode()]
+
+
+TEXT = Form("text", "/api/stream", ours, read_nothing, accept="text/plain")
+NDJSON = Form("NDJSON", "/api/stream", ours, told_by_ndjson, accept="application/x-ndjson", ping=b'{"type":"ping"}\n')
+SSE = Form("SSE", "/api/stream", ours, told_by_sse, accept="text/event-stream", ping=_COMMENT)
+SSE_GET = Form("SSE, GET", "/api/stream", ours, told_by_sse, accept="text/event-stream", method="GET", ping=_COMMENT)
+JSON = Form("JSON", "/api/chat", ours, told_by_object, is_streamed=False)
+CHUNKS = Form(
+    "OpenAI, streamed", "/v1/chat/completions", streamed_completion, told_by_chunks, _code_of_openai, ping=_COMMENT
+)
+COMPLETION = Form(
+    "OpenAI, whole", "/v1/chat/completions", completion, told_by_completion, _code_of_openai, is_streamed=False
+)
+UI = Form("UI stream", "/api/ui", ui, told_by_parts, _code_of_sentence, "text/plain; charset=utf-8", ping=_COMMENT)
+
+FORMS = (TEXT, NDJSON, SSE, SSE_GET, JSON, CHUNKS, COMPLETION, UI)
+STREAMED = tuple(form for form in FORMS if form.is_streamed)
