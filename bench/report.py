@@ -44,6 +44,7 @@ The server has core {server_core} to itself; upstream and readers are processes 
 """
 HEADINGS = {
     "steady": "Steady: {0.connections} answers of {0.plan.tokens} tokens at {0.plan.pace} a second each",
+    "light": "Light: {0.connections} answers of {0.plan.tokens} tokens at {0.plan.pace} a second each; all keep up",
     "hot": "Hot: {0.connections} answers of {0.plan.tokens} tokens at {0.plan.pace} a second each",
     "burst": "Burst: {0.connections} answers of {0.plan.tokens} tokens, all at once",
     "requests": "Requests: {0.answers} answers of one token, {0.connections} at a time on kept connections",
@@ -130,6 +131,7 @@ TOKEN = (spread("CPU µs a token", "cpu_us_token"), to_limit("cpu_us_token"), to
 REQUEST = (spread("CPU ms a request", "cpu_ms_request"), to_limit("cpu_ms_request"), to_usual("cpu_ms_request"))
 TABLES: dict[str, tuple[Column, ...]] = {
     "steady": (*TOKEN, *DELAY, *FIRST),
+    "light": (*TOKEN, figure("core used %", "core_share", 100), *DELAY),
     "hot": (*TOKEN, figure("core used %", "core_share", 100), *DELAY),
     "burst": (*TOKEN, figure("all read after s", "wall_s"), *FIRST),
     "requests": REQUEST,

@@ -58,6 +58,7 @@ class Scenario:
 SCENARIOS = (
     Scenario("idle", 1000, Plan(1, ends=False), at_once=50),
     Scenario("steady", 100, Plan(300, 50), ramp_s=1),
+    Scenario("light", 40, Plan(300, 50), ramp_s=1),
     Scenario("hot", 200, Plan(200, 50), ramp_s=1),
     Scenario("burst", 100, Plan(300)),
     Scenario("requests", 20, Plan(1), requests_each=50),

@@ -75,7 +75,7 @@ class Answer:
         self._pump_task: asyncio.Task[None] | None = None
         self._reader_task = asyncio.current_task()
         if self._reader_task is not None:
-            self._reader_task.add_done_callback(self._reader_ended)
+            self._reader_task.add_done_callback(lambda _: self.close())
 
     # -- the reader's side
 
@@ -133,9 +133,7 @@ class Answer:
         if self._closed:
             return
         self._closed = True
-        if self._reader_task is not None:
-            self._reader_task.remove_done_callback(self._reader_ended)
-            self._reader_task = None
+        self._reader_task = None
         if self._outcome.ending == "done" and not self._pump_has_ended():
             self._alarm.set()  # for the rest of the tail: an upstream read to its end keeps its connection
         else:
@@ -148,9 +146,6 @@ class Answer:
         """Waits until the upstream is closed too; `close` or `fail` comes first."""
         if self._pump_task is not None:
             await asyncio.wait([self._pump_task])
-
-    def _reader_ended(self, _: object) -> None:
-        self.close()
 
     # -- the pump: from the upstream to the mailbox
 
@@ -227,21 +222,18 @@ class Answer:
         if not self._closed:
             yield (now if reader_waits else self._handed_at) + limits.write_timeout_s, self._give_up_reader
         if self._end is None and not self._closed:
-            time_out = partial(self._time_out, "upstream_timeout")
+            time_out = partial(self.fail, ChatError("upstream_timeout"))
             is_read = outcome.first_event_at is not None and not self._mailbox.giver_waits
             yield (self._read_at if is_read else now) + limits.idle_timeout_s, time_out
             is_idle = self._opened and reader_waits and not self._mailbox
             yield (self._handed_at if is_idle else now) + limits.keep_alive_s, self._ping
-            yield outcome.started + limits.answer_timeout_s, partial(self._time_out, "deadline_exceeded")
+            yield outcome.started + limits.answer_timeout_s, partial(self.fail, ChatError("deadline_exceeded"))
             if outcome.first_event_at is None:
                 yield outcome.started + limits.first_event_timeout_s, time_out
             if self._gate_at is not None and not self._opened:
                 yield self._gate_at, self._ping
         if self._tail_until is not None and not self._pump_has_ended():
             yield self._tail_until, self._end_tail
-
-    def _time_out(self, code: str) -> None:
-        self.fail(ChatError(code))
 
     def _ping(self) -> None:
         self._open(None)
