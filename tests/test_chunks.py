@@ -224,9 +224,9 @@ GARBAGE = {
     "UTF-16": b"data: " + '{"choices": []}'.encode("utf-16") + b"\n",
     "NUL": b"data: \x00\n",
     "deep JSON": b"data: " + b"[" * 100_000 + b"\n",
-    "deep JSON in an unknown field": b'data: {"x": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
-    "deep JSON in usage": b'data: {"usage": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
-    "deep JSON in an error": b'data: {"error": ' + b"[" * 5000 + b"]" * 5000 + b"}\n",
+    "deep JSON in an unknown field": b'data: {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+    "deep JSON in usage": b'data: {"usage": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
+    "deep JSON in an error": b'data: {"error": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n",
 }
 
 
