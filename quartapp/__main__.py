@@ -25,6 +25,9 @@ try:
 except ImportError:
     uvloop = None  # type: ignore[assignment]
 
+# What a shell gives for a program that SIGINT ended.
+INTERRUPTED = 128 + signal.SIGINT
+
 # After the open answers have been ended, the server gets so long to send what it has and close.
 CLOSE_S = 5
 
@@ -40,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner.run(_run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config))
     except (SettingsError, LifespanFailureError) as error:
         return _cannot_start(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED  # before it listened for the signal itself
     except OSError as error:
         return _cannot_start(f"{config.bind[0]}: {error.strerror}; another port: PORT={listen.port + 1}")
     return 0

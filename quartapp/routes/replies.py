@@ -37,6 +37,17 @@ _BY_STATUS = {
     429: "rate_limited",
 }
 
+_PAGE_POLICY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' data:",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+)
+
 
 def request_id() -> str:
     """The id of the current request: ours, never the client's."""
@@ -88,6 +99,17 @@ def text_reply(sentence: str, status: int, headers: Mapping[str, str]) -> Respon
     """A body of plain words that no cache keeps."""
     own = {"Cache-Control": "no-store", **_common(), **headers}
     return Response(sentence, status=status, content_type="text/plain; charset=utf-8", headers=own)
+
+
+def page_reply(html: bytes, *directives: str) -> Response:
+    """A page that loads from its own server alone; `directives` are added to its content security policy."""
+    headers = {
+        "Content-Security-Policy": "; ".join((*_PAGE_POLICY, *directives)),
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-cache",
+        **_common(),
+    }
+    return Response(html, content_type="text/html; charset=utf-8", headers=headers)
 
 
 class AnswerBody:

@@ -16,7 +16,7 @@ from quart import Blueprint, Quart, Response, current_app, request, send_from_di
 
 from quartapp.errors import ChatError
 from quartapp.routes.asking import House
-from quartapp.routes.replies import json_reply
+from quartapp.routes.replies import json_reply, page_reply
 from quartapp.schema.components import Json
 from quartapp.schema.document import describe
 from quartapp.schema.listing import listing
@@ -27,20 +27,6 @@ SCHEMA_DOORS: Final[Mapping[str, tuple[str, ...]]] = {"/openapi.json": GET, "/do
 EXTENSION = "quartapp.openapi"
 
 VIEWER_FILES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
-
-# All that Swagger UI needs beside its files is to show the images that its style sheet holds.
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 
 _VIEWER_PAGE = files("quartapp").joinpath("static", "docs.html").read_bytes()
 
@@ -57,7 +43,7 @@ def add_schema(blueprint: Blueprint, house: House, viewer: Path | None) -> None:
 
     async def docs() -> Response:
         await house.who()
-        return _page(_VIEWER_PAGE if viewer else listing(_document(house)).encode())
+        return page_reply(_VIEWER_PAGE if viewer else listing(_document(house)).encode())
 
     async def viewer_file(name: str) -> Response:
         await house.who()
@@ -87,12 +73,3 @@ def _document(house: House) -> Json:
         made[prefix] = describe(app, prefix, is_guarded=house.authenticate is not None)
     # What a server in front takes off the path is told with each request.
     return {**made[prefix], "servers": [{"url": request.root_path or "/"}]}
-
-
-def _page(html: bytes) -> Response:
-    response = Response(html, content_type="text/html; charset=utf-8")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-cache"
-    return response
