@@ -28,7 +28,7 @@ except ImportError:
 # What a shell gives for a program that SIGINT ended.
 INTERRUPTED = 128 + signal.SIGINT
 
-# After the open answers have been ended, the server gets so long to send what it has and close.
+# To end the open answers, send what there is and close, the server gets so long.
 CLOSE_S = 5
 
 
@@ -93,9 +93,9 @@ async def _serve(app: Any, config: Config, before_closing: Callable[[], Awaitabl
 
     async def stopped() -> None:
         await stop.wait()
-        await before_closing()
         if serving is not None:
             loop.call_later(CLOSE_S, serving.cancel)
+        await before_closing()
 
     try:
         await serve(app, config, shutdown_trigger=stopped)
