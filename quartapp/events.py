@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
+from quartapp.errors import ChatError
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
     """One record of an answer. Fields that do not apply are None and left out on the wire."""
@@ -78,6 +80,7 @@ class Failed(Record, frozen=True, tag="error"):
 
 class Raw(msgspec.Struct, frozen=True):
     """A chunk as the upstream sent it: the JSON of a chat completion chunk, checked, under the name its client knows.
+    One that OpenAI's own clients could not take is told anew.
 
     It stands for whatever it says, in answers that were asked for with `ChatRequest.raw`; it is no record.
     """
@@ -89,11 +92,19 @@ Piece = Delta | Reasoning | Refusal | ToolCall | Raw
 Event = Start | Piece | Ping | Done | Failed
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """A model has been asked and has failed before its first event; `next` is the name of who is asked after it."""
+
+    model: str
+    error: ChatError
+    next: str | None
+
+
 class Batch(msgspec.Struct):
     """What one read of the upstream held: paying per read is cheaper than paying per token.
 
     `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole, `ended`
-    that the upstream has nothing more to say.
+    that the upstream has nothing more to say. `attempt` comes in a batch of its own, for the log.
     """
 
     size: int
@@ -101,6 +112,7 @@ class Batch(msgspec.Struct):
     finish_reason: str | None = None
     usage: Usage | None = None
     ended: bool = False
+    attempt: Attempt | None = None
 
 
 Batches = AsyncGenerator[Batch, None]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from quartapp.embedded import create_embedded
 from quartapp.events import Batch, Delta, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
-from quartapp.models.chunks import ChunkReader, RawChunkReader, read_usage
+from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.usages import read_usage
 
 LIMIT = 1_000_000
 BOM = b"\xef\xbb\xbf"
@@ -39,19 +40,18 @@ class Said:
 def read(*reads: bytes, max_line_bytes: int = LIMIT) -> Said:
     reader = ChunkReader(max_line_bytes)
     batches: list[Batch] = []
-    error = None
     for data in reads:
         batches.append(reader.feed(data))
         if reader.error is not None:
-            error = reader.error.code
             break
     assert [batch.size for batch in batches] == [len(data) for data in reads[: len(batches)]]
+    batches.append(reader.end())
     return Said(
         pieces=tuple(join(piece for batch in batches for piece in batch.pieces)),
         finish_reason=next((batch.finish_reason for batch in reversed(batches) if batch.finish_reason), None),
         usage=next((batch.usage for batch in reversed(batches) if batch.usage), None),
         ended=any(batch.ended for batch in batches),
-        error=error,
+        error=reader.error.code if reader.error else None,
     )
 
 
@@ -104,14 +104,23 @@ FORMS: dict[str, tuple[bytes, Said]] = {
     "no space after the colon": (A.replace(b"data: ", b"data:"), text("a")),
     "several spaces after the colon": (A.replace(b"data: ", b"data:  \t "), text("a")),
     "byte order mark": (BOM + A, text("a")),
+    "byte order mark before the only line": (BOM + A.rstrip(), text("a")),
+    "a chunk that says nothing but what it is": (event({"object": "chat.completion.chunk", "model": "m"}), Said()),
     "comments": (b": hello\n\n:\n" + A + b":keep-alive\n\n", text("a")),
     "other fields": (b"event: delta\nid: 7\nretry: 5\ndata\ndatabase: {\nDATA: {\n" + A, text("a")),
-    "a line that is no field": (b"{not json\n" + A, text("a")),
-    "a line that is not ended": (A + B.rstrip(), text("a")),
+    "an event of another name after one without data": (
+        b'event: error\n\nevent: delta\ndata: {"usage": null}\n\n',
+        Said(),
+    ),
+    "a line that is no field": (b"<html>\n" + A, text("a")),
+    "a line that is not ended": (A + B.rstrip(), text("ab")),
+    "a last line that was cut": (A + B[:-9], text("a")),
+    "DONE that is not ended": (A + DONE.rstrip(), Said((Delta("a"),), ended=True)),
+    "DONE that was cut": (A + b"data: [DON", text("a")),
+    "a data line with nothing in it": (b"data:\ndata: \n\n" + A, text("a")),
     "DONE": (DONE, Said(ended=True)),
     "DONE without a space": (b"data:[DONE]\n\n", Said(ended=True)),
     "DONE with spaces": (b"data:   [DONE] \t \r\n\r\n", Said(ended=True)),
-    "an empty object": (b"data: {}\n\n", Said()),
     "white space in the JSON": (b'data: { "choices" : [ { "delta" : { "content" : "a" } } ] } \n\n', text("a")),
     "unknown fields": (event({"id": "x", "x_groq": {"id": [1]}, "choices": [{"delta": {"content": "a"}}]}), text("a")),
     "no choices": (event({"choices": []}), Said()),
@@ -149,14 +158,26 @@ FORMS: dict[str, tuple[bytes, Said]] = {
         Said((ToolCall(0, "c1", "f", "{}"), ToolCall(1, "c2", "g", "{}"))),
     ),
     "two tool calls a chunk": (
-        delta(tool_calls=[{"index": 0, "id": "c1"}, {"index": 1, "id": "c2"}]),
-        Said((ToolCall(0, "c1"), ToolCall(1, "c2"))),
+        delta(
+            tool_calls=[
+                {"index": 0, "id": "c1", "function": {"name": "f"}},
+                {"index": 1, "id": "c2", "function": {"name": "g"}},
+            ]
+        ),
+        Said((ToolCall(0, "c1", "f"), ToolCall(1, "c2", "g"))),
     ),
     "empty names of a later fragment": (
         call(id="c1", function={"name": "f", "arguments": ""}) + call(id="", function={"name": "", "arguments": "{}"}),
         Said((ToolCall(0, "c1", "f", "{}"),)),
     ),
-    "a tool call without function": (call(id="c1"), Said((ToolCall(0, "c1"),))),
+    "a call of a tool that takes text": (
+        call(id="c1", type="custom", custom={"name": "f", "input": "a"}) + call(custom={"input": "b"}),
+        Said((ToolCall(0, "c1", "f", "ab"),)),
+    ),
+    "a call of a tool that takes text, without a number": (
+        delta(tool_calls=[{"index": None, "id": "c1", "custom": {"name": "f", "input": "a"}}]),
+        Said((ToolCall(0, "c1", "f", "a"),)),
+    ),
     "finish": (A + finish("length"), Said((Delta("a"),), "length")),
     "finish with the last token": (
         event({"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]}),
@@ -207,7 +228,16 @@ def test_a_stream_says_the_same_byte_by_byte(form: str) -> None:
 
 GARBAGE = {
     "no JSON": b"data: {not json\n",
-    "nothing": b"data:\n",
+    "an empty object": b"data: {}\n",
+    "an event named error, whatever it says": b'event: error\ndata: {"usage": null}\n',
+    "an event named error that says nothing": b"event: error\n\n",
+    "an object of no known kind": b'data: {"answer": "a"}\n',
+    "JSON in no field": b'{"choices": []}\n',
+    "a list in no field": b" [1]\n",
+    "a carriage return for the end of a line": (A + B).replace(b"\n", b"\r") + b"\n",
+    "a carriage return for the end of a comment": b": a\r" + A,
+    "a tool call without a name": call(id="c1") + finish(),
+    "a tool call without a name at the end": call(id="c1") + DONE,
     "half of an object": b'data: {"choices": [\n',
     "two objects": b"data: {} {}\n",
     "null": b"data: null\n",
@@ -270,6 +300,11 @@ def test_an_error_object_ends_the_stream_by_its_own_code(error: Any, code: str) 
     assert reader.error is not None
     assert reader.error.code == code
     assert "secret" not in reader.error.message
+
+
+def test_an_error_in_a_choice_ends_the_stream_by_its_own_code() -> None:
+    said = {"choices": [{"index": 0, "delta": {"content": "a"}, "error": {"code": 429}, "finish_reason": "error"}]}
+    assert read(event(said)) == Said(error="upstream_busy")
 
 
 # -- half characters
@@ -348,6 +383,10 @@ def test_the_limit_is_one_of_lines_and_not_of_reads() -> None:
         ({"prompt_tokens": 2**53, "completion_tokens": 1}, Usage(0, 1, 1)),
         ({"prompt_tokens": 1, "completion_tokens": "inf", "total_tokens": "nan"}, Usage(1, 0, 1)),
         ({"prompt_tokens": 1, "completion_tokens": [2], "details": {"a": [None]}}, Usage(1, 0, 1)),
+        ({"input_tokens": 1, "output_tokens": 2}, Usage(1, 2, 3)),
+        ({"prompt_eval_count": 1, "eval_count": 2}, Usage(1, 2, 3)),
+        ({"inputTokenCount": 1, "outputTokenCount": 2}, Usage(1, 2, 3)),
+        ({"prompt_tokens": None, "input_tokens": 1, "completion_tokens": 0, "output_tokens": 2}, Usage(1, 0, 1)),
         ({"total_tokens": 3}, None),
         ({"prompt_tokens": "many", "completion_tokens": {}}, None),
         ({}, None),
@@ -360,6 +399,51 @@ def test_the_limit_is_one_of_lines_and_not_of_reads() -> None:
 )
 def test_usage_is_read_in_any_of_its_forms(said: Any, usage: Usage | None) -> None:
     assert read_usage(said) == usage
+
+
+@pytest.mark.parametrize(
+    ("chunks", "usage"),
+    [
+        ([{"timings": {"prompt_n": 1, "predicted_n": 2}}], Usage(1, 2, 3)),
+        ([{"timings": {"prompt_n": 1, "cache_n": 4, "predicted_n": 2}}], Usage(5, 2, 7)),
+        ([{"timings": {"prompt_n": 1, "predicted_n": n}} for n in (1, 2, 3)], Usage(1, 3, 4)),
+        ([{"timings": {"prompt_n": 1}}, {"timings": "fast"}], None),
+        ([{"timings": {"prompt_n": 1, "predicted_n": 2}}, {"usage": {"prompt_tokens": 3}}], Usage(3, 0, 3)),
+        ([{"usage": {"prompt_tokens": 3}}, {"timings": {"prompt_n": 1, "predicted_n": 2}}], Usage(3, 0, 3)),
+        ([{"choices": [{"index": 0, "delta": {}, "usage": {"prompt_tokens": 3}}]}], Usage(3, 0, 3)),
+        ([{"usage": {"prompt_tokens": 3}, "x_groq": {"usage": {"prompt_tokens": 4}}}], Usage(3, 0, 3)),
+        ([{"usage": {}, "x_groq": {"usage": {"prompt_tokens": 4}}}], Usage(4, 0, 4)),
+        ([{"choices": [], "prompt_eval_count": 3, "eval_count": 1}], Usage(3, 1, 4)),
+    ],
+)
+def test_usage_is_found_wherever_it_stands_and_timings_count_last(chunks: list[Any], usage: Usage | None) -> None:
+    assert read(*map(event, chunks)) == Said(usage=usage)
+
+
+# -- what is held back
+
+
+def test_text_that_could_have_been_a_tag_comes_before_what_follows_it() -> None:
+    reader = ChunkReader(LIMIT, think_tags="leading")
+    held = delta(content="<thi"), delta(content="<"), delta(refusal="no")
+    assert reader.feed(held[0]).pieces == []
+    assert reader.feed(held[0] + call(id="c", function={"name": "f"})).pieces == [
+        Delta("<thi<thi"),
+        ToolCall(0, "c", "f"),
+    ]
+    assert reader.feed(held[0]).pieces == [Delta("<thi")]
+    for last in (held[2], finish(), DONE, GARBAGE["null"]):
+        reader = ChunkReader(LIMIT, think_tags="leading")
+        assert reader.feed(held[0]).pieces == []
+        assert reader.feed(last).pieces[0] == Delta("<thi")
+    reader = ChunkReader(LIMIT, think_tags="leading")
+    assert [reader.feed(held[0]).pieces, reader.end().pieces] == [[], [Delta("<thi")]]
+
+
+def test_the_end_of_a_body_is_told_once_and_adds_nothing_to_what_was_read() -> None:
+    reader = ChunkReader(LIMIT)
+    reader.feed(A + B.rstrip())
+    assert [reader.end(), reader.end()] == [Batch(0, [Delta("b")]), Batch(0, [])]
 
 
 # -- recorded streams
@@ -483,12 +567,3 @@ def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: byt
 @settings(max_examples=500, deadline=None)
 def test_random_bytes_never_raise_anything_else(data: list[bytes], prefix: bytes) -> None:
     assert read(*(prefix + each + b"\n" for each in data)).error in (None, "upstream_error")
-
-
-def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads() -> None:
-    reader = RawChunkReader(LIMIT, model="m", choices=1, include_usage=False)
-    errors = []
-    for x in (b"\xc3\xa9", b"\xff"):
-        reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"x":"' + x + b'"}\n')
-        errors.append(reader.error.code if reader.error else None)
-    assert errors == [None, "upstream_error"]

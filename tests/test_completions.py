@@ -13,7 +13,7 @@ from quartapp.errors import ChatError
 from quartapp.events import Raw, Start
 from quartapp.formats.encoding import to_json
 from quartapp.formats.openai import Chunks, merge
-from quartapp.models.chunks import RawChunkReader
+from quartapp.readers.raw_chunks import RawChunkReader
 from tests import telling
 from tests.answers import answers
 from tests.vectors import CREATED, Case

@@ -14,7 +14,8 @@ import openai
 import pytest
 
 from quartapp.errors import KINDS, ChatError, UpstreamFault, describe
-from quartapp.models.failures import TRANSPORT_ERRORS, from_error_object, from_exception, from_response
+from quartapp.models.transport import TRANSPORT_ERRORS
+from quartapp.readers.failures import from_error_object, from_response
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
 PROMPT = "the prompt nobody may read"
@@ -22,7 +23,8 @@ SECRETS = (KEY, PROMPT, "canary")
 
 BY_STATUS = {
     **dict.fromkeys((300, 301, 302, 303, 304, 307, 308), "upstream_error"),
-    **dict.fromkeys((400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 413, 414, 415, 418), "upstream_refused"),
+    402: "upstream_busy",
+    **dict.fromkeys((400, 401, 403, 404, 405, 406, 407, 409, 410, 411, 413, 414, 415, 418), "upstream_refused"),
     **dict.fromkeys((421, 422, 423, 424, 425, 426, 428, 431, 451, 498, 499), "upstream_refused"),
     408: "upstream_error",
     429: "upstream_busy",
@@ -103,6 +105,10 @@ def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
     ("status", "code", "ours"),
     [
         (400, "context_length_exceeded", "context_too_long"),
+        (400, "invalid_prompt", "content_filtered"),
+        (400, "image_content_policy_violation", "content_filtered"),
+        (402, None, "upstream_busy"),
+        (429, "slow_down", "upstream_busy"),
         (413, "context_length_exceeded", "context_too_long"),
         (400, "content_filter", "content_filtered"),
         (400, "content_policy_violation", "content_filtered"),
@@ -110,18 +116,29 @@ def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
         (429, "rate_limit_exceeded", "upstream_busy"),
         (429, "insufficient_quota", "upstream_busy"),
         (402, "insufficient_quota", "upstream_busy"),
-        (400, "Context_Length_Exceeded", "upstream_refused"),
+        (400, "Context_Length_Exceeded", "context_too_long"),
         (500, "context_length_exceeded", "upstream_error"),
         (503, "content_filter", "upstream_overloaded"),
         (529, "rate_limit_exceeded", "upstream_overloaded"),
         (400, 400, "upstream_refused"),
+        (400, "exceed_context_size_error", "context_too_long"),
+        (400, "ResponsibleAIPolicyViolation", "content_filtered"),
+        (400, "data_inspection_failed", "content_filtered"),
+        (429, "RESOURCE_EXHAUSTED", "upstream_busy"),
+        (400, "ThrottlingException", "upstream_busy"),
+        (429, "engine_overloaded_error", "upstream_overloaded"),
+        (500, "overloaded_error", "upstream_error"),
+        (400, "429", "upstream_refused"),
         (400, ["context_length_exceeded"], "upstream_refused"),
         (400, {"code": "context_length_exceeded"}, "upstream_refused"),
     ],
 )
 def test_a_known_code_says_more_than_its_status_unless_the_server_failed(status: int, code: Any, ours: str) -> None:
     assert from_response(status, {}, openai_error(code=code)).code == ours
+    assert from_response(status, {}, openai_error(type=code)).code == ours
+    assert from_response(status, {}, openai_error(status=code)).code == ours
     assert from_response(status, {}, json.dumps({"code": code}).encode()).code == ours
+    assert from_response(status, {}, b"[" + openai_error(code=code) + b"]").code == ours
 
 
 def test_the_names_of_a_failure_are_kept() -> None:
@@ -162,7 +179,7 @@ def test_a_number_for_a_name_is_kept(number: Any, name: str) -> None:
         ("86400", 86_400),
         ("86401", 86_400),
         ("999999999", 86_400),
-        ("9999999999", None),
+        ("9999999999", 86_400),
         ("9" * 5000, None),
         ("-1", None),
         ("+1", None),
@@ -188,6 +205,41 @@ def test_retry_after_is_rounded_up_and_bounded_and_anything_else_left_out(
     assert from_response(status, {"retry-after": header}, b"").retry_after_s == seconds
 
 
+DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after-ms": "1200"}, 2),
+        ({"retry-after-ms": "0"}, 0),
+        ({"retry-after-ms": "1"}, 1),
+        ({"retry-after-ms": " 999.5 "}, 1),
+        ({"retry-after-ms": "86400001"}, 86_400),
+        ({"retry-after-ms": "1200", "retry-after": "60"}, 2),
+        ({"retry-after-ms": "soon", "retry-after": "60"}, 60),
+        ({"retry-after-ms": "-1"}, None),
+        ({"retry-after-ms": ""}, None),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:07 GMT", "date": DATE}, 7),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:00 GMT", "date": DATE}, 0),
+        ({"retry-after": "Sat, 21 Nov 2026 09:59:00 GMT", "date": DATE}, 0),
+        ({"retry-after": "Tue, 24 Nov 2026 10:00:00 GMT", "date": DATE}, 86_400),
+        ({"retry-after": "Saturday, 21-Nov-26 10:01:00 GMT", "date": DATE}, 60),
+        ({"retry-after": "Sat, 21 Nov 2026 12:00:07 +0200", "date": DATE}, 7),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:07 -0000", "date": DATE}, None),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:07 GMT"}, None),
+        ({"retry-after": "Sat, 21 Nov 2026 10:00:07 GMT", "date": "soon"}, None),
+        ({"retry-after": "Sat, 99 Nov 2026 10:00:07 GMT", "date": DATE}, None),
+        ({"retry-after": "Sat, 21 Nov 999999 10:00:07 GMT", "date": DATE}, None),
+        ({"date": DATE}, None),
+    ],
+)
+def test_retry_after_may_be_milliseconds_or_a_date_after_the_responses_own(
+    headers: dict[str, str], seconds: int | None
+) -> None:
+    assert from_response(429, headers, b"").retry_after_s == seconds
+
+
 @pytest.mark.parametrize("status", [400, 401, 404, 408, 500, 502, 504])
 def test_retry_after_counts_only_where_it_is_passed_on(status: int) -> None:
     assert from_response(status, {"retry-after": "7"}, b"").retry_after_s is None
@@ -209,6 +261,49 @@ def test_an_error_object_of_any_shape_is_an_upstream_error(said: Any) -> None:
     assert error.code == "upstream_error"
     assert error.retry_after_s is None
     assert describe(error) == {"error": "upstream_error", "upstream": {}}
+
+
+IN_A_STREAM: dict[str, list[Any]] = {
+    "upstream_busy": [
+        {"code": 429},
+        {"code": "429"},
+        {"status": 429},
+        {"status": "RESOURCE_EXHAUSTED", "code": 429},
+        {"type": "rate_limit_error", "code": None},
+        {"error": {"code": 429}},
+        {"error": "slow down", "status": 429},
+        {"object": "error", "message": PROMPT, "code": 429},
+        [{"error": {"code": 429}}],
+    ],
+    "upstream_overloaded": [
+        {"code": 503},
+        {"code": 529},
+        {"type": "overloaded_error"},
+        {"status": "UNAVAILABLE"},
+        {"code": "server_is_overloaded"},
+        {"type": "service_unavailable_error"},
+    ],
+    "upstream_refused": [{"code": 400}, {"code": "404"}, {"type": "invalid_request_error", "code": 401}],
+    "upstream_error": [{"code": 502}, {"code": 500}, {"code": 408}, {"code": 200}, {"code": 42900}, {"code": 4.29}],
+    "context_too_long": [{"code": "context_length_exceeded"}, {"type": "exceed_context_size_error", "code": 400}],
+    "content_filtered": [{"code": "content_filter", "status": 400}],
+}
+
+
+@pytest.mark.parametrize(("code", "said"), [(code, each) for code, all in IN_A_STREAM.items() for each in all])
+def test_an_error_object_is_told_by_its_names_or_the_status_it_might_have_had(code: str, said: Any) -> None:
+    error = from_error_object(said)
+    assert error.code == code
+    assert PROMPT not in json.dumps(describe(error))
+
+
+@pytest.mark.parametrize(
+    "said", [{"message": PROMPT}, {"error": PROMPT}, {"detail": PROMPT}, {"error": {"message": PROMPT}}]
+)
+def test_what_an_error_object_says_in_words_is_for_the_log_that_was_asked_for(said: Any) -> None:
+    error = from_error_object(said)
+    assert describe(error) == {"error": "upstream_error", "upstream": {}}
+    assert describe(error, with_message=True)["upstream"] == {"message": PROMPT}
 
 
 def test_an_error_object_keeps_its_names() -> None:
@@ -253,9 +348,7 @@ def test_each_exception_of_the_client_is_one_of_the_transports(exception: type[E
     assert issubclass(exception, TRANSPORT_ERRORS)
 
 
-def test_a_transports_exception_is_kept_as_the_cause_and_not_in_words() -> None:
-    cause = httpx2.ConnectError(f"{KEY} {PROMPT}")
-    error = from_exception(cause)
-    assert isinstance(error, ChatError)
-    assert error.__cause__ is cause
+def test_a_transports_exception_is_told_by_its_name_and_not_in_words() -> None:
+    error = ChatError("upstream_error")
+    error.__cause__ = httpx2.ConnectError(f"{KEY} {PROMPT}")
     assert describe(error, with_message=True) == {"error": "upstream_error", "causes": ["ConnectError"]}

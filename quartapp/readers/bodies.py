@@ -1,0 +1,86 @@
+"""Which reader a response's body is for: of a stream of chunks, taken apart or kept, or of one whole completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from quartapp.errors import ChatError
+from quartapp.events import Batch
+from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.raw_chunks import RawChunkReader
+from quartapp.readers.think_tags import ThinkTagMode
+from quartapp.requests.messages import ChatRequest
+
+
+class WholeReader:
+    """For a body that says it is JSON, as from a server that does not stream: one completion, told at its end.
+
+    `make` makes the reader of chunks that it stands before, for lines of so many bytes. A body that begins as no JSON
+    object does is a stream after all. `error` is as a ChunkReader's, and upstream_error for more than `max_bytes`.
+    """
+
+    def __init__(self, make: Callable[[int], ChunkReader], *, max_line_bytes: int, max_bytes: int) -> None:
+        self._make = make
+        self._max_line_bytes = max_line_bytes
+        self._max_bytes = max_bytes
+        self._body = bytearray()
+        self._reader: ChunkReader | None = None
+        self._error: ChatError | None = None
+
+    @property
+    def error(self) -> ChatError | None:
+        return self._error if self._reader is None else self._reader.error
+
+    def feed(self, data: bytes) -> Batch:
+        if self._reader is not None:
+            return self._reader.feed(data)
+        self._body += data
+        start = bytes(self._body[:_START_BYTES]).removeprefix(_BOM).lstrip()
+        if start and start[:1] not in _JSON and not _BOM.startswith(start):
+            return self._stream(len(data))
+        if len(self._body) > self._max_bytes:
+            self._error = ChatError("upstream_error")
+        return Batch(len(data), [])
+
+    def end(self) -> Batch:
+        if self._reader is not None:
+            return self._reader.end()
+        if self._error is not None:
+            return Batch(0, [])
+        # Line ends in JSON are white space; so the body is one line of a stream, which nothing ends.
+        line = b"data:" + bytes(self._body).removeprefix(_BOM).translate(_ONE_LINE)
+        self._reader = self._make(len(line))
+        self._reader.feed(line)
+        return self._reader.end()
+
+    def _stream(self, size: int) -> Batch:
+        self._reader = self._make(self._max_line_bytes)
+        batch = self._reader.feed(bytes(self._body))
+        self._body.clear()
+        batch.size = size
+        return batch
+
+
+_BOM = b"\xef\xbb\xbf"
+_JSON = (b"{", b"[")
+_START_BYTES = 64
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+
+
+def open_reader(
+    request: ChatRequest, *, content_type: str, max_line_bytes: int, max_answer_bytes: int, think_tags: ThinkTagMode
+) -> ChunkReader | WholeReader:
+    """The reader of the answer to `request`, whose `model` is the name that its client knows."""
+    make: Callable[[int], ChunkReader] = partial(ChunkReader, think_tags=think_tags)
+    if request.raw:
+        make = partial(
+            RawChunkReader,
+            model=request.model or "",
+            choices=request.choices,
+            include_usage=request.include_usage,
+            mends_calls=request.whole,
+        )
+    if "json" in content_type.lower():
+        return WholeReader(make, max_line_bytes=max_line_bytes, max_bytes=max_answer_bytes)
+    return make(max_line_bytes)

@@ -1,0 +1,206 @@
+"""Upstream bytes to event batches: the server-sent events of a chat completion, decoded no further than needed.
+
+Pure, and the dearest lines of the project: they run for each token. Bytes are split on bytes, so that a character cut
+anywhere is whole again before it is decoded; the JSON of a line is decoded once, into typed fields. A chunk that is not
+as OpenAI sends it is read again, loosely; what makes no sense even then is an error, never silence.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from quartapp.errors import ChatError
+from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
+from quartapp.readers import loose
+from quartapp.readers.failures import from_error_object
+from quartapp.readers.finish_reasons import read_finish_reason
+from quartapp.readers.lines import Lines
+from quartapp.readers.strict import REFUSALS, Call, Choice, ChunkDelta, decode
+from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
+from quartapp.readers.tool_calls import Fragment, ToolCalls
+from quartapp.readers.usages import read_usage
+
+
+class ChunkReader:
+    """Turns the reads of one response's body into batches; `end` comes once, after the last of them.
+
+    Lines end in LF or CRLF; comments and unknown fields are passed over, as the event stream format says. Of anything
+    else that has to be held no more is than of a line. `think_tags` says how reasoning is told apart that stands in the
+    text, `choices` how many answers were asked for. `error`, once set, is final: upstream_error for garbage
+    and for a line over the limit, or what an error in the stream stands for.
+    """
+
+    def __init__(self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1) -> None:
+        self._lines = Lines(max_line_bytes)
+        self._think = None if think_tags == "none" else ThinkTags(think_tags)
+        self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
+        self._is_counted = False
+        self._is_error_event = False
+        self.error: ChatError | None = None
+
+    def feed(self, data: bytes) -> Batch:
+        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
+        batch = Batch(len(data), [])
+        text: list[str] = []
+        try:
+            for line in self._lines.split(data):
+                if line.startswith(b"data:"):
+                    self._read(line[5:], batch, text)
+                elif line:
+                    self._read_field(line)
+        except ChatError as error:
+            self.error = error
+        except RecursionError:  # JSON just not too deep to be read may be too deep to be told again
+            self.error = ChatError("upstream_error")
+        self._flush(text, batch.pieces)
+        if self._think is not None and (batch.finish_reason or batch.ended or self.error):
+            batch.pieces += self._think.release()
+        return batch
+
+    def end(self) -> Batch:
+        """What was held back, and what a last line says that no line feed ended; if it was cut, it says nothing."""
+        rest = self._lines.rest() if self.error is None else b""
+        batch = self.feed(rest + b"\n") if _is_whole(rest) else Batch(0, [])
+        batch.size = 0
+        try:
+            if self._is_error_event:
+                raise ChatError("upstream_error")
+            self._check_calls()
+        except ChatError as error:
+            self.error = self.error or error
+        if self._think is not None:
+            batch.pieces += self._think.release()
+        return batch
+
+    def _read_field(self, line: bytes) -> None:
+        """A line that is no data. Raises ChatError for an error in a field of its own, as llama.cpp sent it once, and
+        for JSON that stands in no field, and for a carriage return that would end a line where none ends here."""
+        field, _, value = line.rstrip(b"\r").partition(b":")
+        if field == b"event":
+            self._is_error_event = value.strip() == b"error"
+        elif field == b"error" or line.lstrip()[:1] in _NO_FIELDS:
+            raise _error_in(value if field == b"error" else line)
+        elif b"\r" in field + value:
+            raise ChatError("upstream_error")
+
+    def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+        """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+        try:
+            chunk = decode(payload)
+        except REFUSALS:
+            odd = self._read_odd(payload, batch)
+            if odd is None:
+                return
+            chunk = odd.chunk
+        for choice in chunk.choices:
+            if choice.index == 0:  # one answer was asked for
+                self._add(choice, batch, text)
+        if chunk.usage:
+            self._count(chunk.usage, batch)
+
+    def _read_odd(self, payload: bytes, batch: Batch) -> loose.Odd | None:
+        """A chunk that is not as OpenAI sends it; None if there is none."""
+        word = payload.strip()
+        if word == b"[DONE]":
+            self._check_calls()
+            batch.ended = True
+            return None
+        if self._is_error_event:
+            raise _error_in(payload)
+        if not word:
+            return None
+        odd = loose.read(payload)
+        if odd.estimate is not None and not self._is_counted:
+            batch.usage = odd.estimate
+        return odd if odd.document.get("type") != "ping" else None
+
+    def _add(self, choice: Choice, batch: Batch, text: list[str]) -> None:
+        delta = choice.delta
+        if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
+            self._add_others(delta, batch.pieces, text)
+        elif delta.content:
+            text.append(delta.content)
+        elif delta.reasoning_details:
+            self._add_others(delta, batch.pieces, text)
+        if choice.finish_reason:
+            batch.finish_reason = self._finish_reason(choice)
+
+    def _add_others(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+        if thought := delta.thought:
+            self._flush(text, pieces)
+            pieces.append(Reasoning(thought))
+        if delta.content:
+            text.append(delta.content)
+        if delta.refusal or delta.tool_calls:
+            self._flush(text, pieces)
+            pieces += self._think.release() if self._think is not None else []
+        if delta.refusal:
+            pieces.append(Refusal(delta.refusal))
+        if delta.tool_calls:
+            pieces += self._calls[0].add(fragments_of(delta.tool_calls))
+
+    def _finish_reason(self, choice: Choice) -> str:
+        calls = self._calls.get(choice.index)
+        if calls is not None:
+            calls.check_names()
+        return read_finish_reason(choice.finish_reason or "", has_calls=bool(calls))
+
+    def _check_calls(self) -> None:
+        for calls in self._calls.values():
+            calls.check_names()
+
+    def _count(self, said: object, batch: Batch) -> None:
+        usage = read_usage(said)
+        if usage is not None:
+            batch.usage = usage
+            self._is_counted = True
+
+    def _flush(self, text: list[str], pieces: list[Piece]) -> None:
+        if not text:
+            return
+        joined = "".join(text)
+        text.clear()
+        if self._think is None:
+            pieces.append(Delta(joined))
+            return
+        pieces += self._think.split(joined)
+        if self._think.is_over:
+            self._think = None
+
+
+# No field of an event stream begins so; JSON does.
+_NO_FIELDS = (b"{", b"[")
+
+
+def fragments_of(calls: list[Call]) -> list[Fragment]:
+    """What a chunk says of tool calls, in which an empty text says nothing."""
+    return [_fragment(call) for call in calls]
+
+
+def _fragment(call: Call) -> Fragment:
+    index = None if call.index is msgspec.UNSET else call.index
+    if call.custom is not None:
+        return Fragment(index, call.id or None, call.custom.name or None, call.custom.input or None)
+    if call.function is None:
+        return Fragment(index, call.id or None)
+    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line that no line feed ended was not cut, as far as that can be told."""
+    field, _, value = line.partition(b":")
+    if field != b"data" or value.strip() == b"[DONE]":
+        return bool(line)
+    try:
+        loose.parse(value)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _error_in(data: bytes) -> ChatError:
+    """What `data` stands for, which may be an error object, or any words, where an error stands."""
+    try:
+        return from_error_object(loose.parse(data))
+    except (ValueError, RecursionError):
+        return ChatError("upstream_error")

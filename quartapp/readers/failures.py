@@ -1,0 +1,126 @@
+"""What servers say when they fail, as our errors."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import msgspec
+
+from quartapp.errors import ChatError, UpstreamFault, masked
+
+MAX_ERROR_BODY_BYTES: Final = 65_536
+
+_BY_STATUS: Final[Mapping[int, str]] = {
+    402: "upstream_busy",
+    408: "upstream_error",
+    429: "upstream_busy",
+    503: "upstream_overloaded",
+    529: "upstream_overloaded",
+}
+_BY_NAME: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), "context_too_long"),
+    **dict.fromkeys(("content_filter", "content_policy_violation"), "content_filtered"),
+    **dict.fromkeys(("responsibleaipolicyviolation", "data_inspection_failed"), "content_filtered"),
+    **dict.fromkeys(("image_content_policy_violation", "invalid_prompt"), "content_filtered"),
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "rate_limit_reached_error"), "upstream_busy"),
+    **dict.fromkeys(("insufficient_quota", "exceeded_current_quota_error"), "upstream_busy"),
+    **dict.fromkeys(("too_many_requests", "resource_exhausted", "throttlingexception"), "upstream_busy"),
+    "slow_down": "upstream_busy",
+    **dict.fromkeys(("overloaded", "overloaded_error", "engine_overloaded_error"), "upstream_overloaded"),
+    **dict.fromkeys(("service_unavailable", "unavailable", "serviceunavailableexception"), "upstream_overloaded"),
+    **dict.fromkeys(("server_is_overloaded", "service_unavailable_error"), "upstream_overloaded"),
+}
+# Where an error says what it is: OpenAI, Anthropic and vLLM, Google.
+_NAMED_BY: Final = ("code", "type", "status")
+_MAX_RETRY_S: Final = 86_400
+_SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
+    """An HTTP answer that is not a success. `body` may be anything; no more of it is read than its error's names."""
+    try:
+        said = _error_object(msgspec.json.decode(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        said = {}
+    request_id = headers.get("x-request-id", "")
+    fault = _fault(said, status, request_id if _SAFE.fullmatch(request_id) else None)
+    code = (_by_name(said) if status < 500 else None) or _by_status(status)
+    return ChatError(code, retry_after_s=_retry_after_s(headers) if status in (429, 503, 529) else None, fault=fault)
+
+
+def from_error_object(said: Any) -> ChatError:
+    """An error that came after a status that said success: an error object, or what has one, or anything at all.
+
+    Its names count as in a refusal, and a number in their place as the status it might have had.
+    """
+    said = _error_object(said)
+    return ChatError(_by_name(said) or _by_status(_number(said)), fault=_fault(said, None, None))
+
+
+def _error_object(document: Any) -> dict[str, Any]:
+    """The object that says what went wrong: in `error`, or the document itself. Google sends a list of one."""
+    if isinstance(document, list) and document:
+        document = document[0]
+    if not isinstance(document, dict):
+        return {}
+    said = document.get("error")
+    return said if isinstance(said, dict) else document
+
+
+def _by_name(said: Mapping[str, Any]) -> str | None:
+    names = [said.get(name) for name in _NAMED_BY]
+    known = [_BY_NAME[name.lower()] for name in names if isinstance(name, str) and name.lower() in _BY_NAME]
+    return known[0] if known else None
+
+
+def _by_status(status: int) -> str:
+    return _BY_STATUS.get(status) or ("upstream_refused" if 400 <= status < 500 else "upstream_error")
+
+
+def _number(said: Mapping[str, Any]) -> int:
+    """The status that an error names by its number; 0 if it names none."""
+    numbers = [int(str(said[name])) for name in _NAMED_BY if re.fullmatch(r"[45]\d\d", str(said.get(name)))]
+    return numbers[0] if numbers else 0
+
+
+def _fault(said: Mapping[str, Any], status: int | None, request_id: str | None) -> UpstreamFault:
+    messages = [said.get(name) for name in ("message", "error", "detail")]
+    return UpstreamFault(
+        status=status,
+        type=_safe(said.get("type")),
+        code=_safe(said.get("code")),
+        request_id=request_id,
+        message=next((message for message in messages if isinstance(message, str)), None),
+    )
+
+
+def _safe(value: Any) -> str | None:
+    """`value` if it is a name; free text may quote a prompt, and what looks like a key may be one."""
+    text = str(value)
+    return text if value is not None and _SAFE.fullmatch(text) and masked(text) == text else None
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """When to ask again, in whole seconds and at most a day: as OpenAI says it in milliseconds, or as HTTP does, in
+    seconds or as a date, which counts from the response's own, so that no clock is needed."""
+    waits_ms, waits = _number_of(headers.get("retry-after-ms")), _number_of(headers.get("retry-after"))
+    seconds = waits_ms / 1000 if waits_ms is not None else waits
+    if seconds is None:
+        seconds = _seconds_between(headers.get("date"), headers.get("retry-after"))
+    return None if seconds is None else min(math.ceil(seconds), _MAX_RETRY_S)
+
+
+def _number_of(value: str | None) -> float | None:
+    return float(value) if value is not None and re.fullmatch(r"\s*\d{1,12}(\.\d{1,12})?\s*", value, re.ASCII) else None
+
+
+def _seconds_between(date: str | None, later: str | None) -> float | None:
+    try:
+        waits = parsedate_to_datetime(later or "") - parsedate_to_datetime(date or "")
+    except (TypeError, ValueError, OverflowError):  # no date, or one with a zone and one without
+        return None
+    return max(waits.total_seconds(), 0)

@@ -1,0 +1,196 @@
+"""Upstream bytes to event batches: the server-sent events of OpenAI's Responses API, decoded no further than needed.
+
+Pure, as the reader of chat completions is, and as dear. There are some sixty kinds of events, and new ones come: those
+that tell something of an answer are known here, and any other is passed over.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from quartapp.errors import ChatError
+from quartapp.events import Batch
+from quartapp.readers import response_shapes as shapes
+from quartapp.readers.failures import from_error_object
+from quartapp.readers.lines import Lines
+from quartapp.readers.loose import parse
+from quartapp.readers.response_output import Output
+from quartapp.readers.usages import read_usage
+
+# Lines that are none of an event stream: what servers and proxies write where they fail.
+_BARE: Final = (b"{", b"error:")
+
+
+class ResponseReader:
+    """Turns the reads of one response's body into batches.
+
+    Lines are read as in any event stream, their events by the type in them. What follows the end of the response is
+    passed over. `error`, once set, is final: upstream_error for garbage, for an event of a known type in another shape
+    and for a line over the limit, or what a failure in the stream stands for.
+    """
+
+    def __init__(self, max_line_bytes: int) -> None:
+        self._lines = Lines(max_line_bytes)
+        self._output = Output()
+        self._has_ended = False
+        self._failure: ChatError | None = None
+        self.error: ChatError | None = None
+
+    def feed(self, data: bytes) -> Batch:
+        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
+        batch = Batch(len(data), [])
+        try:
+            for line in self._lines.split(data):
+                if line.startswith(b"data:"):
+                    self._read(line[5:], batch)
+                elif line and line.startswith(_BARE):
+                    self._read(line.removeprefix(b"error:"), batch)
+        except ChatError as error:
+            self.error = error
+        batch.pieces = self._output.take()
+        return batch
+
+    def end(self) -> Batch:
+        """What no line feed ended, if it is whole, and what was held back: a failure that had given no reason yet."""
+        batch = Batch(0, [])
+        try:
+            line = self._lines.rest()
+            if line.startswith(b"data:") and _is_json(line[5:]):
+                self._read(line[5:], batch)
+        except ChatError as error:
+            self.error = error
+        self.error = self.error or self._failure
+        batch.pieces = self._output.take()
+        return batch
+
+    def _read(self, payload: bytes, batch: Batch) -> None:
+        """Adds what one `data` line says to the output, or to `batch`."""
+        if self._has_ended:
+            return
+        event = shapes.read_event(payload)
+        if self._failure is not None and (event is None or event.type != shapes.ERROR):
+            raise self._failure
+        if event is None:
+            batch.ended = True
+        elif (kind := shapes.DELTAS.get(event.type)) is not None:
+            self._output.add(kind, event)
+        else:
+            self._handle(event, batch)
+
+    def _handle(self, event: shapes.Event, batch: Batch) -> None:
+        match event.type:
+            case shapes.ITEM_ADDED:
+                self._begin_item(event)
+            case shapes.ITEM_DONE:
+                self._end_item(event)
+            case shapes.ARGUMENTS_DELTA:
+                self._output.add_arguments(event.place, _given(event.delta))
+            case shapes.ARGUMENTS_DONE:
+                self._output.end_arguments(event.place, event.arguments or "")
+            case kind if kind in shapes.PARTS:
+                part = event.content_index or event.summary_index or 0
+                self._output.add_whole(shapes.PARTS[kind], event.place, part, event.text or event.refusal)
+            case kind if kind in shapes.ENDS:
+                self._end(event, batch)
+            case kind if not kind.startswith("response."):
+                _check_harmless(event)
+
+    def _begin_item(self, event: shapes.Event) -> None:
+        item = shapes.read_item(event.item)
+        if isinstance(item, shapes.Call):
+            self._output.begin_call(shapes.Place(event.output_index, item.id), item)
+
+    def _end_item(self, event: shapes.Event) -> None:
+        item = shapes.read_item(event.item)
+        if item is not None:
+            self._output.end_item(shapes.Place(event.output_index, item.id), item)
+
+    def _end(self, event: shapes.Event, batch: Batch) -> None:
+        response = shapes.read_response(event.response)
+        if event.type == "response.failed" and response.error is None:
+            self._failure = ChatError("upstream_error")  # Azure gives the reason in an event of its own after it
+            return
+        self._has_ended = True
+        _conclude(response, _status(event, response), self._output, batch)
+
+
+class WholeResponseReader:
+    """Reads the response of a server that streams none: one JSON object, of `max_bytes` at most, told at its end."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._body = bytearray()
+        self.error: ChatError | None = None
+
+    def feed(self, data: bytes) -> Batch:
+        self._body += data
+        if len(self._body) > self._max_bytes:
+            self.error = ChatError("upstream_error")
+        return Batch(len(data), [])
+
+    def end(self) -> Batch:
+        """The whole answer."""
+        batch, output = Batch(0, []), Output()
+        try:
+            response = shapes.read_response(self._body)
+            if response.output is None and response.error is None:
+                raise ChatError("upstream_error")
+            _conclude(response, response.status or "completed", output, batch)
+        except ChatError as error:
+            self.error = error
+        batch.pieces = output.take()
+        return batch
+
+
+def open_response_reader(content_type: str, *, max_line_bytes: int) -> ResponseReader | WholeResponseReader:
+    """The reader for what a server says it sends; a response in one piece is one line, and no longer."""
+    return (WholeResponseReader if "json" in content_type.lower() else ResponseReader)(max_line_bytes)
+
+
+def _status(event: shapes.Event, response: shapes.Response) -> str:
+    """How the response ended; there are servers that complete what stopped short."""
+    status = shapes.ENDS[event.type]
+    own = response.status or status
+    return own if status == "completed" and own in shapes.ENDS.values() else status
+
+
+def _conclude(response: shapes.Response, status: str, output: Output, batch: Batch) -> None:
+    """The end of a response that is in `status`. Raises ChatError for one that is not an answer."""
+    batch.usage = read_usage(response.usage)
+    if response.error is not None or status == "failed":
+        raise from_error_object(response.error)
+    if status not in ("completed", "incomplete"):
+        raise ChatError("upstream_truncated")
+    output.end(filter(None, map(shapes.read_item, response.output or ())))
+    batch.finish_reason = _finish_reason(response, status, output)
+    batch.ended = True
+
+
+def _finish_reason(response: shapes.Response, status: str, output: Output) -> str:
+    """In the words of chat completions, which have one for all other reasons to stop short: `length`."""
+    if status == "completed":
+        return "tool_calls" if output.has_calls else "stop"
+    details = response.incomplete_details
+    return "content_filter" if details is not None and details.reason == "content_filter" else "length"
+
+
+def _check_harmless(event: shapes.Event) -> None:
+    """Raises ChatError for an error, whatever its server calls the event, and for an object that is no event."""
+    is_error = event.error is not None or event.message is not None or event.type == shapes.ERROR
+    if is_error or not event.type:
+        kind = None if event.type == shapes.ERROR else event.type
+        raise from_error_object({"error": event.error, "code": event.code, "type": kind, "message": event.message})
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        parse(payload)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _given(delta: str | None) -> str:
+    if delta is None:
+        raise ChatError("upstream_error")
+    return delta

@@ -1,0 +1,145 @@
+"""A chunk of a chat completion as OpenAI sends it: decoded into the few fields that matter, and nothing else taken.
+
+What is well formed costs one decode; whatever these types refuse is for `loose` to read. A field of the type None is
+one that OpenAI never fills, so that a chunk with something in it is refused without a look at it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+#: What decoding raises for a chunk of another form, and for what is none.
+REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+_TEXT_NAMES: Final = ("text", "thinking", "content", "summary")
+
+
+def text_in(said: Any) -> str:
+    """The text in `said`, which is text itself, or an object or a list that holds it; anything else says nothing."""
+    return "".join(_texts(said, 0))
+
+
+def _texts(said: Any, depth: int) -> Iterator[str]:
+    if isinstance(said, str):
+        yield said
+    elif isinstance(said, list) and depth < _MAX_DEPTH:
+        for each in said:
+            yield from _texts(each, depth + 1)
+    elif isinstance(said, dict) and depth < _MAX_DEPTH:
+        yield from _texts(next((said[name] for name in _TEXT_NAMES if said.get(name)), None), depth + 1)
+
+
+# Mistral has its text in an object in a list in an object in a list.
+_MAX_DEPTH: Final = 6
+
+
+class Function(msgspec.Struct, gc=False):
+    """A call of a function: its name, and a piece of its arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class Custom(msgspec.Struct, gc=False):
+    """A call of a tool that takes text in place of JSON."""
+
+    name: str | None = None
+    input: str | None = None
+
+
+class Call(msgspec.Struct, gc=False):
+    """A fragment of a tool call."""
+
+    index: int | msgspec.UnsetType = msgspec.UNSET
+    id: str | None = None
+    function: Function | None = None
+    custom: Custom | None = None
+
+
+class ChunkDelta(msgspec.Struct, gc=False):
+    """What a chunk adds to a choice. Servers call reasoning by one name or several; then it is the same each time."""
+
+    content: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: Any = None
+    refusal: str | None = None
+    tool_calls: list[Call] | None = None
+    function_call: None = None
+    thinking: None = None
+
+    @property
+    def thought(self) -> str | None:
+        return self.reasoning_content or self.reasoning or text_in(self.reasoning_details)
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One of the answers that were asked for at once."""
+
+    delta: ChunkDelta
+    index: int = 0
+    finish_reason: str | None = None
+    usage: None = None
+    error: None = None
+
+    @property
+    def is_event(self) -> bool:
+        """Whether it says more than a role."""
+        delta = self.delta
+        said = delta.content or delta.thought or delta.refusal or delta.tool_calls
+        return bool(said or self.finish_reason)
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """`usage` is the usage object, or what `loose` has read of one elsewhere; None for null."""
+
+    choices: list[Choice]
+    usage: Any = msgspec.UNSET
+    error: None = None
+    x_groq: None = None
+    timings: None = None
+    prompt_eval_count: None = None
+    eval_count: None = None
+    bedrock_metrics: None = msgspec.field(default=None, name="amazon-bedrock-invocationMetrics")
+
+
+class _SoundCall(msgspec.Struct, gc=False):
+    index: int = 0
+    id: str | None = None
+    function: Function | None = None
+
+
+class _SoundDelta(msgspec.Struct, gc=False):
+    content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[_SoundCall] | None = None
+
+
+class _SoundChoice(msgspec.Struct, gc=False):
+    delta: _SoundDelta
+    index: int = 0
+    finish_reason: str | None = None
+
+
+class _SoundChunk(msgspec.Struct, gc=False):
+    """What OpenAI's own clients need of a chunk, however odd the rest of it is."""
+
+    choices: list[_SoundChoice]
+
+
+decode: Final = msgspec.json.Decoder(Chunk).decode
+
+_decode_sound = msgspec.json.Decoder(_SoundChunk).decode
+
+
+def is_sound(payload: bytes) -> bool:
+    """Whether OpenAI's own clients can take the chunk as it is. Half a surrogate pair and NaN are no JSON to them."""
+    try:
+        _decode_sound(payload)
+    except REFUSALS:
+        return False
+    return True

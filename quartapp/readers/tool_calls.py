@@ -1,0 +1,135 @@
+"""Tool calls as servers stream them, told apart: whatever they number and name twice, late or not at all."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from quartapp.errors import ChatError
+from quartapp.events import ToolCall
+
+MAX_CALLS = 128
+
+# The arguments of one call are parsed so often, to see whether it is whole: each time takes as long as all of them.
+MAX_LOOKS = 100
+
+
+class Fragment(msgspec.Struct, frozen=True, gc=False):
+    """What a chunk says of one call, by its server's own number; what it does not say is None."""
+
+    index: int | None = None
+    id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _Call:
+    """One call. `id` is its server's, and `held` its arguments as far as they are still needed."""
+
+    def __init__(self, index: int, id: str | None) -> None:
+        self.index = index
+        self.id = id
+        self.name: str | None = None
+        self.held: list[str] = []
+        self._looks = MAX_LOOKS
+
+    def may_be_named(self, name: str) -> bool:
+        """Whether a fragment with `name` may belong to it: servers repeat a name until the call is whole."""
+        return self.name is None or (self.name == name and not self._is_whole())
+
+    def _is_whole(self) -> bool:
+        """Whether its arguments are a JSON object; known of calls without an id alone, where it counts."""
+        if not self.held or not self.held[-1].rstrip().endswith("}") or self._looks == 0:
+            return False
+        self._looks -= 1
+        try:
+            return isinstance(json.loads("".join(self.held)), dict)
+        except (ValueError, RecursionError):
+            return False
+
+
+class ToolCalls:
+    """The calls of one choice, numbered from 0 in the order in which they begin.
+
+    An id and a name are told in a call's first fragment, which waits for the name; an id that is missing, or another
+    call's, is made here. Raises ChatError: upstream_error, for more than MAX_CALLS calls, and where more than
+    `max_held_chars` characters of arguments would have to be held.
+    """
+
+    def __init__(self, max_held_chars: int) -> None:
+        self._calls: list[_Call] = []
+        self._by_index: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call | None] = {}  # None: several calls were given that id
+        self._room = max_held_chars
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    def add(self, fragments: Sequence[Fragment]) -> Iterator[ToolCall]:
+        """What the fragments of one chunk tell."""
+        begun: set[_Call] = set()
+        for position, said in enumerate(fragments):
+            numbered = self._numbered(said, None if len(fragments) == 1 else position)
+            call = self._going_on(said, numbered, begun) or self._begin(said)
+            begun.add(call)
+            yield from self._tell(call, said)
+
+    def check_names(self) -> None:
+        """Raises ChatError: upstream_error, for a call that nobody can make, as it has no name."""
+        if not all(call.name for call in self._calls):
+            raise ChatError("upstream_error")
+
+    def _numbered(self, said: Fragment, position: int | None) -> _Call | None:
+        """The call of that number. Without one, several fragments of a chunk are numbered by their places, and a
+        single one is the last call's."""
+        if said.index is not None:
+            return self._by_index.get(said.index)
+        if position is None:
+            return self._last
+        return self._calls[position] if position < len(self._calls) else None
+
+    def _going_on(self, said: Fragment, numbered: _Call | None, begun: set[_Call]) -> _Call | None:
+        """The call that goes on with `said`, or None where one begins; `begun` are those that its chunk told of."""
+        has_new_index = said.index is not None and said.index not in self._by_index
+        same_id = self._by_id.get(said.id or "")
+        if said.name is None:
+            is_new = has_new_index and said.id is not None
+            return same_id or numbered or (None if is_new else self._last)
+        if same_id is not None and not has_new_index:
+            return same_id if same_id.name in (None, said.name) else None
+        if numbered is None or numbered in begun or not numbered.may_be_named(said.name):
+            return None
+        return numbered if None in (said.id, numbered.id) else None
+
+    @property
+    def _last(self) -> _Call | None:
+        return self._calls[-1] if self._calls else None
+
+    def _begin(self, said: Fragment) -> _Call:
+        if len(self._calls) == MAX_CALLS:
+            raise ChatError("upstream_error")
+        is_own = said.id is not None and said.id not in self._by_id
+        call = _Call(len(self._calls), said.id if is_own else None)
+        self._calls.append(call)
+        if said.id is not None:
+            self._by_id[said.id] = call if is_own else None
+        if said.index is not None:
+            self._by_index[said.index] = call
+        return call
+
+    def _tell(self, call: _Call, said: Fragment) -> Iterator[ToolCall]:
+        is_told = call.name is not None
+        call.name = call.name or said.name
+        if said.arguments and (not is_told or call.id is None):
+            self._room -= len(said.arguments)
+            if self._room < 0:
+                raise ChatError("upstream_error")
+            call.held.append(said.arguments)
+        if is_told and said.arguments:
+            yield ToolCall(call.index, arguments=said.arguments)
+        elif not is_told and call.name is not None:
+            id = call.id or f"call_{secrets.token_hex(12)}"
+            yield ToolCall(call.index, id, call.name, "".join(call.held) or None)
