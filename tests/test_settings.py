@@ -227,6 +227,8 @@ def kind(name: str, field: FieldInfo) -> str:
         return "true or false"
     if field.annotation == tuple[str, ...]:
         return "list"
+    if name == "CHAT_MODELS":
+        return "mapping"
     return "text, secret" if field.annotation == SecretStr | None else "text"
 
 

@@ -1,0 +1,118 @@
+"""The only reader of the environment: how settings are read out of it, and the few other things that stand there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from quartapp.errors import SettingsError
+
+PREFIX = "CHAT_"
+
+
+def named(name: str, default: Any, example: str, description: str, **limits: Any) -> Any:
+    """A field known by exactly `name`, in the environment as in app.config."""
+    return Field(default, validation_alias=AliasChoices(name), examples=[example], description=description, **limits)
+
+
+class Loaded(BaseSettings):
+    """Settings that are read from what counts, first to last: mappings, the environment, `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        case_sensitive=True,
+    )
+
+    @classmethod
+    def load(cls, *mappings: Mapping[str, Any] | None) -> Self:
+        """The settings as `mappings`, the environment and `.env` give them; an earlier mapping counts before a later.
+
+        Raises SettingsError for an unknown name in a mapping, an unknown CHAT_ name anywhere, and a value that does
+        not fit.
+        """
+        given = _merge(mappings)
+        try:
+            _refuse_unknown(given, [*os.environ, *dotenv_values(".env", interpolate=False)])
+            return cls(**given)
+        except ValidationError as error:
+            raise SettingsError(_fault(cls, error)) from None
+        except UnicodeDecodeError:
+            raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
+
+    @classmethod
+    def named_in(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The entries of a host's `config` that are ours: names of settings, and what looks like one."""
+        known = cls.names()
+        return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
+
+    @classmethod
+    def names(cls) -> dict[str, str]:
+        """Each setting's public name and the field that holds it."""
+        return {_public_name(cls, field): field for field in cls.model_fields}
+
+
+def secret(name: str) -> SecretStr | None:
+    """The environment variable `name`, or that line of `.env`; None if it is unset or empty."""
+    value = os.environ.get(name) or dotenv_values(".env", interpolate=False).get(name)
+    return SecretStr(value) if value else None
+
+
+def client_headers() -> list[str]:
+    """Names of the headers the official client would add on the environment's word (OPENAI_CUSTOM_HEADERS)."""
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    return [line.partition(":")[0].strip() for line in lines if ":" in line]
+
+
+def client_proxy(url: str) -> SecretStr | None:
+    """The proxy that the environment names for `url` (HTTP_PROXY and the like), unless NO_PROXY names its host."""
+    parts = urlsplit(url)
+    proxies = getproxies_environment()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    return SecretStr(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _merge(mappings: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for mapping in mappings:
+        for name, value in (mapping or {}).items():
+            if value is not None and value != "":
+                merged.setdefault(name, value)
+    return merged
+
+
+def _refuse_unknown(given: Iterable[str], around: Iterable[str]) -> None:
+    known = {name for settings in Loaded.__subclasses__() for name in settings.names()}
+    unknown = [name for name in given if name not in known]
+    unknown += [name for name in around if name.upper().startswith(PREFIX) and name not in known]
+    if unknown:
+        raise SettingsError(
+            f"{unknown[0]}: not a setting; docs/settings.md lists them all, for example CHAT_MODEL=embedded"
+        )
+
+
+def _public_name(settings: type[BaseSettings], field: str) -> str:
+    alias = settings.model_fields[field].validation_alias
+    if not isinstance(alias, AliasChoices):
+        raise TypeError(f"{field} has no public name")
+    return str(alias.choices[0])
+
+
+def _fault(settings: type[Loaded], error: ValidationError) -> str:
+    """The first fault in words, without pydantic's echo of the value."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    name = str(first["loc"][0])
+    field = settings.model_fields[settings.names().get(name, name)]
+    return f"{name}: {first['msg'].lower()}; for example {name}={(field.examples or [''])[0]}"
