@@ -59,6 +59,7 @@ NDJSON = Door(
     last_bytes='{"type":"done"',
 )
 
+CHOSEN = replace(TEXT, body={"message": "PLAN", "model": "model-57"})
 SSE = replace(NDJSON, format="sse", accept="text/event-stream")
 OPENAI = replace(PASSED_ON, format="openai")
 
@@ -81,6 +82,8 @@ class Target:
     """With `$port`, `$root` and `$folder` to fill in; without a command the readers ask the upstream itself."""
     usual: str | None = None
     """The row of the usual way on the same server, where there is one."""
+    models: int = 1
+    """How many models it has to choose from."""
 
 
 TARGETS = (
@@ -90,6 +93,7 @@ TARGETS = (
     Target("hypercorn-ndjson", "quartapp on hypercorn", NDJSON, (*HYPERCORN, APP), "usual-quart"),
     Target("hypercorn-sse", "quartapp on hypercorn", SSE, (*HYPERCORN, APP), "usual-quart"),
     Target("hypercorn-openai", "quartapp on hypercorn", OPENAI, (*HYPERCORN, APP), "usual-quart"),
+    Target("hypercorn-100", "quartapp on hypercorn, one of 100 models", CHOSEN, (*HYPERCORN, APP), "usual-quart", 100),
     Target("python-m", "`python -m quartapp`", TEXT, (*PYTHON, "quartapp"), "usual-quart"),
     Target("gunicorn", "quartapp on gunicorn", TEXT, (*GUNICORN, APP)),
     Target("usual-quart", "the usual way, Quart on hypercorn", USUAL, (*HYPERCORN, "bench.peers.usual_quart:app")),
@@ -123,14 +127,20 @@ def clean_environment() -> dict[str, str]:
     }
 
 
-def server_environment(port: int, upstream_port: int) -> dict[str, str]:
+def models(count: int, upstream_port: int) -> str:
+    """A table of so many models, all of the one upstream, as CHAT_MODELS takes it."""
+    entry = {"kind": "compatible", "base_url": f"http://127.0.0.1:{upstream_port}/v1", "key_env": "OPENAI_API_KEY"}
+    return json.dumps({f"model-{number}": entry | {"model": "bench"} for number in range(count)})
+
+
+def server_environment(port: int, upstream_port: int, count: int) -> dict[str, str]:
+    one = {"OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1", "CHAT_MODEL": "bench"}
     return clean_environment() | {
         "PYTHONPATH": str(ROOT),
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
         "OPENAI_API_KEY": "bench",
-        "CHAT_MODEL": "bench",
+        **(one if count == 1 else {"CHAT_MODELS": models(count, upstream_port)}),
     }
 
 
@@ -162,7 +172,7 @@ def launch(target: Target, port: int, upstream_port: int, folder: Path) -> subpr
         return subprocess.Popen(
             ["taskset", "-c", str(SERVER_CORE), *command],
             cwd=folder,
-            env=server_environment(port, upstream_port),
+            env=server_environment(port, upstream_port, target.models),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

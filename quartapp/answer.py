@@ -66,7 +66,7 @@ class Answer:
         self._gate_at: float | None = None
         self._tail_until: float | None = None
 
-        self._outcome = Outcome(id, model, labels or {}, now)
+        self._outcome = Outcome(id, model, labels or {}, now, with_message=limits.log_upstream_messages)
         self._mailbox = Mailbox(limits.max_buffered_bytes)
         self._alarm = Alarm(self._clock, self._deadlines)
         self._end: Done | Failed | None = None
@@ -140,7 +140,7 @@ class Answer:
             self._stop_pump()
             self._alarm.stop()
         self._on_close(self)
-        self._outcome.log(self._clock.time(), with_message=self._limits.log_upstream_messages)
+        self._outcome.log(self._clock.time())
 
     async def wait_closed(self) -> None:
         """Waits until the upstream is closed too; `close` or `fail` comes first."""
@@ -174,12 +174,9 @@ class Answer:
         self._read_at = self._clock.time()
         if self._end is not None:
             return  # only read on to the end
-        outcome = self._outcome
-        outcome.upstream_bytes += batch.size
-        if outcome.upstream_bytes > self._limits.max_answer_bytes:
+        self._outcome.add(batch)
+        if self._outcome.upstream_bytes > self._limits.max_answer_bytes:
             raise ChatError("upstream_error")
-        if batch.usage is not None:
-            outcome.usage = batch.usage
         if batch.pieces:
             self._open(self._read_at)
             self._mailbox.add(batch.pieces, batch.size)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from quartapp.answer import Answer, Limits
 from quartapp.errors import ChatError
 from quartapp.models.registry import Model, open_models
@@ -34,18 +36,19 @@ class Chat:
     def answer(self, request: ChatRequest, *, id: str, labels: Mapping[str, Any]) -> Answer:
         """An answer to `request`, still to begin, which the current task is to read.
 
-        Raises ChatError: model_not_found, overloaded, shutting_down.
+        Raises ChatError: model_not_found, invalid_request, overloaded, shutting_down.
         """
-        name, model = self.models.get(request.model)
+        offered = self.models.get(request.model)
+        offered.check(request)
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
         if len(self._open) >= self.settings.max_open_streams:
             raise ChatError("overloaded", retry_after_s=RETRY_AFTER_S)
         answer = Answer(
-            partial(model.stream, request),
+            partial(offered.model.stream, replace(request, model=offered.name)),
             id=id,
-            model=name,
-            limits=self._limits,
+            model=offered.name,
+            limits=replace(self._limits, **offered.timeouts) if offered.timeouts else self._limits,
             labels=labels,
             on_close=self._open.discard,
         )

@@ -45,3 +45,8 @@ class FakeClock:
     def pending(self) -> int:
         """Timers that are still to go off."""
         return sum(not timer.is_cancelled for _, _, timer in self._timers)
+
+    @property
+    def until_next_s(self) -> float:
+        """How long it is to the next timer that is to go off; 0 if there is none."""
+        return min((when for when, _, timer in self._timers if not timer.is_cancelled), default=self.now) - self.now

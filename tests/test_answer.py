@@ -14,8 +14,9 @@ import msgspec
 import pytest
 
 from quartapp.answer import TAIL_S, Answer, Limits
-from quartapp.errors import ChatError
-from quartapp.events import Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
+from quartapp.errors import ChatError, UpstreamFault
+from quartapp.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
+from quartapp.outcome import MAX_TRIED
 from tests.clock import FakeClock
 
 LIMITS = Limits(
@@ -33,8 +34,16 @@ STOP = Batch(1, finish_reason="stop")
 LAST = Batch(1, ended=True)
 
 
+FAULT = UpstreamFault(503, "server_error", message="canary")
+
+
 def text(words: str, size: int = 10) -> Batch:
     return Batch(size, [Delta(words)])
+
+
+def failed(model: str, after: str | None, code: str = "upstream_overloaded") -> Batch:
+    """An attempt that failed, as the model tells of it; `after` is asked next."""
+    return Batch(0, attempt=Attempt(model, ChatError(code, fault=FAULT), after))
 
 
 class Upstream:
@@ -415,3 +424,112 @@ async def test_a_failure_is_logged_by_its_types_and_not_its_texts(caplog: pytest
     assert line["at"]
     assert record.levelno == logging.WARNING
     assert "canary" not in caplog.text
+
+
+# -- attempts that failed
+
+
+async def line_of(bench: Bench, caplog: pytest.LogCaptureFixture, *said: Any) -> dict[str, Any]:
+    """The log's line of an answer to which the model says all of that."""
+    bench.upstream.say(*said)
+    with caplog.at_level(logging.INFO, "quartapp.answer"), contextlib.suppress(ChatError):
+        await bench.answer.begin()
+        await bench.rest()
+    [record] = caplog.records
+    line: dict[str, Any] = json.loads(record.getMessage().removeprefix("answer "))
+    return line
+
+
+async def test_the_line_tells_of_each_attempt_and_who_answered(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    line = await line_of(bench, caplog, failed("m", "m"), failed("m", "n"), text("one"), STOP, LAST, END)
+    upstream = {"status": 503, "type": "server_error"}
+    tried = {"model": "m", "error": "upstream_overloaded", "upstream": upstream}
+    assert (line["model"], line["ending"], line["answered_by"]) == ("m", "done", "n")
+    assert line["tried"] == [tried, tried]
+    assert "error" not in line
+    assert "canary" not in caplog.text
+
+
+async def test_a_model_that_answers_when_it_is_asked_again_needs_no_other_name(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = await line_of(bench, caplog, failed("m", "m"), text("one"), STOP, LAST, END)
+    assert [each["model"] for each in line["tried"]] == ["m"]
+    assert "answered_by" not in line
+
+
+async def test_the_line_tells_why_nobody_answered(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    line = await line_of(
+        bench, caplog, failed("m", "n"), failed("n", None, "upstream_refused"), ChatError("upstream_busy")
+    )
+    assert (line["ending"], line["error"]) == ("upstream_busy", "upstream_busy")
+    assert [(each["model"], each["error"]) for each in line["tried"]] == [
+        ("m", "upstream_overloaded"),
+        ("n", "upstream_refused"),
+    ]
+    assert "answered_by" not in line
+
+
+async def test_a_failure_that_nobody_could_make_good_is_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = await line_of(bench, caplog, failed("m", None), ChatError("upstream_busy"))
+    assert line["error"] == "upstream_busy"
+    assert "tried" not in line
+
+
+async def test_a_stand_in_that_has_said_nothing_yet_has_not_answered(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.upstream.say(failed("m", "n"))
+    reader = asyncio.ensure_future(bench.answer.begin())
+    while bench.upstream.unread or not bench.clock.pending:
+        await asyncio.sleep(0)
+    with caplog.at_level(logging.INFO, "quartapp.answer"):
+        bench.answer.close()
+    await bench.upstream.closed.wait()
+    reader.cancel()
+    [record] = caplog.records
+    line = json.loads(record.getMessage().removeprefix("answer "))
+    assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", ["m"])
+    assert "answered_by" not in line
+
+
+async def test_what_upstreams_said_of_their_errors_is_logged_if_a_setting_asks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(log_upstream_messages=True)
+    line = await line_of(bench, caplog, failed("m", "n"), failed("n", None), ChatError("upstream_busy", fault=FAULT))
+    assert {each["upstream"]["message"] for each in (line, *line["tried"])} == {"canary"}
+
+
+async def test_a_line_tells_of_so_many_attempts_and_no_more(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    tried = [failed("m", "m")] * (2 * MAX_TRIED)
+    line = await line_of(bench, caplog, *tried, failed("m", "n"), text("one"), STOP, LAST, END)
+    assert (len(line["tried"]), line["answered_by"]) == (MAX_TRIED, "n")
+
+
+async def test_a_stand_in_may_begin_after_the_gate_and_the_reader_is_kept_waiting_with_pings(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin(gate_s=10))
+    await asyncio.sleep(0)
+    bench.clock.advance(10)
+    await beginning
+    bench.upstream.say(failed("m", "n"))
+    assert await anext(bench.answer) == [Start("id-1", "m"), Ping()]
+    async with bench.waiting() as reader:
+        bench.clock.advance(15)
+        assert await reader == [Ping()]
+    bench.upstream.say(text("one"), STOP, LAST, END)
+    assert await bench.rest() == [Delta("one"), Done("stop")]
+
+
+async def test_all_attempts_together_have_the_time_for_a_first_event(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin())
+    await asyncio.sleep(0)
+    bench.clock.advance(60)
+    bench.upstream.say(failed("m", "n"))
+    await asyncio.sleep(0)
+    bench.clock.advance(40)
+    with pytest.raises(ChatError, match="upstream_timeout"):
+        await beginning
+    await bench.upstream.closed.wait()

@@ -42,9 +42,8 @@ async def code(app: Quart, path: str) -> tuple[int, str]:
 
 
 def client_of(app: Quart, blueprint: Blueprint) -> AsyncOpenAI:
-    client = running_chats(app)[blueprint].models.client
-    assert client is not None
-    return client
+    [server] = running_chats(app)[blueprint].models.servers
+    return server.client
 
 
 # -- beside each other
@@ -80,7 +79,7 @@ async def test_two_apps_of_a_process_share_nothing() -> None:
     async with one.test_app(), other.test_app():
         assert list(await asyncio.gather(ask(one), ask(other))) == [(200, "up to 3"), (200, "1 2 3")]
         (mine,), (theirs,) = running_chats(one).values(), running_chats(other).values()
-        assert mine.models.client is not theirs.models.client
+        assert mine.models.servers[0] is not theirs.models.servers[0]
         await mine.close()
         assert await ask(other) == (200, "1 2 3")
 

@@ -6,11 +6,9 @@ import asyncio
 import gzip
 import json
 import logging
-import socket
-import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -18,49 +16,26 @@ import pytest
 
 from quartapp.errors import ChatError
 from quartapp.events import Delta
-from quartapp.models.chat_completions import ChatCompletions, open_client
+from quartapp.models.chat_completions import ChatCompletions
+from quartapp.models.parameters import Parameters
+from quartapp.models.servers import Address, Server
+from quartapp.readers.bodies import open_reader
 from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
 from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, head, http_chunk, raw, reply
-
-KEY = "sk-canary-7f3a9b1c2d4e5f60"
-PROMPT = "the prompt nobody may read"
-MIB = 2**20
-
-QUESTION = ChatRequest([{"role": "user", "content": PROMPT}])
-TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
-WHOLE = TOKEN + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-
-
-@asynccontextmanager
-async def model_at(base_url: str, **given: Any) -> AsyncIterator[ChatCompletions]:
-    settings = Settings.load({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, **given})
-    client = open_client(settings)
-    try:
-        yield ChatCompletions(client, "model-1", settings)
-    finally:
-        await client.close()
-
-
-async def ask(model: ChatCompletions, request: ChatRequest = QUESTION) -> str:
-    """The answer's text; an end without `[DONE]` shows as a missing full stop."""
-    said = ""
-    async with aclosing(model.stream(request)) as batches:
-        async for batch in batches:
-            said += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta)) + "." * batch.ended
-    return said
-
-
-async def failure(model: ChatCompletions) -> ChatError:
-    with pytest.raises(ChatError) as raised:
-        await ask(model)
-    return raised.value
-
-
-async def settle() -> None:
-    """Lets the client see what has already arrived at its sockets."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+from tests.upstream_models import (
+    KEY,
+    MIB,
+    PROMPT,
+    QUESTION,
+    TOKEN,
+    WHOLE,
+    Endless,
+    ask,
+    failure,
+    model_at,
+    peak_bytes,
+    settle,
+)
 
 
 def without_key(base_url: str) -> Any:
@@ -260,26 +235,6 @@ async def test_a_refusal_read_to_its_end_keeps_the_connection() -> None:
         assert (len(server.requests), server.connections) == (2, 1)
 
 
-class Endless:
-    """Sends `head` and then `piece` for ever; counts what the client took before it left."""
-
-    def __init__(self, head: bytes, piece: bytes) -> None:
-        self._head = head
-        self._piece = piece
-        self.sent = 0
-        self.left = asyncio.Event()
-
-    async def __call__(self, exchange: Exchange) -> None:
-        exchange.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
-        try:
-            await exchange.send(self._head)
-            while True:
-                await exchange.send(self._piece)
-                self.sent += len(self._piece)
-        finally:
-            self.left.set()
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -304,16 +259,6 @@ async def test_a_refusal_that_is_broken_off_is_told_by_its_status() -> None:
     async with Loopback(answer) as server, model_at(server.base_url) as model:
         error = await failure(model)
     assert (error.code, error.retry_after_s) == ("upstream_busy", 7)
-
-
-async def peak_bytes(model: ChatCompletions) -> int:
-    """The most memory that Python held while a failing answer was read."""
-    tracemalloc.start()
-    try:
-        await failure(model)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 async def test_a_compressed_refusal_does_not_fill_the_memory() -> None:
@@ -567,7 +512,7 @@ async def test_closing_the_client_lets_go_of_idle_connections() -> None:
         await left.wait()
 
 
-# -- the client in the process
+# -- another way than a socket
 
 
 async def test_another_transport_takes_the_place_of_the_socket() -> None:
@@ -578,7 +523,9 @@ async def test_another_transport_takes_the_place_of_the_socket() -> None:
             asked.append(request)
             return httpx2.Response(200, content=WHOLE, request=request)
 
-    settings = Settings()
-    async with open_client(settings, Transport()) as client:
-        assert await ask(ChatCompletions(client, "m", settings)) == "a."
+    server = Server(Address("http://embedded/v1"), Transport())
+    reading = partial(open_reader, max_line_bytes=MIB, max_answer_bytes=MIB, think_tags="none")
+    model = ChatCompletions(server, Parameters(model="m"), reading)
+    assert await ask(model) == "a."
+    await server.close()
     assert [str(request.url) for request in asked] == ["http://embedded/v1/chat/completions"]

@@ -141,8 +141,8 @@ async def test_the_chat_lives_as_long_as_the_server() -> None:
     async with served(app) as client:
         async with client.post("/ai/api/stream", json=QUESTION) as answered:
             await answered.read()
-        client_of_model = running_chats(app)[blueprint].models.client
-        assert client_of_model is not None
+        [server] = running_chats(app)[blueprint].models.servers
+        client_of_model = server.client
         assert not client_of_model.is_closed()
     assert running_chats(app) == {}
     assert client_of_model.is_closed()

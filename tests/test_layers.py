@@ -15,8 +15,9 @@ PACKAGE = ROOT / "quartapp"
 
 # A floor's modules import from lower floors alone; on the ground floor, from what stands to their left too.
 FLOORS = (
-    ("errors", "events", "settings"),
+    ("errors", "events", "environment", "settings"),
     ("requests", "formats", "embedded", "alarm", "mailbox", "outcome"),
+    ("readers",),
     ("models",),
     ("guards", "answer", "schema"),
     ("chat",),
@@ -25,18 +26,19 @@ FLOORS = (
     ("__init__", "flask"),
     ("__main__",),
 )
-WEB_FLOORS = FLOORS[3:]
+WEB_FLOORS = FLOORS[4:]
 
 # Third parties that only these parts of the package may import; a part is a module or a folder at its top.
 DOORS = {
     "openai": {"models"},
     "httpx2": {"models"},
     "aiohttp": {"models"},
+    "azure": {"models"},
     "hypercorn": {"__main__"},
     "flask": {"flask"},
     "a2wsgi": {"flask"},
-    "dotenv": {"settings"},
-    "pydantic_settings": {"settings"},
+    "dotenv": {"environment"},
+    "pydantic_settings": {"environment", "settings"},
     "quart_schema": {"schema"},
     "quart": {"embedded"}.union(*WEB_FLOORS),
     "werkzeug": {"embedded"}.union(*WEB_FLOORS),
@@ -151,8 +153,8 @@ def test_the_embedded_model_shares_no_code_with_what_it_checks() -> None:
     assert {name.partition(".")[0] for module in embedded for name in own_imports(module)} == {"embedded"}
 
 
-def test_the_environment_is_read_by_the_settings_alone() -> None:
-    assert [module.name for module in MODULES.values() if reads_environment(module)] == ["settings"]
+def test_the_environment_is_read_in_one_place() -> None:
+    assert [module.name for module in MODULES.values() if reads_environment(module)] == ["environment"]
 
 
 def test_the_design_draws_the_same_floors() -> None:
@@ -166,10 +168,11 @@ def test_the_rules_refuse_what_they_are_for() -> None:
     assert may_import(MODULES["settings"], "errors")
     assert not may_import(MODULES["errors"], "settings")
     assert not may_import(MODULES["requests.chat"], "models.registry")
-    assert not may_import(MODULES["models.chunks"], "models.registry")
+    assert not may_import(MODULES["models.table"], "models.registry")
+    assert not may_import(MODULES["readers.chunks"], "models.registry")
     assert not may_import(MODULES["flask"], "__init__")
-    assert list(own_imports(Module("models.x", ast.parse("from . import chunks\nfrom .registry import Model")))) == [
-        "models.chunks",
+    assert list(own_imports(Module("models.x", ast.parse("from . import table\nfrom .registry import Model")))) == [
+        "models.table",
         "models.registry",
     ]
     assert list(own_imports(Module("x", ast.parse("from quartapp import create_app")))) == ["__init__"]

@@ -1,4 +1,5 @@
 """Where answers come from: the only folder that knows the official client.
 
-Order inside this folder: failures, chunks, in_process, chat_completions, registry.
+Order inside this folder: in_process, transport, servers, entra, parameters, chat_completions, response_input,
+response_parameters, responses, table, kinds, attempts, registry.
 """

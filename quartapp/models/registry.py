@@ -1,84 +1,147 @@
-"""The models that a blueprint offers, by name, and the clients they share."""
+"""The models that a blueprint offers, by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Protocol
 
-from openai import AsyncOpenAI
+import msgspec
 
-from quartapp.embedded import CATALOGUE, DEFAULT_MODEL, create_embedded, offers
+from quartapp.embedded import CATALOGUE, offers
 from quartapp.errors import ChatError, SettingsError
 from quartapp.events import Batches
-from quartapp.models.chat_completions import ChatCompletions, open_client
-from quartapp.models.in_process import InProcessTransport
+from quartapp.models.attempts import Attempts, Candidate
+from quartapp.models.kinds import Asked, Kinds
+from quartapp.models.servers import Server
+from quartapp.models.table import Entry, Table, read_table, single_entry
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
-
-OPENAI_MODEL = "gpt-5.4-mini"
 
 
 class Model(Protocol):
     """Where the answers of one model come from; a project may bring its own."""
 
     def stream(self, request: ChatRequest, /) -> Batches:
-        """The answer to `request`; closing the generator closes the upstream. Raises ChatError."""
+        """The answer to `request`, which has the name it was asked by; closing the generator closes the upstream.
+
+        Raises ChatError.
+        """
         ...
 
 
+class Offered(msgspec.Struct, frozen=True):
+    """A model that clients may ask for by `name`.
+
+    `check` raises ChatError, invalid_request, for what it cannot be asked; `timeouts` are those of the limits
+    (answer.Limits) that are its own.
+    """
+
+    name: str
+    model: Model
+    check: Callable[[ChatRequest], None] = lambda _: None
+    timeouts: Mapping[str, float] = {}
+
+
 class Models:
-    """What can be asked, found by name with `find`; `names` are those to show. `close` lets go of the clients."""
+    """What can be asked, found by name with `find`; `names` are those to show. `close` lets go of their servers."""
 
     def __init__(
-        self,
-        find: Callable[[str], Model | None],
-        default: str,
-        *,
-        names: Sequence[str],
-        client: AsyncOpenAI | None = None,
+        self, find: Callable[[str], Offered | None], default: str, names: Sequence[str], kinds: Kinds | None = None
     ) -> None:
         self._find = find
         self._default = default
+        self._kinds = kinds
         self.names = names
-        self.client = client
 
-    def get(self, name: str | None) -> tuple[str, Model]:
-        """The model of that name, and the name; None means the default. Raises ChatError: model_not_found."""
-        name = name or self._default
-        model = self._find(name)
-        if model is None:
+    def get(self, name: str | None) -> Offered:
+        """The model of that name; None means the default. Raises ChatError: model_not_found."""
+        offered = self._find(name or self._default)
+        if offered is None:
             raise ChatError("model_not_found", path="model")
-        return name, model
+        return offered
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """The servers that are open; those of a project's own models are its own business."""
+        return [] if self._kinds is None else list(self._kinds.servers)
 
     async def close(self) -> None:
-        if self.client is not None:
-            await self.client.close()
+        if self._kinds is not None:
+            await self._kinds.close()
 
 
 def open_models(settings: Settings, given: Mapping[str, Model] | None = None) -> Models:
-    """The models that `given` or the settings name; opens the client for their server, which `Models.close` closes."""
+    """The models that `given` or the settings name; opens their servers, which `Models.close` closes.
+
+    Raises SettingsError.
+    """
     if given:
-        return Models(given.get, settings.model or next(iter(given)), names=list(given))
-    return _open_embedded(settings) if settings.is_embedded else _open_single(settings)
+        own = {name: Offered(name, model) for name, model in given.items()}
+        return Models(own.get, _default(settings, list(own)), list(own))
+    kinds = Kinds(settings)
+    table = read_table(settings)
+    if table is not None:
+        return _open_table(settings, table, kinds)
+    return _open_embedded(settings, kinds) if settings.is_embedded else _open_single(settings, kinds)
 
 
-def _open_single(settings: Settings) -> Models:
-    client = open_client(settings)
-    name = settings.model or OPENAI_MODEL
-    return Models({name: ChatCompletions(client, name, settings)}.get, name, names=[name], client=client)
+def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
+    candidates = {name: _candidate(name, entry, kinds.open(name, entry), settings) for name, entry in table.items()}
+    offered = {
+        name: _offered(entry, candidates[name], [candidates[other] for other in entry.fallbacks], settings)
+        for name, entry in table.items()
+        if entry.offered
+    }
+    return Models(offered.get, _default(settings, list(offered)), list(offered), kinds)
 
 
-def _open_embedded(settings: Settings) -> Models:
+def _open_single(settings: Settings, kinds: Kinds) -> Models:
+    name, entry = single_entry(settings)
+    key = settings.azure_api_key if entry.kind == "azure" else settings.openai_api_key
+    candidate = _candidate(name, entry, kinds.open(name, entry, key), settings)
+    return Models({name: _offered(entry, candidate, [], settings)}.get, name, [name], kinds)
+
+
+def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
     """The embedded model, which also offers its faults by name."""
-    default = settings.model or DEFAULT_MODEL
+    default, _ = single_entry(settings)
     if not offers(default):
         raise SettingsError(
-            f"CHAT_MODEL: no model of the embedded server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
-            f"for example CHAT_MODEL={DEFAULT_MODEL}"
+            "CHAT_MODEL: no model of the embedded server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
+            "for example CHAT_MODEL=embedded"
         )
-    client = open_client(settings, InProcessTransport(create_embedded(settings.embedded_tokens_per_s)))
 
-    def find(name: str) -> Model | None:
-        return ChatCompletions(client, name, settings) if offers(name) else None
+    @lru_cache(maxsize=256)  # names are without number: some hold one
+    def find(name: str) -> Offered | None:
+        entry = Entry(kind="embedded", model=name)
+        if not offers(name):
+            return None
+        return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
 
-    return Models(find, default, names=list(CATALOGUE), client=client)
+    find(default)  # opens the server that all of them share
+    return Models(find, default, list(CATALOGUE), kinds)
+
+
+def _default(settings: Settings, names: Sequence[str]) -> str:
+    if settings.model is not None and settings.model not in names:
+        raise SettingsError(
+            "CHAT_MODEL: none of the models that are offered; for example the first of them, by default"
+        )
+    return settings.model or names[0]
+
+
+def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Candidate:
+    retries = entry.retries
+    if retries is None:  # the embedded model has no weak moments, only faults that are to be seen
+        retries = 0 if entry.kind == "embedded" else settings.retries
+    return Candidate(name, model, retries, entry.first_event_timeout_s)
+
+
+def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
+    model: Model = asked.model
+    if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
+        model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
+    timeouts = {"idle_timeout_s": entry.idle_timeout_s, "answer_timeout_s": entry.answer_timeout_s}
+    own = {limit: value for limit, value in timeouts.items() if value is not None}
+    return Offered(asked.name, model, asked.model.check, own)

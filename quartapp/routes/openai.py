@@ -48,8 +48,7 @@ def openai_doors(house: House) -> Blueprint:
 
     async def model(name: str) -> Response:
         await house.who()
-        found, _ = house.chat().models.get(name)
-        return _json(_model(found))
+        return _json(_model(house.chat().models.get(name).name))
 
     rule = partial(blueprint.add_url_rule, provide_automatic_options=False)
     rule("/chat/completions", view_func=completions, methods=["POST"])

@@ -1,0 +1,50 @@
+"""What a model is sent beside the conversation: its own parameters under the client's, within its limits."""
+
+from __future__ import annotations
+
+import msgspec
+
+from quartapp.errors import ChatError
+from quartapp.requests.documents import JsonObject
+from quartapp.requests.messages import ChatRequest
+
+# OpenAI has two names for the most tokens an answer may have; models take one of them, servers may mistake the other.
+_LIMITS = ("max_completion_tokens", "max_tokens")
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """How one model is asked: `model` is its name at its server, the others are as in its entry of the table."""
+
+    model: str
+    system_prompt: str | None = None
+    params: JsonObject = {}
+    drop_params: frozenset[str] = frozenset()
+    max_output_tokens: int | None = None
+    output_limit: str = "max_tokens"
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises ChatError: invalid_request, for more tokens, or more answers, than the model may be asked for."""
+        if request.choices > 1 and "n" in self.drop_params:
+            raise ChatError("invalid_request", path="n")
+        for name in _LIMITS:
+            if self.max_output_tokens is not None and request.params.get(name, 0) > self.max_output_tokens:
+                raise ChatError("invalid_request", path=name)
+
+    def messages(self, request: ChatRequest) -> list[JsonObject]:
+        """The conversation, with the model's system prompt first."""
+        if not self.system_prompt:
+            return request.messages
+        return [{"role": "system", "content": self.system_prompt}, *request.messages]
+
+    def for_request(self, request: ChatRequest) -> JsonObject:
+        """The parameters by OpenAI's names for chat completions; the limit of tokens by the model's own name for it."""
+        limit = _limit(request.params) or _limit(self.params) or self.max_output_tokens
+        params = {name: value for name, value in {**self.params, **request.params}.items() if name not in _LIMITS}
+        if limit is not None:
+            params[self.output_limit] = min(limit, self.max_output_tokens or limit)
+        return {name: value for name, value in params.items() if name not in self.drop_params}
+
+
+def _limit(params: JsonObject) -> int | None:
+    asked = [params[name] for name in _LIMITS if name in params]
+    return min(asked, default=None)

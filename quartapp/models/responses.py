@@ -1,0 +1,51 @@
+"""A model behind a server that speaks OpenAI's Responses API."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from quartapp.events import Batches
+from quartapp.models.parameters import Parameters
+from quartapp.models.response_input import input_items
+from quartapp.models.response_parameters import asked_params, check_params, response_params
+from quartapp.models.servers import Server
+from quartapp.readers.response_events import open_response_reader
+from quartapp.requests.documents import JsonObject
+from quartapp.requests.messages import ChatRequest
+
+PATH = "/responses"
+
+
+class Responses:
+    """One model of one server, which belongs to the caller. No line of an answer may be over `max_line_bytes`, and
+    the last one holds all of it."""
+
+    def __init__(self, server: Server, parameters: Parameters, *, max_line_bytes: int) -> None:
+        self._server = server
+        self._parameters = parameters
+        self._open_reader = partial(open_response_reader, max_line_bytes=max_line_bytes)
+
+    def stream(self, request: ChatRequest, /) -> Batches:
+        """The answer, a batch a read, closed with the generator. Raises ChatError."""
+        return self._server.stream(PATH, self._body(request), self._open_reader)
+
+    def check(self, request: ChatRequest, /) -> None:
+        """Raises ChatError: invalid_request, for what this model cannot be asked."""
+        self._parameters.check(request)
+        self._body(request)
+
+    def _body(self, request: ChatRequest) -> JsonObject:
+        """What is sent. The server keeps nothing of it, unless the model's entry says `store`."""
+        parameters = self._parameters
+        check_params(request.params, parameters.drop_params)
+        asked = msgspec.structs.replace(request, params=asked_params(request.params))
+        messages = parameters.messages(request)
+        params = {"store": False, **response_params(parameters.for_request(asked))}
+        return {
+            "model": parameters.model,
+            "input": input_items(messages, first=len(messages) - len(request.messages)),
+            "stream": True,
+            **{name: value for name, value in params.items() if name not in parameters.drop_params},
+        }

@@ -1,0 +1,171 @@
+"""HTTP over aiohttp, as a transport that the official client can be given.
+
+The transport that comes with the client keeps cookies, and takes two generators a read; this one takes none of either,
+and hands over whatever has come. httpx2's own costs a token twice as much.
+"""
+
+from __future__ import annotations
+
+import io
+import ssl
+from collections.abc import AsyncIterator
+from functools import cached_property
+from types import SimpleNamespace
+from typing import Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import httpx2
+import msgspec
+from openai import OpenAIError
+from pydantic import SecretStr
+
+from quartapp.errors import SettingsError
+
+#: What asking a server may raise besides ChatError. The class does not tell what happened: over aiohttp a refused
+#: connection arrives as a timeout, and a server that does not speak HTTP as a bare aiohttp error.
+TRANSPORT_ERRORS: Final = (OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, EOFError)
+
+# aiohttp writes larger bodies piece by piece if they are files, and warns if they are bytes.
+_MAX_BYTES_AT_ONCE: Final = 2**20
+
+
+class Connecting(msgspec.Struct, frozen=True):
+    """How the connections to a server are made and kept.
+
+    At most `max_connections` at once, idle ones for `keep_alive_s`; `timeout_s` is for getting one: a place among them,
+    the name, the way by a proxy, TLS. `proxy` is a URL, which may hold a name and a password; `ca_file` a PEM file of
+    authorities to be trusted beside the system's.
+    """
+
+    timeout_s: float
+    max_connections: int
+    keep_alive_s: float
+    proxy: SecretStr | None = None
+    ca_file: str | None = None
+    obey_environment: bool = False
+
+
+class AiohttpTransport(httpx2.AsyncBaseTransport):
+    """Sends requests over connections that are kept.
+
+    No redirect is followed, no cookie is kept, nothing is decompressed, and no time is limited but connecting's. Raises
+    aiohttp.ClientError and OSError, as they come, and httpx2.PoolTimeout where no connection came free in time.
+    """
+
+    def __init__(self, connecting: Connecting, trust: ssl.SSLContext, proxy: SecretStr | None = None) -> None:
+        self._connecting = connecting
+        self._trust = trust
+        self._proxy = proxy
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        while True:
+            try:
+                response = await self._send(request)
+                return httpx2.Response(response.status, headers=response.raw_headers, stream=_Body(response))
+            except _UnaskedError:
+                continue  # nothing was sent, and that connection is closed
+
+    async def aclose(self) -> None:
+        if "_session" in self.__dict__:
+            await self._session.close()
+
+    @cached_property
+    def _session(self) -> aiohttp.ClientSession:
+        """Made with the first request: a start that stops has nothing to close."""
+        connecting = self._connecting
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=connecting.max_connections, keepalive_timeout=connecting.keep_alive_s, ssl=self._trust
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            proxy=self._proxy.get_secret_value() if self._proxy else None,
+            timeout=aiohttp.ClientTimeout(total=None, connect=connecting.timeout_s),
+            request_class=_Request,
+            trace_configs=[_trace_queue()],
+        )
+
+    async def _send(self, request: httpx2.Request) -> aiohttp.ClientResponse:
+        queue = _Queue()
+        content = request.content
+        try:
+            return await self._session.request(
+                request.method,
+                str(request.url),
+                headers=request.headers,
+                data=content if len(content) <= _MAX_BYTES_AT_ONCE else io.BytesIO(content),
+                allow_redirects=False,
+                trace_request_ctx=queue,
+            )
+        except aiohttp.ConnectionTimeoutError:
+            if queue.is_waiting:
+                raise httpx2.PoolTimeout("no connection came free") from None
+            raise
+
+
+class _Body(httpx2.AsyncByteStream):
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._response.content.iter_any()
+
+    async def aclose(self) -> None:
+        """A connection whose answer was not read to its end is closed, any other is kept for the next."""
+        self._response.close()
+
+
+class _UnaskedError(aiohttp.ClientConnectionError):
+    """Something came over a connection while nothing was asked."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """Takes no connection over which something came unasked: that would be read as the answer, and is another's."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise _UnaskedError
+        return await super().send(conn)
+
+
+class _Queue(msgspec.Struct):
+    """Whether a request waits for a connection to come free: then its time runs out for another reason."""
+
+    is_waiting: bool = False
+
+
+def _trace_queue() -> aiohttp.TraceConfig:
+    async def start(session: object, context: SimpleNamespace, parameters: object) -> None:
+        context.trace_request_ctx.is_waiting = True
+
+    async def end(session: object, context: SimpleNamespace, parameters: object) -> None:
+        context.trace_request_ctx.is_waiting = False
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_queued_start.append(start)
+    trace.on_connection_queued_end.append(end)
+    return trace
+
+
+def open_trust(ca_file: str | None) -> ssl.SSLContext:
+    """Whom to trust: the system's authorities, and those of `ca_file`. Raises SettingsError if that cannot be read."""
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ValueError):  # ssl.SSLError is an OSError
+            raise SettingsError(
+                "CHAT_CA_FILE: no file of certificates in PEM; for example /etc/ssl/our-ca.pem"
+            ) from None
+    return context
+
+
+def is_server(url: str) -> bool:
+    """Whether `url` can be asked: http or https, a host that can be looked up, and a port if there is one."""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # UnicodeError is one
+        return False
