@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from quart import Quart
 
 from quartapp import create_app
+from tests.real.servers import free_port, installed, running
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
-HERE = Path(__file__).resolve()
-VENV = HERE.parents[2] / ".cache" / "litellm"
 REQUIREMENT = "litellm[proxy]==1.106.2"
 KEY = "sk-real-1"
 ANSWER = "Streaming works, one word after another, all the way to the end."
@@ -34,42 +26,19 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def litellm() -> Path:
+def litellm() -> str:
     """The proxy's program, in an environment of its own."""
-    program = VENV / "bin" / "litellm"
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-        subprocess.run([VENV / "bin" / "pip", "install", "-q", REQUIREMENT], check=True)
-    return program
+    return installed("litellm", REQUIREMENT)
 
 
 @pytest.fixture(scope="module")
-def base_url(litellm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def base_url(litellm: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("litellm")
     (folder / "config.yaml").write_text(json.dumps(CONFIG))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environ = {"PATH": os.environ["PATH"], "HOME": str(folder), "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    command = [str(litellm), "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
-    try:
-        _wait_until_alive(f"http://127.0.0.1:{port}/health/liveliness", server)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def _wait_until_alive(url: str, server: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail("the LiteLLM proxy did not start")
+    origin = f"http://127.0.0.1:{(port := free_port())}"
+    command = [litellm, "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, folder, origin, "/health/liveliness", {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}):
+        yield f"{origin}/v1"
 
 
 @pytest.fixture
