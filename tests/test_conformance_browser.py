@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -300,3 +301,29 @@ async def test_a_page_of_another_origin_reads_no_error_either(tab: Tab, open_cha
     await tab.page.goto(origin(chat))
     told = await tab.read(open_chat, "fault-status:429", "text/plain")
     assert told["error"] == CLIENTS[FETCH[0]].cut
+
+
+# -- the page
+
+
+async def test_the_page_offers_the_models_by_name_and_asks_the_one_that_is_picked(servers: Servers, tab: Tab) -> None:
+    models = {"counts": {"kind": "embedded", "model": "embedded-count"}, "echoes": {"kind": "embedded"}}
+    hidden = {"spare": {"kind": "embedded", "offered": False}}
+    chat = servers.start("quartapp", CHAT_MODELS=json.dumps(models | hidden), CHAT_EMBEDDED_TOKENS_PER_S="0")
+    await tab.page.goto(origin(chat))
+    choice = tab.page.get_by_label("Model")
+    await choice.wait_for()
+    assert await choice.locator("option").all_inner_texts() == ["Usual model", "counts", "echoes"]
+    for name, label in (("counts", "Usual model"), ("echoes", "echoes")):
+        await choice.select_option(label=label)
+        await tab.page.get_by_label("Your message").fill("count to 5")
+        await tab.page.get_by_role("button", name="Send").click()
+        await eventually(partial(chat.answer_lines, model=name, ending="done"))
+
+
+async def test_the_page_offers_no_choice_where_there_is_none(servers: Servers, tab: Tab) -> None:
+    chat = servers.start("quartapp", CHAT_MODELS=json.dumps({"only": {"kind": "embedded"}}))
+    async with tab.page.expect_response("**/v1/models") as listed:
+        await tab.page.goto(origin(chat))
+    await (await listed.value).finished()
+    assert not await tab.page.get_by_label("Model").is_visible()

@@ -7,6 +7,7 @@ const form = /** @type {HTMLFormElement} */ (document.getElementById("form"));
 const box = /** @type {HTMLTextAreaElement} */ (document.getElementById("box"));
 const send = /** @type {HTMLButtonElement} */ (document.getElementById("send"));
 const stop = /** @type {HTMLButtonElement} */ (document.getElementById("stop"));
+const model = /** @type {HTMLSelectElement} */ (document.getElementById("model"));
 
 /** @type {{role: string, content: string}[]} */
 const messages = [];
@@ -49,7 +50,7 @@ async function answer(article, signal) {
   const response = await fetch("api/stream", {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/x-ndjson" },
-    body: JSON.stringify({ messages }),
+    body: JSON.stringify({ messages, model: model.value || undefined }),
     signal,
   });
   if (!response.ok || !response.body) throw new Error(await refusal(response));
@@ -89,6 +90,17 @@ function setBusy(busy, words) {
   status.textContent = words;
 }
 
+/** Offers the choice where there is one; without it the server's default answers. */
+async function offerModels() {
+  const response = await fetch("v1/models");
+  if (!response.ok) return; // who may not ask for the list may be asked to sign in when they ask a question
+  /** @type {{data: {id: string}[]}} */
+  const { data } = await response.json();
+  const usual = new Option("Usual model", "");
+  model.replaceChildren(usual, ...data.map(({ id }) => new Option(id, id)));
+  model.hidden = data.length < 2;
+}
+
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   const question = box.value.trim();
@@ -109,3 +121,4 @@ document.addEventListener("keydown", (event) => {
 });
 stop.addEventListener("click", () => asking?.abort());
 addEventListener("pagehide", () => asking?.abort());
+offerModels().catch(() => {}); // the box works without it
