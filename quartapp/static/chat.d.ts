@@ -1,0 +1,102 @@
+// The types of chat.js. What each thing does is in docs/javascript.md.
+
+/** One message of a conversation; its other fields are as docs/protocol.md has them. */
+export interface Message {
+  role?: "user" | "assistant" | "tool" | "system" | "developer";
+  content?: unknown;
+  [field: string]: unknown;
+}
+
+export interface Start {
+  type: "start";
+  id: string;
+  model: string;
+}
+
+/** The next piece of the answer, of the model's thinking, or of why it will not answer. */
+export interface TextRecord {
+  type: "delta" | "reasoning" | "refusal";
+  text: string;
+}
+
+/** A fragment of a call; `id` and `name` are in its first only, `arguments` are to be joined. */
+export interface ToolCall {
+  type: "tool_call";
+  index: number;
+  id?: string;
+  name?: string;
+  arguments?: string;
+}
+
+export interface Ping {
+  type: "ping";
+}
+
+export interface Usage {
+  input_tokens: number;
+  output_tokens: number;
+  total_tokens: number;
+}
+
+/** The answer is whole. `usage` is left out if the model's server did not count. */
+export interface Done {
+  type: "done";
+  finish_reason: string;
+  usage?: Usage;
+}
+
+/** Records of types that are not among these may come: pass over them. */
+export type ChatRecord = Start | TextRecord | ToolCall | Ping | Done;
+
+type Headers = Record<string, string>;
+
+export interface Options {
+  /** The address of `api/stream`. Default: the one beside this module, as the chat serves it. */
+  url?: string | URL;
+  /** What else the request says: `model`, `temperature`, `tools`, … */
+  body?: object;
+  /** Headers of every request; a function is called anew for each. */
+  headers?: Headers | (() => Headers | undefined | Promise<Headers | undefined>);
+  /** Ends the asking, the waiting and the answer. */
+  signal?: AbortSignal;
+  /** What is used in place of the global `fetch`. */
+  fetch?: (url: string | URL, init: RequestInit) => Promise<Response>;
+  /** How often a busy server (429, 503) that says when is asked again. Default 2; 0: never. */
+  retries?: number;
+  /** The longest such wait; a server that wants more is not asked again. Default 10. */
+  maxRetryAfterSeconds?: number;
+  /** How long no byte may come. Default 45. */
+  idleSeconds?: number;
+  /** The longest line that is taken. Default 1,048,576. */
+  maxLineChars?: number;
+}
+
+/** Why there is no whole answer. */
+export class ChatError extends Error {
+  /** Of `said`, as the chat tells an error, and the response it came with. */
+  constructor(
+    said: { code: string; message?: string; id?: string; path?: string; retry_after_s?: number },
+    response?: Response,
+    text?: string,
+  );
+  /** One of the table in docs/protocol.md, or what only this end can know. */
+  code: "network" | "idle" | "truncated" | "bad_answer" | (string & {});
+  /** The HTTP status; undefined if no response came. */
+  status: number | undefined;
+  /** How long the server asks to be left alone. */
+  retryAfterSeconds: number | undefined;
+  /** The request's id, under which the server's log has it. */
+  id: string | undefined;
+  /** The field of the request that is at fault. */
+  path: string | undefined;
+  /** The part of the answer's text that came. */
+  text: string;
+  /** What `fetch` threw, for `network`. */
+  cause?: unknown;
+}
+
+/** Asks, and yields the answer's text as it comes; returns the record `done`. Throws if the answer is not whole. */
+export function ask(messages: string | Message[], options?: Options): AsyncGenerator<string, Done, undefined>;
+
+/** Asks, and yields the answer's records, of which `done` is the last. Throws if the answer is not whole. */
+export function records(messages: string | Message[], options?: Options): AsyncGenerator<ChatRecord, Done, undefined>;
