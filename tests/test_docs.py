@@ -34,7 +34,8 @@ def text_of(name: str) -> str:
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of `page` in `language`."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [block for of, block in fenced if of == language]
 
 
 # -- names
