@@ -51,7 +51,10 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = asyncio.ensure_future(self._link(reader, writer))
         self._links.add(link)
-        await asyncio.wait([link])
+        try:
+            await asyncio.wait([link])
+        finally:
+            writer.close()  # a link that was cancelled before it began has not
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Passes on in both directions until one of them ends."""
@@ -62,11 +65,10 @@ class Proxy:
         try:
             await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
         finally:
+            server_writer.transport.abort()  # before anything is waited for: the link may be cancelled a second time
             up.cancel()
             down.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
-            server_writer.transport.abort()
-            writer.close()
 
     async def _ask(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, asked: asyncio.Event) -> None:
         async for piece in _pieces(client):
