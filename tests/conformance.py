@@ -28,6 +28,7 @@ CASES = {
     "streamed": "the answer comes in pieces and ends as whole",
     "whole": "the answer comes in one piece",
     "tools": "the model calls a function, and what the client sends with its result is understood",
+    "image": "an image that the client sends reaches the model",
     "usage": "the client knows how many tokens it was",
     "429": "shown as that; asked again only if the client does so by itself",
     "500": "shown as an error; the model was asked once",
@@ -58,9 +59,9 @@ _TABLE = (
     ("openai-node", "npm:openai", _API, _ALL, "APIError"),
     ("LangChain ChatOpenAI", "langchain-openai", _API, _ALL, "APIError"),
     ("llm", "llm", _API, _ALL, "exit status 1"),
-    ("Vercel ai 5", "npm:ai5", _UI, f"streamed tools usage 429 500 {_CUT} left", "status error"),
-    ("Vercel ai 6", "npm:ai6", _UI, f"streamed tools usage 429 500 {_CUT} left", "status error"),
-    ("Vercel ai 7", "npm:ai7", _UI, f"streamed tools usage 429 500 {_CUT} left", "status error"),
+    ("Vercel ai 5", "npm:ai5", _UI, f"streamed tools image usage 429 500 {_CUT} left", "status error"),
+    ("Vercel ai 6", "npm:ai6", _UI, f"streamed tools image usage 429 500 {_CUT} left", "status error"),
+    ("Vercel ai 7", "npm:ai7", _UI, f"streamed tools image usage 429 500 {_CUT} left", "status error"),
     ("requests, NDJSON", "requests", _OURS, _ALL, "error record"),
     ("requests, text", "requests", _OURS, f"streamed whole 429 500 {_CUT} left", "ChunkedEncodingError"),
     ("curl -N, NDJSON", None, _OURS, _ALL, "error record"),
@@ -73,6 +74,12 @@ _TABLE = (
 )
 
 CLIENTS = {row[0]: Client(*row) for row in _TABLE}
+
+#: An image of one pixel, and what the embedded model says of it.
+IMAGE = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
+)
+TOLD_OF_IMAGE = "I was sent 1 image (image/png, 67 bytes). You said: count to 5"
 
 #: Names of clients and cases that some test has asked for.
 TRIED: set[tuple[str, str]] = set()

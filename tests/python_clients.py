@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -40,10 +41,17 @@ class Question:
     message: str = "count to 5"
     whole: bool = False
     with_tools: bool = False
+    image: str = ""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.port}"
+
+    @property
+    def content(self) -> Any:
+        """The message, in parts where an image is to go with it."""
+        image = {"type": "image_url", "image_url": {"url": self.image}}
+        return [{"type": "text", "text": self.message}, image] if self.image else self.message
 
     @property
     def headers(self) -> dict[str, str]:
@@ -81,7 +89,7 @@ def raised(told: Told, *kinds: type[Exception]) -> Iterator[None]:
 
 class OpenAIPython:
     def ask(self, question: Question, told: Told) -> None:
-        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question.message}]
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question.content}]
         with raised(told, openai.APIError), self._client(question) as client:
             ask = self._whole if question.whole else self._streamed
             answer = ask(client, question, told, messages)
@@ -92,7 +100,7 @@ class OpenAIPython:
                 ask(client, question, told, messages)
 
     def leave(self, question: Question) -> None:
-        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question.message}]
+        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": question.content}]
         with self._client(question) as client:
             stream = client.chat.completions.create(model=question.model, messages=messages, stream=True)
             next(chunk for chunk in stream if chunk.choices[0].delta.content)
@@ -122,7 +130,7 @@ class OpenAIPython:
 
 class LangChain:
     def ask(self, question: Question, told: Told) -> None:
-        conversation: list[BaseMessage] = [HumanMessage(question.message)]
+        conversation: list[BaseMessage] = [HumanMessage(question.content)]
         with raised(told, openai.APIError):
             answer = self._answer(question, told, conversation)
             if answer.tool_calls:
@@ -170,9 +178,8 @@ class Llm:
     def ask(self, question: Question, told: Told) -> None:
         options = (["--no-stream"] if question.whole else []) + (["--functions", WEATHER, "--td"] * question.with_tools)
         # In this process, for it takes the program two seconds to start.
-        done = CliRunner().invoke(
-            llm.cli.cli, [*self._words(question), "--usage", *options, question.message], env=self._environment
-        )
+        words = [*self._words(question), "--usage", *options, question.message]
+        done = CliRunner().invoke(llm.cli.cli, words, input=self._image(question), env=self._environment)
         told.text = done.stdout.removesuffix("\n")
         told.calls = [line for line in done.stderr.splitlines() if line.startswith("Tool call: ")]
         for line in done.stderr.splitlines():
@@ -185,6 +192,9 @@ class Llm:
         program = [sys.executable, "-m", "llm"]
         leave([*program, *self._words(question), question.message], {**os.environ, **self._environment})
 
+    def _image(self, question: Question) -> bytes:
+        return base64.b64decode(question.image.partition(",")[2])
+
     def _words(self, question: Question) -> list[str]:
         model = {
             "model_id": "chat",
@@ -192,14 +202,18 @@ class Llm:
             "api_base": f"{question.url}/v1",
             "headers": question.headers,
             "supports_tools": True,
+            "vision": True,
         }
         (self._directory / "extra-openai-models.yaml").write_text(json.dumps([model]))
-        return ["prompt", "-m", "chat", "--key", "none", "--no-log"]
+        attached = ["-a", "-"] if question.image else []
+        return ["prompt", "-m", "chat", "--key", "none", "--no-log", *attached]
 
 
 def body(question: Question) -> dict[str, Any]:
     tools = {"tools": [TOOL]} if question.with_tools else {}
-    return {"message": question.message, "model": question.model, "stream": not question.whole} | tools
+    attached = {"messages": [{"role": "user", "content": question.content}]}
+    asked = attached if question.image else {"message": question.message}
+    return {**asked, "model": question.model, "stream": not question.whole} | tools
 
 
 def read_records(lines: Iterator[Any], told: Told) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from quartapp.errors import KINDS
-from tests.conformance import CLIENTS, Client, chat_at, each, each_of
+from tests.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.serving import ROOT, Server, Servers, eventually
 
 NODE = ROOT / "tests" / "node"
@@ -48,7 +48,7 @@ def told(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Tell:
     def run(name: str) -> Mapping[str, Told]:
         if not (NODE / "node_modules").is_dir():
             pytest.fail("the npm packages are not installed: make setup")
-        command = [needs("node"), SCRIPTS.get(name, "ai_sdk.mjs"), package(name), json.dumps(origins)]
+        command = [needs("node"), SCRIPTS.get(name, "ai_sdk.mjs"), package(name), json.dumps(origins), IMAGE]
         done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=50, check=False)
         assert (done.returncode, done.stderr) == (0, "")
         lines = map(json.loads, done.stdout.split("\n")[:-1])
@@ -95,6 +95,11 @@ def test_openai_node_knows_the_usage(client: Client, case: str, told: Tell) -> N
 @pytest.mark.parametrize("case", ["tools", "tools-whole"])
 def test_openai_node_runs_a_tool_and_hands_its_result_back(client: Client, case: str, told: Tell) -> None:
     assert told(client, case) == {"calls": [{"city": "count to 5"}], "text": "The tool answered: sunny"}
+
+
+@each("image", "openai-node")
+def test_openai_node_sends_an_image_that_reaches_the_model(client: Client, told: Tell) -> None:
+    assert told(client, "image")["text"] == TOLD_OF_IMAGE
 
 
 @each("429", "openai-node")
@@ -211,6 +216,11 @@ def test_the_ai_sdk_finds_nothing_to_resume(client: Client, told: Tell) -> None:
 
 def text(said: str) -> dict[str, str]:
     return {"type": "text", "text": said, "state": "done"}
+
+
+@each("image", *AI_SDK)
+def test_the_ai_sdk_sends_an_image_that_reaches_the_model(client: Client, told: Tell) -> None:
+    assert told(client, "image")["parts"] == [{"type": "step-start"}, text(TOLD_OF_IMAGE)]
 
 
 # -- eventsource-parser

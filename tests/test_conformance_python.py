@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from quartapp.errors import KINDS
-from tests.conformance import CLIENTS, Client, chat_at, each, each_of
+from tests.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.python_clients import LIMIT_S, Adapter, Question, Told, adapter_of
 from tests.raw_upstreams import RawUpstream
 from tests.serving import Server, Servers, asking, eventually
@@ -97,6 +97,13 @@ def test_the_model_calls_a_function(client: Client, more: dict[str, Any], asked:
     assert "Oslo" in told.calls[0]
     answers = client.door == "/v1"  # the others leave the calling to whoever reads their output
     assert told.text == ("The tool answered: sunny" if answers else "")
+
+
+@each("image", *NAMES)
+@pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
+def test_an_image_reaches_the_model(more: dict[str, Any], asked: Asked) -> None:
+    _, told = asked("embedded", image=IMAGE, **more)
+    assert (told.text, told.error) == (TOLD_OF_IMAGE, "")
 
 
 @each("429", *NAMES)

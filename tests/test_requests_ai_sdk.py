@@ -31,6 +31,19 @@ def body(*messages: Any, **fields: Any) -> dict[str, Any]:
 
 HI = message(text("hi"))
 
+PNG = "data:image/png;base64,iVBORw0KGgo="
+PDF = "data:application/pdf;base64,JVBERi0="
+
+
+def file(url: Any = PNG, media_type: Any = "image/png", **fields: Any) -> dict[str, Any]:
+    """A file as the page sends it."""
+    return {"type": "file", "mediaType": media_type, "url": url, **fields}
+
+
+def image(url: str = PNG) -> dict[str, Any]:
+    """An image as a model gets it."""
+    return {"type": "image_url", "image_url": {"url": url}}
+
 
 def taken(document: Any, **given: Any) -> ChatRequest:
     return parse_ui(json.dumps(document).encode(), Settings.load(given))
@@ -137,9 +150,108 @@ def test_instructions_are_taken_where_a_setting_says_so() -> None:
     assert refused(document) == ("invalid_request", "messages.0.role")
 
 
-# -- what is refused
+# -- files
 
-FILE = {"type": "file", "mediaType": "image/png", "url": "http://169.254.169.254/"}
+
+@pytest.mark.parametrize(
+    ("part", "sent"),
+    [
+        (file(), image()),
+        (file(filename="a/b.png", providerMetadata={"x": {}}), image()),
+        (file(media_type="image"), image()),
+        (file(media_type="image/*"), image()),
+        (file(PDF, "application/pdf"), {"type": "file", "file": {"file_data": PDF}}),
+        (
+            file(PDF, "application/pdf", filename="é a.pdf"),
+            {"type": "file", "file": {"file_data": PDF, "filename": "é a.pdf"}},
+        ),
+        (file(PDF, "", filename=""), {"type": "file", "file": {"file_data": PDF}}),
+        *[
+            (
+                file(f"data:{kind};base64,UklGRg==", kind, filename="a"),
+                {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": format}},
+            )
+            for kind, format in {
+                "audio/wav": "wav",
+                "audio/x-wav": "wav",
+                "audio/mpeg": "mp3",
+                "audio/mp3": "mp3",
+            }.items()
+        ],
+        (
+            file("data:audio/ogg;base64,T2dnUw==", "audio/ogg"),
+            {"type": "file", "file": {"file_data": "data:audio/ogg;base64,T2dnUw=="}},
+        ),
+    ],
+)
+def test_a_file_of_a_question_is_what_its_media_type_says(part: dict[str, Any], sent: dict[str, Any]) -> None:
+    assert taken(body(message(part, text("hi")))).messages == [{"role": "user", "content": [sent, text("hi")]}]
+    assert taken(body(message(part))).messages == [{"role": "user", "content": [sent]}]
+
+
+def test_files_and_text_stay_in_their_order() -> None:
+    parts = [text("a"), text("b"), file(), text(""), file("data:image/gif;base64,R0lG"), text("c")]
+    [turn] = taken(body(message(*parts))).messages
+    assert turn["content"] == [text("ab"), image(), image("data:image/gif;base64,R0lG"), text("c")]
+
+
+def test_a_file_elsewhere_is_passed_on_where_a_setting_says_so_if_it_is_an_image() -> None:
+    address = "https://example.com/a.png"
+    document = body(message(file(address)))
+    assert taken(document, CHAT_ALLOW_REMOTE_URLS=True).messages == [{"role": "user", "content": [image(address)]}]
+    assert refused(document) == ("invalid_request", "messages.0.parts.0.url")
+    for kind in ("application/pdf", "audio/wav"):
+        document = body(message(file("https://example.com/a", kind)))
+        assert refused(document, CHAT_ALLOW_REMOTE_URLS=True) == ("invalid_request", "messages.0.parts.0.url")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [(PNG, "image/png"), (PDF, "application/pdf"), ("data:audio/wav;base64,AAAAAAAA", "audio/wav")],
+)
+def test_the_limits_of_attachments_hold_for_files(url: str, kind: str) -> None:
+    document = body(message(text("hi"), file(url, kind)), message(file()))
+    assert len(taken(document, CHAT_MAX_ATTACHMENTS=2, CHAT_MAX_PROMPT_CHARS=2).messages) == 2
+    assert refused(document, CHAT_MAX_ATTACHMENTS=1) == ("too_large", "messages")
+    assert refused(document, CHAT_MAX_ATTACHMENT_BYTES=4) == ("too_large", "messages.0.parts.1.url")
+
+
+WRONG_FILES: list[tuple[dict[str, Any], str]] = [
+    ({"type": "file", "url": PNG}, "mediaType"),
+    (file(media_type=None), "mediaType"),
+    (file(media_type=1), "mediaType"),
+    ({"type": "file", "mediaType": "image/png"}, "url"),
+    (file(None, "application/pdf"), "url"),
+    (file(None, "audio/wav"), "url"),
+    (file(1), "url"),
+    (file(CANARY), "url"),
+    (file("data:image/svg+xml;base64,AAAA", "image/svg+xml"), "url"),
+    (file("data:image/png;base64,AAA"), "url"),
+    (file("data:application/pdf,AAAA", "application/pdf"), "url"),
+    (file("JVBERi0=", "application/pdf"), "url"),
+    (file("data:audio/wav,AAAA", "audio/wav"), "url"),
+    (file("data:audio/wav;base64,AAA", "audio/wav"), "url"),
+    (file(PDF, "application/pdf", filename="/etc/passwd"), "filename"),
+    (file(PDF, "application/pdf", filename="a" * 201), "filename"),
+    (file(providerReference={"openai": "file-1"}), "providerReference"),
+    (file("", providerReference={"openai": "file-1"}), "providerReference"),
+]
+
+
+@pytest.mark.parametrize(("part", "field"), WRONG_FILES)
+def test_what_is_wrong_with_a_file_is_told_by_its_field(part: dict[str, Any], field: str) -> None:
+    document = body(message(text("hi"), part))
+    given = {"CHAT_ALLOW_REMOTE_URLS": True, "CHAT_ALLOW_FILE_IDS": True}
+    assert refused(document, **given) == ("invalid_request", f"messages.0.parts.1.{field}")
+
+
+@pytest.mark.parametrize("role", ["assistant", "system"])
+def test_files_are_for_questions(role: str) -> None:
+    document = body(HI, message(text("a"), file(), role=role))
+    assert refused(document, CHAT_ALLOW_SYSTEM_ROLE=True) == ("invalid_request", "messages.1.parts.1.type")
+
+
+# -- what is refused
 
 WRONG: list[tuple[Any, str]] = [
     ({}, "id"),
@@ -162,7 +274,6 @@ WRONG: list[tuple[Any, str]] = [
     (body(message(text(""))), "messages.0.parts"),
     (body(message({"type": "reasoning", "text": "hm"})), "messages.0.parts"),
     (body(message(*[text("a")] * 1001)), "messages.0.parts"),
-    (body(message(text("hi"), FILE)), "messages.0.parts.1.type"),
     (body(message(text("hi"), {"type": CANARY})), "messages.0.parts.1.type"),
     (body(message(text("hi"), {"type": "custom", "kind": "x"})), "messages.0.parts.1.type"),
     (body(message(tool(output=1))), "messages.0.parts"),
@@ -211,6 +322,9 @@ PARTS = st.fixed_dictionaries(
         "input": ANYTHING,
         "output": ANYTHING,
         "errorText": st.none() | st.text(max_size=3),
+        "mediaType": st.sampled_from(["image/png", "application/pdf", "audio/wav", "", None]),
+        "url": st.sampled_from([PNG, PDF, "data:audio/wav;base64,AAAA", "", None]),
+        "filename": st.none() | st.text(max_size=3),
     },
 )
 MESSAGES = st.fixed_dictionaries(

@@ -19,11 +19,15 @@ from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.embedded import CATALOGUE
+from quartapp.errors import ChatError
 from quartapp.events import Batch, Batches, Delta, Reasoning, Refusal, ToolCall, Usage
+from quartapp.requests.chat import parse
+from quartapp.requests.openai import parse_completion
 from quartapp.routes.asking import House
 from quartapp.routes.other import EveryMethod
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import add_schema
+from quartapp.settings import Settings
 from tests.faults import LIMITS
 from tests.forms import FORMS, UI, Form
 from tests.reading import Reader
@@ -99,6 +103,45 @@ def test_examples_are_what_the_doors_take() -> None:
         if "requestBody" in operation:
             told = operation["requestBody"]["content"]["application/json"]
             check_body("application/json", json.dumps(told["example"]).encode(), told["schema"])
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+ATTACHED: list[Json] = [
+    IMAGE,
+    {"type": "image_url", "image_url": {"url": "https://example.com/a.png", "detail": "low"}},
+    {"type": "file", "file": {"file_data": "data:application/pdf;base64,AAAA", "filename": "a.pdf"}},
+    {"type": "file", "file": {"file_id": "file-1"}},
+    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}},
+]
+NO_PARTS: list[Json] = [
+    {},
+    {"type": "video_url", "video_url": {"url": "data:,"}},
+    {**IMAGE, "file": {}},
+    {"type": "image_url", "image_url": "data:image/png;base64,AAAA"},
+    {"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64,AAAA"}},
+    {"type": "image_url", "image_url": {"url": "ftp://example.com/a.png"}},
+    {"type": "file", "file": {"file_data": "AAAA", "filename": "/a"}},
+    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "ogg"}},
+]
+
+
+@pytest.mark.parametrize(("component", "read"), [("ChatBody", parse), ("CompletionBody", parse_completion)])
+def test_the_document_tells_the_parts_of_a_message_as_they_are_taken(
+    component: str, read: Callable[[bytes, Settings], ChatRequest]
+) -> None:
+    schema = {"$ref": f"#/components/schemas/{component}"}
+    settings = Settings.load({"CHAT_ALLOW_REMOTE_URLS": True, "CHAT_ALLOW_FILE_IDS": True})
+    for part in [*ATTACHED, *NO_PARTS]:
+        messages = [{"role": "user", "content": [{"type": "text", "text": "hi"}, part]}]
+        body = json.dumps({"model": "m", "messages": messages}).encode()
+        if part in ATTACHED:
+            check_body("application/json", body, schema)
+            assert read(body, settings).messages == messages
+        else:
+            with pytest.raises(AssertionError):
+                check_body("application/json", body, schema)
+            with pytest.raises(ChatError):
+                read(body, settings)
 
 
 def test_no_two_operations_have_one_name() -> None:

@@ -4,6 +4,7 @@ It is a plain ASGI application which shares no code with the rest of the project
 The modules, in order; later ones may import earlier ones, never back:
 
     tokens        text cut into tokens, and an answer as a stream of deltas
+    attachments   what comes with a question beside its text
     requests      what a client may ask, and how it is refused
     chunks        the JSON that goes out
     steps         what the server does, step by step: the words that scripts are written in

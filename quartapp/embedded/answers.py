@@ -61,7 +61,9 @@ _TOPICS: tuple[tuple[str, Callable[[re.Match[str]], Iterator[str]]], ...] = (
 
 
 def converse(chat: Chat, _: float) -> Answer:
-    """Whatever the first topic found in the question has to say, else a polite echo."""
+    """What is attached; else whatever the first topic found in the question has to say, else a polite echo."""
+    if attached := chat.attached:
+        return say(split(f"{attached} You said: {chat.question}" if chat.question else attached))
     for pattern, tokens in _TOPICS:
         if found := re.search(pattern, chat.question, re.IGNORECASE):
             return say(tokens(found))

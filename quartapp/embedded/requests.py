@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from . import tokens
+from . import attachments, tokens
+from .attachments import Part
 from .tokens import Json
 
 _TOKENS_PER_MESSAGE = 3
@@ -40,11 +41,6 @@ class RefusedError(Exception):
         self.body: Json = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-class Part(Struct):
-    type: str
-    text: str = ""
-
-
 class Message(Struct):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
@@ -54,6 +50,12 @@ class Message(Struct):
         if isinstance(self.content, list):
             return "".join(part.text for part in self.content)
         return self.content or ""
+
+    @property
+    def attached(self) -> str:
+        """A sentence of what is attached to it; empty where nothing is."""
+        parts = self.content if isinstance(self.content, list) else ()
+        return attachments.tell(filter(None, map(attachments.attachment, parts)))
 
 
 class Function(Struct):
@@ -90,7 +92,16 @@ class Chat(Struct):
     @property
     def question(self) -> str:
         """The text of the last user message; empty if there is none."""
-        return next((message.text for message in reversed(self.messages) if message.role == "user"), "")
+        return self._asked.text if self._asked else ""
+
+    @property
+    def attached(self) -> str:
+        """A sentence of what is attached to that message; empty where nothing is."""
+        return self._asked.attached if self._asked else ""
+
+    @property
+    def _asked(self) -> Message | None:
+        return next((message for message in reversed(self.messages) if message.role == "user"), None)
 
     @property
     def functions(self) -> list[Function]:

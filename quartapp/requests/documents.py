@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
 
 from quartapp.errors import ChatError
 from quartapp.settings import Settings
@@ -65,7 +67,7 @@ def _check_tree(document: Any, max_depth: int, max_values: int) -> None:
         count += len(level)
         if count > max_values:
             raise ChatError("too_large", path="")
-        if any(isinstance(value, float) and not math.isfinite(value) for value in level):
+        if not all(map(math.isfinite, [value for value in level if isinstance(value, float)])):
             raise ChatError("bad_request")  # 1e999 is valid JSON
         nested = [value for value in level if isinstance(value, dict | list)]
         if not nested:
@@ -77,15 +79,42 @@ def _check_tree(document: Any, max_depth: int, max_values: int) -> None:
 
 def _path(error: ValidationError) -> str:
     """Where the first fault is, as `messages.0.role`; an unknown field's name is cut to harmless characters."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    is_unknown = first["type"] == "extra_forbidden"
-    known = first["loc"][:-1] if is_unknown else first["loc"]
-    parts = list(itertools.takewhile(lambda part: not _UNION_BRANCH.match(str(part)), known))
-    if is_unknown and len(parts) == len(known):
-        parts.append(first["loc"][-1])
+    first = _first_fault(error.errors(include_url=False, include_input=False, include_context=False))
+    if first["type"] == "extra_forbidden":
+        parts = [*_own_parts(first["loc"][:-1]), first["loc"][-1]]
+    else:
+        parts = _own_parts(first["loc"])
+    if first["type"] in _UNKNOWN_TAG:
+        parts.append("type")
     return _UNSAFE.sub("?", ".".join(map(str, parts)))[:100]
+
+
+def _first_fault(faults: list[ErrorDetails]) -> ErrorDetails:
+    """The first; where a union was tried, the first in the branch that got furthest, for that one was meant."""
+    first = faults[0]["loc"]
+    at = next((index for index, part in enumerate(first) if _UNION_BRANCH.match(str(part))), None)
+    if at is None:
+        return faults[0]
+    tried = [fault for fault in faults if fault["loc"][:at] == first[:at] and len(fault["loc"]) > at]
+    furthest = max(tried, key=lambda fault: len(fault["loc"]))["loc"][at]
+    return next(fault for fault in tried if fault["loc"][at] == furthest)
+
+
+def _own_parts(loc: Sequence[int | str]) -> list[int | str]:
+    """The parts of a place that are the document's own: not the branches of unions, nor the tags in a list of them."""
+    parts: list[int | str] = []
+    tag_at = -1
+    for index, part in enumerate(loc):
+        if _UNION_BRANCH.match(str(part)):
+            tag_at = index + 2 if _TAGGED_LIST.match(str(part)) else tag_at
+        elif index != tag_at:
+            parts.append(part)
+    return parts
 
 
 # pydantic also names the branch of a union that it tried, as `constrained-str` or `Typed`: no part of the document.
 _UNION_BRANCH = re.compile(r"str$|bool$|constrained-|list\[|dict\[|literal\[|Typed$")
+# Inside such a branch it names the item's index, and then the tag that chose among its kinds.
+_TAGGED_LIST = re.compile(r"list\[tagged-union\[")
+_UNKNOWN_TAG = ("union_tag_invalid", "union_tag_not_found")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from quartapp.errors import ChatError
 from quartapp.requests.documents import JsonObject, Strict
+from quartapp.requests.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
 from quartapp.settings import Settings
 
 SYSTEM_ROLES = ("system", "developer")
@@ -57,13 +58,6 @@ class ToolCallMessage(Strict):
     index: NotSentOn = None
 
 
-class TextPart(Strict):
-    """A part of a message that is text."""
-
-    type: Literal["text"]
-    text: str
-
-
 class Typed(Strict):
     """An object that says of which kind it is; what else it holds is between client and model."""
 
@@ -90,7 +84,7 @@ class Message(Strict):
     """One turn of the conversation."""
 
     role: Literal["user", "assistant", "tool", "system", "developer"] = "user"
-    content: str | Annotated[list[TextPart], Field(min_length=1, max_length=1000)] | None = None
+    content: str | Annotated[list[Part], Field(min_length=1, max_length=1000)] | None = None
     name: Name | None = None
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCallMessage], Field(min_length=1, max_length=128)] | None = None
@@ -109,8 +103,11 @@ def check_messages(messages: Sequence[Message], settings: Settings, *, allow_sys
     if len(messages) > settings.max_messages:
         raise ChatError("too_large", path="messages")
     for index, message in enumerate(messages):
-        _check_message(message, f"messages.{index}", allow_system)
-    if sum(map(_chars, messages)) > settings.max_prompt_chars:
+        if field := _field_at_fault(message, allow_system):
+            raise ChatError("invalid_request", path=f"messages.{index}.{field}")
+        if isinstance(message.content, list):
+            _check_parts(message.role, message.content, f"messages.{index}.content", settings)
+    if _attachments(messages) > settings.max_attachments or sum(map(_chars, messages)) > settings.max_prompt_chars:
         raise ChatError("too_large", path="messages")
     return [message.model_dump(exclude_none=True) for message in messages]
 
@@ -121,25 +118,45 @@ def check_max_tokens(asked: int | None, path: str, settings: Settings) -> None:
         raise ChatError("invalid_request", path=path)
 
 
-def _check_message(message: Message, path: str, allow_system: bool) -> None:
-    if message.role in SYSTEM_ROLES and not allow_system:
-        raise ChatError("invalid_request", path=f"{path}.role")
-    if message.tool_calls and message.role != "assistant":
-        raise ChatError("invalid_request", path=f"{path}.tool_calls")
-    if (message.tool_call_id is not None) != (message.role == "tool"):
-        raise ChatError("invalid_request", path=f"{path}.tool_call_id")
-    if message.refusal is not None and message.role != "assistant":
-        raise ChatError("invalid_request", path=f"{path}.refusal")
-    says = message.content is not None if message.role == "tool" else _content_chars(message) or message.refusal
-    if not (says or message.tool_calls):
-        raise ChatError("invalid_request", path=f"{path}.content")
+def _field_at_fault(message: Message, allow_system: bool) -> str | None:
+    """The first field that does not go with the others, None in a message that is right."""
+    role = message.role
+    if role in SYSTEM_ROLES and not allow_system:
+        return "role"
+    if message.tool_calls and role != "assistant":
+        return "tool_calls"
+    if (message.tool_call_id is not None) != (role == "tool"):
+        return "tool_call_id"
+    if message.refusal is not None and role != "assistant":
+        return "refusal"
+    says = message.content is not None if role == "tool" else _has_content(message) or message.refusal
+    return None if says or message.tool_calls else "content"
+
+
+def _check_parts(role: str, parts: Sequence[Part], path: str, settings: Settings) -> None:
+    for index, part in enumerate(parts):
+        if not may_hold(role, part):
+            raise ChatError("invalid_request", path=f"{path}.{index}.type")
+        if isinstance(part, ATTACHMENTS) and (fault := fault_in(part, settings)):
+            raise ChatError(fault.code, path=f"{path}.{index}.{fault.field}")
+
+
+def _attachments(messages: Sequence[Message]) -> int:
+    parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+    return len([part for part in parts if isinstance(part, ATTACHMENTS)])
+
+
+def _has_content(message: Message) -> bool:
+    if isinstance(message.content, list):
+        return any(isinstance(part, ATTACHMENTS) or part_chars(part) for part in message.content)
+    return bool(message.content)
 
 
 def _chars(message: Message) -> int:
-    arguments = sum(len(call.function.arguments) for call in message.tool_calls or ())
-    return _content_chars(message) + len(message.refusal or "") + arguments
-
-
-def _content_chars(message: Message) -> int:
     content = message.content or ""
-    return len(content) if isinstance(content, str) else sum(len(part.text) for part in content)
+    chars = len(content) if isinstance(content, str) else sum(map(part_chars, content))
+    if message.refusal:
+        chars += len(message.refusal)
+    if message.tool_calls:
+        chars += sum(len(call.function.arguments) for call in message.tool_calls)
+    return chars

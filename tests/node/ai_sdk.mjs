@@ -1,6 +1,6 @@
-// Vercel's AI SDK at `/api/ui`, as `useChat` uses it. Usage: node ai_sdk.mjs ai5|ai6|ai7 <servers as JSON>
+// Vercel's AI SDK at `/api/ui`, as `useChat` uses it. Usage: node ai_sdk.mjs ai5|ai6|ai7 <servers as JSON> <image>
 
-import { client, origin, run } from "./cases.mjs";
+import { client, image, origin, run } from "./cases.mjs";
 
 const { AbstractChat, DefaultChatTransport } = await import(client);
 
@@ -31,11 +31,13 @@ const tell = (chat) => ({
   usage: chat.lastMessage?.metadata?.usage,
 });
 
-async function ask(tag, model, text = "count to 5") {
+async function ask(tag, model, more = {}) {
   const chat = new Chat(tag, model);
-  await chat.sendMessage({ text });
+  await chat.sendMessage({ text: "count to 5", ...more });
   return tell(chat);
 }
+
+const files = [{ type: "file", mediaType: "image/png", filename: "a.png", url: image }];
 
 // The page answers the call, and asks again with the result: what it sends is what it made of our answer.
 async function tool(tag) {
@@ -82,6 +84,7 @@ await run({
   refusal: (tag) => ask(tag, "embedded-refusal"),
   again,
   tool,
+  image: (tag) => ask(tag, "embedded", { files }),
   429: (tag) => ask(tag, "fault-status:429"),
   500: (tag) => ask(tag, "fault-status:500"),
   error: (tag) => ask(tag, "fault-error-object"),

@@ -1,6 +1,6 @@
 // What the scripts beside this one share: where to ask, and one line of JSON on stdout for each case.
 
-const [client, servers] = [process.argv[2], JSON.parse(process.argv[3])];
+const [client, servers, image] = [process.argv[2], JSON.parse(process.argv[3]), process.argv[4]];
 
 // A model that no server of its own is named for is one of the embedded model's.
 export const origin = (model) => servers[model] ?? servers.embedded;
@@ -11,4 +11,4 @@ export async function run(cases) {
   await Promise.all(Object.entries(cases).map(tell));
 }
 
-export { client };
+export { client, image };

@@ -1,7 +1,7 @@
-// openai-node at `/v1`. Usage: node openai.mjs <client> <servers as JSON>
+// openai-node at `/v1`. Usage: node openai.mjs <client> <servers as JSON> <image>
 
 import OpenAI from "openai";
-import { origin, run } from "./cases.mjs";
+import { image, origin, run } from "./cases.mjs";
 
 const messages = [{ role: "user", content: "count to 5" }];
 
@@ -19,9 +19,13 @@ function completions(tag, model, options = { maxRetries: 0 }) {
   return new OpenAI({ baseURL: `${origin(model)}/v1`, apiKey: "none", defaultHeaders, ...options }).chat.completions;
 }
 
-async function streamed(tag, model, options) {
+const withImage = [
+  { role: "user", content: [{ type: "text", text: "count to 5" }, { type: "image_url", image_url: { url: image } }] },
+];
+
+async function streamed(tag, model, options, asking = messages) {
   const told = { text: "" };
-  const asked = { model, messages, stream: true, stream_options: { include_usage: true } };
+  const asked = { model, messages: asking, stream: true, stream_options: { include_usage: true } };
   try {
     for await (const chunk of await completions(tag, model, options).create(asked)) {
       told.text += chunk.choices[0]?.delta.content ?? "";
@@ -83,6 +87,7 @@ async function models(tag) {
 await run({
   streamed: (tag) => streamed(tag, "embedded-count"),
   whole: (tag) => whole(tag, "embedded-count"),
+  image: (tag) => streamed(tag, "embedded", undefined, withImage),
   tools: (tag) => tools(tag, { stream: true }),
   "tools-whole": (tag) => tools(tag, { stream: false }),
   429: (tag) => streamed(tag, "fault-status:429"),
