@@ -524,7 +524,7 @@ async def test_another_transport_takes_the_place_of_the_socket() -> None:
             return httpx2.Response(200, content=WHOLE, request=request)
 
     server = Server(Address("http://embedded/v1"), Transport())
-    reading = partial(open_reader, max_line_bytes=MIB, max_answer_bytes=MIB, think_tags="none")
+    reading = partial(open_reader, max_line_bytes=MIB, think_tags="none")
     model = ChatCompletions(server, Parameters(model="m"), reading)
     assert await ask(model) == "a."
     await server.close()

@@ -385,7 +385,7 @@ class AzureModel(ChatCompletions):
 def azure_model(azure: Azure, token: EntraToken) -> AzureModel:
     connecting = Connecting(timeout_s=5, max_connections=1, keep_alive_s=5)
     server = Server(Address(f"{azure.origin}/openai/v1", token=token), AiohttpTransport(connecting, open_trust(None)))
-    reading = partial(open_reader, max_line_bytes=2**20, max_answer_bytes=2**20, think_tags="none")
+    reading = partial(open_reader, max_line_bytes=2**20, think_tags="none")
     model = AzureModel(server, Parameters(model=DEPLOYMENT), reading)
     model.server = server
     return model

@@ -23,12 +23,13 @@ COMPLETION = {
 STREAM = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}\n\n'
 
 
-def opened(content_type: str = "application/json", max_bytes: int = 10_000, **asked: Any) -> ChunkReader | WholeReader:
+def opened(
+    content_type: str = "application/json", max_line_bytes: int = 1000, **asked: Any
+) -> ChunkReader | WholeReader:
     return open_reader(
         ChatRequest([], model="ours", **asked),
         content_type=content_type,
-        max_line_bytes=1000,
-        max_answer_bytes=max_bytes,
+        max_line_bytes=max_line_bytes,
         think_tags="leading",
     )
 
@@ -112,13 +113,8 @@ def test_a_body_that_is_no_completion_is_an_error_or_no_answer(body: bytes, code
     assert [batch for batch in batches if batch.finish_reason] == []
 
 
-def test_a_whole_body_may_be_longer_than_a_line() -> None:
-    body = json.dumps(COMPLETION | {"x": "a" * 5000}).encode()
-    assert read(body)[1] is None
-    assert read(STREAM[:-2] + b" " * 5000 + b"\n")[1] == "upstream_error"
-
-
-def test_a_whole_body_is_held_up_to_the_limit() -> None:
+def test_a_whole_body_may_be_as_long_as_a_line() -> None:
     body = json.dumps(COMPLETION).encode()
-    assert read(body, max_bytes=len(body))[1] is None
-    assert read(body, max_bytes=len(body) - 1) == ([Batch(len(body)), Batch(0)], "upstream_error")
+    assert read(body, max_line_bytes=len(body))[1] is None
+    assert read(body, max_line_bytes=len(body) - 1) == ([Batch(len(body)), Batch(0)], "upstream_error")
+    assert read(STREAM[:-2] + b" " * 5000 + b"\n")[1] == "upstream_error"

@@ -61,7 +61,6 @@ def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None
         ChatRequest([], model="ours", raw=raw, include_usage=True),
         content_type=content_type or f"{stream.content_type}; charset=utf-8",
         max_line_bytes=MIB,
-        max_answer_bytes=MIB,
         think_tags=stream.think_tags,
     )
 

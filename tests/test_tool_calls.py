@@ -9,7 +9,7 @@ import pytest
 
 from quartapp.errors import ChatError
 from quartapp.events import ToolCall
-from quartapp.readers.tool_calls import MAX_CALLS, MAX_LOOKS, Fragment, ToolCalls
+from quartapp.readers.tool_calls import MAX_CALLS, MAX_LOOKED_AT_CHARS, Fragment, ToolCalls
 from tests import streams
 
 Chunk = list[Fragment]
@@ -155,7 +155,13 @@ def test_nothing_is_held_of_a_call_that_is_known() -> None:
         assert len([*calls.add(said)]) == 1
 
 
-def test_arguments_are_looked_at_so_often_and_then_taken_for_unfinished() -> None:
-    unfinished = [of(0, None, "f", "{}}")] * (MAX_LOOKS + 5)
-    whole = told(*unfinished)
-    assert [call.index for call in whole] == [0]
+def test_so_much_is_looked_at_and_then_taken_for_unfinished() -> None:
+    calls = ToolCalls(MAX_LOOKED_AT_CHARS)
+    piece = "[" + " " * (MAX_LOOKED_AT_CHARS // 10) + "}"
+    said = [call for _ in range(8) for call in calls.add(of(0, None, "f", piece))]
+    assert {call.index for call in said} == {0}
+    closing = [call for _ in range(2) for call in calls.add(of(5, None, "g", ROME))]
+    assert [call.index for call in closing] == [1, 1]  # whole after the first, had anybody looked
+    fresh = ToolCalls(MAX_LOOKED_AT_CHARS)
+    closing = [call for _ in range(2) for call in fresh.add(of(5, None, "g", ROME))]
+    assert [call.index for call in closing] == [0, 1]

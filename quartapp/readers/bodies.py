@@ -17,13 +17,13 @@ class WholeReader:
     """For a body that says it is JSON, as from a server that does not stream: one completion, told at its end.
 
     `make` makes the reader of chunks that it stands before, for lines of so many bytes. A body that begins as no JSON
-    object does is a stream after all. `error` is as a ChunkReader's, and upstream_error for more than `max_bytes`.
+    object does is a stream after all. `error` is as a ChunkReader's, and upstream_error for more than `max_line_bytes`:
+    a body is decoded in one go, during which nothing else is answered.
     """
 
-    def __init__(self, make: Callable[[int], ChunkReader], *, max_line_bytes: int, max_bytes: int) -> None:
+    def __init__(self, make: Callable[[int], ChunkReader], *, max_line_bytes: int) -> None:
         self._make = make
         self._max_line_bytes = max_line_bytes
-        self._max_bytes = max_bytes
         self._body = bytearray()
         self._reader: ChunkReader | None = None
         self._error: ChatError | None = None
@@ -39,7 +39,7 @@ class WholeReader:
         start = bytes(self._body[:_START_BYTES]).removeprefix(_BOM).lstrip()
         if start and start[:1] not in _JSON and not _BOM.startswith(start):
             return self._stream(len(data))
-        if len(self._body) > self._max_bytes:
+        if len(self._body) > self._max_line_bytes:
             self._error = ChatError("upstream_error")
         return Batch(len(data), [])
 
@@ -69,7 +69,7 @@ _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 def open_reader(
-    request: ChatRequest, *, content_type: str, max_line_bytes: int, max_answer_bytes: int, think_tags: ThinkTagMode
+    request: ChatRequest, *, content_type: str, max_line_bytes: int, think_tags: ThinkTagMode
 ) -> ChunkReader | WholeReader:
     """The reader of the answer to `request`, whose `model` is the name that its client knows."""
     make: Callable[[int], ChunkReader] = partial(ChunkReader, think_tags=think_tags)
@@ -82,5 +82,5 @@ def open_reader(
             mends_calls=request.whole,
         )
     if "json" in content_type.lower():
-        return WholeReader(make, max_line_bytes=max_line_bytes, max_bytes=max_answer_bytes)
+        return WholeReader(make, max_line_bytes=max_line_bytes)
     return make(max_line_bytes)

@@ -13,8 +13,9 @@ from quartapp.events import ToolCall
 
 MAX_CALLS = 128
 
-# The arguments of one call are parsed so often, to see whether it is whole: each time takes as long as all of them.
-MAX_LOOKS = 100
+# Arguments are parsed again and again to see whether a call is whole, up to so many characters in all: a third of a
+# second of the oddest JSON, during which nothing else is answered.
+MAX_LOOKED_AT_CHARS = 2**20
 
 
 class Fragment(msgspec.Struct, frozen=True, gc=False):
@@ -34,21 +35,7 @@ class _Call:
         self.id = id
         self.name: str | None = None
         self.held: list[str] = []
-        self._looks = MAX_LOOKS
-
-    def may_be_named(self, name: str) -> bool:
-        """Whether a fragment with `name` may belong to it: servers repeat a name until the call is whole."""
-        return self.name is None or (self.name == name and not self._is_whole())
-
-    def _is_whole(self) -> bool:
-        """Whether its arguments are a JSON object; known of calls without an id alone, where it counts."""
-        if not self.held or not self.held[-1].rstrip().endswith("}") or self._looks == 0:
-            return False
-        self._looks -= 1
-        try:
-            return isinstance(json.loads("".join(self.held)), dict)
-        except (ValueError, RecursionError):
-            return False
+        self.held_chars = 0
 
 
 class ToolCalls:
@@ -64,6 +51,7 @@ class ToolCalls:
         self._by_index: dict[int, _Call] = {}
         self._by_id: dict[str, _Call | None] = {}  # None: several calls were given that id
         self._room = max_held_chars
+        self._look_chars_left = MAX_LOOKED_AT_CHARS
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -100,9 +88,25 @@ class ToolCalls:
             return same_id or numbered or (None if is_new else self._last)
         if same_id is not None and not has_new_index:
             return same_id if same_id.name in (None, said.name) else None
-        if numbered is None or numbered in begun or not numbered.may_be_named(said.name):
+        if numbered is None or numbered in begun or not self._may_be_named(numbered, said.name):
             return None
         return numbered if None in (said.id, numbered.id) else None
+
+    def _may_be_named(self, call: _Call, name: str) -> bool:
+        """Whether a fragment with `name` may belong to `call`: servers repeat a name until the call is whole."""
+        return call.name is None or (call.name == name and not self._is_whole(call))
+
+    def _is_whole(self, call: _Call) -> bool:
+        """Whether its arguments are a JSON object; known of calls without an id alone, where it counts."""
+        if not call.held or not call.held[-1].rstrip().endswith("}"):
+            return False
+        self._look_chars_left -= call.held_chars
+        if self._look_chars_left < 0:
+            return False
+        try:
+            return isinstance(json.loads("".join(call.held)), dict)
+        except (ValueError, RecursionError):
+            return False
 
     @property
     def _last(self) -> _Call | None:
@@ -128,6 +132,7 @@ class ToolCalls:
             if self._room < 0:
                 raise ChatError("upstream_error")
             call.held.append(said.arguments)
+            call.held_chars += len(said.arguments)
         if is_told and said.arguments:
             yield ToolCall(call.index, arguments=said.arguments)
         elif not is_told and call.name is not None:
