@@ -7,13 +7,16 @@ import gc
 import gzip
 import itertools
 import re
+import socket
+import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import httpx2
 import pytest
+import uvloop
 from pydantic import SecretStr
 from quart.testing.app import LifespanError
 
@@ -323,6 +326,55 @@ async def test_what_comes_with_an_answer_and_behind_it_is_nobodys_answer() -> No
     async with Loopback(answer) as server, model_at(server.base_url) as model:
         assert [await ask(model), await ask(model)] == ["a.", "a."]
         assert server.connections == 2
+
+
+class Talker:
+    """A server that speaks first, in a thread of its own: what it says is there before the client has looked."""
+
+    def __init__(self, said: bytes) -> None:
+        self.port = 0
+        self.connections: list[socket.socket] = []
+        self._said = said
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Talker:
+        self.port = self._listener.getsockname()[1]
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        for each in [self._listener, *self.connections]:
+            each.close()
+
+    def _run(self) -> None:
+        with suppress(OSError):  # the listener was shut
+            while True:
+                connection, _ = self._listener.accept()
+                self.connections.append(connection)
+                connection.sendall(self._said)
+                connection.shutdown(socket.SHUT_WR)
+
+
+async def failures_at(port: int, count: int) -> list[ChatError]:
+    async with model_at(f"http://127.0.0.1:{port}/v1") as model, asyncio.timeout(10):
+        return await asyncio.gather(*(failure(model) for _ in range(count)))
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("said", [b"220 mail.example\r\n", head(503, {"Connection": "close", "Content-Length": "0"})])
+def test_a_server_that_speaks_first_is_connected_to_once_a_question(
+    said: bytes, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    with Talker(said) as server:
+        for count in (1, 32):
+            before = len(server.connections)
+            with asyncio.Runner(loop_factory=loop) as runner:
+                failures = runner.run(failures_at(server.port, count))
+            assert {error.code for error in failures} <= {"upstream_error", "upstream_overloaded"}
+            assert len(server.connections) - before == count
 
 
 # -- a head, or a body, without an end

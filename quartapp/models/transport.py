@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Final
-from urllib.parse import urlsplit
 
 import aiohttp
 import httpx2
@@ -60,11 +59,14 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         while True:
+            way = _Way()
             try:
-                response = await self._send(request)
+                response = await self._send(request, way)
                 return httpx2.Response(response.status, headers=response.raw_headers, stream=_Body(response))
             except _UnaskedError:
-                continue  # nothing was sent, and that connection is closed
+                if not way.is_kept:
+                    raise  # a server that speaks first would be connected to for ever
+                # Nothing was sent, and that connection is closed.
 
     async def aclose(self) -> None:
         if "_session" in self.__dict__:
@@ -83,11 +85,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             proxy=self._proxy.get_secret_value() if self._proxy else None,
             timeout=aiohttp.ClientTimeout(total=None, connect=connecting.timeout_s),
             request_class=_Request,
-            trace_configs=[_trace_queue()],
+            trace_configs=[_trace_way()],
         )
 
-    async def _send(self, request: httpx2.Request) -> aiohttp.ClientResponse:
-        queue = _Queue()
+    async def _send(self, request: httpx2.Request, way: _Way) -> aiohttp.ClientResponse:
         content = request.content
         try:
             return await self._session.request(
@@ -96,10 +97,10 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 headers=request.headers,
                 data=content if len(content) <= _MAX_BYTES_AT_ONCE else io.BytesIO(content),
                 allow_redirects=False,
-                trace_request_ctx=queue,
+                trace_request_ctx=way,
             )
         except aiohttp.ConnectionTimeoutError:
-            if queue.is_waiting:
+            if way.is_waiting:
                 raise httpx2.PoolTimeout("no connection came free") from None
             raise
 
@@ -129,22 +130,27 @@ class _Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
-class _Queue(msgspec.Struct):
-    """Whether a request waits for a connection to come free: then its time runs out for another reason."""
+class _Way(msgspec.Struct):
+    """How a request gets its connection: whether it waits for one to come free, and whether that was kept until now."""
 
     is_waiting: bool = False
+    is_kept: bool = False
 
 
-def _trace_queue() -> aiohttp.TraceConfig:
-    async def start(session: object, context: SimpleNamespace, parameters: object) -> None:
+def _trace_way() -> aiohttp.TraceConfig:
+    async def wait(session: object, context: SimpleNamespace, parameters: object) -> None:
         context.trace_request_ctx.is_waiting = True
 
-    async def end(session: object, context: SimpleNamespace, parameters: object) -> None:
+    async def go_on(session: object, context: SimpleNamespace, parameters: object) -> None:
         context.trace_request_ctx.is_waiting = False
 
+    async def keep(session: object, context: SimpleNamespace, parameters: object) -> None:
+        context.trace_request_ctx.is_kept = True
+
     trace = aiohttp.TraceConfig()
-    trace.on_connection_queued_start.append(start)
-    trace.on_connection_queued_end.append(end)
+    trace.on_connection_queued_start.append(wait)
+    trace.on_connection_queued_end.append(go_on)
+    trace.on_connection_reuseconn.append(keep)
     return trace
 
 
@@ -159,13 +165,3 @@ def open_trust(ca_file: str | None) -> ssl.SSLContext:
                 "CHAT_CA_FILE: no file of certificates in PEM; for example /etc/ssl/our-ca.pem"
             ) from None
     return context
-
-
-def is_server(url: str) -> bool:
-    """Whether `url` can be asked: http or https, a host that can be looked up, and a port if there is one."""
-    try:
-        parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # UnicodeError is one
-        return False
