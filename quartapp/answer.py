@@ -12,29 +12,17 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from quartapp.alarm import Alarm, Clock, Deadline
 from quartapp.errors import ChatError
-from quartapp.events import Batch, Batches, Done, Event, Failed, Ping, Start
+from quartapp.events import Attempt, Batch, Batches, Done, Event, Failed, Ping, Start
+from quartapp.limits import Limits
 from quartapp.mailbox import Mailbox
 from quartapp.outcome import Outcome
 
 # After the finish_reason, usage and the end are waited for so long; a drop within is still a whole answer.
 TAIL_S = 2.0
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """The bounds of one answer; the settings of the same names say more."""
-
-    first_event_timeout_s: float
-    idle_timeout_s: float
-    answer_timeout_s: float
-    write_timeout_s: float
-    keep_alive_s: float
-    max_buffered_bytes: int
-    max_answer_bytes: int
-    log_upstream_messages: bool = False
 
 
 class Answer:
@@ -69,6 +57,7 @@ class Answer:
         self._outcome = Outcome(id, model, labels or {}, now, with_message=limits.log_upstream_messages)
         self._mailbox = Mailbox(limits.max_buffered_bytes)
         self._alarm = Alarm(self._clock, self._deadlines)
+        self._failed_attempt: ChatError | None = None
         self._end: Done | Failed | None = None
         self._opened = self._closed = False
 
@@ -175,6 +164,8 @@ class Answer:
         if self._end is not None:
             return  # only read on to the end
         self._outcome.add(batch)
+        if batch.attempt is not None:
+            self._go_on_after(batch.attempt)
         if self._outcome.upstream_bytes > self._limits.max_answer_bytes:
             raise ChatError("upstream_error")
         if batch.pieces:
@@ -185,10 +176,19 @@ class Answer:
         if batch.ended:
             self.fail(ChatError("upstream_truncated"))
 
+    def _go_on_after(self, attempt: Attempt) -> None:
+        if attempt.timeouts:
+            self._limits = replace(self._limits, **attempt.timeouts)
+            self._alarm.set()
+        if attempt.model == self._outcome.model:
+            self._failed_attempt = attempt.error
+
     def _open(self, first_event_at: float | None) -> None:
         """The answer opens for its reader with the model's first event, or without one once the gate has passed."""
         if self._outcome.first_event_at is None:
             self._outcome.first_event_at = first_event_at
+        if first_event_at is not None:
+            self._failed_attempt = None
         if not self._opened:
             self._opened = True
             self._mailbox.add([Start(self._outcome.id, self._outcome.model)])
@@ -219,18 +219,21 @@ class Answer:
         if not self._closed:
             yield (now if reader_waits else self._handed_at) + limits.write_timeout_s, self._give_up_reader
         if self._end is None and not self._closed:
-            time_out = partial(self.fail, ChatError("upstream_timeout"))
             is_read = outcome.first_event_at is not None and not self._mailbox.giver_waits
-            yield (self._read_at if is_read else now) + limits.idle_timeout_s, time_out
+            yield (self._read_at if is_read else now) + limits.idle_timeout_s, self._time_out
             is_idle = self._opened and reader_waits and not self._mailbox
             yield (self._handed_at if is_idle else now) + limits.keep_alive_s, self._ping
             yield outcome.started + limits.answer_timeout_s, partial(self.fail, ChatError("deadline_exceeded"))
             if outcome.first_event_at is None:
-                yield outcome.started + limits.first_event_timeout_s, time_out
+                yield outcome.started + limits.first_event_timeout_s, self._time_out
             if self._gate_at is not None and not self._opened:
                 yield self._gate_at, self._ping
         if self._tail_until is not None and not self._pump_has_ended():
             yield self._tail_until, self._end_tail
+
+    def _time_out(self) -> None:
+        """A model that was asked again, or has stand-ins, has not been silent: what it failed with is told."""
+        self.fail(self._failed_attempt or ChatError("upstream_timeout"))
 
     def _ping(self) -> None:
         self._open(None)

@@ -10,8 +10,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from quartapp.answer import Answer, Limits
+from quartapp.answer import Answer
 from quartapp.errors import ChatError
+from quartapp.limits import Limits
 from quartapp.models.registry import Model, open_models
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings

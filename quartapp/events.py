@@ -5,7 +5,7 @@ The classes with a tag are the records of the wire contract (docs/protocol.md), 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 import msgspec
 
@@ -93,11 +93,15 @@ Event = Start | Piece | Ping | Done | Failed
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A model has been asked and has failed before its first event; `next` is the name of who is asked after it."""
+    """A model has been asked and has failed before its first event; `next` is the name of who is asked after it.
+
+    `timeouts` are those of the limits (limits.Limits) that hold from now on.
+    """
 
     model: str
     error: ChatError
     next: str | None
+    timeouts: Mapping[str, float] = {}
 
 
 class Batch(msgspec.Struct):

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from quartapp.answer import TAIL_S, Answer, Limits
+from quartapp.answer import TAIL_S, Answer
 from quartapp.errors import ChatError, UpstreamFault
 from quartapp.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
+from quartapp.limits import Limits
 from quartapp.outcome import MAX_TRIED
 from tests.clock import FakeClock
 
@@ -530,6 +531,47 @@ async def test_all_attempts_together_have_the_time_for_a_first_event(bench: Benc
     bench.upstream.say(failed("m", "n"))
     await asyncio.sleep(0)
     bench.clock.advance(40)
-    with pytest.raises(ChatError, match="upstream_timeout"):
+    with pytest.raises(ChatError, match="upstream_overloaded") as raised:
         await beginning
+    assert raised.value.fault is FAULT  # what became of the model that was asked for, which has not been silent
     await bench.upstream.closed.wait()
+
+
+async def test_a_stand_ins_failure_is_not_told_for_the_time_running_out(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin())
+    await asyncio.sleep(0)
+    bench.upstream.say(failed("m", "n"), failed("n", "o", "upstream_busy"))
+    await asyncio.sleep(0)
+    bench.clock.advance(100)
+    with pytest.raises(ChatError, match="upstream_overloaded"):
+        await beginning
+
+
+async def test_silence_after_the_first_event_is_told_as_silence_whatever_failed_before(bench: Bench) -> None:
+    bench.upstream.say(failed("m", "m"), text("one"))
+    await bench.answer.begin()
+    assert await anext(bench.answer) == [Start("id-1", "m"), Delta("one")]
+    reading = asyncio.ensure_future(bench.rest())
+    await asyncio.sleep(0)
+    bench.clock.advance(50)
+    (*_, end) = await reading
+    assert isinstance(end, Failed)
+    assert end.code == "upstream_timeout"
+
+
+@pytest.mark.parametrize("idle_timeout_s", [5, 90])
+async def test_a_stand_in_may_be_silent_for_as_long_as_it_may(bench: Bench, idle_timeout_s: float) -> None:
+    error = ChatError("upstream_busy")
+    timeouts = {"idle_timeout_s": idle_timeout_s}
+    bench.upstream.say(Batch(0, attempt=Attempt("m", error, "n", timeouts)), text("one"))
+    await bench.answer.begin()
+    assert await anext(bench.answer) == [Start("id-1", "m"), Delta("one")]
+    reading = asyncio.ensure_future(bench.rest())
+    await asyncio.sleep(0)
+    bench.clock.advance(idle_timeout_s - 0.5)
+    await asyncio.sleep(0)
+    assert not reading.done()
+    bench.clock.advance(0.5)
+    (*_, end) = await reading
+    assert isinstance(end, Failed)
+    assert end.code == "upstream_timeout"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
 
@@ -34,12 +34,16 @@ FIRST_WAIT_S = 0.25
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A model that may be asked, and again `retries` times; each time it has so long, connecting included."""
+    """A model that may be asked, and again `retries` times; each time it has so long, connecting included.
+
+    `timeouts` are those of the limits (limits.Limits) that are its own.
+    """
 
     name: str
     model: Asked
     retries: int = 0
     first_event_timeout_s: float | None = None
+    timeouts: Mapping[str, float] = {}
 
 
 class Attempts:
@@ -119,7 +123,7 @@ class _Turns:
             self.are_over = True
             return Attempt(failed.name, error, None)
         self.candidate = self._stand_ins.pop(0)
-        return Attempt(failed.name, error, self.candidate.name)
+        return Attempt(failed.name, error, self.candidate.name, self.candidate.timeouts)
 
     def _wait_s(self, error: ChatError) -> float:
         """As long as the server asked for, or twice as long each time; up to half of that by chance.
