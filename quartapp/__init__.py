@@ -29,7 +29,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     shares nothing with another.
     """
     app = Quart("quartapp", static_folder=None)
-    app.config.from_mapping(config or {})
+    app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.register_blueprint(chat_blueprint())
     handle_errors(app, render)
     _log_to_stderr()

@@ -25,7 +25,7 @@ def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str 
     if not url_prefix.startswith("/") or url_prefix.endswith("/"):
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
     chat = Quart("quartapp", static_folder=None)
-    chat.config.from_mapping(Settings.named_in(flask_app.config))
+    chat.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(Settings.named_in(flask_app.config)))
     chat.register_blueprint(blueprint or chat_blueprint(), url_prefix=url_prefix)
     flask = WSGIMiddleware(cast(Any, flask_app), workers=workers)
     chat.asgi_app = _Fork(chat.asgi_app, flask, url_prefix)  # type: ignore[method-assign]

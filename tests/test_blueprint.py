@@ -8,12 +8,14 @@ import logging
 from typing import Any
 
 import pytest
+from flask import Flask
 from openai import AsyncOpenAI
 from quart import Blueprint, Quart, Request, redirect
 
 from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.blueprint import running_chats
 from quartapp.events import Batch, Batches, Delta
+from quartapp.flask import mount
 from quartapp.settings import Settings
 
 PACE = {"CHAT_EMBEDDED_TOKENS_PER_S": "0"}
@@ -235,3 +237,25 @@ async def test_settings_may_be_given_as_they_were_loaded() -> None:
     app = host(("/ai", chat_blueprint(settings=Settings.load(COUNT))))
     async with app.test_app():
         assert await ask(app, "/ai") == (200, "1 2 3")
+
+
+MIB = 2**20
+LARGE = {"CHAT_MAX_BODY_BYTES": 32 * MIB}
+
+
+def apps_with(config: dict[str, Any]) -> dict[str, Quart]:
+    flask = Flask("project", static_folder=None)
+    flask.config.from_mapping(config)
+    return {"": create_app(config), "/ai": mount(flask)}
+
+
+async def test_the_setting_alone_limits_a_body_in_apps_of_our_own() -> None:
+    """Quart's own limit is 16 MiB."""
+    for prefix, app in apps_with(LARGE).items():
+        async with app.test_app():
+            response = await app.test_client().post(f"{prefix}/api/stream", json={"message": "x" * 17 * MIB})
+            assert (await response.get_json())["error"]["path"] == "messages"  # it was read
+    for prefix, app in apps_with({**LARGE, "MAX_CONTENT_LENGTH": 1000}).items():
+        async with app.test_app():
+            response = await app.test_client().post(f"{prefix}/api/stream", json={"message": "x" * 2000})
+            assert response.status_code == (413 if not prefix else 200)  # a Flask project's limit is the project's

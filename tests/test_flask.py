@@ -114,7 +114,7 @@ async def test_the_chat_streams_below_its_prefix(client: aiohttp.ClientSession) 
         assert (await answered.read()).endswith(b'"total_tokens":11}}\n')
     async with client.get("/ai/") as page:
         assert (page.status, page.content_type) == (200, "text/html")
-        assert "<form" in await page.text()
+        assert "<quart-chat" in await page.text()
 
 
 async def test_the_prefix_is_exact(client: aiohttp.ClientSession) -> None:
