@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -41,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _Config(listen, user_timeout_ms(settings))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
             runner.run(_run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config))
-    except (SettingsError, LifespanFailureError) as error:
+    except SettingsError as error:
         return _cannot_start(str(error))
+    except LifespanFailureError as error:  # which the app's own failure led to
+        return _cannot_start(str(error.__context__ if isinstance(error.__context__, SettingsError) else error))
     except KeyboardInterrupt:
         return INTERRUPTED  # before it listened for the signal itself
     except OSError as error:
@@ -53,6 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _cannot_start(why: str) -> int:
     sys.stderr.write(f"quartapp cannot start. {why}\n")
     return 2
+
+
+def is_no_wrong_setting(record: logging.LogRecord) -> bool:
+    """Leaves out the traceback of what is said in one line."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], SettingsError)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run_chat(config: Config) -> None:
     app = create_app()
+    app.logger.addFilter(is_no_wrong_setting)
 
     async def end_answers() -> None:
         await asyncio.gather(*(chat.shut_down() for chat in running_chats(app).values()))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
@@ -15,6 +16,27 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from quartapp.errors import SettingsError
 
 PREFIX = "CHAT_"
+
+# A byte order mark in front, as some editors write it, is no part of a name.
+ENCODING: Final = "utf-8-sig"
+
+# Where pydantic's own words for a fault are those of Python.
+_WORDS: Final = {
+    "extra_forbidden": "no such field",
+    "missing": "not there",
+    "model_type": "should be a table",
+    "dict_type": "should be a table",
+    "list_type": "should be a list",
+    "string_type": "should be text",
+}
+
+
+class Fault(NamedTuple):
+    """What is wrong in what was read: by names and numbers from the outside in, by pydantic's name, and in words."""
+
+    place: tuple[str, ...]
+    kind: str
+    words: str
 
 
 def named(name: str, default: Any, example: str, description: str, **limits: Any) -> Any:
@@ -27,7 +49,7 @@ class Loaded(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding=ENCODING,
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -43,7 +65,7 @@ class Loaded(BaseSettings):
         """
         given = _merge(mappings)
         try:
-            _refuse_unknown(given, [*os.environ, *dotenv_values(".env", interpolate=False)])
+            _refuse_unknown(given, [*os.environ, *_file_values()])
             return cls(**given)
         except ValidationError as error:
             raise SettingsError(_fault(cls, error)) from None
@@ -64,8 +86,30 @@ class Loaded(BaseSettings):
 
 def secret(name: str) -> SecretStr | None:
     """The environment variable `name`, or that line of `.env`; None if it is unset or empty."""
-    value = os.environ.get(name) or dotenv_values(".env", interpolate=False).get(name)
+    value = os.environ.get(name) or _file_values().get(name)
     return SecretStr(value) if value else None
+
+
+def first_fault(error: ValidationError) -> Fault:
+    """The first fault, a name that nobody knows before all others, without pydantic's echo of the value."""
+    faults = error.errors(include_url=False, include_input=False)
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
+    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
+    place = (*first["loc"], *first.get("ctx", {}).get("place", ()))
+    return Fault(tuple(map(str, place)), kind, _WORDS.get(kind, message[:1].lower() + message[1:]))
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object in JSON that a variable holds. Raises ValueError with the place of the fault."""
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, at line {error.lineno} and column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object in JSON, with a name for each of its values")
+    return value
 
 
 def client_headers() -> list[str]:
@@ -82,6 +126,17 @@ def client_proxy(url: str) -> SecretStr | None:
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return SecretStr(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _file_values() -> Mapping[str, str | None]:
+    return dotenv_values(".env", interpolate=False, encoding=ENCODING)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return names
 
 
 def _merge(mappings: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
@@ -112,7 +167,7 @@ def _public_name(settings: type[BaseSettings], field: str) -> str:
 
 def _fault(settings: type[Loaded], error: ValidationError) -> str:
     """The first fault in words, without pydantic's echo of the value."""
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    name = str(first["loc"][0])
+    fault = first_fault(error)
+    name = fault.place[0]
     field = settings.model_fields[settings.names().get(name, name)]
-    return f"{name}: {first['msg'].lower()}; for example {name}={(field.examples or [''])[0]}"
+    return f"{name}: {fault.words}; for example {name}={(field.examples or [''])[0]}"

@@ -6,19 +6,24 @@ docs/settings.md and .env.example are held to these classes by a test.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any
 
 from pydantic import SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from quartapp.environment import Loaded, named
+from quartapp.environment import Loaded, json_object, named, secret
+from quartapp.errors import SettingsError
+from quartapp.urls import ServerUrl, is_server
 
 # As browsers write an origin: without the port that its scheme has anyway.
 _ORIGIN = re.compile(r"(?!http://.*:80$|https://.*:443$)https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9]\d{0,4})?")
 
-HTTP_URL = r"^https?://[^\s/]+\S*$"
+# What can stand in a header: no white space, such as the line feed of a file.
+_KEY = re.compile(r"[!-~]+")
+
+# The settings that hold a key, and their fields.
+KEYS = {"OPENAI_API_KEY": "openai_api_key", "AZURE_OPENAI_API_KEY": "azure_api_key"}
 
 DAY_S = 86_400
 MIB = 2**20
@@ -30,19 +35,17 @@ class Settings(Loaded):
     openai_api_key: SecretStr | None = named(
         "OPENAI_API_KEY", None, "sk-…", "Key of the model's server. Without key and base URL: the embedded model."
     )
-    openai_base_url: str | None = named(
+    openai_base_url: ServerUrl | None = named(
         "OPENAI_BASE_URL",
         None,
         "http://127.0.0.1:11434/v1",
         "Base URL of an OpenAI-compatible server; unset means OpenAI's.",
-        pattern=HTTP_URL,
     )
-    azure_endpoint: str | None = named(
+    azure_endpoint: ServerUrl | None = named(
         "AZURE_OPENAI_ENDPOINT",
         None,
         "https://example.openai.azure.com",
         "Endpoint of an Azure OpenAI resource; counts before OPENAI_API_KEY and OPENAI_BASE_URL.",
-        pattern=HTTP_URL,
     )
     azure_api_key: SecretStr | None = named(
         "AZURE_OPENAI_API_KEY", None, "0123…", "Key of that resource; unset: Entra ID, by azure-identity."
@@ -130,7 +133,12 @@ class Settings(Loaded):
         le=64 * MIB,
     )
     max_upstream_line_bytes: int = named(
-        "CHAT_MAX_UPSTREAM_LINE_BYTES", MIB, "1048576", "Longest line an upstream may send.", ge=1024, le=64 * MIB
+        "CHAT_MAX_UPSTREAM_LINE_BYTES",
+        MIB,
+        "1048576",
+        "Longest line an upstream may send, or whole answer in JSON.",
+        ge=1024,
+        le=64 * MIB,
     )
     max_answer_bytes: int = named(
         "CHAT_MAX_ANSWER_BYTES",
@@ -195,7 +203,10 @@ class Settings(Loaded):
         le=3600,
     )
     proxy: SecretStr | None = named(
-        "CHAT_PROXY", None, "http://proxy.example:3128", "HTTP proxy by which all models' servers are asked."
+        "CHAT_PROXY",
+        None,
+        "http://proxy.example:3128",
+        "HTTP proxy by which models' servers are asked, but those at localhost, 127.0.0.1 and ::1.",
     )
     ca_file: str | None = named(
         "CHAT_CA_FILE",
@@ -230,12 +241,12 @@ class Settings(Loaded):
     @field_validator("models", mode="before")
     @classmethod
     def _parse(cls, value: Any) -> Any:
-        return json.loads(value) if isinstance(value, str) else value
+        return json_object(value) if isinstance(value, str) else value
 
     @field_validator("proxy")
     @classmethod
     def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not re.match(r"https?://[^\s/]", value.get_secret_value()):
+        if value is not None and not is_server(value.get_secret_value()):
             raise ValueError("not the URL of an HTTP proxy")
         return value
 
@@ -244,6 +255,16 @@ class Settings(Loaded):
         """No key, no server and no models are set."""
         servers = (self.openai_api_key, self.openai_base_url, self.azure_endpoint, self.models, self.models_file)
         return all(each is None for each in servers)
+
+    def key(self, name: str) -> SecretStr | None:
+        """The key of that name: the setting's that is called so, else the environment variable's or line's of `.env`.
+
+        Raises SettingsError for one that cannot be sent.
+        """
+        key = getattr(self, KEYS[name]) if name in KEYS else secret(name)
+        if key is not None and not _KEY.fullmatch(key.get_secret_value()):
+            raise SettingsError(f"{name}: holds white space, or no plain text; for example {name}=sk-…")
+        return key
 
 
 class ServerSettings(Loaded):

@@ -15,8 +15,8 @@ PACKAGE = ROOT / "quartapp"
 
 # A floor's modules import from lower floors alone; on the ground floor, from what stands to their left too.
 FLOORS = (
-    ("errors", "events", "environment", "settings"),
-    ("requests", "formats", "embedded", "alarm", "mailbox", "outcome"),
+    ("errors", "events", "urls", "environment", "settings"),
+    ("requests", "formats", "embedded", "alarm", "mailbox", "outcome", "limits"),
     ("readers",),
     ("models",),
     ("guards", "answer", "schema"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from quartapp.__main__ import is_no_wrong_setting
+from quartapp.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,21 +38,27 @@ def taken() -> Iterator[int]:
         ({"CHAT_MODLE": "x"}, "CHAT_MODLE: not a setting"),
         ({"PORT": "http"}, "PORT: "),
         ({"HOST": "nowhere.invalid"}, "nowhere.invalid:8000: "),
+        ({"CHAT_MODELS_FILE": "nowhere.toml"}, "CHAT_MODELS_FILE: cannot be read"),
+        ({"CHAT_MODELS": '{"a": {"kind": "none"}}'}, "CHAT_MODELS: models.a.kind: "),
+        ({"CHAT_MODELS": '{"a": {"kind": "embedded"}}', "CHAT_MODEL": "b"}, "CHAT_MODEL: none of the models"),
+        ({"CHAT_MODEL": "gpt-x"}, "CHAT_MODEL: no model of the embedded server"),
+        ({"OPENAI_API_KEY": "sk-1", "CHAT_CA_FILE": "nowhere.pem"}, "CHAT_CA_FILE: "),
+        ({"OPENAI_API_KEY": "sk 1"}, "OPENAI_API_KEY: holds white space"),
+        ({"AZURE_OPENAI_ENDPOINT": "https://a.example"}, "AZURE_OPENAI_DEPLOYMENT: "),
     ],
 )
 def test_what_stops_the_start_is_said_in_one_line(environ: dict[str, str], words: str, tmp_path: Path) -> None:
     ended = run(tmp_path, **environ)
     assert ended.returncode == 2
-    last = ended.stderr.splitlines()[-1]
-    assert last.startswith("quartapp cannot start. ")
-    assert words in last
-    assert "Traceback" not in ended.stderr
+    *said, line = ended.stderr.splitlines()
+    assert all(" INFO in " in each for each in said)
+    assert line.startswith(f"quartapp cannot start. {words}")
 
 
-def test_what_only_the_start_itself_can_find_is_said_in_the_last_line(tmp_path: Path) -> None:
-    ended = run(tmp_path, CHAT_MODEL="gpt-x")
-    assert ended.returncode == 2
-    assert "CHAT_MODEL: no model of the embedded server" in ended.stderr.splitlines()[-1]
+@pytest.mark.parametrize(("error", "is_told"), [(SettingsError("x"), False), (RuntimeError("x"), True), (None, True)])
+def test_what_fails_for_another_reason_keeps_its_traceback(error: Exception | None, is_told: bool) -> None:
+    failing = error and (type(error), error, None)
+    assert is_no_wrong_setting(logging.makeLogRecord({"exc_info": failing})) is is_told
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["embedded"]])

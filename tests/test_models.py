@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
 import pytest
 from quart.testing.app import LifespanError
 
+from quartapp.models.registry import open_models
+from quartapp.requests.messages import ChatRequest
+from quartapp.settings import Settings
 from tests.doors import NDJSON, STREAM, Client, Log, chunk, event_stream, serving
 from tests.loopback import Answer, Loopback, reply
 
@@ -255,3 +258,23 @@ async def test_a_model_has_time_limits_of_its_own(caplog: pytest.LogCaptureFixtu
         assert (await client.ask({"message": "x", "model": "m"}, **NDJSON)).records[-1]["code"] == "upstream_timeout"
         assert (await client.ask({"message": "x", "model": "n"})).error["code"] == "deadline_exceeded"
     assert [line["ending"] for _, line in log.lines if "ending" in line] == ["upstream_timeout", "deadline_exceeded"]
+
+
+# -- whose time limits hold
+
+
+async def test_who_answers_has_its_own_time_limits() -> None:
+    nowhere = {"kind": "compatible", "base_url": "http://127.0.0.1:1/v1", "retries": 1, "idle_timeout_s": 7}
+    async with Loopback(says("a")) as server:
+        table = {"m": {**nowhere, "fallbacks": ["n"]}, "n": compatible(server, answer_timeout_s=900)}
+        models = open_models(
+            Settings.load({"CHAT_MODELS": table, "CHAT_IDLE_TIMEOUT_S": 30, "CHAT_ANSWER_TIMEOUT_S": 60})
+        )
+        offered = models.get("m")
+        request = ChatRequest([QUESTION], "m")
+        async with aclosing(offered.model.stream(request)) as batches:
+            attempts = [batch.attempt async for batch in batches if batch.attempt is not None]
+        await models.close()
+    own = {"idle_timeout_s": 7, "answer_timeout_s": 60}
+    assert offered.timeouts == own
+    assert [attempt.timeouts for attempt in attempts] == [{}, {"idle_timeout_s": 30, "answer_timeout_s": 900}]

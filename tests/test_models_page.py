@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from quartapp.models.entry import OPENAI_URL, Entry, Kind
 from quartapp.models.registry import open_models
-from quartapp.models.table import OPENAI_URL, Entry, Kind, read_table
+from quartapp.models.table import read_table
 from quartapp.settings import Settings
 from tests.doors import Client, chunk, event_stream, serving
 from tests.loopback import Loopback, Received, reply

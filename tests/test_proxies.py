@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from quartapp import chat_blueprint
 from quartapp.errors import SettingsError, describe
 from quartapp.models.servers import Address, Servers
 from quartapp.models.transport import Connecting
+from tests.doors import serving
 from tests.loopback import Loopback, reply
 from tests.tls import AUTHORITY, LOCALHOST, TlsLoopback, ca_file
 from tests.tunnels import TunnelProxy
@@ -26,7 +28,13 @@ from tests.upstream_models import KEY, MIB, WHOLE, Endless, ask, failure, model_
 OTHER_AUTHORITY = trustme.CA()
 PASSWORD = "canary@pass word"
 CREDENTIALS = "us%20er:canary%40pass%20word@"
+AWAY, AWAY_TLS = "http://model.example/v1", "https://model.example/v1"
 BASIC = f"Basic {base64.b64encode(f'us er:{PASSWORD}'.encode()).decode()}"
+
+
+def away(server: Loopback) -> str:
+    """The base URL of a server by a name that only a proxy knows."""
+    return re.sub(r"//[^:/]+", "//model.example", server.base_url)
 
 
 @pytest.fixture
@@ -47,19 +55,19 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_server_without_tls_is_asked_for_by_its_whole_address() -> None:
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply()) as server:
-        async with model_at(server.base_url, CHAT_PROXY=proxy.origin) as model:
+        async with model_at(away(server), CHAT_PROXY=proxy.origin) as model:
             assert [await ask(model), await ask(model)] == ["a.", "a."]
         assert (proxy.connections, server.connections) == (1, 0)
         [request, _] = proxy.requests
-    assert (request.method, request.target) == ("POST", f"{server.base_url}/chat/completions")
+    assert (request.method, request.target) == ("POST", f"{away(server)}/chat/completions")
     assert "proxy-authorization" not in request.headers
 
 
 async def test_a_server_with_tls_is_asked_through_a_tunnel(trusted: str) -> None:
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE)) as server:
-        async with model_at(server.base_url, CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
+        async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert [await ask(model), await ask(model)] == ["a.", "a."]
-        assert [(asked.method, f"https://{asked.target}") for asked in proxy.asked] == [("CONNECT", server.origin)]
+        assert [(asked.method, f"https://{asked.target}/v1") for asked in proxy.asked] == [("CONNECT", away(server))]
         assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {KEY}"] * 2
     assert KEY not in str(proxy.asked)
     assert KEY.encode() not in proxy.seen
@@ -69,7 +77,7 @@ async def test_a_proxy_may_speak_tls_itself(trusted: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     LOCALHOST.configure_cert(context)
     async with TunnelProxy(context=context) as proxy, TlsLoopback(reply(body=WHOLE)) as server:
-        async with model_at(server.base_url, CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
+        async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert await ask(model) == "a."
         assert len(proxy.asked) == 1
 
@@ -77,7 +85,7 @@ async def test_a_proxy_may_speak_tls_itself(trusted: str) -> None:
 async def test_a_proxys_password_goes_to_the_proxy_alone(trusted: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE)) as server:
-            async with model_at(server.base_url, CHAT_PROXY=proxy.url(CREDENTIALS), CHAT_CA_FILE=trusted) as model:
+            async with model_at(away(server), CHAT_PROXY=proxy.url(CREDENTIALS), CHAT_CA_FILE=trusted) as model:
                 assert await ask(model) == "a."
             [asked], [request] = proxy.asked, server.requests
     assert asked.headers["proxy-authorization"] == BASIC
@@ -90,7 +98,7 @@ async def test_a_proxys_password_goes_to_the_proxy_alone(trusted: str, caplog: p
 async def test_without_tls_a_proxys_password_has_a_header_of_its_own() -> None:
     async with Loopback(reply(body=WHOLE)) as proxy:
         url = proxy.origin.replace("//", f"//{CREDENTIALS}")
-        async with model_at("http://127.0.0.1:1/v1", CHAT_PROXY=url) as model:
+        async with model_at(AWAY, CHAT_PROXY=url) as model:
             assert await ask(model) == "a."
         headers = proxy.requests[0].headers
     assert (headers["proxy-authorization"], headers["authorization"]) == (BASIC, f"Bearer {KEY}")
@@ -106,7 +114,7 @@ async def test_a_tunnel_that_is_refused_is_an_upstream_error(
     answer = b"HTTP/1.1 %d canary-reason\r\nProxy-Authenticate: Basic\r\nContent-Length: 6\r\n\r\ncanary" % status
     with caplog.at_level(logging.DEBUG):
         async with TunnelProxy(answer) as proxy, TlsLoopback(reply(body=WHOLE)) as server:
-            async with model_at(server.base_url, CHAT_PROXY=proxy.url(CREDENTIALS), CHAT_CA_FILE=trusted) as model:
+            async with model_at(away(server), CHAT_PROXY=proxy.url(CREDENTIALS), CHAT_CA_FILE=trusted) as model:
                 error = await failure(model)
             assert (len(proxy.asked), server.connections) == (1, 0)
     assert describe(error, with_message=True) == {
@@ -120,7 +128,7 @@ async def test_a_tunnel_that_is_refused_is_an_upstream_error(
 @pytest.mark.parametrize("status", [407, 502])
 async def test_a_proxy_that_refuses_to_pass_a_request_on_is_an_upstream_error(status: int) -> None:
     async with Loopback(reply(status, b"canary", {"Proxy-Authenticate": "Basic"})) as proxy:
-        async with model_at("http://127.0.0.1:1/v1", CHAT_PROXY=proxy.origin) as model:
+        async with model_at(AWAY, CHAT_PROXY=proxy.origin) as model:
             error = await failure(model)
         assert len(proxy.requests) == 1
     assert describe(error) == {"error": "upstream_error", "upstream": {"status": status}}
@@ -135,7 +143,7 @@ async def test_a_proxy_that_leads_nowhere_is_given_up(answer: bytes, trusted: st
     settings = {"CHAT_CA_FILE": trusted, "CHAT_CONNECT_TIMEOUT_S": 0.2}
     async with (
         TunnelProxy(answer) as proxy,
-        model_at("https://localhost:1/v1", CHAT_PROXY=proxy.url(), **settings) as model,
+        model_at(AWAY_TLS, CHAT_PROXY=proxy.url(), **settings) as model,
     ):
         assert (await failure(model)).code == "upstream_error"
 
@@ -143,7 +151,7 @@ async def test_a_proxy_that_leads_nowhere_is_given_up(answer: bytes, trusted: st
 async def test_a_proxy_that_is_not_there_is_an_upstream_error() -> None:
     async with TunnelProxy() as proxy:
         url = proxy.url()
-    async with model_at("https://localhost:1/v1", CHAT_PROXY=url) as model:
+    async with model_at(AWAY_TLS, CHAT_PROXY=url) as model:
         assert describe(await failure(model))["causes"][0] == "ClientProxyConnectionError"
 
 
@@ -152,7 +160,7 @@ async def test_a_proxy_that_is_not_there_is_an_upstream_error() -> None:
 )
 async def test_an_endless_head_of_a_proxy_is_an_upstream_error(piece: bytes) -> None:
     answer = Endless(b"HTTP/1.1 200 OK\r\nA: ", piece)
-    async with Loopback(answer) as proxy, model_at("https://localhost:1/v1", CHAT_PROXY=proxy.origin) as model:
+    async with Loopback(answer) as proxy, model_at(AWAY_TLS, CHAT_PROXY=proxy.origin) as model:
         assert await peak_bytes(model) < 8 * MIB
         await answer.left.wait()
 
@@ -163,9 +171,40 @@ async def test_an_endless_head_of_a_proxy_is_an_upstream_error(piece: bytes) -> 
 )
 async def test_a_proxy_that_cannot_be_one_stops_the_start_and_is_not_repeated(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_PROXY: ") as raised:
-        async with model_at("http://127.0.0.1:1/v1", CHAT_PROXY=url):
+        async with model_at(AWAY, CHAT_PROXY=url):
             pass
     assert "canary" not in str(raised.value)
+
+
+# -- this machine
+
+
+async def test_a_server_of_this_machine_is_asked_directly_beside_one_behind_the_proxy() -> None:
+    async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply(body=WHOLE)) as local:
+        models = {
+            name: {"kind": "compatible", "base_url": url} for name, url in (("far", AWAY), ("near", local.base_url))
+        }
+        async with serving(CHAT_MODELS=models, CHAT_PROXY=proxy.origin) as client:
+            for name in models:
+                assert (await client.ask({"message": "hi", "model": name})).body == b"a"
+        assert [request.target for request in proxy.requests] == [f"{AWAY}/chat/completions"]
+        assert (len(local.requests), local.connections) == (1, 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2", "[::1]"])
+async def test_names_and_addresses_of_this_machine_pass_the_proxy_by(host: str) -> None:
+    async with Loopback(reply(body=WHOLE)) as proxy:
+        async with model_at(f"http://{host}:1/v1", CHAT_PROXY=proxy.origin) as model:
+            assert (await failure(model)).code == "upstream_error"
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize("host", ["localhost.example", "128.0.0.1", "10.0.0.1", "[::2]", "my-localhost", "0.0.0.0"])
+async def test_whatever_else_there_is_goes_by_the_proxy(host: str) -> None:
+    async with Loopback(reply(body=WHOLE)) as proxy:
+        async with model_at(f"http://{host}:1/v1", CHAT_PROXY=proxy.origin) as model:
+            assert await ask(model) == "a."
+        assert proxy.requests[0].target == f"http://{host}:1/v1/chat/completions"
 
 
 # -- a proxy of the environment
@@ -214,7 +253,7 @@ async def test_the_settings_proxy_counts_before_the_environments(monkeypatch: py
     async with Loopback(reply(body=WHOLE)) as ours, Loopback(reply(body=WHOLE)) as theirs:
         monkeypatch.setenv("HTTP_PROXY", theirs.origin)
         settings = {"CHAT_PROXY": ours.origin, "CHAT_OBEY_CLIENT_ENVIRONMENT": True}
-        async with model_at("http://127.0.0.1:1/v1", **settings) as model:
+        async with model_at(AWAY, **settings) as model:
             assert await ask(model) == "a."
         assert (ours.connections, theirs.connections) == (1, 0)
 
@@ -267,11 +306,11 @@ async def test_an_authority_of_ones_own_is_trusted_beside_the_systems(
 
 NOW = datetime.now(UTC)
 UNTRUSTED = {
-    "another authority's": OTHER_AUTHORITY.issue_cert("localhost"),
+    "another authority's": OTHER_AUTHORITY.issue_cert("localhost", "model.example"),
     "another host's": AUTHORITY.issue_cert("other.example"),
     "an address's": AUTHORITY.issue_cert("127.0.0.1"),
-    "one that has ended": AUTHORITY.issue_cert("localhost", not_after=NOW - timedelta(days=1)),
-    "one that has not begun": AUTHORITY.issue_cert("localhost", not_before=NOW + timedelta(days=1)),
+    "one that has ended": AUTHORITY.issue_cert("localhost", "model.example", not_after=NOW - timedelta(days=1)),
+    "one that has not begun": AUTHORITY.issue_cert("localhost", "model.example", not_before=NOW + timedelta(days=1)),
 }
 
 
@@ -287,9 +326,9 @@ async def test_a_certificate_that_cannot_be_trusted_ends_it_before_the_key_is_se
 @pytest.mark.parametrize("kind", UNTRUSTED)
 async def test_behind_a_tunnel_no_less_is_asked_of_a_certificate(kind: str, trusted: str) -> None:
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE), UNTRUSTED[kind]) as server:
-        async with model_at(server.base_url, CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
+        async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert (await failure(model)).code == "upstream_error"
-        assert server.requests == []
+        assert (len(proxy.asked), server.requests) == (1, [])
 
 
 async def test_without_the_setting_an_authority_of_ones_own_is_not_trusted() -> None:

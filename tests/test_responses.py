@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from quartapp.errors import ChatError
+from quartapp.models.entry import Entry
 from quartapp.models.kinds import Asked, Kinds
 from quartapp.models.response_input import input_items
 from quartapp.models.response_parameters import response_params
-from quartapp.models.table import Entry
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 from tests.loopback import Loopback, head, raw, reply
@@ -38,10 +37,10 @@ ANSWERS = {PROMPT: stream(message("Hello"))}
 @asynccontextmanager
 async def model_at(server: Loopback, *, system_prompt: str | None = None, **fields: Any) -> AsyncIterator[Asked]:
     """A model of `server`, whose entry has these fields too, until the `async with` ends."""
-    kinds = Kinds(Settings.load({"CHAT_MAX_UPSTREAM_LINE_BYTES": 65_536}))
-    entry = Entry(kind="responses", base_url=server.base_url, system_prompt=system_prompt, **fields)
+    kinds = Kinds(Settings.load({"CHAT_MAX_UPSTREAM_LINE_BYTES": 65_536, "OPENAI_API_KEY": KEY}))
+    given = {"base_url": server.base_url, "key_env": "OPENAI_API_KEY", "system_prompt": system_prompt, **fields}
     try:
-        yield kinds.open("model-1", entry, SecretStr(KEY))
+        yield kinds.open("model-1", Entry(kind="responses", **given))
     finally:
         await kinds.close()
 

@@ -19,6 +19,7 @@ from quart.testing.app import LifespanError
 from quartapp import Settings, SettingsError, chat_blueprint
 from quartapp.blueprint import running_chats
 from quartapp.settings import ServerSettings
+from quartapp.urls import ServerUrl
 
 ROOT = Path(__file__).parents[1]
 CLASSES: tuple[type[Settings] | type[ServerSettings], ...] = (Settings, ServerSettings)
@@ -38,8 +39,8 @@ def value_of(settings: Settings | ServerSettings, name: str) -> Any:
 
 
 def limits_of(field: FieldInfo) -> dict[str, Any]:
-    """The field's constraints by pydantic's names: ge, gt, le, lt, max_length, pattern."""
-    names = ("ge", "gt", "le", "lt", "max_length", "pattern")
+    """The field's constraints by pydantic's names: ge, gt, le, lt, max_length."""
+    names = ("ge", "gt", "le", "lt", "max_length")
     return {
         name: limit for part in field.metadata for name in names if (limit := getattr(part, name, None)) is not None
     }
@@ -141,6 +142,10 @@ async def test_an_env_file_that_is_not_utf_8_stops_the_start(bare: Path) -> None
         await started()
 
 
+def is_url(field: FieldInfo) -> bool:
+    return bool(field.annotation == (ServerUrl | None))
+
+
 def wrong_values() -> Iterator[Any]:
     for name, field in FIELDS.items():
         limits = limits_of(field)
@@ -148,8 +153,10 @@ def wrong_values() -> Iterator[Any]:
             yield from (pytest.param(name, wrong, id=f"{name}={wrong}") for wrong in (CANARY, "nan", "inf", "-inf"))
         if field.annotation is bool:
             yield pytest.param(name, CANARY, id=f"{name}={CANARY}")
-        if "pattern" in limits:
+        if is_url(field):
             yield pytest.param(name, f"ftp://{CANARY}", id=f"{name}=ftp://…")
+            yield pytest.param(name, f"localhost:{CANARY}", id=f"{name}=localhost:…")
+            yield pytest.param(name, f"http://{CANARY}@127.0.0.1", id=f"{name}=http://…@…")
         if "max_length" in limits:
             yield pytest.param(name, (CANARY * 100)[: limits["max_length"] + 1], id=f"{name}=too long")
         for bound, beyond in (("ge", -1), ("gt", 0), ("le", 1), ("lt", 0)):
@@ -166,7 +173,20 @@ def test_a_wrong_value_is_told_by_its_name_the_fault_and_an_example(name: str, w
     assert told is not None
     assert (told["name"], told["example"]) == (name, f"{name}={example}")
     assert CANARY not in str(raised.value)
+    assert "^" not in told["fault"]
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if is_url(field)])
+def test_an_address_without_its_scheme_is_told_what_it_lacks(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: has to begin with http:// or https://; for example {name}=http"):
+        loads(name, "localhost:11434")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name_in_the_file(bare: Path) -> None:
+    (bare / ".env").write_text("CHAT_MODEL=first\nCHAT_RETRIES=3\n", encoding="utf-8-sig")
+    settings = Settings.load()
+    assert (settings.model, settings.retries) == ("first", 3)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -234,8 +254,8 @@ def kind(name: str, field: FieldInfo) -> str:
 
 def limits_in_words(field: FieldInfo) -> str:
     limits = limits_of(field)
-    if "pattern" in limits:
-        return f"`{limits['pattern']}`"
+    if is_url(field):
+        return "http:// or https://, a host, a port, a path"
     if "max_length" in limits:
         return f"up to {limits['max_length']} characters"
     low = f"{limits['ge']} to " if "ge" in limits else f"above {limits['gt']}, up to " if "gt" in limits else ""

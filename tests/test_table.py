@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from quartapp import Settings, SettingsError
-from quartapp.models.table import Entry, read_table, single_entry
+from quartapp.models.entry import Entry
+from quartapp.models.registry import open_models
+from quartapp.models.table import read_table, single_entry
 
 CANARY = "canary-7f3a9b1c2d4e5f60"
 
@@ -112,22 +116,96 @@ def test_a_file_that_holds_no_models_stops_the_start(content: bytes | None, told
     assert CANARY not in str(raised.value)
 
 
-@pytest.mark.parametrize("value", ["{", CANARY, "[1]", '"x"', "3"])
+@pytest.mark.parametrize("value", ["{", CANARY, "[1]", '"x"', "3", "null", "{}", "[" * 100_000])
 def test_what_is_no_mapping_of_models_stops_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_MODELS", value)
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: ") as raised:
         read_table(Settings.load())
     assert CANARY not in str(raised.value)
+    assert json.loads(str(raised.value).partition("; for example ")[2].removeprefix("CHAT_MODELS="))["fast"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['{"a": {"kind": "embedded"}, "a": {"kind": "embedded"}}', '{"a": {"kind": "embedded", "kind": "embedded"}}'],
+)
+def test_a_name_that_stands_twice_stops_the_start(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: a name stands twice"):
+        read_table(Settings.load({"CHAT_MODELS": value}))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(bare: Path) -> None:
+    (bare / "models.toml").write_text(FILE, encoding="utf-8-sig")
+    assert list(read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"})) or ()) == ["fast", "local"]
+
+
+def file_fault(bare: Path, content: str) -> str:
+    (bare / "models.toml").write_text(content, encoding="utf-8")
+    with pytest.raises(SettingsError) as raised:
+        read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"}))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["gpt-4.1", "qwen2.5.1", "gpt-4.1 x"])
+def test_a_name_with_a_dot_and_without_quotes_is_told_with_them(name: str, bare: Path) -> None:
+    written = ".".join(part if " " not in part else f'"{part}"' for part in name.split("."))
+    told = file_fault(bare, f'[models.{written}]\nkind = "embedded"\n')
+    first = name.partition(".")[0]
+    assert told.startswith(f"CHAT_MODELS_FILE: models.{first}: a name with a dot goes in quotes; ")
+    assert told.endswith(f'[models."{name}"]')
+
+
+def test_a_name_with_a_dot_and_in_quotes_is_one(bare: Path) -> None:
+    (bare / "models.toml").write_text('[models."gpt-4.1"]\nkind = "embedded"\n', encoding="utf-8")
+    assert list(read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"})) or ()) == ["gpt-4.1"]
+
+
+def test_a_wrong_entry_of_a_file_is_told_with_an_example_for_the_file(bare: Path) -> None:
+    told = file_fault(bare, '[models."a.b"]\nkind = "nothing"\n')
+    assert told.startswith('CHAT_MODELS_FILE: models."a.b".kind: ')
+    (bare / "models.toml").write_text(told.partition(", for example ")[2], encoding="utf-8")
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set"):
+        read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"}))
+
+
+def test_a_file_that_is_nested_without_end_stops_the_start(bare: Path) -> None:
+    assert file_fault(bare, f"[models.a]\nparams.x = {'[' * 50_000}").startswith("CHAT_MODELS_FILE: not TOML")
+
+
+def test_tuples_are_lists_in_a_mapping() -> None:
+    read = entry(params={"stop": ("a", ("b",))}, drop_params=("seed", "n"))
+    assert (read.params, read.drop_params) == ({"stop": ["a", ["b"]]}, ["seed", "n"])
+
+
+def test_a_mapping_that_is_nested_without_end_stops_the_start() -> None:
+    endless: dict[str, Any] = {}
+    endless["again"] = endless
+    assert fault(params=endless).startswith("CHAT_MODELS: nested deeper than 32; for example ")
 
 
 # -- what an entry may say
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown kind": ({"kind": CANARY}, "CHAT_MODELS: models.one.kind: "),
-    "an unknown field": ({"temperature": 1}, "CHAT_MODELS: models.one.temperature: "),
-    "a key in the table": ({"api_key": CANARY}, "CHAT_MODELS: models.one.api_key: "),
+    "an unknown field": ({"temperature": 1}, "CHAT_MODELS: models.one.temperature: no such field; docs/models.md"),
+    "a field by almost its name": (
+        {"fallback": ["x"]},
+        "CHAT_MODELS: models.one.fallback: no such field, perhaps fallbacks is meant; docs/models.md",
+    ),
+    "a field by almost its name beside one that lacks": (
+        {"kind": None, "knd": "openai"},
+        "CHAT_MODELS: models.one.knd: ",
+    ),
+    "a field that breaks the line": ({"a\nb": 1}, 'CHAT_MODELS: models.one."a\\nb": no such field'),
+    "a key in the table": (
+        {"api_key": CANARY},
+        "CHAT_MODELS: models.one.api_key: no such field, perhaps key_env is meant; ",
+    ),
     "a key where its name belongs": ({"key_env": CANARY}, "CHAT_MODELS: models.one.key_env: no such variable"),
-    "no URL": ({"base_url": f"ftp://{CANARY}"}, "CHAT_MODELS: models.one.base_url: "),
+    "no scheme": (
+        {"base_url": "localhost:11434"},
+        "CHAT_MODELS: models.one.base_url: has to begin with http:// or https://; ",
+    ),
     "no server": ({"base_url": None}, "CHAT_MODELS: models.one: compatible needs a base_url"),
     "an endpoint without Azure's name": (
         {"kind": "azure", "base_url": None},
@@ -141,10 +219,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no time": ({"first_event_timeout_s": 0}, "CHAT_MODELS: models.one.first_event_timeout_s: "),
     "an endless time": ({"idle_timeout_s": float("inf")}, "CHAT_MODELS: models.one.idle_timeout_s: "),
     "a limit of nothing": ({"max_output_tokens": 0}, "CHAT_MODELS: models.one.max_output_tokens: "),
-    "a header for the key": ({"headers": {"Authorization": CANARY}}, "CHAT_MODELS: models.one.headers: the key goes "),
-    "a header of two lines": ({"headers": {"X-A": f"{CANARY}\r\nX-B: b"}}, "CHAT_MODELS: models.one.headers: names "),
-    "a header without a name": ({"headers": {"": "b"}}, "CHAT_MODELS: models.one.headers: names "),
+    "a header that is text": ({"headers": "X-A"}, "CHAT_MODELS: models.one.headers: should be a table"),
     "a header that is no text": ({"headers": {"X-A": 1}}, "CHAT_MODELS: models.one.headers.X-A: "),
+    "parameters in a list": ({"params": [CANARY]}, "CHAT_MODELS: models.one.params: should be a table"),
+    "a name for a list": ({"fallbacks": "two"}, "CHAT_MODELS: models.one.fallbacks: should be a list"),
     "the model among the parameters": ({"params": {"model": "m"}}, "CHAT_MODELS: models.one.params: "),
     "several answers": ({"params": {"n": 2}}, "CHAT_MODELS: models.one.params: "),
     "a stand-in that is not there": ({"fallbacks": ["two"]}, "CHAT_MODELS: models.one.fallbacks: "),
@@ -162,6 +240,194 @@ def test_a_wrong_entry_is_told_by_its_place_without_its_value(kind: str) -> None
     fields, told = WRONG[kind]
     assert fault(**fields).startswith(told)
     assert CANARY not in fault(**fields)
+
+
+def test_an_entry_that_is_no_table_is_told_so() -> None:
+    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.one: should be a table; "):
+        table(one=CANARY)
+
+
+def test_an_entry_without_a_kind_is_told_so() -> None:
+    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.one.kind: not there; "):
+        table(one={"model": "m"})
+
+
+CONNECTIONS = ["Connection", "Content-Length", "Content-Encoding", "Expect", "Host", "Keep-Alive", "TE", "Trailer"]
+CONNECTIONS += ["Transfer-Encoding", "Upgrade", "Proxy-Connection", "Accept-Encoding", "content-type"]
+KEY_HEADERS = ["Authorization", "Proxy-Authorization", "api-key", "X-API-Key", "Ocp-Apim-Subscription-Key", "Cookie"]
+KEY_HEADERS += ["X-Auth-Token", "Helicone-Auth", "X-Client-Secret", "x-goog-api-key"]
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_header_of_the_connection_is_not_an_entrys_to_set(name: str) -> None:
+    assert fault(headers={name: CANARY}).startswith(
+        f"CHAT_MODELS: models.one.headers.{name}: belongs to the connection"
+    )
+
+
+@pytest.mark.parametrize("name", KEY_HEADERS)
+def test_a_header_that_carries_a_key_has_no_place_in_the_table(name: str) -> None:
+    told = fault(headers={name: CANARY})
+    assert told.startswith(f"CHAT_MODELS: models.one.headers.{name}: carries a key")
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize("value", [f"Bearer {CANARY}", f"basic {CANARY}", f"sk-{CANARY}", f" Bearer {CANARY}"])
+def test_a_key_is_seen_by_its_looks_too(value: str) -> None:
+    told = fault(headers={"X-Upstream": value})
+    assert told.startswith("CHAT_MODELS: models.one.headers.X-Upstream: carries a key")
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:", f"X: {CANARY}", "X-\r\nY", "é", "x\x00", "(a)", "a/b"])
+def test_the_name_of_a_header_is_a_token(name: str) -> None:
+    told = fault(headers={name: CANARY})
+    assert told.startswith("CHAT_MODELS: models.one.headers: the name of a header has ")
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize("value", [f"{CANARY}\r\nX-B: b", "a\x00", "a\tb", "a\x7f", "é"])
+def test_the_value_of_a_header_is_one_line(value: str) -> None:
+    assert fault(headers={"X-A": value}).startswith("CHAT_MODELS: models.one.headers.X-A: the value of a header is ")
+
+
+def test_a_header_is_set_once() -> None:
+    assert fault(headers={"X-A": "1", "x-a": "2"}).startswith("CHAT_MODELS: models.one.headers: the same header twice")
+
+
+def test_headers_that_name_a_site_or_a_team_are_sent() -> None:
+    headers = {
+        "HTTP-Referer": "https://example.com",
+        "X-Title": "Ann's page",
+        "OpenAI-Organization": "org-1",
+        "a!#": "",
+    }
+    assert entry(headers=headers).headers == headers
+
+
+UNSENDABLE: dict[str, tuple[Any, str]] = {
+    "a date": ({"x": datetime.date(2024, 1, 1)}, "params.x: not a value of JSON"),
+    "a time in a list": ({"x": {"y": [1, datetime.time(1)]}}, "params.x.y.1: not a value of JSON"),
+    "bytes": ({"x": b"a"}, "params.x: not a value of JSON"),
+    "infinity": ({"x": float("inf")}, "params.x: not a finite number"),
+    "no number": ({"x": [{"y z": float("nan")}]}, 'params.x.0."y z": not a finite number'),
+    "half of an emoji": ({"x": "\ud83d"}, "params.x: half of a character"),
+    "text for a limit": ({"max_tokens": "many"}, "params.max_tokens: a limit of tokens is "),
+    "half a token": ({"max_completion_tokens": 1.5}, "params.max_completion_tokens: a limit of tokens is "),
+    "yes for a limit": ({"max_tokens": True}, "params.max_tokens: a limit of tokens is "),
+    "no tokens": ({"max_output_tokens": 0}, "params.max_output_tokens: a limit of tokens is "),
+}
+
+
+@pytest.mark.parametrize("kind", UNSENDABLE)
+def test_parameters_that_cannot_be_sent_are_told_by_their_place(kind: str) -> None:
+    params, told = UNSENDABLE[kind]
+    assert fault(params=params).startswith(f"CHAT_MODELS: models.one.{told}")
+    assert fault(params=params, max_output_tokens=5).startswith(f"CHAT_MODELS: models.one.{told}")
+
+
+@pytest.mark.parametrize("value", ["2024-01-01", "1979-05-27T07:32:00Z", "07:32:00", "inf", "nan", "[[1], [-inf]]"])
+def test_what_toml_has_and_json_has_not_stops_the_start(value: str, bare: Path) -> None:
+    told = file_fault(bare, f'[models.a]\nkind = "embedded"\nparams = {{ x = {value} }}')
+    assert told.startswith("CHAT_MODELS_FILE: models.a.params.x")
+
+
+@pytest.mark.parametrize(
+    ("params", "place"),
+    [
+        ({"text": "x", "verbosity": "low"}, "text"),
+        ({"reasoning": ["low"]}, "reasoning"),
+        ({"tools": "web_search"}, "tools"),
+        ({"tools": [{"type": "web_search"}, "web_search"]}, "tools.1"),
+        ({"tools": [{"type": "function", "function": "f"}]}, "tools.0"),
+    ],
+)
+def test_parameters_of_the_responses_api_have_its_shape(params: dict[str, Any], place: str) -> None:
+    told = fault(kind="responses", params=params)
+    assert told.startswith(f"CHAT_MODELS: models.one.params.{place}: ")
+    assert entry(params=params).params == params
+
+
+def test_parameters_that_can_be_sent_stay_as_they_are() -> None:
+    params: dict[str, Any] = {
+        "a": None,
+        "b": [1, 0.5, True, "x"],
+        "c": {"d": {}},
+        "max_tokens": 5,
+        "tools": [{"type": "web_search"}],
+    }
+    assert entry(kind="responses", params=params).params == params
+
+
+# -- addresses
+
+WRONG_URLS = {
+    "no scheme": "localhost:11434",
+    "another scheme": f"ftp://{CANARY}",
+    "a name and a password": f"http://user:{CANARY}@127.0.0.1/v1",
+    "a name": f"http://{CANARY}@127.0.0.1/v1",
+    "a query": f"http://127.0.0.1/v1?key={CANARY}",
+    "an empty query": "http://127.0.0.1/v1?",
+    "a fragment": f"http://127.0.0.1/v1#{CANARY}",
+    "a port that is too large": "http://127.0.0.1:99999/v1",
+    "no port": "http://127.0.0.1:0/v1",
+    "text for a port": f"http://127.0.0.1:{CANARY}/v1",
+    "no host": "http://:80/v1",
+    "half an address": "http://[::1/v1",
+    "an empty label": "http://a..b/v1",
+    "a label that is too long": f"http://{'a' * 64}/v1",
+    "white space": f"http://127.0.0.1/{CANARY} v1",
+    "a line feed": "http://127.0.0.1/v1\n",
+}
+
+
+def address_faults(url: str) -> Iterator[tuple[str, str]]:
+    """What is said of an address, by the place it stands at."""
+    for name in ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"):
+        with pytest.raises(SettingsError) as raised:
+            Settings.load({name: url})
+        yield name, str(raised.value)
+    yield "CHAT_MODELS: models.one.base_url", fault(base_url=url)
+
+
+@pytest.mark.parametrize("kind", WRONG_URLS)
+def test_an_address_that_cannot_be_asked_is_told_by_its_place_and_not_repeated(kind: str) -> None:
+    for place, told in address_faults(WRONG_URLS[kind]):
+        assert told.startswith(f"{place}: ")
+        assert CANARY not in told
+        assert not {"99999", "a..b", "^http"} & set(told.replace(";", " ").split())
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:11434/v1", "HTTPS://Example.COM", "http://[::1]:80/", "https://bücher.example/v1"]
+)
+def test_addresses_that_can_be_asked_stay_as_they_are(url: str) -> None:
+    assert (entry(base_url=url).base_url, Settings.load({"OPENAI_BASE_URL": url}).openai_base_url) == (url, url)
+
+
+OPENAIS = ["https://api.openai.com/v1", "https://api.openai.com/v1/", "https://API.OpenAI.com:443/v1"]
+OTHERS = [
+    "http://api.openai.com/v1",
+    "http://api.openai.com:443/v1",
+    "https://api.openai.com:8443/v1",
+    "https://api.openai.com.example/v1",
+    "https://api.openai.com/v2",
+    "https://eu.api.openai.com/v1",
+]
+
+
+@pytest.mark.parametrize("url", OPENAIS)
+def test_openais_server_is_known_however_it_is_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    assert table(a={"kind": "openai", "base_url": url})["a"].env_name == "OPENAI_API_KEY"
+    assert single_entry(Settings.load({"OPENAI_BASE_URL": url}))[1].kind == "openai"
+
+
+@pytest.mark.parametrize("url", OTHERS)
+def test_no_server_that_looks_like_openais_is_sent_its_key(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    assert table(a={"kind": "openai", "base_url": url})["a"].env_name is None
+    assert single_entry(Settings.load({"OPENAI_BASE_URL": url}))[1].kind == "compatible"
 
 
 def test_an_embedded_model_that_does_not_exist_stops_the_start() -> None:
@@ -201,8 +467,58 @@ def test_no_other_server_is_sent_a_key_that_its_entry_does_not_name(kind: str) -
 
 
 def test_openais_own_server_without_a_key_stops_the_start() -> None:
-    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.key_env: no such variable"):
+    with pytest.raises(
+        SettingsError, match=r"^CHAT_MODELS: models.a: OPENAI_API_KEY is not set; .* OPENAI_API_KEY=sk-…"
+    ):
         table(a={"kind": "openai"})
+
+
+ENTRIES_WITH_KEYS: dict[str, dict[str, Any]] = {
+    "OPENAI_API_KEY": {"kind": "compatible", "base_url": "https://a.example/v1", "key_env": "OPENAI_API_KEY"},
+    "AZURE_OPENAI_API_KEY": {"kind": "azure", "base_url": "https://a.example", "key_env": "AZURE_OPENAI_API_KEY"},
+    "unnamed": {"kind": "openai"},
+}
+
+
+@pytest.mark.parametrize("kind", ENTRIES_WITH_KEYS)
+def test_a_key_that_a_setting_holds_is_the_settings(kind: str, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = ENTRIES_WITH_KEYS[kind].get("key_env", "OPENAI_API_KEY")
+    argument = {"CHAT_MODELS": {"o": ENTRIES_WITH_KEYS[kind]}}
+    (bare / ".env").write_text(f"{name}=sk-file\n", encoding="utf-8")
+    assert key_of(Settings.load(argument)) == "sk-file"
+    monkeypatch.setenv(name, "sk-environment")
+    assert key_of(Settings.load(argument)) == "sk-environment"
+    assert key_of(Settings.load(argument, {name: "sk-app"})) == "sk-app"
+    assert key_of(Settings.load({**argument, name: "sk-argument"}, {name: "sk-app"})) == "sk-argument"
+    monkeypatch.delenv(name)
+    assert key_of(Settings.load({**argument, name: "sk-argument"})) == "sk-argument"
+
+
+def key_of(settings: Settings) -> str:
+    """The key that the one model's server is sent."""
+    [server] = open_models(settings).servers
+    return server.client.api_key
+
+
+@pytest.mark.parametrize("name", ["FAST_KEY", "OPENAI_API_KEY"])
+def test_a_key_that_cannot_be_sent_is_told_by_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, f"{CANARY}\n")
+    told = fault(key_env=name)
+    assert told.startswith(f"{name}: holds white space")
+    assert CANARY not in told
+
+
+@pytest.mark.parametrize(("name", "entry"), [("OPENAI_API_KEY", {}), ("FAST_KEY_2", {"key_env": "FAST_KEY_2"})])
+def test_a_byte_order_mark_hides_no_name_of_the_environment_file(name: str, entry: dict[str, str], bare: Path) -> None:
+    (bare / ".env").write_text(f"{name}=sk-1\n", encoding="utf-8-sig")
+    assert key_of(Settings.load({"CHAT_MODELS": {"o": {"kind": "openai", **entry}}})) == "sk-1"
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"])
+def test_a_key_of_a_setting_that_is_named_and_not_there_is_told_by_its_name(name: str) -> None:
+    assert fault(key_env=name).startswith(
+        f"CHAT_MODELS: models.one.key_env: {name} is not set; for example {name}=sk-…"
+    )
 
 
 @pytest.mark.parametrize("auth", ["entra", "none"])
@@ -217,8 +533,12 @@ def test_a_key_that_is_not_to_be_sent_need_not_be_there(auth: str) -> None:
     ("given", "name", "fields"),
     [
         ({}, "embedded", {"kind": "embedded", "model": "embedded"}),
-        ({"OPENAI_API_KEY": "k"}, "gpt-5.4-mini", {"kind": "openai"}),
-        ({"OPENAI_API_KEY": "k", "CHAT_MODEL": "gpt-x"}, "gpt-x", {"kind": "openai"}),
+        ({"OPENAI_API_KEY": "k"}, "gpt-5.4-mini", {"kind": "openai", "key_env": "OPENAI_API_KEY"}),
+        (
+            {"OPENAI_API_KEY": "k", "CHAT_MODEL": "gpt-x"},
+            "gpt-x",
+            {"kind": "openai", "key_env": "OPENAI_API_KEY"},
+        ),
         (
             {"OPENAI_BASE_URL": "http://127.0.0.1:1/v1", "CHAT_MODEL": "m"},
             "m",
@@ -232,17 +552,34 @@ def test_a_key_that_is_not_to_be_sent_need_not_be_there(auth: str) -> None:
         (
             {
                 "AZURE_OPENAI_ENDPOINT": "https://a.example",
+                "AZURE_OPENAI_API_KEY": "k",
                 "AZURE_OPENAI_DEPLOYMENT": "d",
                 "AZURE_OPENAI_API_VERSION": "2024-10-21",
                 "CHAT_MODEL": "shown",
             },
             "shown",
-            {"kind": "azure", "base_url": "https://a.example", "model": "d", "api_version": "2024-10-21"},
+            {
+                "kind": "azure",
+                "base_url": "https://a.example",
+                "key_env": "AZURE_OPENAI_API_KEY",
+                "model": "d",
+                "api_version": "2024-10-21",
+            },
+        ),
+        (
+            {"AZURE_OPENAI_ENDPOINT": "https://a.example", "CHAT_MODEL": "d"},
+            "d",
+            {"kind": "azure", "base_url": "https://a.example", "model": "d"},
         ),
     ],
 )
 def test_the_settings_of_one_model_are_an_entry(given: dict[str, str], name: str, fields: dict[str, Any]) -> None:
     assert single_entry(Settings.load(given)) == (name, Entry(**fields))
+
+
+def test_azure_without_a_deployment_stops_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"^AZURE_OPENAI_DEPLOYMENT: .*; for example AZURE_OPENAI_DEPLOYMENT=my-"):
+        single_entry(Settings.load({"AZURE_OPENAI_ENDPOINT": "https://a.example", "AZURE_OPENAI_API_KEY": "k"}))
 
 
 def test_a_setting_that_holds_a_key_does_not_show_it() -> None:

@@ -14,7 +14,7 @@ from tests.loopback import Answer, Loopback
 from tests.upstream_models import settle
 
 AUTHORITY = trustme.CA()
-LOCALHOST = AUTHORITY.issue_cert("localhost", "127.0.0.1")
+LOCALHOST = AUTHORITY.issue_cert("localhost", "127.0.0.1", "model.example")
 
 
 def ca_file(directory: Path, authority: trustme.CA = AUTHORITY) -> str:

@@ -35,7 +35,7 @@ async def model_at(base_url: str, **given: Any) -> AsyncIterator[Asked]:
     settings = Settings.load({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, "CHAT_MODEL": "model-1", **given})
     kinds = Kinds(settings)
     try:
-        yield kinds.open(*single_entry(settings), settings.openai_api_key)
+        yield kinds.open(*single_entry(settings))
     finally:
         await kinds.close()
 

@@ -9,15 +9,14 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from quartapp.embedded import DEFAULT_MODEL, create_embedded
-from quartapp.environment import secret
 from quartapp.events import Batches
 from quartapp.models.chat_completions import PATH, ChatCompletions, OpenReader
 from quartapp.models.entra import EntraToken, open_credential
+from quartapp.models.entry import OPENAI_URL, Entry
 from quartapp.models.in_process import InProcessTransport
 from quartapp.models.parameters import Parameters
 from quartapp.models.responses import Responses
 from quartapp.models.servers import Address, Server, Servers
-from quartapp.models.table import OPENAI_URL, Entry
 from quartapp.models.transport import Connecting
 from quartapp.readers.bodies import open_reader
 from quartapp.requests.messages import ChatRequest
@@ -45,11 +44,13 @@ class Kinds:
         self._tokens: dict[str, EntraToken] = {}
         self.servers = Servers(_connecting(settings))
 
-    def open(self, name: str, entry: Entry, key: SecretStr | None = None) -> Asked:
-        """The model of that entry, which is offered by `name`; `key` counts before the one it names."""
-        key = key or _key(entry)
+    def open(self, name: str, entry: Entry) -> Asked:
+        """The model of that entry, which is offered by `name`.
+
+        Raises SettingsError for a key, a proxy or a file of authorities that cannot be used.
+        """
         parameters = self._parameters(name, entry)
-        server = self._server(entry, key)
+        server = self._server(entry, self._key(entry))
         if entry.kind == "responses":
             return Responses(server, parameters, max_line_bytes=self._settings.max_upstream_line_bytes)
         return ChatCompletions(server, parameters, self._reader(entry), _path(entry, parameters.model))
@@ -73,6 +74,11 @@ class Kinds:
             obeys_environment=self._settings.obey_client_environment,
         )
         return self.servers.at(address)
+
+    def _key(self, entry: Entry) -> SecretStr | None:
+        if entry.env_name is None or entry.auth in ("entra", "none"):
+            return None
+        return self._settings.key(entry.env_name)
 
     def _token(self, scope: str) -> EntraToken:
         """The token for `scope`, one for all models: a server is known by whose token it is sent."""
@@ -101,15 +107,8 @@ class Kinds:
         return partial(
             open_reader,
             max_line_bytes=self._settings.max_upstream_line_bytes,
-            max_answer_bytes=self._settings.max_answer_bytes,
             think_tags=entry.think_tags,
         )
-
-
-def _key(entry: Entry) -> SecretStr | None:
-    if entry.env_name is None or entry.auth in ("entra", "none"):
-        return None
-    return secret(entry.env_name)
 
 
 def _usual_auth(entry: Entry, key: SecretStr | None) -> str:

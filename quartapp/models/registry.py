@@ -12,9 +12,10 @@ from quartapp.embedded import CATALOGUE, offers
 from quartapp.errors import ChatError, SettingsError
 from quartapp.events import Batches
 from quartapp.models.attempts import Attempts, Candidate
+from quartapp.models.entry import Entry
 from quartapp.models.kinds import Asked, Kinds
 from quartapp.models.servers import Server
-from quartapp.models.table import Entry, Table, read_table, single_entry
+from quartapp.models.table import Table, read_table, single_entry
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
@@ -34,7 +35,7 @@ class Offered(msgspec.Struct, frozen=True):
     """A model that clients may ask for by `name`.
 
     `check` raises ChatError, invalid_request, for what it cannot be asked; `timeouts` are those of the limits
-    (answer.Limits) that are its own.
+    (limits.Limits) that are its own.
     """
 
     name: str
@@ -89,7 +90,7 @@ def open_models(settings: Settings, given: Mapping[str, Model] | None = None) ->
 def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
     candidates = {name: _candidate(name, entry, kinds.open(name, entry), settings) for name, entry in table.items()}
     offered = {
-        name: _offered(entry, candidates[name], [candidates[other] for other in entry.fallbacks], settings)
+        name: _offered(candidates[name], [candidates[other] for other in entry.fallbacks], settings)
         for name, entry in table.items()
         if entry.offered
     }
@@ -98,9 +99,8 @@ def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
 
 def _open_single(settings: Settings, kinds: Kinds) -> Models:
     name, entry = single_entry(settings)
-    key = settings.azure_api_key if entry.kind == "azure" else settings.openai_api_key
-    candidate = _candidate(name, entry, kinds.open(name, entry, key), settings)
-    return Models({name: _offered(entry, candidate, [], settings)}.get, name, [name], kinds)
+    candidate = _candidate(name, entry, kinds.open(name, entry), settings)
+    return Models({name: _offered(candidate, [], settings)}.get, name, [name], kinds)
 
 
 def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
@@ -117,7 +117,7 @@ def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
         entry = Entry(kind="embedded", model=name)
         if not offers(name):
             return None
-        return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
+        return _offered(_candidate(name, entry, kinds.open(name, entry), settings), [], settings)
 
     find(default)  # opens the server that all of them share
     return Models(find, default, list(CATALOGUE), kinds)
@@ -135,13 +135,15 @@ def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Can
     retries = entry.retries
     if retries is None:  # the embedded model has no weak moments, only faults that are to be seen
         retries = 0 if entry.kind == "embedded" else settings.retries
-    return Candidate(name, model, retries, entry.first_event_timeout_s)
+    timeouts = {
+        "idle_timeout_s": entry.idle_timeout_s or settings.idle_timeout_s,
+        "answer_timeout_s": entry.answer_timeout_s or settings.answer_timeout_s,
+    }
+    return Candidate(name, model, retries, entry.first_event_timeout_s, timeouts)
 
 
-def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
+def _offered(asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
     model: Model = asked.model
     if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
         model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
-    timeouts = {"idle_timeout_s": entry.idle_timeout_s, "answer_timeout_s": entry.answer_timeout_s}
-    own = {limit: value for limit, value in timeouts.items() if value is not None}
-    return Offered(asked.name, model, asked.model.check, own)
+    return Offered(asked.name, model, asked.model.check, asked.timeouts)
