@@ -65,7 +65,7 @@ def chat_blueprint(
 def _add_doors(blueprint: Blueprint, house: House) -> None:
     handle_errors(blueprint, render)
     allow_origins(blueprint, house)
-    add_page(blueprint)
+    add_page(blueprint, house)
     add_stream(blueprint, house)
     add_schema(blueprint, house, installed_viewer())
     pages = {"/": GET, "/static/<path:filename>": GET, **SCHEMA_DOORS}

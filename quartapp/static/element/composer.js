@@ -1,0 +1,120 @@
+// Where is written: the box that grows with its text, the composer with its buttons, and the instructions of a chat.
+// @ts-check
+
+import { button, h, icon } from "./dom.js";
+
+const UP = "M12 19V5M5.5 11.5 12 5l6.5 6.5";
+const SQUARE = "M7 7h10v10H7z";
+
+/** Where there is no mouse, Enter is the only way to a new line. */
+export const hasTouch = () => matchMedia("(pointer: coarse)").matches;
+
+/** A textarea in a frame that holds the same text unseen, and so is as high as the text. */
+export class Box {
+  #mirror = h("div", { className: "mirror", dir: "auto", "aria-hidden": "true" });
+
+  /** @param {Record<string, unknown>} properties of the textarea @param {() => void} [submit] what Enter does */
+  constructor(properties, submit) {
+    this.area = h("textarea", { rows: 1, dir: "auto", ...properties });
+    this.area.addEventListener("input", () => this.#reflect());
+    this.area.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      if (!submit || !isSubmit(event)) return;
+      event.preventDefault();
+      submit();
+    });
+    this.element = h("div", { className: "growing" }, this.area, this.#mirror);
+    this.#reflect();
+  }
+
+  /** @returns {string} */
+  get text() {
+    return this.area.value;
+  }
+
+  set text(text) {
+    this.area.value = text;
+    this.#reflect();
+  }
+
+  #reflect() {
+    this.#mirror.textContent = `${this.area.value} `; // without the space an empty last line would have no height
+  }
+}
+
+/** Safari ends a composition before its keydown, which then carries the code 229. @param {KeyboardEvent} event */
+function isSubmit(event) {
+  return event.key === "Enter" && !event.shiftKey && !event.isComposing && event.keyCode !== 229 && !hasTouch();
+}
+
+export class Composer {
+  #send = h("button", { type: "submit", className: "send", part: "send", "aria-label": "Send", title: "Send" }, icon(UP));
+  #stop;
+  #box;
+
+  /** @param {{ask: (text: string) => void, stop: () => void, draft: (text: string) => void}} acts */
+  constructor(acts) {
+    const send = () => {
+      if (this.text.trim() && this.#stop.hidden) acts.ask(this.text.trim());
+      else this.focus();
+    };
+    const enterKeyHint = hasTouch() ? "enter" : "send";
+    this.#box = new Box({ "aria-label": "Your message", part: "box", enterKeyHint }, send);
+    this.#box.area.addEventListener("input", () => acts.draft(this.#box.text));
+    const face = { className: "send stop", part: "stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true };
+    this.#stop = button(icon(SQUARE), { ...face, onclick: acts.stop });
+    this.element = h("form", { className: "composer", part: "composer" }, this.#box.element, this.#send, this.#stop);
+    this.element.addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      send();
+    });
+  }
+
+  /** @returns {string} */
+  get text() {
+    return this.#box.text;
+  }
+
+  set text(text) {
+    this.#box.text = text;
+  }
+
+  /** @param {string} text */
+  set placeholder(text) {
+    this.#box.area.placeholder = text;
+  }
+
+  /** While an answer comes, what sends becomes what stops. @param {boolean} isBusy */
+  set isBusy(isBusy) {
+    this.#send.hidden = isBusy;
+    this.#stop.hidden = !isBusy;
+  }
+
+  focus() {
+    this.#box.area.focus({ preventScroll: true });
+  }
+
+  /** After a click on a button; where a keyboard would come up over the answer, the focus is left alone. */
+  takeFocusBack() {
+    if (!hasTouch()) this.focus();
+  }
+}
+
+export class Instructions {
+  #box;
+
+  /** @param {(text: string) => void} changed */
+  constructor(changed) {
+    this.#box = new Box({ "aria-label": "Instructions", className: "field" });
+    this.#box.area.addEventListener("change", () => changed(this.text));
+    const summary = h("summary", {}, "Instructions for this chat");
+    this.element = h("details", { className: "fold", part: "instructions", hidden: true }, summary, this.#box.element);
+  }
+
+  get text() {
+    return this.#box.text;
+  }
+
+  set text(text) {
+    this.#box.text = text;
+  }
+}

@@ -1,0 +1,56 @@
+// Elements made by hand, which is the only way anything gets onto the page: no text is ever read as HTML.
+// @ts-check
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/**
+ * An element. What it has no property for becomes an attribute; children that are null are left out.
+ * @param {string} tag @param {Record<string, unknown>} [properties] @param {...(Node | string | null | undefined)} children
+ * @returns {any} an HTMLElement, of the type that its tag says
+ */
+export function h(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in element) Object.assign(element, { [name]: value });
+    else element.setAttribute(name, String(value));
+  }
+  element.append(...children.filter((child) => child != null).map((child) => /** @type {Node | string} */ (child)));
+  return element;
+}
+
+/** A button that sends no form. @param {string | Node} face @param {Record<string, unknown>} properties */
+export function button(face, properties) {
+  return h("button", { type: "button", part: "button", ...properties }, face);
+}
+
+/** A heading for those who hear the page and do not see it. @param {string} text */
+export function spokenHeading(text) {
+  return h("h3", { className: "spoken" }, text);
+}
+
+/** A drawing of one line, 24 units wide and high, in the colour of the text around it. @param {string} path */
+export function icon(path) {
+  const drawing = document.createElementNS(SVG, "svg");
+  drawing.setAttribute("viewBox", "0 0 24 24");
+  drawing.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS(SVG, "path");
+  line.setAttribute("d", path);
+  drawing.append(line);
+  return drawing;
+}
+
+/**
+ * `draw`, made to run once in the next frame however often it is called. A hidden tab has no frames: it draws on return.
+ * @param {() => void} draw
+ */
+export function onceAFrame(draw) {
+  let asked = 0;
+  const later = () => {
+    asked ||= requestAnimationFrame(() => {
+      asked = 0;
+      draw();
+    });
+  };
+  later.cancel = () => cancelAnimationFrame(asked);
+  return later;
+}

@@ -1,0 +1,247 @@
+// <quart-chat src="/ai">: the whole chat in one tag; see docs/element.md.
+// @ts-check
+
+import { Chats, History, storageOf, Tab } from "./element/chats.js";
+import { Composer, hasTouch, Instructions } from "./element/composer.js";
+import { Conversation, Scroller } from "./element/conversation.js";
+import { button } from "./element/dom.js";
+import { frame, Models, styleSheet } from "./element/frame.js";
+import { Notices } from "./element/notices.js";
+import { Talk } from "./element/talk.js";
+import { newChat } from "./element/turns.js";
+
+/** @typedef {import("./element/types").Chat} Chat */
+/** @typedef {import("./element/types").Options} Options */
+
+// The embedded model has a good answer to each of them.
+const SUGGESTIONS = [
+  "Show me Markdown: a list, some code and a table",
+  "Write a long explanation of how an answer streams",
+  "Greet me in many languages and scripts",
+  "Count to 20",
+];
+
+export class QuartChat extends HTMLElement {
+  static observedAttributes = ["heading", "placeholder", "model", "system-prompt"];
+
+  /** Sent with every request: an object, or a function that gives one, async or not. @type {Options["headers"]} */
+  headers = /** @type {any} */ (this).headers; // what was set before this script ran
+
+  /** @type {string[]} */
+  #suggestions = [];
+  #token = "";
+  #history = new History(null, "");
+  #tab = new Tab(null, "");
+  #leaving = new AbortController();
+  #isOpen = false;
+
+  #notices = new Notices();
+  #models = new Models();
+  #jump = button("Jump to the latest", { className: "jump", part: "jump", hidden: true });
+  #instructions = new Instructions((text) => this.#instruct(text));
+  #conversation = new Conversation(this.#instructions.element, {
+    ask: (text) => this.ask(text),
+    replace: (turn, text) => this.#talk.replace(turn, text),
+  });
+  #composer = new Composer({
+    ask: (text) => this.#send(text),
+    stop: () => this.stop(),
+    draft: (draft) => this.#tab.write({ draft }),
+  });
+  #chats = new Chats({
+    open: (chat) => this.#show(chat),
+    deleted: ({ id }) => id === this.#talk.chat.id && this.#talk.forget(),
+    renamed: ({ id, title }) => id === this.#talk.chat.id && (this.#talk.chat.title = title),
+  });
+  #talk = new Talk(this.#conversation, new Scroller(this.#conversation.element, this.#jump), this.#notices, {
+    options: () => this.#options(),
+    mayInstruct: () => this.hasAttribute("system-prompt"),
+    setBusy: (isBusy) => (this.#composer.isBusy = isBusy),
+    keep: (chat) => this.#keep(chat),
+    emit: (name, detail, isCancelable) => this.#emit(name, detail, isCancelable),
+    signIn: (token) => this.signIn(token),
+  });
+  #frame = frame(
+    {
+      models: this.#models,
+      conversation: this.#conversation,
+      notices: this.#notices,
+      composer: this.#composer,
+      chats: this.#chats,
+    },
+    this.#jump,
+    { list: () => this.#chats.open(this.#history, this.#talk.chat.id), begin: () => this.newChat() },
+  );
+
+  constructor() {
+    super();
+    const sheet = styleSheet(() => this.#reveal());
+    this.attachShadow({ mode: "open" }).append(sheet, this.#frame.element);
+  }
+
+  connectedCallback() {
+    this.#watch();
+    if (this.#isOpen) return; // it was only moved
+    this.#isOpen = true;
+    const given = Object.getOwnPropertyDescriptor(this, "suggestions")?.value;
+    Reflect.deleteProperty(this, "suggestions"); // it hides the setter
+    this.suggestions = given ?? SUGGESTIONS;
+    this.#label();
+    this.#remember();
+    void this.#loadModels();
+  }
+
+  disconnectedCallback() {
+    this.#leaving.abort();
+    this.#talk.stop();
+  }
+
+  /** @param {string} name @param {string | null} _ @param {string | null} value */
+  attributeChangedCallback(name, _, value) {
+    if (name === "model") this.#models.choose(value ?? "");
+    this.#label();
+  }
+
+  /** What can be asked with a click where nothing was asked yet. */
+  get suggestions() {
+    return this.#suggestions;
+  }
+
+  set suggestions(texts) {
+    this.#suggestions = Array.from(texts, String);
+    this.#conversation.suggest(this.#suggestions);
+  }
+
+  /** Asks as if it had been typed. An answer that still comes is stopped. @param {string} text */
+  ask(text) {
+    const asked = String(text).trim();
+    if (asked) this.#talk.ask(asked);
+    this.#composer.takeFocusBack();
+  }
+
+  /** Stops the answer; what came of it stays. */
+  stop() {
+    this.#talk.stop();
+    this.#composer.takeFocusBack();
+  }
+
+  newChat() {
+    this.#show(newChat());
+    this.#composer.takeFocusBack();
+  }
+
+  /** Asks again what was refused. @param {string} [token] to be sent as `Authorization: Bearer …` from now on */
+  signIn(token) {
+    if (token !== undefined) this.#token = token;
+    this.#talk.signedIn();
+    void this.#loadModels();
+  }
+
+  /** @override */
+  focus() {
+    this.#composer.focus();
+  }
+
+  // -- what it is asked with
+
+  /** The folder of the chat's doors; unless it is named, the one above this module. */
+  get #base() {
+    const src = this.getAttribute("src");
+    return src === null ? new URL("../", import.meta.url) : new URL(`${src.replace(/\/$/, "")}/`, document.baseURI);
+  }
+
+  /** @returns {Options} */
+  #options() {
+    const body = this.#models.name ? { model: this.#models.name } : {};
+    return { url: new URL("api/stream", this.#base), body, headers: () => this.#allHeaders() };
+  }
+
+  async #allHeaders() {
+    const own = typeof this.headers === "function" ? await this.headers() : this.headers;
+    return this.#token ? { ...own, Authorization: `Bearer ${this.#token}` } : { ...own };
+  }
+
+  #loadModels() {
+    return this.#models.load(new URL("v1/models", this.#base), () => this.#allHeaders());
+  }
+
+  // -- what is kept
+
+  /** Finds what this tab last had open. */
+  #remember() {
+    const name = this.getAttribute("storage") ?? "local";
+    const key = `quart-chat ${this.#base.href} ${this.id}`;
+    this.#history = new History(storageOf(name), key);
+    this.#tab = new Tab(name === "none" ? null : storageOf("session"), `${key} tab`);
+    this.#frame.list.hidden = name === "none";
+    const { chatId, draft } = this.#tab.read();
+    const chat = this.#history.list().find(({ id }) => id === chatId);
+    if (chat) this.#show(chat);
+    this.#composer.text = draft;
+  }
+
+  /** @param {Chat} chat */
+  #keep(chat) {
+    if (!chat.turns.length) return;
+    this.#notices.hasRoom = this.#history.save(chat);
+    this.#tab.write({ chatId: this.#talk.chat.id });
+  }
+
+  /** @param {Chat} chat */
+  #show(chat) {
+    this.#talk.open(chat);
+    this.#instructions.text = chat.system;
+    this.#tab.write({ chatId: chat.id });
+  }
+
+  /** @param {string} text */
+  #instruct(text) {
+    this.#talk.chat.system = text;
+    this.#keep(this.#talk.chat);
+  }
+
+  // -- what happens to it
+
+  /** @param {string} text */
+  #send(text) {
+    this.#composer.text = "";
+    this.#tab.write({ draft: "" });
+    this.ask(text);
+  }
+
+  /** Escape stops, from within the element and where nothing has the focus. @param {KeyboardEvent} event */
+  #escape(event) {
+    const path = event.composedPath();
+    const isMeant = path.includes(this) || path[0] === document.body;
+    const isFree = !event.defaultPrevented && !event.isComposing && !this.#chats.isOpen;
+    if (event.key === "Escape" && isMeant && isFree && this.#talk.isBusy) this.stop();
+  }
+
+  #watch() {
+    this.#leaving = new AbortController();
+    const { signal } = this.#leaving;
+    addEventListener("keydown", (event) => this.#escape(event), { signal });
+    addEventListener("pagehide", () => this.#talk.stop(), { signal });
+    this.#notices.watch(signal);
+  }
+
+  #label() {
+    this.#frame.heading.textContent = this.getAttribute("heading") ?? "Chat";
+    this.#composer.placeholder = this.getAttribute("placeholder") ?? "Ask something";
+    this.#instructions.element.hidden = !this.hasAttribute("system-prompt");
+  }
+
+  /** Nothing is seen before the style sheet is there. */
+  #reveal() {
+    this.#frame.element.hidden = false;
+    if (this.hasAttribute("focused") && !hasTouch()) this.#composer.focus();
+  }
+
+  /** @param {string} name @param {object} detail */
+  #emit(name, detail, isCancelable = false) {
+    return this.dispatchEvent(new CustomEvent(name, { detail, cancelable: isCancelable, bubbles: true, composed: true }));
+  }
+}
+
+// Where a page has two chats, their modules are two as well.
+if (!customElements.get("quart-chat")) customElements.define("quart-chat", QuartChat);

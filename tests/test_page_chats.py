@@ -1,0 +1,221 @@
+"""What the page keeps in the browser: the list of chats, the one that is open, and what was not sent yet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Locator, expect
+
+from tests.pages import ChatPage, launched, opened, page_server
+from tests.serving import Server, Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
+    async with launched(needs("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server(servers: Servers) -> Server:
+    return page_server(servers)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
+    async with opened(browser) as chat:
+        await chat.open(server)
+        yield chat
+
+
+async def chats(chat: ChatPage) -> Locator:
+    """The list of chats, which is open then."""
+    listed = chat.page.get_by_role("dialog", name="Chats")
+    if not await listed.is_visible():
+        await chat.button("Chats").click()
+    return listed
+
+
+def titles(listed: Locator) -> Locator:
+    return listed.locator("li .title")
+
+
+async def stored(chat: ChatPage) -> Any:
+    """What the browser keeps of all chats."""
+    return json.loads(await chat.page.evaluate("Object.values(localStorage)[0]"))
+
+
+async def test_a_reload_shows_the_same_chat_again(chat: ChatPage) -> None:
+    await chat.ask("Show me a table")
+    text = await chat.answer().inner_text()
+    await chat.reload()
+    await expect(chat.turns).to_have_count(2)
+    assert (await chat.answer().inner_text()).split() == text.split()
+    await chat.ask("count to 2")
+    assert len(chat.asked()[1]["messages"]) == 3
+
+
+async def test_a_draft_outlives_a_reload(chat: ChatPage) -> None:
+    await chat.box.fill("half a\nthought")
+    await chat.reload()
+    await expect(chat.box).to_have_value("half a\nthought")
+    await chat.button("Send").click()
+    await chat.ended()
+    await chat.reload()
+    await expect(chat.box).to_have_value("")
+
+
+async def test_another_tab_begins_with_nothing_and_lists_the_same_chats(chat: ChatPage, server: Server) -> None:
+    await chat.ask("count to 5")
+    other = ChatPage(await chat.page.context.new_page())
+    await other.open(server)
+    await expect(other.turns).to_have_count(0)
+    await other.ask("count to 2")
+    await expect(titles(await chats(chat))).to_have_text(["count to 2", "count to 5"])
+
+
+async def test_the_list_has_the_newest_first_and_opens_what_is_chosen(chat: ChatPage) -> None:
+    for question in ("count to 3", "count to 4"):
+        await chat.ask(question)
+        await chat.button("New chat").click()
+    await expect(chat.turns).to_have_count(0)
+    await expect(chat.box).to_be_focused()
+    listed = await chats(chat)
+    await expect(titles(listed)).to_have_text(["count to 4", "count to 3"])
+    await listed.get_by_role("button", name="count to 3").first.click()
+    await expect(listed).to_be_hidden()
+    await expect(chat.answer()).to_contain_text("1 2 3")
+    await chat.ask("count to 5")
+    await expect(titles(await chats(chat))).to_have_text(["count to 3", "count to 4"])
+
+
+async def test_a_chat_can_be_renamed_and_the_name_can_be_left_as_it_was(chat: ChatPage) -> None:
+    await chat.ask("count to 3")
+    listed = await chats(chat)
+    await listed.get_by_role("button", name="Rename count to 3").click()
+    await expect(listed.get_by_role("textbox", name="Name")).to_be_focused()
+    await chat.page.keyboard.type("Three")
+    await chat.page.keyboard.press("Enter")
+    await expect(listed.get_by_role("button", name="Rename Three")).to_be_focused()
+    await chat.page.keyboard.press("Enter")
+    await chat.page.keyboard.type("Four")
+    await chat.page.keyboard.press("Escape")
+    await expect(titles(listed)).to_have_text(["Three"])
+    await chat.page.keyboard.press("Escape")
+    await chat.ask("count to 4")
+    await chat.reload()
+    await expect(titles(await chats(chat))).to_have_text(["Three"])
+
+
+async def test_a_chat_can_be_deleted_and_brought_back(chat: ChatPage) -> None:
+    await chat.ask("count to 3")
+    listed = await chats(chat)
+    await listed.get_by_role("button", name="Delete count to 3").click()
+    assert await stored(chat) == []
+    await expect(chat.turns).to_have_count(0)
+    undo = listed.get_by_role("button", name="Undo deleting count to 3")
+    await expect(undo).to_be_focused()
+    await undo.click()
+    await expect(titles(listed)).to_have_text(["count to 3"])
+    assert [kept["title"] for kept in await stored(chat)] == ["count to 3"]
+
+
+async def test_the_list_closes_with_escape_and_with_a_click_beside_it(chat: ChatPage) -> None:
+    listed = await chats(chat)
+    await chat.page.keyboard.press("Escape")
+    await expect(listed).to_be_hidden()
+    await chats(chat)
+    await chat.page.mouse.click(1200, 400)
+    await expect(listed).to_be_hidden()
+
+
+TURN = {"question": "Kept?", "reply": {"text": "Yes.", "ending": "done"}}
+
+#: What somebody, or an older version, may have left in the store, and the titles that are made of it.
+ODD: dict[str, tuple[str, list[str]]] = {
+    "no JSON": ("{", []),
+    "no list": ('{"turns": []}', []),
+    "a list of odd things": (json.dumps([None, 1, "x", [], {}, {"turns": 5}, {"turns": [{}]}]), []),
+    "wrong types": (json.dumps([{"id": 7, "title": {}, "changedMs": "then", "turns": [TURN]}]), ["Kept?"]),
+    "no reply": (json.dumps([{"turns": [{"question": "Kept?", "reply": 3}]}]), ["Kept?"]),
+    "odd calls": (json.dumps([{"turns": [{"question": "Kept?", "reply": {"calls": [None, {"name": 1}]}}]}]), ["Kept?"]),
+    "times that are none": (json.dumps([{"changedMs": 1e300, "turns": [TURN]}]), ["Kept?"]),
+    "markup": (json.dumps([{"title": "<b>x", "turns": [{"question": "<i>", "reply": {"text": "<u>"}}]}]), ["<b>x"]),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_whatever_the_store_holds_the_page_works(name: str, chat: ChatPage) -> None:
+    kept, expected = ODD[name]
+    await chat.ask("count to 2")
+    keys = "for (const key of Object.keys(localStorage)) localStorage[key] = kept"
+    await chat.page.evaluate(f"(kept) => {{ sessionStorage.clear(); {keys} }}", kept)
+    await chat.reload()
+    listed = await chats(chat)
+    await expect(titles(listed)).to_have_text(expected)
+    if expected:
+        await listed.locator("li button").first.click()
+        await expect(chat.turns).to_have_count(2)
+        assert await chat.log.locator("b, i, u").count() == 0
+    else:
+        await chat.page.keyboard.press("Escape")
+    await chat.ask("count to 5")
+    await expect(chat.turns.last).to_contain_text("1 2 3 4 5")
+
+
+async def test_the_oldest_chats_make_room_for_new_ones(chat: ChatPage) -> None:
+    """Fifty are kept, and two million characters."""
+    await chat.ask("count to 2")
+    old = [{"id": str(age), "title": f"old {age}", "changedMs": 1000 - age, "turns": [TURN]} for age in range(60)]
+    await chat.page.evaluate("(kept) => localStorage[Object.keys(localStorage)[0]] = kept", json.dumps(old))
+    await chat.ask("count to 3")
+    kept = await stored(chat)
+    assert [one["title"] for one in kept] == ["count to 2", *(f"old {age}" for age in range(49))]
+    long = {**old[0], "turns": [{"question": "x" * 1_999_900, "reply": {}}]}
+    await chat.page.evaluate("(kept) => localStorage[Object.keys(localStorage)[0]] = kept", json.dumps([long, old[1]]))
+    await chat.ask("count to 4")
+    assert [one["title"] for one in await stored(chat)] == ["count to 2"]
+
+
+FULL = 'Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError"); }'
+CLOSED = 'for (const name of ["localStorage", "sessionStorage"]) ' + (
+    'Object.defineProperty(window, name, { get() { throw new DOMException("no", "SecurityError"); } });'
+)
+
+
+async def test_a_full_store_is_told_and_the_chat_goes_on(browser: Browser, server: Server) -> None:
+    async with opened(browser) as chat:
+        await chat.page.add_init_script(FULL)
+        await chat.open(server)
+        await chat.ask("count to 5")
+        await expect(chat.text("This browser has no room to keep the chat")).to_be_visible()
+        await expect(chat.answer()).to_contain_text("1 2 3 4 5")
+
+
+async def test_a_browser_that_keeps_nothing_does_as_well(browser: Browser, server: Server) -> None:
+    async with opened(browser) as chat:
+        await chat.page.add_init_script(CLOSED)
+        await chat.open(server)
+        await chat.ask("count to 5")
+        await expect(chat.answer()).to_contain_text("1 2 3 4 5")
+        await expect((await chats(chat)).get_by_text("Nothing yet.")).to_be_visible()
+
+
+async def test_a_chat_that_is_deleted_while_its_answer_comes_stays_deleted(chat: ChatPage) -> None:
+    await chat.choose("stalls")
+    await chat.send("count to 5")
+    await chat.text("1 2 3").wait_for()
+    listed = await chats(chat)
+    await listed.get_by_role("button", name="Delete count to 5").click()
+    await expect(chat.button("Send")).to_have_count(1)
+    await expect(chat.turns).to_have_count(0)
+    assert await stored(chat) == []
+    await listed.get_by_role("button", name="Undo deleting count to 5").click()
+    await listed.locator("li button").first.click()
+    await expect(chat.answer()).to_contain_text("Stopped.")

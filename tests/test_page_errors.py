@@ -1,0 +1,193 @@
+"""What the page says of an answer that is not whole, and that it never asks again by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from quartapp.errors import KINDS
+from tests.hosts.foreign_page import TOKEN
+from tests.pages import ChatPage, launched, opened, page_server
+from tests.proxy import Proxy, resets_after
+from tests.serving import Server, Servers
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
+    async with launched(needs("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def server(servers: Servers) -> Server:
+    return page_server(servers)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
+    async with opened(browser) as chat:
+        await chat.open(server)
+        yield chat
+
+
+#: By model: the code, what to do about it, and what came of the answer.
+FAULTS = {
+    "drops": ("upstream_error", "Try again in a moment.", "1 2 3"),
+    "too-long": ("context_too_long", "Begin a new chat", ""),
+    "busy": ("upstream_busy", "Try again in", ""),
+}
+
+
+@pytest.mark.parametrize("model", FAULTS)
+async def test_an_error_says_what_happened_and_what_to_do_beneath_what_came(model: str, chat: ChatPage) -> None:
+    code, advice, came = FAULTS[model]
+    await chat.ask("count to 5", model)
+    for words in (KINDS[code].message, advice, came):
+        await expect(chat.answer()).to_contain_text(words)
+    await expect(chat.answer()).to_contain_text(re.compile("For whoever runs this chat: [0-9a-f]{32}"))
+    assert len(chat.asked()) == 1
+
+
+async def test_trying_again_asks_the_same_once_and_takes_the_place_of_the_error(chat: ChatPage) -> None:
+    await chat.ask("count to 5", "drops")
+    await chat.choose("embedded")
+    await chat.button("Try again").click()
+    await chat.ended()
+    await expect(chat.answer()).to_contain_text("1 2 3 4 5")
+    await expect(chat.text(KINDS["upstream_error"].message)).to_have_count(0)
+    assert [body["messages"] for body in chat.asked()] == [[{"role": "user", "content": "count to 5"}]] * 2
+
+
+async def test_a_named_wait_is_counted_down_and_then_the_hand_is_waited_for(browser: Browser, server: Server) -> None:
+    async with opened(browser) as chat:
+        await chat.page.clock.install()
+        await chat.open(server)
+        await chat.choose("busy")
+        await chat.send("count to 5")
+        await expect(chat.button("Try again in 7 s")).to_be_disabled()
+        await chat.page.clock.run_for(3000)
+        await expect(chat.button("Try again in 4 s")).to_be_disabled()
+        await chat.page.clock.run_for(60_000)
+        await expect(chat.button("Try again")).to_be_enabled()
+        assert len(chat.asked()) == 1
+        await chat.button("Try again").click()
+        await expect(chat.button("Try again in 7 s")).to_be_disabled()
+        assert len(chat.asked()) == 2
+
+
+async def test_a_broken_connection_is_told_and_what_came_stays(browser: Browser, server: Server) -> None:
+    async with Proxy(server.port, resets_after(100_000)) as proxy, opened(browser) as chat:
+        await chat.page.goto(proxy.origin)
+        await chat.ask("Write a long explanation")
+        await expect(chat.answer()).to_contain_text("How an answer streams")
+    async with opened(browser) as chat:
+        await chat.open(server)
+        await chat.page.context.set_offline(True)
+        await expect(chat.text("You are offline.")).to_be_visible()
+        await chat.ask("count to 5")
+        await expect(chat.answer()).to_contain_text("The connection failed.")
+        await expect(chat.answer()).to_contain_text("Check your connection, then try again.")
+        await expect(chat.text("You are offline.")).to_be_visible()
+        await chat.page.context.set_offline(False)
+        await expect(chat.text("You are offline.")).to_be_hidden()
+        assert len(chat.asked()) == 1
+        await chat.button("Try again").click()
+        await chat.ended()
+        await expect(chat.answer()).to_contain_text("1 2 3 4 5")
+
+
+async def test_an_error_is_told_again_after_a_reload(chat: ChatPage) -> None:
+    await chat.ask("count to 5", "drops")
+    await chat.reload()
+    await expect(chat.answer()).to_contain_text("1 2 3")
+    await expect(chat.answer()).to_contain_text(KINDS["upstream_error"].message)
+    await expect(chat.button("Ask again")).to_be_visible()
+
+
+async def test_an_older_question_is_not_tried_again_for_that_would_undo_what_follows(chat: ChatPage) -> None:
+    await chat.ask("count to 5", "drops")
+    await chat.ask("count to 2", "embedded")
+    await expect(chat.button("Try again")).to_have_count(0)
+    await expect(chat.answer()).to_contain_text(KINDS["upstream_error"].message)
+
+
+@pytest.mark.parametrize("thrown", ["new Error('no token')", "'no token'"])
+async def test_what_a_hosts_function_throws_is_told_as_any_error(thrown: str, chat: ChatPage) -> None:
+    await chat.page.evaluate(f"() => {{ document.querySelector('quart-chat').headers = () => {{ throw {thrown}; }}; }}")
+    await chat.ask("count to 5")
+    await expect(chat.answer()).to_contain_text("no token")
+    await expect(chat.button("Try again")).to_be_enabled()
+    assert chat.asked() == []
+
+
+# -- signing in
+
+
+@pytest.fixture(scope="module")
+def host(servers: Servers) -> Server:
+    return servers.get("hypercorn", "foreign_page:app")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def guarded(browser: Browser, host: Server) -> AsyncIterator[ChatPage]:
+    """The page of a chat that wants to know who asks."""
+    async with opened(browser) as chat:
+        await chat.open(host, "/guarded/")
+        yield chat
+
+
+async def test_who_is_refused_signs_in_and_the_question_is_asked_again(guarded: ChatPage) -> None:
+    await guarded.ask("count to 5")
+    token = guarded.answer().get_by_label("Access token")
+    await token.fill("wrong")
+    await guarded.button("Sign in").click()
+    await expect(guarded.text("This token was not accepted.")).to_be_visible()
+    await token.fill(TOKEN)
+    await token.press("Enter")
+    await guarded.ended()
+    await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
+    assert len(guarded.asked()) == 3
+    await guarded.ask("count to 2")
+    await expect(guarded.turns).to_have_count(4)
+
+
+async def test_a_token_is_kept_nowhere_but_in_memory(guarded: ChatPage) -> None:
+    await guarded.ask("count to 5")
+    await guarded.answer().get_by_label("Access token").fill(TOKEN)
+    await guarded.button("Sign in").click()
+    await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
+    kept = await guarded.page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])")
+    assert "count to 5" in kept
+    assert TOKEN not in kept
+    assert all(TOKEN not in request.url for request in guarded.requests)
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+async def test_a_host_can_show_a_sign_in_of_its_own(when: str, guarded: ChatPage) -> None:
+    await guarded.page.evaluate(
+        """([token, when]) => {
+          const chat = document.querySelector("quart-chat");
+          chat.addEventListener("chat-sign-in", (event) => {
+            event.preventDefault();
+            chat.headers = async () => ({ Authorization: `Bearer ${token}` });
+            document.title = "signing in";
+            if (when === "at once") chat.signIn();
+          });
+        }""",
+        [TOKEN, when],
+    )
+    await guarded.listen()
+    await guarded.ask("count to 5")
+    assert await guarded.page.title() == "signing in"
+    await expect(guarded.answer().get_by_label("Access token")).to_have_count(0)
+    if when == "later":
+        await guarded.page.evaluate('document.querySelector("quart-chat").signIn()')
+    await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
+    assert (await guarded.announcements())[-1] == "Answer finished, 5 words"
+    assert len(guarded.asked()) == 2
