@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from quartapp.events import Batch, Event, Raw
@@ -126,6 +126,7 @@ def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
 
 
 @settings(deadline=None, max_examples=200)
+@example([{"choices": [{"delta": None, "finish_reason": "stop"}]}, {"choices": [{"delta": {"content": "<think>"}}]}], 1)
 @given(stream=STREAM, size=st.integers(1, 200))
 def test_a_stream_says_the_same_however_it_is_cut(stream: list[Any], size: int) -> None:
     data = b"".join(event(document) for document in stream)

@@ -53,7 +53,7 @@ class ChunkReader:
         except RecursionError:  # JSON just not too deep to be read may be too deep to be told again
             self.error = ChatError("upstream_error")
         self._flush(text, batch.pieces)
-        if self._think is not None and (batch.finish_reason or batch.ended or self.error):
+        if self._think is not None and (batch.ended or self.error):
             batch.pieces += self._think.release()
         return batch
 
@@ -124,6 +124,9 @@ class ChunkReader:
             self._add_others(delta, batch.pieces, text)
         if choice.finish_reason:
             batch.finish_reason = self._finish_reason(choice)
+            self._flush(text, batch.pieces)
+            if self._think is not None:
+                batch.pieces += self._think.release()
 
     def _add_others(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
         if thought := delta.thought:
