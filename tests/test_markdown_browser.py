@@ -342,6 +342,12 @@ SNIPPETS: Mapping[str, str] = {
     "css": "p > a:hover { color: #fff }",
     "sql": "SELECT 'a' FROM b WHERE c = 1",
     "yaml": 'a: "b"\nc:\n  - d',
+    "go": "func main() { return }",
+    "rust": "fn main() -> u32 { 1 }",
+    "java": "class A { int b = 1; }",
+    "c++": "#include <a>\nint main() { return 0; }",
+    "diff": "@@ -1 +1 @@\n-a\n+b",
+    "toml": "[a]\nb = true",
 }
 
 

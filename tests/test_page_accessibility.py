@@ -70,7 +70,7 @@ async def stopped(chat: ChatPage) -> None:
 
 async def finished(chat: ChatPage) -> None:
     await chat.ask("Show me Markdown: a list, some code and a table")
-    await chat.answer().locator(".hljs-keyword").first.wait_for()
+    await chat.answer().locator(".token-kwd").first.wait_for()
     await expect(chat.answer().get_by_role("table")).to_have_count(1)
 
 

@@ -63,6 +63,7 @@ async def test_a_suggestion_asks_its_own_words(chat: ChatPage) -> None:
     suggestions = chat.log.get_by_role("button")
     await expect(suggestions).to_have_count(4)
     words = await suggestions.first.inner_text()
+    await expect(suggestions.first).to_have_accessible_name(words)
     await suggestions.first.click()
     await chat.ended()
     assert chat.asked()[0]["messages"] == [{"role": "user", "content": words}]

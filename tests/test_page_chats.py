@@ -39,6 +39,7 @@ async def chats(chat: ChatPage) -> Locator:
     listed = chat.page.get_by_role("dialog", name="Chats")
     if not await listed.is_visible():
         await chat.button("Chats").click()
+        await expect(listed).to_be_visible()
     return listed
 
 

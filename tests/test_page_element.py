@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytest_asyncio
@@ -292,6 +292,21 @@ async def test_it_takes_its_colours_and_fonts_from_the_page_where_it_is_given_th
     )
     await expect(chat.scope.locator(".chat")).to_have_css("background-color", "rgb(1, 2, 3)")
     await expect(chat.log.get_by_role("button").first).to_have_css("font-family", "monospace")
+
+
+@IN_A_BROWSER
+@pytest.mark.parametrize(
+    ("scheme", "preferred", "seen"),
+    [(None, "dark", "dark"), (None, "light", "light"), ("light", "dark", "light")],
+)
+async def test_it_is_as_light_as_the_reader_or_the_host_wants_it(
+    scheme: str | None, preferred: Literal["dark", "light"], seen: str, browser: Browser, server: Server
+) -> None:
+    async with opened(browser, color_scheme=preferred) as chat:
+        await chat.open(server)
+        if scheme:
+            await chat.page.evaluate(f"{CHAT}.setAttribute('scheme', '{scheme}')")
+        await expect(chat.scope.locator(".chat")).to_have_css("color-scheme", seen)
 
 
 @IN_A_BROWSER

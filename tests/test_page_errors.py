@@ -189,5 +189,7 @@ async def test_a_host_can_show_a_sign_in_of_its_own(when: str, guarded: ChatPage
     if when == "later":
         await guarded.page.evaluate('document.querySelector("quart-chat").signIn()')
     await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
-    assert (await guarded.announcements())[-1] == "Answer finished, 5 words"
+    announced = await guarded.announcements()
+    assert announced[-1] == "Answer finished, 5 words"
+    assert any(said.startswith("Error") for said in announced) == (when == "later")
     assert len(guarded.asked()) == 2

@@ -62,6 +62,7 @@ async def test_nothing_of_it_runs_when_a_chat_is_opened_again_or_listed(chat: Ch
     await chat.reload()
     await expect(chat.turns.nth(1)).to_be_visible()
     await chat.button("Chats").click()
+    await expect(chat.page.get_by_role("dialog", name="Chats")).to_be_visible()
     assert (
         await chat.page.evaluate("""() => {
       const { shadowRoot } = document.querySelector("quart-chat");

@@ -20,7 +20,7 @@ STATIC = ROOT / "quartapp" / "static"
 #: What is asked, what shows that all has come, and what that may weigh: the colours of code come with the first code.
 MOST_GZIPPED_BYTES = {
     "an answer without code": ("Write a long explanation", "h5", 60_000),
-    "code in two languages": ("Show me a table", "figure:nth-of-type(2) .hljs-keyword", 75_000),
+    "code in two languages": ("Show me a table", "figure:nth-of-type(2) .token-kwd", 60_000),
 }
 
 
@@ -130,6 +130,9 @@ async def test_fifty_answers_leave_nothing_behind(browser: Browser, server: Serv
         await chat.page.evaluate(ANSWER, [SHORT_TEXT, 10])
         before_mb, before_nodes = await held()
         await chat.page.evaluate(ANSWER, [SHORT_TEXT, 50])
-        after_mb, after_nodes = await held()
+        for _ in range(50):  # the last answers' code is still being coloured
+            after_mb, after_nodes = await held()
+            if after_nodes < before_nodes + 300:  # an answer has more
+                break
+        assert after_nodes < before_nodes + 300
         assert after_mb < before_mb + 1
-        assert after_nodes < before_nodes + 300  # an answer has more

@@ -118,7 +118,7 @@ _CODE: Mapping[str, str] = {
     "code language that breaks out": f'```"><img/src="x"/onerror="{FIRE}">\ncode\n```',
     "code language as a class": f'```js" onclick="{FIRE}\ncode\n```',
     "code that ends its element": f"```html\n</code></pre><img src=x onerror={FIRE}>\n```",
-    "code like a highlighter's output": f'```html\n<span class="hljs-x" onclick="{FIRE}">&lt;img&gt;</span>\n```',
+    "code like a highlighter's output": f'```html\n<span class="token-str" onclick="{FIRE}">&lt;img&gt;</span>\n```',
     "code language of the prototype": "```__proto__\na\n```\n\n```constructor\nb\n```\n\n```../../secret\nc\n```",
     "code that turns direction": '```js\nif (role !== "user\u202e \u2066// a\u2069 \u2066")\n```\n\n`a\u200b\u202ec`',
     "terminal sequences": "\x1b[31mred\x1b[0m \x1b]8;;https://evil.example\x07click\x1b]8;;\x07\n\n```\n\x1b[2J\n```",

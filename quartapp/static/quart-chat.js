@@ -1,17 +1,15 @@
 // <quart-chat src="/ai">: the whole chat in one tag; see docs/element.md.
 // @ts-check
 
-import { Chats, History, storageOf, Tab } from "./element/chats.js";
 import { Composer, hasTouch, Instructions } from "./element/composer.js";
 import { Conversation, Scroller } from "./element/conversation.js";
 import { button } from "./element/dom.js";
-import { frame, Models, styleSheet } from "./element/frame.js";
-import { Notices } from "./element/notices.js";
+import { frame, Models, Notices, styleSheet } from "./element/frame.js";
+import { History, newChat, storageOf, Tab } from "./element/history.js";
 import { Talk } from "./element/talk.js";
-import { newChat } from "./element/turns.js";
 
-/** @typedef {import("./element/types").Chat} Chat */
-/** @typedef {import("./element/types").Options} Options */
+/** @import { Chats } from "./element/chats.js" */
+/** @import { Chat, Options } from "./element/types" */
 
 // The embedded model has a good answer to each of them.
 const SUGGESTIONS = [
@@ -48,11 +46,8 @@ export class QuartChat extends HTMLElement {
     stop: () => this.stop(),
     draft: (draft) => this.#tab.write({ draft }),
   });
-  #chats = new Chats({
-    open: (chat) => this.#show(chat),
-    deleted: ({ id }) => id === this.#talk.chat.id && this.#talk.forget(),
-    renamed: ({ id, title }) => id === this.#talk.chat.id && (this.#talk.chat.title = title),
-  });
+  /** @type {Chats | undefined} */
+  #chats;
   #talk = new Talk(this.#conversation, new Scroller(this.#conversation.element, this.#jump), this.#notices, {
     options: () => this.#options(),
     mayInstruct: () => this.hasAttribute("system-prompt"),
@@ -62,15 +57,9 @@ export class QuartChat extends HTMLElement {
     signIn: (token) => this.signIn(token),
   });
   #frame = frame(
-    {
-      models: this.#models,
-      conversation: this.#conversation,
-      notices: this.#notices,
-      composer: this.#composer,
-      chats: this.#chats,
-    },
+    { models: this.#models, conversation: this.#conversation, notices: this.#notices, composer: this.#composer },
     this.#jump,
-    { list: () => this.#chats.open(this.#history, this.#talk.chat.id), begin: () => this.newChat() },
+    { list: () => this.#list(), begin: () => this.newChat() },
   );
 
   constructor() {
@@ -200,6 +189,17 @@ export class QuartChat extends HTMLElement {
     this.#keep(this.#talk.chat);
   }
 
+  /** Opens the list of chats. */
+  async #list() {
+    const { Chats } = await import("./element/chats.js");
+    this.#chats ??= new Chats(this.#frame.element, {
+      open: (chat) => this.#show(chat),
+      deleted: ({ id }) => id === this.#talk.chat.id && this.#talk.forget(),
+      renamed: ({ id, title }) => id === this.#talk.chat.id && (this.#talk.chat.title = title),
+    });
+    if (!this.#chats.isOpen) this.#chats.open(this.#history, this.#talk.chat.id);
+  }
+
   // -- what happens to it
 
   /** @param {string} text */
@@ -213,7 +213,7 @@ export class QuartChat extends HTMLElement {
   #escape(event) {
     const path = event.composedPath();
     const isMeant = path.includes(this) || path[0] === document.body;
-    const isFree = !event.defaultPrevented && !event.isComposing && !this.#chats.isOpen;
+    const isFree = !event.defaultPrevented && !event.isComposing && !this.#chats?.isOpen;
     if (event.key === "Escape" && isMeant && isFree && this.#talk.isBusy) this.stop();
   }
 
@@ -239,7 +239,8 @@ export class QuartChat extends HTMLElement {
 
   /** @param {string} name @param {object} detail */
   #emit(name, detail, isCancelable = false) {
-    return this.dispatchEvent(new CustomEvent(name, { detail, cancelable: isCancelable, bubbles: true, composed: true }));
+    const event = new CustomEvent(name, { detail, cancelable: isCancelable, bubbles: true, composed: true });
+    return this.dispatchEvent(event);
   }
 }
 

@@ -9,7 +9,7 @@ const TAGS = new Set(
   ("p br h3 h4 h5 h6 strong em del code pre blockquote ul ol li hr a bdi span figure figcaption button div " +
     "table thead tbody tr th td").split(" "),
 );
-const OF_HIGHLIGHT = "hljs-[\\w-]+|language-(?:javascript|css|xml)|(?:function|class|constant|inherited|invoke)_{1,3}";
+const OF_HIGHLIGHT = "token-[a-z]{2,7}";
 const OF_OURS = "host|math|hidden-character|task|plain|code|copy|language|lines|table|align-(?:left|center|right)";
 const CLASSES = new RegExp(`^(?:${OF_OURS}|${OF_HIGHLIGHT})$`);
 const ATTRIBUTES = new Map(
@@ -207,7 +207,7 @@ const afterColours = async () => {
 globalThis.colours = async (language, code, after = "") => {
   const element = place();
   const markdown = await stream(element, [`\`\`\`${language}\n${code}`]);
-  const count = () => element.querySelector("code").querySelectorAll("[class^=hljs-]").length;
+  const count = () => element.querySelector("code").querySelectorAll("[class^=token-]").length;
   await afterColours();
   const before = count();
   markdown.append(`\n\`\`\`\n\n${after}`);

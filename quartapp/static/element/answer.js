@@ -1,31 +1,31 @@
-// One answer on the page, while it comes and afterwards.
+// One answer on the page, while it comes and afterwards; what it holds beside its text is folded.
 // @ts-check
 
 import { copyText } from "./code.js";
 import { button, h, spokenHeading } from "./dom.js";
-import { Thinking, ToolCalls } from "./folds.js";
 import { Markdown } from "./markdown.js";
 
-/** @typedef {import("./types").Reply} Reply */
+/** @import { Call, ChatRecord, Reply, ToolCall, Usage } from "./types" */
 
 const ENDINGS = new Map([
   ["length", "The answer was cut at its limit."],
   ["content_filter", "A content filter ended the answer."],
 ]);
 
+const REFUSED = "The model will not answer this.";
 const COPIED_MS = 2000;
 
 // Beneath the heading that each answer has for those who hear it.
 const TOP_HEADING = 4;
 
 export class Answer {
-  /** What the model's server counted, if it did. @type {import("./types").Usage | undefined} */
+  /** What the model's server counted, if it did. @type {Usage | undefined} */
   usage;
 
   #began = performance.now();
   #prose = h("div", { className: "prose", dir: "auto", part: "prose" });
   #refusal = h("p", { className: "refused", dir: "auto" });
-  #refusing = h("div", { className: "refusal", part: "refusal", hidden: true }, note("The model will not answer this."), this.#refusal);
+  #refusing = h("div", { className: "refusal", part: "refusal", hidden: true }, note(REFUSED), this.#refusal);
   #pulse = h("p", { className: "pulse", "aria-hidden": "true" });
   #foot = h("div", { className: "foot" });
   #markdown = new Markdown(this.#prose, TOP_HEADING);
@@ -60,7 +60,7 @@ export class Answer {
     this.#conclude();
   }
 
-  /** Notes what came; it is seen after the next `draw`. @param {import("./types").ChatRecord} record */
+  /** Notes what came; it is seen after the next `draw`. @param {ChatRecord} record */
   take(record) {
     const { reply } = this;
     if (record.type === "delta") {
@@ -111,19 +111,20 @@ export class Answer {
     if (ending === "failed") return fault ? [note(fault)] : [];
     const words = ENDINGS.get(finishReason);
     if (!words) return [];
-    const goOn = finishReason === "length" ? button("Continue", { className: "quiet", onclick: this.#acts.goOn }) : null;
-    return [note(words, goOn)];
+    const goOn = button("Continue", { className: "quiet", onclick: this.#acts.goOn });
+    return [note(words, finishReason === "length" ? goOn : null)];
   }
 
   #actions() {
     const { text, tokens, seconds } = this.reply;
-    const figures = [tokens && `${tokens} ${tokens === 1 ? "token" : "tokens"}`, seconds && `${Math.max(0.1, seconds).toFixed(1)} s`];
+    const counted = tokens && `${tokens} token${tokens === 1 ? "" : "s"}`;
+    const took = seconds && `${Math.max(0.1, seconds).toFixed(1)} s`;
     return h(
       "div",
       { className: "actions", part: "actions" },
-      text ? copyAction(() => text) : null,
+      text ? copyAction(text) : null,
       button("Ask again", { className: "quiet again", onclick: this.#acts.again }),
-      h("span", { className: "figures" }, figures.filter(Boolean).join(" · ")),
+      h("span", { className: "figures" }, [counted, took].filter(Boolean).join(" · ")),
     );
   }
 
@@ -137,12 +138,98 @@ function note(words, more = null) {
   return h("p", { className: "note" }, words, more);
 }
 
-/** @param {() => string} text */
+/** @param {string} text */
 function copyAction(text) {
   const face = button("Copy", { className: "quiet" });
   face.onclick = async () => {
-    face.textContent = (await copyText(text())) ? "Copied" : "Not copied";
+    face.textContent = (await copyText(text)) ? "Copied" : "Not copied";
     setTimeout(() => (face.textContent = "Copy"), COPIED_MS);
   };
   return face;
+}
+
+class Thinking {
+  #reply;
+  #summary = h("summary");
+  #text = h("div", { className: "thoughts", dir: "auto" });
+
+  /** @param {Reply} reply */
+  constructor(reply) {
+    this.#reply = reply;
+    this.element = h("details", { className: "fold", part: "thinking", hidden: true }, this.#summary, this.#text);
+    this.element.addEventListener("toggle", () => this.#show());
+  }
+
+  /** @param {boolean} isOver */
+  draw(isOver) {
+    const { reasoning, thoughtSeconds, seconds } = this.#reply;
+    if (!reasoning) return;
+    this.element.hidden = false;
+    const words = isOver ? `Thought for ${duration(thoughtSeconds || seconds)}` : "Thinking…";
+    if (this.#summary.textContent !== words) this.#summary.textContent = words;
+    this.#show();
+  }
+
+  /** Nobody sees what is folded: it costs nothing until it is opened. */
+  #show() {
+    const shown = this.#text.firstChild?.data.length ?? 0;
+    if (!this.element.open || shown === this.#reply.reasoning.length) return;
+    if (shown) this.#text.firstChild.appendData(this.#reply.reasoning.slice(shown));
+    else this.#text.textContent = this.#reply.reasoning;
+  }
+}
+
+/** @param {number} seconds */
+function duration(seconds) {
+  return seconds < 1 ? "a moment" : `${Math.round(seconds)} s`;
+}
+
+class ToolCalls {
+  #calls;
+  /** The fragments' indexes are the model's words. @type {Map<number, Call>} */
+  #byIndex = new Map();
+  #drawn = "";
+
+  /** @param {Call[]} calls to be shown, and added to */
+  constructor(calls) {
+    this.#calls = calls;
+    this.element = h("div", { className: "calls", hidden: true });
+  }
+
+  /** @param {ToolCall} fragment */
+  take({ index, name, arguments: text }) {
+    let call = this.#byIndex.get(index);
+    if (!call) {
+      call = { name: "", arguments: "" };
+      this.#byIndex.set(index, call);
+      this.#calls.push(call);
+    }
+    call.name ||= name ?? "";
+    call.arguments += text ?? "";
+  }
+
+  draw() {
+    const now = JSON.stringify(this.#calls);
+    if (now === this.#drawn || !this.#calls.length) return;
+    this.#drawn = now;
+    const open = Array.from(this.element.children, (fold) => fold.open);
+    this.element.replaceChildren(...this.#calls.map((call, index) => folded(call, open[index] ?? false)));
+    this.element.hidden = false;
+  }
+}
+
+/** @param {Call} call @param {boolean} open */
+function folded({ name, arguments: text }, open) {
+  const summary = h("summary", {}, "Calls ", h("code", { dir: "ltr" }, name || "a tool"));
+  const face = { tabIndex: 0, role: "region", "aria-label": `Arguments of ${name}`, dir: "ltr" };
+  return h("details", { className: "fold", part: "tool-call", open }, summary, h("pre", face, pretty(text)));
+}
+
+/** JSON laid out, or the text as it is where it is none. @param {string} text */
+function pretty(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
 }

@@ -1,7 +1,7 @@
 // Where is written: the box that grows with its text, the composer with its buttons, and the instructions of a chat.
 // @ts-check
 
-import { button, h, icon } from "./dom.js";
+import { button, h, icon, onSubmit } from "./dom.js";
 
 const UP = "M12 19V5M5.5 11.5 12 5l6.5 6.5";
 const SQUARE = "M7 7h10v10H7z";
@@ -47,7 +47,7 @@ function isSubmit(event) {
 }
 
 export class Composer {
-  #send = h("button", { type: "submit", className: "send", part: "send", "aria-label": "Send", title: "Send" }, icon(UP));
+  #send;
   #stop;
   #box;
 
@@ -60,13 +60,12 @@ export class Composer {
     const enterKeyHint = hasTouch() ? "enter" : "send";
     this.#box = new Box({ "aria-label": "Your message", part: "box", enterKeyHint }, send);
     this.#box.area.addEventListener("input", () => acts.draft(this.#box.text));
-    const face = { className: "send stop", part: "stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true };
-    this.#stop = button(icon(SQUARE), { ...face, onclick: acts.stop });
+    const sending = { type: "submit", className: "send", part: "send", "aria-label": "Send", title: "Send" };
+    this.#send = button(icon(UP), sending);
+    const stopping = { className: "send stop", part: "stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true };
+    this.#stop = button(icon(SQUARE), { ...stopping, onclick: acts.stop });
     this.element = h("form", { className: "composer", part: "composer" }, this.#box.element, this.#send, this.#stop);
-    this.element.addEventListener("submit", (/** @type {Event} */ event) => {
-      event.preventDefault();
-      send();
-    });
+    onSubmit(this.element, send);
   }
 
   /** @returns {string} */

@@ -3,9 +3,9 @@
 
 import { Answer } from "./answer.js";
 import { Box } from "./composer.js";
-import { button, h, spokenHeading } from "./dom.js";
+import { button, h, onEscape, onSubmit, spokenHeading } from "./dom.js";
 
-/** @typedef {import("./types").Turn} Turn */
+/** @import { Turn } from "./types" */
 
 const NEAR_PX = 40;
 
@@ -21,9 +21,10 @@ export class Conversation {
    */
   constructor(head, acts) {
     this.#acts = acts;
+    const hello = h("p", { className: "hello" }, "What would you like to know?");
     const words = h("p", {}, "Ask something, and read the answer as it is written.");
-    const usual = h("div", { className: "welcome" }, h("p", { className: "hello" }, "What would you like to know?"), words);
-    this.#empty = h("div", { className: "empty", part: "empty" }, h("slot", { name: "empty" }, usual), this.#suggestions);
+    const welcome = h("slot", { name: "empty" }, h("div", { className: "welcome" }, hello, words));
+    this.#empty = h("div", { className: "empty", part: "empty" }, welcome, this.#suggestions);
     const column = h("div", { className: "column" }, head, this.#empty, this.#turns);
     const log = { role: "log", "aria-live": "off", "aria-label": "Conversation", tabIndex: 0, part: "log" };
     this.element = h("div", { ...log, className: "log" }, column);
@@ -88,15 +89,8 @@ export class Question {
     const send = h("button", { type: "submit", className: "primary", part: "button" }, "Ask");
     const row = h("div", { className: "row" }, send, button("Cancel", { className: "plain", onclick: cancel }));
     const form = h("form", { className: "editing" }, box.element, row);
-    form.addEventListener("submit", (/** @type {Event} */ event) => {
-      event.preventDefault();
-      ask();
-    });
-    form.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-      if (event.key !== "Escape" || event.isComposing) return;
-      event.preventDefault(); // it stops no answer
-      cancel();
-    });
+    onSubmit(form, ask);
+    onEscape(form, cancel);
     this.element.replaceChildren(spokenHeading("You"), form);
     box.area.focus();
   }

@@ -5,7 +5,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * An element. What it has no property for becomes an attribute; children that are null are left out.
- * @param {string} tag @param {Record<string, unknown>} [properties] @param {...(Node | string | null | undefined)} children
+ * @param {string} tag @param {Record<string, unknown>} [properties]
+ * @param {...(Node | string | null | undefined)} children
  * @returns {any} an HTMLElement, of the type that its tag says
  */
 export function h(tag, properties = {}, ...children) {
@@ -39,8 +40,25 @@ export function icon(path) {
   return drawing;
 }
 
+/** Has `act` done where `form` would be sent. @param {HTMLFormElement} form @param {() => void} act */
+export function onSubmit(form, act) {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    act();
+  });
+}
+
+/** Has Escape do `act`, and nothing else, within `element`. @param {HTMLElement} element @param {() => void} act */
+export function onEscape(element, act) {
+  element.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing) return;
+    event.preventDefault();
+    act();
+  });
+}
+
 /**
- * `draw`, made to run once in the next frame however often it is called. A hidden tab has no frames: it draws on return.
+ * `draw`, made to run once in the next frame however often it is called. A hidden tab has none, and draws on return.
  * @param {() => void} draw
  */
 export function onceAFrame(draw) {

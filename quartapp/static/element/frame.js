@@ -1,36 +1,37 @@
-// Where the parts of the element stand: a bar with the choice of a model, the conversation, the composer.
+// What stands around the conversation: the bar with the choice of a model, notices, and cards that say what to do.
 // @ts-check
 
-import { button, h, icon } from "./dom.js";
+import { button, h, icon, onSubmit } from "./dom.js";
+
+/** @import { ChatError } from "./types" */
 
 const DOWN = "M6 9.5l6 6 6-6";
 const LINES = "M4 7h16M4 12h16M4 17h10";
 const PLUS = "M12 5v14M5 12h14";
 
-/** @typedef {{element: HTMLElement}} Part */
-
 /**
- * @param {{models: Part, conversation: Part, notices: Part, composer: Part, chats: Part}} parts @param {HTMLElement} jump
- * @param {{list: () => void, begin: () => void}} acts
+ * @param {Record<"models" | "conversation" | "notices" | "composer", {element: HTMLElement}>} parts
+ * @param {HTMLElement} jump @param {{list: () => void, begin: () => void}} acts
  */
-export function frame({ models, conversation, notices, composer, chats }, jump, acts) {
+export function frame({ models, conversation, notices, composer }, jump, acts) {
   const heading = h("h2", { part: "heading" });
-  const list = button(icon(LINES), { className: "plain", "aria-label": "Chats", title: "Chats", onclick: acts.list });
-  const begin = button(icon(PLUS), { className: "plain", "aria-label": "New chat", title: "New chat", onclick: acts.begin });
+  const tool = { className: "plain" };
+  const list = button(icon(LINES), { ...tool, "aria-label": "Chats", title: "Chats", onclick: acts.list });
+  const begin = button(icon(PLUS), { ...tool, "aria-label": "New chat", title: "New chat", onclick: acts.begin });
   const bar = h("header", { className: "bar", part: "bar" }, list, heading, models.element, begin);
   const foot = h("div", { className: "column" }, jump, notices.element, composer.element);
-  const element = h("div", { className: "chat", hidden: true }, bar, conversation.element, foot, chats.element);
+  const element = h("div", { className: "chat", hidden: true }, bar, conversation.element, foot);
   return { element, heading, list };
 }
 
-/** The style sheet as an element of its own: a policy that allows no inline style allows this. @param {() => void} ready */
+/** The style sheet as a link, which a policy allows that allows nothing inline. @param {() => void} ready */
 export function styleSheet(ready) {
   const href = new URL("../quart-chat.css", import.meta.url).href;
   return h("link", { rel: "stylesheet", href, onload: ready, onerror: ready });
 }
 
 export class Models {
-  #list = h("select", { "aria-label": "Model", title: "Model", part: "model" });
+  #list = h("select", { "aria-label": "Model", part: "model" });
 
   constructor() {
     this.element = h("div", { className: "models", hidden: true }, this.#list, icon(DOWN));
@@ -38,13 +39,13 @@ export class Models {
     this.#list.addEventListener("change", () => (this.choice = this.#list.value));
   }
 
-  /** @returns {string | undefined} what to ask for; undefined: whatever the server usually asks */
+  /** @returns {string | undefined} without one the server asks its usual model */
   get name() {
     return this.choice || undefined;
   }
 
   /**
-   * Asks for the list. Without one there is no choice, and all else works: who may not see it may have to sign in first.
+   * Asks for the list. Without one there is no choice, and all else works: it may need a sign-in first.
    * @param {URL} url @param {() => Promise<HeadersInit>} headers
    */
   async load(url, headers) {
@@ -69,4 +70,107 @@ export class Models {
     if (!isListed && this.#list.options.length) this.#list.append(new Option(name, name));
     this.#list.value = name;
   }
+}
+
+const OFFLINE = "You are offline. What you write stays here until you are back.";
+const NO_ROOM = "This browser has no room to keep the chat; it is gone when the page is closed.";
+
+export class Notices {
+  #hasRoom = true;
+  #spoken = h("p", { className: "spoken", role: "status" });
+  #seen = h("p", { className: "notice", part: "notice", hidden: true });
+
+  constructor() {
+    this.element = h("div", { className: "notices" }, this.#seen, this.#spoken);
+  }
+
+  /** @param {string} words */
+  say(words) {
+    this.#spoken.textContent = words;
+  }
+
+  /** Whether the browser keeps what is asked. @param {boolean} hasRoom */
+  set hasRoom(hasRoom) {
+    this.#hasRoom = hasRoom;
+    this.#show();
+  }
+
+  /** @param {AbortSignal} signal ends the watch */
+  watch(signal) {
+    for (const change of ["online", "offline"]) addEventListener(change, () => this.#show(), { signal });
+    this.#show();
+  }
+
+  #show() {
+    const words = this.#hasRoom ? "" : NO_ROOM;
+    this.#seen.textContent = navigator.onLine ? words : OFFLINE;
+    this.#seen.hidden = !this.#seen.textContent;
+  }
+}
+
+const CONNECTION = "Check your connection, then try again.";
+const LATER = "Try again in a moment.";
+
+/** By an error's code. */
+const ADVICE = new Map(Object.entries({
+  network: CONNECTION,
+  idle: CONNECTION,
+  truncated: CONNECTION,
+  bad_answer: "If you are asked to sign in elsewhere, do, and reload the page.",
+  context_too_long: "Begin a new chat, or ask with fewer words.",
+  too_large: "Begin a new chat, or ask with fewer words.",
+  content_filtered: "Put the question in other words.",
+  model_not_found: "Choose another model.",
+  unauthorized: "Sign in, then try again.",
+  forbidden: "Whoever runs this chat can say who may ask.",
+  deadline_exceeded: "Ask for a shorter answer, or try again.",
+}));
+
+/**
+ * A button says "Try again", after a countdown where the server named a wait; nothing is asked again by itself.
+ * @param {ChatError} error @param {() => void} again
+ */
+export function errorCard(error, again) {
+  const advice = ADVICE.get(error.code) ?? LATER;
+  const waitSeconds = error.retryAfterSeconds ?? 0;
+  return h(
+    "div",
+    { className: "card error", part: "error" },
+    h("p", { className: "what" }, error.message),
+    waitSeconds ? null : h("p", {}, advice),
+    againButton(waitSeconds, again),
+    error.id ? h("p", { className: "id" }, `For whoever runs this chat: ${error.id}`) : null,
+  );
+}
+
+/** @param {number} waitSeconds @param {() => void} again */
+function againButton(waitSeconds, again) {
+  const face = button("Try again", { className: "primary", onclick: again });
+  const readyMs = Date.now() + waitSeconds * 1000;
+  const tell = () => {
+    const left = Math.ceil((readyMs - Date.now()) / 1000);
+    face.disabled = left > 0;
+    face.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
+    return left > 0;
+  };
+  const timer = setInterval(() => (tell() && face.isConnected) || clearInterval(timer), 250);
+  tell();
+  return face;
+}
+
+/** Asks for a token, which is kept in memory alone. @param {boolean} isRefused whether one was given already
+ * @param {(token: string) => void} signIn */
+export function signInCard(isRefused, signIn) {
+  const token = h("input", { type: "password", required: true, autocomplete: "off", className: "field", dir: "ltr" });
+  const words = isRefused ? "This token was not accepted." : "Sign in to ask.";
+  const form = h(
+    "form",
+    { className: "card", part: "sign-in" },
+    h("p", { className: "what" }, words),
+    h("label", {}, "Access token", token),
+    h("button", { type: "submit", className: "primary", part: "button" }, "Sign in"),
+    h("p", { className: "id" }, "It is forgotten when this page is closed."),
+  );
+  onSubmit(form, () => signIn(token.value.trim()));
+  return form;
 }

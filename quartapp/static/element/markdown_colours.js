@@ -1,4 +1,4 @@
-// The colours of code: highlight.js says which words are what, in a string of spans, and this reads them.
+// The colours of code: speed-highlight says which words are what, and each becomes a span of that class.
 // @ts-check
 
 import { shown } from "./markdown_text.js";
@@ -6,15 +6,22 @@ import { shown } from "./markdown_text.js";
 /** The grammars that a language needs, by each of its names; the first is its own. @type {Map<string, string[]>} */
 const GRAMMARS = new Map();
 for (const [names, ...grammars] of [
-  ["javascript js jsx mjs cjs node", "javascript"],
-  ["typescript ts tsx mts cts", "typescript"],
-  ["python py python3 py3 pyi pycon", "python"],
+  ["javascript js jsx mjs cjs node", "js"],
+  ["typescript ts tsx mts cts", "ts", "js"],
+  ["python py python3 py3 pyi pycon", "py"],
   ["bash sh shell zsh console terminal shellsession", "bash"],
   ["json jsonc json5 jsonl ndjson", "json"],
-  ["html xml xhtml svg rss atom vue", "xml", "css", "javascript"],
+  ["html xhtml vue svelte", "html", "css", "js"],
+  ["xml svg rss atom", "xml"],
   ["css", "css"],
   ["sql mysql sqlite postgres postgresql psql", "sql"],
   ["yaml yml", "yaml"],
+  ["go golang", "go"],
+  ["rust rs", "rs"],
+  ["java", "java"],
+  ["c h cpp c++ cc hpp", "c"],
+  ["diff patch", "diff"],
+  ["toml ini", "toml"],
 ]) {
   for (const name of names.split(" ")) GRAMMARS.set(name, grammars);
 }
@@ -22,16 +29,13 @@ for (const [names, ...grammars] of [
 // Beyond these a grammar's patterns, given what they are worst at, would keep the page busy for too long.
 const MOST_CHARS = 16_384;
 const MOST_LINE_CHARS = 500;
-const MOST_PIECES = 10_000;
-
-const ENTITIES = new Map([["amp", "&"], ["lt", "<"], ["gt", ">"], ["quot", '"'], ["#x27", "'"]]);
-const PIECES = /<span class="([\w -]+)">|(<\/span>)|&(amp|lt|gt|quot|#x27);|([^<&]+)/g;
+const MOST_WORDS = 10_000;
 
 /** @type {Promise<unknown>} */
 let before = Promise.resolve();
 
 /**
- * `text` as spans with the classes of highlight.js; null where the language is not known or the text is too long.
+ * `text` in spans of the classes `token-…`; null where the language is not known or the text is too long.
  * One at a time, so that a page of many blocks stays awake.
  * @param {string} text @param {string} language @returns {Promise<DocumentFragment | null>}
  */
@@ -45,40 +49,27 @@ export function coloured(text, language) {
   return made;
 }
 
-/** @param {string} text @param {string[]} grammars */
-async function colour(text, grammars) {
-  const { default: highlight } = await import("../vendor/highlight.js/core.min.js");
-  for (const name of grammars) {
-    if (highlight.getLanguage(name)) continue;
-    highlight.registerLanguage(name, (await import(`../vendor/highlight.js/languages/${name}.min.js`)).default);
-  }
-  const html = highlight.highlight(text, { language: grammars[0], ignoreIllegals: true }).value;
+/** @param {string} text @param {string[]} names */
+async function colour(text, names) {
+  const { tokenizeWith } = await import("../vendor/speed-highlight/tokenize.js");
+  /** @type {Record<string, any>} */
+  const languages = {};
+  for (const name of names) languages[name] = (await import(`../vendor/speed-highlight/languages/${name}.js`)).default;
   await pause();
-  return read(html, text);
+  const whole = new DocumentFragment();
+  let said = "";
+  tokenizeWith(text, languages[names[0]], (word, type) => {
+    said += word;
+    if (word) whole.append(type ? spanOf(type, word) : shown(word));
+  }, { languages });
+  return said === text && whole.childNodes.length <= MOST_WORDS ? whole : null;
 }
 
 const pause = () => new Promise((resolve) => setTimeout(resolve));
 
-/**
- * The nodes that `html` says, or null where it says anything but spans around `text`.
- * @param {string} html @param {string} text
- */
-function read(html, text) {
-  const pieces = [...html.matchAll(PIECES)];
-  if (pieces.length > MOST_PIECES) return null;
-  const whole = new DocumentFragment();
-  /** @type {(DocumentFragment | Element)[]} */
-  const open = [whole];
-  let [said, readChars] = ["", 0];
-  for (const [piece, className, end, entity, plain] of pieces) {
-    readChars += piece.length;
-    if (className) open.unshift(open[0].appendChild(Object.assign(document.createElement("span"), { className })));
-    else if (end) open.shift();
-    else {
-      const written = entity ? /** @type {string} */ (ENTITIES.get(entity)) : plain;
-      said += written;
-      open[0].append(shown(written));
-    }
-  }
-  return readChars === html.length && said === text && open.length === 1 ? whole : null;
+/** @param {string} type @param {string} word */
+function spanOf(type, word) {
+  const span = Object.assign(document.createElement("span"), { className: `token-${type}` });
+  span.append(shown(word));
+  return span;
 }

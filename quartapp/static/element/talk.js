@@ -3,13 +3,13 @@
 
 import { records } from "../chat.js";
 import { onceAFrame } from "./dom.js";
-import { errorCard, signInCard } from "./notices.js";
-import { messagesOf, newChat, newTurn, titleOf } from "./turns.js";
+import { errorCard, signInCard } from "./frame.js";
+import { messagesOf, newChat, newTurn, titleOf } from "./history.js";
 
-/** @typedef {import("./answer.js").Answer} Answer */
-/** @typedef {import("./types").Chat} Chat */
-/** @typedef {import("./types").Host} Host */
-/** @typedef {import("./types").Turn} Turn */
+/** @import { Answer } from "./answer.js" */
+/** @import { Conversation, Scroller } from "./conversation.js" */
+/** @import { Notices } from "./frame.js" */
+/** @import { Chat, Host, Message, Turn } from "./types" */
 
 export class Talk {
   chat = newChat();
@@ -24,8 +24,7 @@ export class Talk {
   #hasSignedIn = false;
 
   /**
-   * @param {import("./conversation.js").Conversation} conversation @param {import("./conversation.js").Scroller} scroller
-   * @param {import("./notices.js").Notices} notices @param {Host} host
+   * @param {Conversation} conversation @param {Scroller} scroller @param {Notices} notices @param {Host} host
    */
   constructor(conversation, scroller, notices, host) {
     this.#conversation = conversation;
@@ -112,7 +111,7 @@ export class Talk {
 
   /**
    * Writes what comes into `answer`, and returns why it is not whole.
-   * @param {import("./types").Message[]} messages @param {Answer} answer @param {AbortSignal} signal
+   * @param {Message[]} messages @param {Answer} answer @param {AbortSignal} signal
    */
   async #read(messages, answer, signal) {
     const draw = onceAFrame(() => {

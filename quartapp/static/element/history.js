@@ -1,10 +1,7 @@
-// A chat: how it begins, what of it is sent, and what is made of one that somebody else wrote into the store.
+// A chat: how it begins, what of it is sent, and how it is kept, in this browser and, while it is open, in this tab.
 // @ts-check
 
-/** @typedef {import("./types").Chat} Chat */
-/** @typedef {import("./types").Message} Message */
-/** @typedef {import("./types").Reply} Reply */
-/** @typedef {import("./types").Turn} Turn */
+/** @import { Chat, Message, Reply, Turn } from "./types" */
 
 const MOST_TITLE_CHARS = 60;
 
@@ -47,7 +44,7 @@ function answerOf({ text, refusal }) {
 }
 
 /** The chat that `value` holds, whatever it is; null if it holds none. @param {any} value @returns {Chat | null} */
-export function readChat(value) {
+function readChat(value) {
   const turns = listOf(value?.turns).map(readTurn).filter(({ question }) => question);
   if (!turns.length) return null;
   return {
@@ -92,4 +89,96 @@ const listOf = (value) => (Array.isArray(value) ? value : []);
 /** As good as `crypto.randomUUID`, which a page without TLS does not have. */
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("");
+}
+
+const MOST_CHATS = 50;
+
+// The store has about five million, and the page that the element is on may want some.
+const MOST_CHARS = 2_000_000;
+
+/**
+ * The browser's store of that name; null for "none", and where the browser will not have it.
+ * @param {string} name @returns {Storage | null}
+ */
+export function storageOf(name) {
+  try {
+    if (name === "none") return null;
+    return name === "session" ? sessionStorage : localStorage;
+  } catch {
+    return null;
+  }
+}
+
+/** One key of a store, which may be missing, full, or hold whatever somebody wrote there. */
+class Shelf {
+  /** @param {Storage | null} storage @param {string} key */
+  constructor(storage, key) {
+    this.storage = storage;
+    this.key = key;
+  }
+
+  /** @returns {any} what is there, if it can be read */
+  take() {
+    try {
+      return JSON.parse(this.storage?.getItem(this.key) ?? "null");
+    } catch {}
+  }
+
+  /** @param {string} text @returns {boolean} whether it is kept now; true where nobody wants it kept */
+  put(text) {
+    try {
+      this.storage?.setItem(this.key, text);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** The chats of this browser. Each change reads them anew, for other tabs write there too. */
+export class History extends Shelf {
+  /** The newest first. @returns {Chat[]} */
+  list() {
+    const kept = this.take();
+    const chats = (Array.isArray(kept) ? kept : []).map(readChat).filter((chat) => chat !== null);
+    return /** @type {Chat[]} */ (chats).sort((one, other) => other.changedMs - one.changedMs);
+  }
+
+  /** Keeps `chat`, at the cost of the oldest where there is no room. @param {Chat} chat @returns whether it is kept */
+  save(chat) {
+    return this.#write([chat, ...this.list().filter(({ id }) => id !== chat.id)]);
+  }
+
+  /** @param {string} id @param {string} title */
+  rename(id, title) {
+    this.#write(this.list().map((chat) => (chat.id === id ? { ...chat, title } : chat)));
+  }
+
+  /** @param {string} id */
+  remove(id) {
+    this.#write(this.list().filter((chat) => chat.id !== id));
+  }
+
+  /** @param {Chat[]} chats */
+  #write(chats) {
+    for (let count = Math.min(chats.length, MOST_CHATS); ; count--) {
+      const text = JSON.stringify(chats.slice(0, count));
+      if ((text.length <= MOST_CHARS || count <= 1) && this.put(text)) return true;
+      if (count <= 1) return false;
+    }
+  }
+}
+
+/** What a tab remembers until it is closed: which chat was open, and what was not sent yet. */
+export class Tab extends Shelf {
+  /** @returns {{chatId: string, draft: string}} */
+  read() {
+    const { chatId, draft } = this.take() ?? {};
+    return { chatId: textOf(chatId), draft: textOf(draft) };
+  }
+
+  /** @param {{chatId?: string, draft?: string}} changes */
+  write(changes) {
+    this.put(JSON.stringify({ ...this.read(), ...changes }));
+  }
 }
