@@ -20,6 +20,7 @@ MODELS = {
     "echoes": "embedded-echo",
     "thinks": "embedded-reasoning",
     "refuses": "embedded-refusal",
+    "calls": "embedded-tool-call",
     "cut": "fault-length",
     "filtered": "fault-content-filter",
     "stalls": "fault-stall:3",

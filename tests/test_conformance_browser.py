@@ -313,8 +313,8 @@ async def test_the_page_offers_the_models_by_name_and_asks_the_one_that_is_picke
     await tab.page.goto(origin(chat))
     choice = tab.page.get_by_label("Model")
     await choice.wait_for()
-    assert await choice.locator("option").all_inner_texts() == ["Usual model", "counts", "echoes"]
-    for name, label in (("counts", "Usual model"), ("echoes", "echoes")):
+    assert await choice.locator("option").all_inner_texts() == ["Default model", "counts", "echoes"]
+    for name, label in (("counts", "Default model"), ("echoes", "echoes")):
         await choice.select_option(label=label)
         await tab.page.get_by_label("Your message").fill("count to 5")
         await tab.page.get_by_role("button", name="Send").click()

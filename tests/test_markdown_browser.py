@@ -94,7 +94,7 @@ def link(href: str, face: str) -> str:
 
 
 def host(name: str) -> str:
-    return f'<bdi class="host"> ({name})</bdi>'
+    return f' <bdi class="host">({name})</bdi>'
 
 
 #: What each text comes to.
@@ -189,6 +189,7 @@ MADE: Mapping[str, tuple[str, str]] = {
     ),
     "a link to nowhere": ("[a](javascript:b) [c](/d)", "<p><span>a (javascript:b)</span> <span>c (/d)</span></p>"),
     "an address that is no link": ("<ftp://a.example>", "<p><span>ftp://a.example</span></p>"),
+    "a footnote": ("a[^1]\n\n[^1]: b", "<p>a[^1]</p><p>[^1]: b</p>"),
     "an image": (
         "![a *b*](https://c.example/d.png)",
         f"<p>{link('https://c.example/d.png', 'a <em>b</em>' + host('c.example'))}</p>",

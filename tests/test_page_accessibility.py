@@ -156,6 +156,8 @@ async def test_axe_finds_nothing_in_any_state(view: str, browser: Browser, serve
     [
         ("embedded", ["Answering", "Answer finished, 5 words"]),
         ("drops", ["Answering", "Error: The model's server could not be reached or gave a broken answer."]),
+        ("filtered", ["Answering", "A content filter ended the answer, 5 words"]),
+        ("cut", ["Answering", "The answer was cut at its limit, 5 words"]),
     ],
 )
 async def test_an_answer_is_announced_when_it_begins_and_when_it_ends(
@@ -164,6 +166,12 @@ async def test_an_answer_is_announced_when_it_begins_and_when_it_ends(
     await chat.listen()
     await chat.ask("count to 5", model)
     assert await chat.announcements() == said
+
+
+async def test_one_word_is_one_word(chat: ChatPage) -> None:
+    await chat.listen()
+    await chat.ask("hello", "echoes")
+    assert await chat.announcements() == ["Answering", "Answer finished, 1 word"]
 
 
 async def test_stopping_is_announced(chat: ChatPage) -> None:
@@ -184,7 +192,7 @@ async def test_what_is_heard_is_what_is_there(chat: ChatPage) -> None:
     await chat.ask("Show me a table")
     await expect(chat.page.locator("body")).to_match_aria_snapshot("""
       - main:
-        - heading "Chat" [level=1]
+        - heading "Chat with a model" [level=1]
         - button "Chats"
         - heading "Chat" [level=2]
         - combobox "Model"
@@ -265,6 +273,27 @@ async def test_nothing_that_is_pressed_is_smaller_than_24_px(state: str, chat: C
         .filter(([, { width, height }]) => width && height && (width < 24 || height < 24))
         .map(([name, { width, height }]) => [name, width, height])""")
     assert sizes == []
+
+
+async def test_where_is_written_can_be_seen_where_colours_are_forced(browser: Browser, server: Server) -> None:
+    async with opened(browser, forced_colors="active") as chat:
+        await chat.open(server)
+        await editing(chat)
+        await expect(chat.question().get_by_role("textbox")).to_have_css("outline-style", "solid")
+        await chat.box.focus()
+        await expect(chat.scope.locator(".composer")).to_have_css("outline-style", "solid")
+
+
+async def test_the_ring_around_what_is_written_is_whole(chat: ChatPage) -> None:
+    """The shade that ends the conversation lies below the box: it is positioned, so the box has to be."""
+    await chat.box.focus()
+    await expect(chat.scope.locator(".composer")).to_have_css("position", "relative")
+
+
+async def test_figures_are_read_from_the_left_wherever_the_page_begins(chat: ChatPage) -> None:
+    await chat.page.evaluate(RIGHT_TO_LEFT)
+    await chat.ask("count to 5")
+    await expect(chat.answer().locator(".figures")).to_have_css("direction", "ltr")
 
 
 async def test_motion_is_left_out_for_those_who_want_none(browser: Browser, server: Server) -> None:

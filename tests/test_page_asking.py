@@ -336,6 +336,26 @@ async def test_instructions_go_first_where_the_server_takes_them(browser: Browse
         await expect(chat.log.get_by_role("textbox", name="Instructions")).to_have_value("Answer briefly.")
 
 
+async def test_instructions_outlive_a_reload_before_the_first_question_and_no_deletion(
+    browser: Browser, servers: Servers
+) -> None:
+    async with opened(browser) as chat:
+        await chat.open(page_server(servers, CHAT_ALLOW_SYSTEM_ROLE="true"))
+        instructions = chat.log.get_by_role("textbox", name="Instructions")
+        await chat.text("Instructions for this chat").click()
+        await instructions.press_sequentially("Briefly.")
+        await chat.reload()
+        await chat.text("Instructions for this chat").click()
+        await expect(instructions).to_have_value("Briefly.")
+        await chat.ask("count to 5")
+        await chat.button("Chats").click()
+        await chat.button("Delete count to 5").click()
+        await chat.page.keyboard.press("Escape")
+        await expect(instructions).to_have_value("")
+        await chat.ask("count to 2")
+        assert [message["role"] for body in chat.asked() for message in body["messages"]] == ["system", "user", "user"]
+
+
 async def test_no_place_for_instructions_is_offered_where_the_server_refuses_them(chat: ChatPage) -> None:
     await expect(chat.text("Instructions for this chat")).to_be_hidden()
 
@@ -369,6 +389,51 @@ async def test_the_end_stays_in_sight_until_the_reader_scrolls_away_and_again_af
         await chat.button("Jump to the latest").click()
         await expect(chat.button("Jump to the latest")).to_be_hidden()
         assert await away_px(chat) <= 1
+
+
+async def test_the_smallest_move_upwards_leaves_the_end(browser: Browser, server: Server) -> None:
+    async with opened(browser, viewport={"width": 800, "height": 400}) as chat:
+        await chat.open(server)
+        await chat.ask("Write a long explanation of how an answer streams")
+        await chat.choose("slow")
+        await chat.send("count to 400")
+        await chat.answer(1).get_by_text("1 2 3").wait_for()
+        await chat.log.hover()
+        await chat.page.mouse.wheel(0, -4)
+        await expect(chat.button("Jump to the latest")).to_be_visible()
+        await chat.page.mouse.wheel(0, 100)
+        await expect(chat.button("Jump to the latest")).to_be_hidden()
+
+
+async def test_the_end_stays_in_sight_in_a_window_of_another_height(browser: Browser, server: Server) -> None:
+    async with opened(browser, viewport={"width": 800, "height": 600}) as chat:
+        await chat.open(server)
+        await chat.ask("Write a long explanation of how an answer streams")
+        for height in (300, 700, 400):
+            await chat.page.set_viewport_size({"width": 800, "height": height})
+            await chat.page.evaluate("new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)))")
+            assert await away_px(chat) <= 1
+            await expect(chat.button("Jump to the latest")).to_be_hidden()
+
+
+@pytest.mark.parametrize("has_touch", [False, True])
+async def test_the_focus_is_not_lost_with_what_was_asked_again(
+    has_touch: bool, browser: Browser, server: Server
+) -> None:
+    async with opened(browser, has_touch=has_touch, is_mobile=has_touch) as chat:
+        await chat.open(server)
+        there = chat.log if has_touch else chat.box
+        await chat.ask("count to 5")
+        await chat.button("Ask again").click()
+        await expect(there).to_be_focused()
+        await chat.ended()
+        await chat.question().get_by_role("button", name="Edit").click()
+        await chat.question().get_by_role("button", name="Ask").click()
+        await expect(there).to_be_focused()
+        await chat.ended()
+        await chat.ask("count to 5", "drops")
+        await chat.button("Try again").click()
+        await expect(there).to_be_focused()
 
 
 async def test_tokens_never_move_the_focus(chat: ChatPage) -> None:

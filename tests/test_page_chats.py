@@ -123,6 +123,7 @@ async def test_a_chat_can_be_deleted_and_brought_back(chat: ChatPage) -> None:
     undo = listed.get_by_role("button", name="Undo deleting count to 3")
     await expect(undo).to_be_focused()
     await undo.click()
+    await expect(listed.get_by_role("button", name="count to 3").first).to_be_focused()
     await expect(titles(listed)).to_have_text(["count to 3"])
     assert [kept["title"] for kept in await stored(chat)] == ["count to 3"]
 
@@ -205,7 +206,8 @@ async def test_a_browser_that_keeps_nothing_does_as_well(browser: Browser, serve
         await chat.open(server)
         await chat.ask("count to 5")
         await expect(chat.answer()).to_contain_text("1 2 3 4 5")
-        await expect((await chats(chat)).get_by_text("Nothing yet.")).to_be_visible()
+        await expect(chat.text("it is gone when the page is closed")).to_be_visible()
+        await expect(chat.button("Chats")).to_have_count(0)
 
 
 async def test_a_chat_that_is_deleted_while_its_answer_comes_stays_deleted(chat: ChatPage) -> None:
@@ -219,4 +221,111 @@ async def test_a_chat_that_is_deleted_while_its_answer_comes_stays_deleted(chat:
     assert await stored(chat) == []
     await listed.get_by_role("button", name="Undo deleting count to 5").click()
     await listed.locator("li button").first.click()
+    await expect(chat.answer()).to_contain_text("1 2 3")
     await expect(chat.answer()).to_contain_text("Stopped.")
+
+
+async def test_the_open_chat_is_left_as_it_is_by_a_click_in_a_list_that_is_older(chat: ChatPage) -> None:
+    await chat.choose("slow")
+    await chat.send("count to 12")
+    listed = await chats(chat)
+    await chat.ended()
+    before = await stored(chat)
+    await listed.locator("li button").first.click()
+    await expect(listed).to_be_hidden()
+    await expect(chat.answer()).to_contain_text("11 12")
+    assert await stored(chat) == before
+
+
+async def test_a_chat_is_called_by_its_first_question_until_it_is_renamed(chat: ChatPage) -> None:
+    await chat.ask("count to 3")
+    await put_anew(chat, "count to 4")
+    listed = await chats(chat)
+    await expect(titles(listed)).to_have_text(["count to 4"])
+    await listed.get_by_role("button", name="Rename count to 4").click()
+    await chat.page.keyboard.type("Four")
+    await chat.page.keyboard.press("Enter")
+    await chat.page.keyboard.press("Escape")
+    await put_anew(chat, "count to 5")
+    await expect(titles(await chats(chat))).to_have_text(["Four"])
+
+
+async def put_anew(chat: ChatPage, question: str) -> None:
+    await chat.question().hover()
+    await chat.question().get_by_role("button", name="Edit").click()
+    await chat.question().get_by_role("textbox").fill(question)
+    await chat.page.keyboard.press("Enter")
+    await chat.ended()
+
+
+async def test_two_tabs_that_go_on_with_one_chat_end_with_two(chat: ChatPage, server: Server) -> None:
+    await chat.ask("count to 2")
+    other = ChatPage(await chat.page.context.new_page())
+    await other.open(server)
+    await (await chats(other)).locator("li button").first.click()
+    await chat.ask("count to 3")
+    await other.ask("count to 4")
+    await chat.ask("count to 5")
+    asked = [[turn["question"] for turn in kept["turns"]] for kept in await stored(chat)]
+    assert asked == [["count to 2", "count to 3", "count to 5"], ["count to 2", "count to 4"]]
+    await other.reload()
+    await expect(other.question(1)).to_contain_text("count to 4")
+
+
+async def test_what_another_tab_deletes_comes_back_only_when_it_is_asked_in(chat: ChatPage, server: Server) -> None:
+    await chat.choose("slow")
+    await chat.send("count to 12")
+    other = ChatPage(await chat.page.context.new_page())
+    await other.open(server)
+    await (await chats(other)).get_by_role("button", name="Delete count to 12").click()
+    await chat.ended()
+    assert await stored(chat) == []
+    await chat.ask("count to 3", "embedded")
+    assert [len(kept["turns"]) for kept in await stored(chat)] == [2]
+
+
+async def test_a_chat_that_does_not_fit_costs_none_of_the_older_ones(chat: ChatPage) -> None:
+    for question in ("count to 3", "count to 4"):
+        await chat.ask(question)
+        await chat.button("New chat").click()
+    before = await stored(chat)
+    await chat.page.evaluate(ROOM_FOR_TWO_CHATS)
+    await chat.ask("count to 400")
+    await expect(chat.text("it is gone when the page is closed")).to_be_visible()
+    assert await stored(chat) == before
+    await chat.page.evaluate("() => { Storage.prototype.setItem = setItem; }")
+    await chat.ask("count to 5")
+    await expect(chat.text("it is gone when the page is closed")).to_be_hidden()
+    assert [len(kept["turns"]) for kept in await stored(chat)] == [2, 1, 1]
+
+
+# As full as it is with two chats.
+ROOM_FOR_TWO_CHATS = """() => {
+  globalThis.setItem = Storage.prototype.setItem;
+  const room = Object.values(localStorage)[0].length + 100;
+  Storage.prototype.setItem = function (key, text) {
+    if (text.length > room) throw new DOMException("full", "QuotaExceededError");
+    setItem.call(this, key, text);
+  };
+}"""
+
+
+async def test_what_has_come_is_kept_when_the_page_is_hidden(chat: ChatPage) -> None:
+    """A phone ends hidden pages without another word."""
+    await chat.choose("stalls")
+    await chat.send("count to 5")
+    await chat.text("1 2 3").wait_for()
+    await chat.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    assert (await stored(chat))[0]["turns"][0]["reply"]["text"].startswith("1 2 3")
+    await expect(chat.button("Stop")).to_be_visible()
+
+
+async def test_the_chosen_model_outlives_a_reload(chat: ChatPage) -> None:
+    await chat.choose("echoes")
+    await chat.reload()
+    await chat.ask("Hello?")
+    assert chat.asked()[0]["model"] == "echoes"
+    await chat.choose("")
+    await chat.reload()
+    await chat.ask("count to 3")
+    assert "model" not in chat.asked()[1]

@@ -89,6 +89,35 @@ async def test_it_looks_the_same_there_as_at_home(browser: Browser, host: Server
 
 
 @IN_A_BROWSER
+async def test_it_is_as_high_as_its_page_says(chat: ChatPage) -> None:
+    await chat.scope.evaluate("(chat) => { chat.style.height = '300px'; }")
+    box = await chat.scope.bounding_box()
+    assert box
+    assert box["height"] == 300
+
+
+@IN_A_BROWSER
+async def test_in_a_narrow_box_the_choice_of_a_model_leaves_room_for_the_rest(chat: ChatPage) -> None:
+    await chat.choose("embedded")
+    await chat.scope.evaluate("(chat) => { chat.style.width = '260px'; }")
+    box = await chat.scope.get_by_label("Model").bounding_box()
+    assert box
+    assert 50 < box["width"] <= 260 / 3
+
+
+@IN_A_BROWSER
+async def test_what_is_printed_is_the_conversation_and_all_of_its_code(chat: ChatPage) -> None:
+    await chat.scope.evaluate("(chat) => chat.setAttribute('system-prompt', '')")
+    await chat.ask("```\n" + "long " * 100 + "\n```", "echoes")
+    await chat.page.emulate_media(media="print")
+    await expect(chat.answer().locator("pre")).to_have_css("white-space-collapse", "preserve")
+    wide = "(code) => code.scrollWidth - code.clientWidth"
+    assert await chat.answer().locator("pre").evaluate(wide) == 0
+    for unseen in (chat.box, chat.text("Instructions for this chat"), chat.button("Copy").first):
+        await expect(unseen).to_be_hidden()
+
+
+@IN_A_BROWSER
 async def test_two_on_a_page_know_nothing_of_each_other(two: Two) -> None:
     first, second = two
     await first.ask("count to 5")
@@ -124,6 +153,12 @@ async def test_stopping_one_leaves_the_other_alone(browser: Browser, server: Ser
         await first.page.keyboard.press("Escape")
         await expect(first.button("Send")).to_be_visible()
         await expect(other.button("Stop")).to_be_visible()
+        await first.send("count to 5")
+        await other.page.evaluate("document.querySelector('#other').ask('count to 7')")
+        await first.page.evaluate("document.activeElement.shadowRoot.activeElement.blur()")
+        await first.page.keyboard.press("Escape")
+        await expect(other.button("Send")).to_be_visible()
+        await expect(first.button("Stop")).to_be_visible()
 
 
 @IN_A_BROWSER
@@ -215,6 +250,54 @@ async def test_suggestions_can_be_others_or_none(chat: ChatPage) -> None:
     await expect(chat.log.get_by_role("button")).to_have_text(["<b>One</b>", "Two"])
     await chat.page.evaluate(f"{CHAT}.suggestions = []")
     await expect(chat.log.get_by_role("button")).to_have_count(0)
+
+
+@IN_A_BROWSER
+async def test_suggestions_that_are_null_are_none_and_those_set_before_it_is_on_the_page_count(chat: ChatPage) -> None:
+    await chat.page.evaluate(f"{CHAT}.suggestions = null")
+    await expect(chat.log.get_by_role("button")).to_have_count(0)
+    await chat.page.evaluate("""() => {
+      const other = document.createElement("quart-chat");
+      Object.assign(other, { id: "other", suggestions: ["One"] });
+      document.body.append(other);
+    }""")
+    other = ChatPage(chat.page, chat.page.locator("#other"))
+    await expect(other.log.get_by_role("button")).to_have_text(["One"])
+
+
+@IN_A_BROWSER
+async def test_escape_that_stops_an_answer_leaves_the_hosts_dialog_open(chat: ChatPage) -> None:
+    await chat.page.evaluate(f"""() => {{
+      const dialog = document.createElement("dialog");
+      document.body.append(dialog);
+      dialog.append({CHAT});
+      dialog.showModal();
+    }}""")
+    await chat.choose("stalls")
+    await chat.send("count to 5")
+    await chat.text("1 2 3").wait_for()
+    await chat.page.keyboard.press("Escape")
+    await expect(chat.answer()).to_contain_text("Stopped.")
+    await expect(chat.box).to_be_visible()
+    await chat.page.keyboard.press("Escape")
+    await expect(chat.box).to_be_hidden()
+
+
+@IN_A_BROWSER
+async def test_the_list_of_chats_is_closed_when_it_is_put_back_on_the_page(chat: ChatPage) -> None:
+    await chat.button("Chats").click()
+    await expect(chat.page.get_by_role("dialog", name="Chats")).to_be_visible()
+    await chat.page.evaluate(f"{{ const chat = {CHAT}; chat.remove(); document.body.append(chat); }}")
+    await expect(chat.page.get_by_role("dialog", name="Chats")).to_be_hidden()
+    await chat.button("Chats").click()
+    await expect(chat.page.get_by_role("dialog", name="Chats")).to_be_visible()
+
+
+@IN_A_BROWSER
+async def test_another_src_is_for_another_element(chat: ChatPage) -> None:
+    await chat.page.evaluate(f"{CHAT}.setAttribute('src', '/elsewhere')")
+    await chat.ask("count to 5")
+    await expect(chat.answer()).to_contain_text("1 2 3 4 5")
 
 
 async def heard(chat: ChatPage, question: str, model: str) -> Any:

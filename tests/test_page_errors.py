@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 
@@ -126,6 +127,65 @@ async def test_what_a_hosts_function_throws_is_told_as_any_error(thrown: str, ch
     assert chat.asked() == []
 
 
+async def test_a_message_that_is_very_long_is_shortened_for_eye_and_ear(chat: ChatPage) -> None:
+    throw = 'document.querySelector("quart-chat").headers = () => { throw new Error("Y".repeat(5000)); }'
+    await chat.page.evaluate(f"() => {{ {throw}; }}")
+    await chat.ask("count to 5")
+    short = "Y" * 300 + "…"
+    await expect(chat.answer().get_by_text("YYY")).to_have_text(short)
+    await expect(chat.status).to_have_text(f"Error: {short}")
+    await chat.reload()
+    await expect(chat.answer().get_by_text("YYY")).to_have_text(short)
+
+
+async def test_where_there_is_no_chat_nobody_is_sent_to_sign_in(chat: ChatPage) -> None:
+    await chat.page.route("**/api/stream", lambda route: route.fulfill(status=404, body="nothing here"))
+    await chat.ask("count to 5")
+    await expect(chat.answer()).to_contain_text("There is no chat at this address.")
+    await expect(chat.answer()).not_to_contain_text("sign in")
+
+
+#: What came of the answer, and what is said of it.
+ENDS = {
+    "filtered": "A content filter ended the answer.",
+    "cut": "The answer was cut at its limit.",
+}
+
+
+@pytest.mark.parametrize("model", ENDS)
+async def test_an_answer_that_is_not_whole_says_why(model: str, chat: ChatPage) -> None:
+    await chat.ask("count to 5", model)
+    await expect(chat.answer()).to_contain_text(ENDS[model])
+
+
+START = {"type": "start", "model": "embedded"}
+DONE = {"type": "done", "finish_reason": "stop"}
+#: The records of answers without a text, and what is heard and seen of them.
+TEXTLESS = {
+    "nothing at all": ([], "The model gave no answer", True),
+    "white space": ([{"type": "delta", "text": " \n"}], "The model gave no answer", True),
+    "thoughts": ([{"type": "reasoning", "text": "Well."}], "The model gave no answer", True),
+    "a call": ([{"type": "tool_call", "index": 0, "name": "look", "arguments": "{}"}], "Answer finished", False),
+}
+
+
+@pytest.mark.parametrize("name", TEXTLESS)
+async def test_an_answer_without_a_text_is_not_counted_in_words(name: str, chat: ChatPage) -> None:
+    records, said, is_none = TEXTLESS[name]
+    lines = "".join(json.dumps(record) + "\n" for record in [START, *records, DONE])
+    answer = {"body": lines, "content_type": "application/x-ndjson"}
+    await chat.page.route("**/api/stream", lambda route: route.fulfill(**answer))
+    await chat.ask("count to 5")
+    await expect(chat.status).to_have_text(said)
+    await expect(chat.text("The model gave no answer.")).to_have_count(int(is_none))
+
+
+@pytest.mark.parametrize("model", ["calls", "refuses", "embedded"])
+async def test_an_answer_without_text_may_be_one(model: str, chat: ChatPage) -> None:
+    await chat.ask("count to 5", model)
+    await expect(chat.answer()).not_to_contain_text("no answer")
+
+
 # -- signing in
 
 
@@ -155,6 +215,26 @@ async def test_who_is_refused_signs_in_and_the_question_is_asked_again(guarded: 
     assert len(guarded.asked()) == 3
     await guarded.ask("count to 2")
     await expect(guarded.turns).to_have_count(4)
+
+
+async def test_a_token_that_no_request_can_carry_is_not_accepted_and_another_may_be_given(guarded: ChatPage) -> None:
+    await guarded.ask("count to 5")
+    token = guarded.answer().get_by_label("Access token")
+    for unsendable in ("schlüssel", "two words", "   "):
+        await token.fill(unsendable)
+        await guarded.button("Sign in").click()
+        await expect(guarded.text("This token was not accepted.")).to_be_visible()
+    assert len(guarded.asked()) == 1
+    await token.fill(TOKEN)
+    await guarded.button("Sign in").click()
+    await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
+
+
+async def test_what_a_sign_in_is_for_can_be_read_in_a_small_box(guarded: ChatPage) -> None:
+    await guarded.page.set_viewport_size({"width": 320, "height": 320})
+    await guarded.ask("count to 5")
+    await expect(guarded.text("Sign in to ask.")).to_be_in_viewport(ratio=1)
+    await expect(guarded.button("Sign in")).to_be_in_viewport(ratio=1)
 
 
 async def test_a_token_is_kept_nowhere_but_in_memory(guarded: ChatPage) -> None:

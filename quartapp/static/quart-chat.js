@@ -19,6 +19,9 @@ const SUGGESTIONS = [
   "Count to 20",
 ];
 
+/** @type {QuartChat | undefined} */
+let lastAsked;
+
 export class QuartChat extends HTMLElement {
   static observedAttributes = ["heading", "placeholder", "model", "system-prompt"];
 
@@ -26,7 +29,9 @@ export class QuartChat extends HTMLElement {
   headers = /** @type {any} */ (this).headers; // what was set before this script ran
 
   /** @type {string[]} */
-  #suggestions = [];
+  #suggestions = SUGGESTIONS;
+  /** @type {URL | undefined} */
+  #folder;
   #token = "";
   #history = new History(null, "");
   #tab = new Tab(null, "");
@@ -36,10 +41,11 @@ export class QuartChat extends HTMLElement {
   #notices = new Notices();
   #models = new Models();
   #jump = button("Jump to the latest", { className: "jump", part: "jump", hidden: true });
-  #instructions = new Instructions((text) => this.#instruct(text));
+  #instructions = new Instructions((text, isDone) => this.#instruct(text, isDone));
   #conversation = new Conversation(this.#instructions.element, {
     ask: (text) => this.ask(text),
     replace: (turn, text) => this.#talk.replace(turn, text),
+    refocus: () => (hasTouch() ? this.#conversation.element : this.#composer).focus({ preventScroll: true }),
   });
   #composer = new Composer({
     ask: (text) => this.#send(text),
@@ -51,8 +57,8 @@ export class QuartChat extends HTMLElement {
   #talk = new Talk(this.#conversation, new Scroller(this.#conversation.element, this.#jump), this.#notices, {
     options: () => this.#options(),
     mayInstruct: () => this.hasAttribute("system-prompt"),
-    setBusy: (isBusy) => (this.#composer.isBusy = isBusy),
-    keep: (chat) => this.#keep(chat),
+    setBusy: (isBusy) => this.#setBusy(isBusy),
+    keep: (chat, isAsked) => this.#keep(chat, isAsked),
     emit: (name, detail, isCancelable) => this.#emit(name, detail, isCancelable),
     signIn: (token) => this.signIn(token),
   });
@@ -65,6 +71,7 @@ export class QuartChat extends HTMLElement {
   constructor() {
     super();
     const sheet = styleSheet(() => this.#reveal());
+    this.#models.element.addEventListener("change", () => this.#tab.write({ model: this.#models.choice }));
     this.attachShadow({ mode: "open" }).append(sheet, this.#frame.element);
   }
 
@@ -74,7 +81,7 @@ export class QuartChat extends HTMLElement {
     this.#isOpen = true;
     const given = Object.getOwnPropertyDescriptor(this, "suggestions")?.value;
     Reflect.deleteProperty(this, "suggestions"); // it hides the setter
-    this.suggestions = given ?? SUGGESTIONS;
+    this.suggestions = given === undefined ? this.#suggestions : given;
     this.#label();
     this.#remember();
     void this.#loadModels();
@@ -83,6 +90,7 @@ export class QuartChat extends HTMLElement {
   disconnectedCallback() {
     this.#leaving.abort();
     this.#talk.stop();
+    this.#chats?.element.close();
   }
 
   /** @param {string} name @param {string | null} _ @param {string | null} value */
@@ -97,7 +105,7 @@ export class QuartChat extends HTMLElement {
   }
 
   set suggestions(texts) {
-    this.#suggestions = Array.from(texts, String);
+    this.#suggestions = Array.from(texts ?? [], String);
     this.#conversation.suggest(this.#suggestions);
   }
 
@@ -136,7 +144,8 @@ export class QuartChat extends HTMLElement {
   /** The folder of the chat's doors; unless it is named, the one above this module. */
   get #base() {
     const src = this.getAttribute("src");
-    return src === null ? new URL("../", import.meta.url) : new URL(`${src.replace(/\/$/, "")}/`, document.baseURI);
+    const above = new URL("../", import.meta.url);
+    return (this.#folder ??= src === null ? above : new URL(`${src.replace(/\/$/, "")}/`, document.baseURI));
   }
 
   /** @returns {Options} */
@@ -162,17 +171,18 @@ export class QuartChat extends HTMLElement {
     const key = `quart-chat ${this.#base.href} ${this.id}`;
     this.#history = new History(storageOf(name), key);
     this.#tab = new Tab(name === "none" ? null : storageOf("session"), `${key} tab`);
-    this.#frame.list.hidden = name === "none";
-    const { chatId, draft } = this.#tab.read();
-    const chat = this.#history.list().find(({ id }) => id === chatId);
-    if (chat) this.#show(chat);
+    this.#frame.list.hidden = !this.#history.isOpen;
+    const { chatId, draft, system, model } = this.#tab.read();
+    const chat = this.#history.find(chatId);
+    if (chat || system) this.#show(chat ?? { ...newChat(), system });
     this.#composer.text = draft;
+    if (typeof model === "string") this.#models.choose(model);
   }
 
-  /** @param {Chat} chat */
-  #keep(chat) {
+  /** @param {Chat} chat @param {boolean} [isAsked] */
+  #keep(chat, isAsked) {
     if (!chat.turns.length) return;
-    this.#notices.hasRoom = this.#history.save(chat);
+    this.#notices.hasRoom = this.#history.save(chat, isAsked);
     this.#tab.write({ chatId: this.#talk.chat.id });
   }
 
@@ -180,24 +190,31 @@ export class QuartChat extends HTMLElement {
   #show(chat) {
     this.#talk.open(chat);
     this.#instructions.text = chat.system;
-    this.#tab.write({ chatId: chat.id });
+    this.#tab.write({ chatId: chat.id, system: chat.system });
   }
 
-  /** @param {string} text */
-  #instruct(text) {
+  /** @param {string} text @param {boolean} isDone */
+  #instruct(text, isDone) {
     this.#talk.chat.system = text;
-    this.#keep(this.#talk.chat);
+    this.#tab.write({ system: text });
+    if (isDone) this.#keep(this.#talk.chat);
   }
 
   /** Opens the list of chats. */
   async #list() {
     const { Chats } = await import("./element/chats.js");
     this.#chats ??= new Chats(this.#frame.element, {
-      open: (chat) => this.#show(chat),
-      deleted: ({ id }) => id === this.#talk.chat.id && this.#talk.forget(),
-      renamed: ({ id, title }) => id === this.#talk.chat.id && (this.#talk.chat.title = title),
+      isOpen: (id) => id === this.#talk.chat.id,
+      open: (id) => this.#open(id),
+      leave: (id) => id === this.#talk.chat.id && this.#show(newChat()),
     });
-    if (!this.#chats.isOpen) this.#chats.open(this.#history, this.#talk.chat.id);
+    if (this.isConnected && !this.#chats.isOpen) this.#chats.open(this.#history);
+  }
+
+  /** What is open already has more of it than the store. @param {string} id */
+  #open(id) {
+    const chat = id !== this.#talk.chat.id && this.#history.find(id);
+    if (chat) this.#show(chat);
   }
 
   // -- what happens to it
@@ -209,12 +226,20 @@ export class QuartChat extends HTMLElement {
     this.ask(text);
   }
 
-  /** Escape stops, from within the element and where nothing has the focus. @param {KeyboardEvent} event */
+  /** @param {boolean} isBusy */
+  #setBusy(isBusy) {
+    if (isBusy) lastAsked = this;
+    this.#composer.isBusy = isBusy;
+  }
+
+  /** Escape stops, from within the element and where nothing has the focus, and does nothing else. @param {KeyboardEvent} event */
   #escape(event) {
     const path = event.composedPath();
-    const isMeant = path.includes(this) || path[0] === document.body;
+    const isMeant = path.includes(this) || (path[0] === document.body && lastAsked === this);
     const isFree = !event.defaultPrevented && !event.isComposing && !this.#chats?.isOpen;
-    if (event.key === "Escape" && isMeant && isFree && this.#talk.isBusy) this.stop();
+    if (event.key !== "Escape" || !isMeant || !isFree || !this.#talk.isBusy) return;
+    event.preventDefault();
+    this.stop();
   }
 
   #watch() {
@@ -222,6 +247,7 @@ export class QuartChat extends HTMLElement {
     const { signal } = this.#leaving;
     addEventListener("keydown", (event) => this.#escape(event), { signal });
     addEventListener("pagehide", () => this.#talk.stop(), { signal });
+    document.addEventListener("visibilitychange", () => this.#talk.isBusy && this.#keep(this.#talk.chat), { signal });
     this.#notices.watch(signal);
   }
 

@@ -11,6 +11,7 @@ const ENDINGS = new Map([
   ["length", "The answer was cut at its limit."],
   ["content_filter", "A content filter ended the answer."],
 ]);
+const NONE = "The model gave no answer.";
 
 const REFUSED = "The model will not answer this.";
 const COPIED_MS = 2000;
@@ -46,8 +47,18 @@ export class Answer {
     this.element = h("article", { className: "answer", part: "answer" }, spokenHeading("Answer"), ...parts);
   }
 
-  get wordCount() {
-    return (this.reply.text || this.reply.refusal).split(/\s+/).filter(Boolean).length;
+  /** How it ended, for those who hear it. */
+  get ending() {
+    const { text, refusal, finishReason } = this.reply;
+    const count = (text || refusal).split(/\s+/).filter(Boolean).length;
+    const how = this.#remark?.replace(/\.$/, "") ?? "Answer finished";
+    return how + (count ? `, ${count} word${count === 1 ? "" : "s"}` : "");
+  }
+
+  /** What there is to say of how it ended. */
+  get #remark() {
+    const { text, refusal, calls, finishReason } = this.reply;
+    return ENDINGS.get(finishReason) ?? (text.trim() || refusal || calls.length ? undefined : NONE);
   }
 
   begin() {
@@ -109,7 +120,7 @@ export class Answer {
     const { ending, fault, finishReason } = this.reply;
     if (ending === "stopped") return [note("Stopped.")];
     if (ending === "failed") return fault ? [note(fault)] : [];
-    const words = ENDINGS.get(finishReason);
+    const words = this.#remark;
     if (!words) return [];
     const goOn = button("Continue", { className: "quiet", onclick: this.#acts.goOn });
     return [note(words, finishReason === "length" ? goOn : null)];
@@ -124,7 +135,7 @@ export class Answer {
       { className: "actions", part: "actions" },
       text ? copyAction(text) : null,
       button("Ask again", { className: "quiet again", onclick: this.#acts.again }),
-      h("span", { className: "figures" }, [counted, took].filter(Boolean).join(" · ")),
+      h("span", { className: "figures", dir: "ltr" }, [counted, took].filter(Boolean).join(" · ")),
     );
   }
 

@@ -18,7 +18,7 @@ export class Chats {
 
   /**
    * @param {Element} place where it stands
-   * @param {{open: (chat: Chat) => void, deleted: (chat: Chat) => void, renamed: (chat: Chat) => void}} acts
+   * @param {{isOpen: (id: string) => boolean, open: (id: string) => void, leave: (id: string) => void}} acts
    */
   constructor(place, acts) {
     this.#acts = acts;
@@ -37,39 +37,39 @@ export class Chats {
     return this.element.open;
   }
 
-  /** @param {History} history @param {string} currentId */
-  open(history, currentId) {
+  /** @param {History} history */
+  open(history) {
     this.#history = history;
     const chats = history.list();
-    this.#list.replaceChildren(...chats.map((chat) => this.#row(chat, chat.id === currentId)));
+    this.#list.replaceChildren(...chats.map((chat) => this.#row(chat)));
     this.#none.hidden = chats.length > 0;
     this.element.showModal();
   }
 
-  /** @param {Chat} chat @param {boolean} isCurrent */
-  #row(chat, isCurrent) {
+  /** @param {Chat} chat as it was when the list was opened: to be shown, and never to be saved */
+  #row(chat) {
     const row = h("li");
     const open = button(h("span", { className: "title", dir: "auto" }, chat.title), { className: "open" });
     open.append(h("span", { className: "when" }, day(chat.changedMs)));
-    if (isCurrent) open.setAttribute("aria-current", "true");
+    if (this.#acts.isOpen(chat.id)) open.setAttribute("aria-current", "true");
     open.onclick = () => {
       this.element.close();
-      this.#acts.open(chat);
+      this.#acts.open(chat.id);
     };
-    const rename = tool(PENCIL, "Rename", chat, () => this.#rename(row, chat, isCurrent));
-    const remove = tool(BIN, "Delete", chat, () => this.#delete(row, chat, isCurrent));
+    const rename = tool(PENCIL, "Rename", chat, () => this.#rename(row, chat));
+    const remove = tool(BIN, "Delete", chat, () => this.#delete(row, chat));
     row.append(open, rename, remove);
     return row;
   }
 
-  /** @param {HTMLElement} row @param {Chat} chat @param {boolean} isCurrent */
-  #rename(row, chat, isCurrent) {
+  /** @param {HTMLElement} row @param {Chat} chat */
+  #rename(row, chat) {
     const face = { className: "field", "aria-label": "Name", required: true, maxLength: 200, dir: "auto" };
     const name = h("input", { ...face, value: chat.title });
     const save = h("button", { type: "submit", className: "quiet" }, "Save");
     const form = h("form", { className: "open" }, name);
     const done = () => {
-      const fresh = this.#row(chat, isCurrent);
+      const fresh = this.#row(chat);
       row.replaceWith(fresh);
       fresh.querySelector("button + button")?.focus();
     };
@@ -77,7 +77,6 @@ export class Chats {
     onSubmit(form, () => {
       chat.title = name.value.trim() || chat.title;
       this.#history.rename(chat.id, chat.title);
-      this.#acts.renamed(chat);
       done();
     });
     onEscape(form, done); // the dialog stays
@@ -86,14 +85,17 @@ export class Chats {
     name.focus();
   }
 
-  /** @param {HTMLElement} row @param {Chat} chat @param {boolean} isCurrent */
-  #delete(row, chat, isCurrent) {
+  /** @param {HTMLElement} row @param {Chat} listed */
+  #delete(row, listed) {
+    this.#acts.leave(listed.id); // what came of its answer is kept, and so comes back
+    const chat = this.#history.find(listed.id) ?? listed;
     this.#history.remove(chat.id);
-    this.#acts.deleted(chat);
     const undo = button("Undo", { className: "quiet", "aria-label": `Undo deleting ${chat.title}` });
     undo.onclick = () => {
-      this.#history.save(chat);
-      row.replaceWith(this.#row(chat, isCurrent));
+      this.#history.save(chat, true);
+      const fresh = this.#row(chat);
+      row.replaceWith(fresh);
+      fresh.querySelector("button")?.focus();
     };
     row.replaceChildren(h("span", { className: "open gone" }, "Deleted."), undo);
     undo.focus();

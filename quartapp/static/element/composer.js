@@ -101,10 +101,11 @@ export class Composer {
 export class Instructions {
   #box;
 
-  /** @param {(text: string) => void} changed */
+  /** @param {(text: string, isDone: boolean) => void} changed */
   constructor(changed) {
     this.#box = new Box({ "aria-label": "Instructions", className: "field" });
-    this.#box.area.addEventListener("change", () => changed(this.text));
+    for (const type of ["input", "change"])
+      this.#box.area.addEventListener(type, () => changed(this.text, type === "change"));
     const summary = h("summary", {}, "Instructions for this chat");
     this.element = h("details", { className: "fold", part: "instructions", hidden: true }, summary, this.#box.element);
   }

@@ -17,7 +17,7 @@ export class Conversation {
 
   /**
    * @param {Element} head what stands before the first turn
-   * @param {{ask: (text: string) => void, replace: (turn: Turn, text: string) => void}} acts
+   * @param {{ask: (text: string) => void, replace: (turn: Turn, text: string) => void, refocus: () => void}} acts
    */
   constructor(head, acts) {
     this.#acts = acts;
@@ -55,8 +55,10 @@ export class Conversation {
 
   /** Leaves the first `count` turns. @param {number} count */
   cutTo(count) {
+    const { activeElement } = /** @type {ShadowRoot} */ (this.element.getRootNode());
     while (this.#turns.childElementCount > count) this.#turns.lastElementChild.remove();
     this.#empty.hidden = count > 0;
+    if (activeElement?.isConnected === false) this.#acts.refocus();
   }
 }
 
@@ -131,16 +133,18 @@ export class Scroller {
   }
 
   #follow() {
-    if (this.#isFollowing) this.#view.scrollTop = this.#view.scrollHeight;
+    if (!this.#isFollowing) return;
+    this.#view.scrollTop = this.#view.scrollHeight;
+    this.#lastTop = this.#view.scrollTop;
   }
 
-  /** Only a move upwards is the reader's: what grows beneath the end moves nothing. */
+  /** A move upwards is the reader's, unless it ends at the end: then the view has grown. */
   #look() {
     if (!this.#hasEnd) return;
     const { scrollTop, scrollHeight, clientHeight } = this.#view;
-    const isNear = scrollHeight - scrollTop - clientHeight <= NEAR_PX;
-    if (isNear) this.#set(true);
-    else if (scrollTop < this.#lastTop) this.#set(false);
+    const away = scrollHeight - scrollTop - clientHeight;
+    if (scrollTop < this.#lastTop && away > 1) this.#set(false);
+    else if (away <= NEAR_PX) this.#set(true);
     this.#lastTop = scrollTop;
   }
 

@@ -58,7 +58,7 @@ export class Models {
 
   /** @param {string[]} names */
   #offer(names) {
-    this.#list.replaceChildren(new Option("Usual model", ""), ...names.map((name) => new Option(name, name)));
+    this.#list.replaceChildren(new Option("Default model", ""), ...names.map((name) => new Option(name, name)));
     this.choose(this.choice);
     this.element.hidden = names.length < 2;
   }
@@ -116,7 +116,6 @@ const ADVICE = new Map(Object.entries({
   network: CONNECTION,
   idle: CONNECTION,
   truncated: CONNECTION,
-  bad_answer: "If you are asked to sign in elsewhere, do, and reload the page.",
   context_too_long: "Begin a new chat, or ask with fewer words.",
   too_large: "Begin a new chat, or ask with fewer words.",
   content_filtered: "Put the question in other words.",
@@ -126,20 +125,37 @@ const ADVICE = new Map(Object.entries({
   deadline_exceeded: "Ask for a shorter answer, or try again.",
 }));
 
+const SIGN_IN_ELSEWHERE = "If you are asked to sign in elsewhere, do, and reload the page.";
+const NO_CHAT = "There is no chat at this address.";
+
+const MOST_MESSAGE_CHARS = 300;
+const MOST_ID_CHARS = 100;
+
+/** What went wrong, as it can be shown and said. @param {Error} error */
+export function messageOf({ message }) {
+  return message.length > MOST_MESSAGE_CHARS ? `${message.slice(0, MOST_MESSAGE_CHARS)}…` : message;
+}
+
+/** @param {ChatError} error */
+function adviceFor({ code, status }) {
+  if (code !== "bad_answer") return ADVICE.get(code) ?? LATER;
+  if (status === 404) return NO_CHAT;
+  return [200, 401, 403].includes(status ?? 0) ? SIGN_IN_ELSEWHERE : LATER;
+}
+
 /**
  * A button says "Try again", after a countdown where the server named a wait; nothing is asked again by itself.
  * @param {ChatError} error @param {() => void} again
  */
 export function errorCard(error, again) {
-  const advice = ADVICE.get(error.code) ?? LATER;
   const waitSeconds = error.retryAfterSeconds ?? 0;
   return h(
     "div",
     { className: "card error", part: "error" },
-    h("p", { className: "what" }, error.message),
-    waitSeconds ? null : h("p", {}, advice),
+    h("p", { className: "what" }, messageOf(error)),
+    waitSeconds ? null : h("p", {}, adviceFor(error)),
     againButton(waitSeconds, again),
-    error.id ? h("p", { className: "id" }, `For whoever runs this chat: ${error.id}`) : null,
+    error.id ? h("p", { className: "id" }, `For whoever runs this chat: ${error.id.slice(0, MOST_ID_CHARS)}`) : null,
   );
 }
 
@@ -158,19 +174,28 @@ function againButton(waitSeconds, again) {
   return face;
 }
 
+const REFUSED = "This token was not accepted.";
+const SENDABLE = /^[\x21-\x7e]+$/; // no header takes any other
+
 /** Asks for a token, which is kept in memory alone. @param {boolean} isRefused whether one was given already
  * @param {(token: string) => void} signIn */
 export function signInCard(isRefused, signIn) {
-  const token = h("input", { type: "password", required: true, autocomplete: "off", className: "field", dir: "ltr" });
-  const words = isRefused ? "This token was not accepted." : "Sign in to ask.";
+  const name = { "aria-label": "Access token", placeholder: "Access token" };
+  const secret = { type: "password", required: true, autocomplete: "off", dir: "ltr" };
+  const token = h("input", { ...name, ...secret, className: "field" });
+  const words = h("p", { className: "what", "aria-live": "polite" }, isRefused ? REFUSED : "Sign in to ask.");
+  const send = h("button", { type: "submit", className: "primary", part: "button" }, "Sign in");
   const form = h(
     "form",
     { className: "card", part: "sign-in" },
-    h("p", { className: "what" }, words),
-    h("label", {}, "Access token", token),
-    h("button", { type: "submit", className: "primary", part: "button" }, "Sign in"),
+    words,
+    h("div", { className: "row" }, token, send),
     h("p", { className: "id" }, "It is forgotten when this page is closed."),
   );
-  onSubmit(form, () => signIn(token.value.trim()));
+  onSubmit(form, () => {
+    const given = token.value.trim();
+    if (SENDABLE.test(given)) signIn(given);
+    else words.textContent = REFUSED;
+  });
   return form;
 }

@@ -7,7 +7,7 @@ const MOST_TITLE_CHARS = 60;
 
 /** @returns {Chat} */
 export function newChat() {
-  return { id: newId(), title: "", changedMs: 0, system: "", turns: [] };
+  return { id: newId(), version: "", title: "", changedMs: 0, system: "", turns: [] };
 }
 
 /** @param {string} question @returns {Turn} */
@@ -19,6 +19,11 @@ export function newTurn(question) {
 export function titleOf(question) {
   const line = question.trim().split("\n", 1)[0];
   return line.length > MOST_TITLE_CHARS ? `${line.slice(0, MOST_TITLE_CHARS).trimEnd()}…` : line;
+}
+
+/** Whether somebody named it. @param {Chat} chat */
+export function isNamed({ title, turns }) {
+  return title !== titleOf(turns[0]?.question ?? "");
 }
 
 /**
@@ -48,7 +53,8 @@ function readChat(value) {
   const turns = listOf(value?.turns).map(readTurn).filter(({ question }) => question);
   if (!turns.length) return null;
   return {
-    id: textOf(value.id) || newId(),
+    id: textOf(value.id) || turns[0].question,
+    version: textOf(value.version),
     title: textOf(value.title) || titleOf(turns[0].question),
     changedMs: Math.min(numberOf(value.changedMs), Date.now()),
     system: textOf(value.system),
@@ -96,16 +102,13 @@ const MOST_CHATS = 50;
 // The store has about five million, and the page that the element is on may want some.
 const MOST_CHARS = 2_000_000;
 
-/**
- * The browser's store of that name; null for "none", and where the browser will not have it.
- * @param {string} name @returns {Storage | null}
- */
+/** The browser's store of that name; null for "none". @param {string} name @returns {Storage | null} */
 export function storageOf(name) {
   try {
     if (name === "none") return null;
     return name === "session" ? sessionStorage : localStorage;
   } catch {
-    return null;
+    return /** @type {Storage} */ ({}); // refuses all
   }
 }
 
@@ -115,6 +118,10 @@ class Shelf {
   constructor(storage, key) {
     this.storage = storage;
     this.key = key;
+  }
+
+  get isOpen() {
+    return Boolean(this.storage?.getItem);
   }
 
   /** @returns {any} what is there, if it can be read */
@@ -137,6 +144,10 @@ class Shelf {
 
 /** The chats of this browser. Each change reads them anew, for other tabs write there too. */
 export class History extends Shelf {
+  /** What was there before the last question. @type {Chat[]} */
+  #before = [];
+  #written = "";
+
   /** The newest first. @returns {Chat[]} */
   list() {
     const kept = this.take();
@@ -144,9 +155,36 @@ export class History extends Shelf {
     return /** @type {Chat[]} */ (chats).sort((one, other) => other.changedMs - one.changedMs);
   }
 
-  /** Keeps `chat`, at the cost of the oldest where there is no room. @param {Chat} chat @returns whether it is kept */
-  save(chat) {
-    return this.#write([chat, ...this.list().filter(({ id }) => id !== chat.id)]);
+  /** @param {string} id */
+  find(id) {
+    return this.list().find((chat) => chat.id === id);
+  }
+
+  /**
+   * Keeps `chat`, at the cost of the oldest where there is no room. Where another tab went on with it, it becomes a chat
+   * of its own; what another tab deleted stays so until it is asked in.
+   * @param {Chat} chat @param {boolean} [isAsked]
+   */
+  save(chat, isAsked = false) {
+    const chats = this.list();
+    const stored = chats.find(({ id }) => id === chat.id);
+    if (!stored && chat.version && !isAsked) return true;
+    if (stored && stored.version !== chat.version) chat.id = newId();
+    if (stored && isNamed(stored)) chat.title = stored.title;
+    if (isAsked) this.#before = chats;
+    const { version } = chat;
+    chat.version = newId();
+    if (this.#write([chat, ...chats.filter(({ id }) => id !== chat.id)])) return true;
+    chat.version = version;
+    this.#restore(chat);
+    return false;
+  }
+
+  /** No chat makes room for one that will not be whole. @param {Chat} chat */
+  #restore(chat) {
+    const isOurs = JSON.stringify(this.take()) === this.#written;
+    if (!isOurs || !this.put(JSON.stringify(this.#before))) return;
+    chat.version = this.#before.find(({ id }) => id === chat.id)?.version ?? "";
   }
 
   /** @param {string} id @param {string} title */
@@ -163,21 +201,20 @@ export class History extends Shelf {
   #write(chats) {
     for (let count = Math.min(chats.length, MOST_CHATS); ; count--) {
       const text = JSON.stringify(chats.slice(0, count));
-      if ((text.length <= MOST_CHARS || count <= 1) && this.put(text)) return true;
+      if ((text.length <= MOST_CHARS || count <= 1) && this.put(text)) return Boolean((this.#written = text));
       if (count <= 1) return false;
     }
   }
 }
 
-/** What a tab remembers until it is closed: which chat was open, and what was not sent yet. */
+/** What a tab remembers until it is closed: what was open, chosen, and not sent yet. */
 export class Tab extends Shelf {
-  /** @returns {{chatId: string, draft: string}} */
   read() {
-    const { chatId, draft } = this.take() ?? {};
-    return { chatId: textOf(chatId), draft: textOf(draft) };
+    const { chatId, draft, system, model } = this.take() ?? {};
+    return { chatId: textOf(chatId), draft: textOf(draft), system: textOf(system), model };
   }
 
-  /** @param {{chatId?: string, draft?: string}} changes */
+  /** @param {Record<string, string>} changes */
   write(changes) {
     this.put(JSON.stringify({ ...this.read(), ...changes }));
   }

@@ -17,6 +17,7 @@ const MOST_COLUMNS = 100;
 const MOST_CELLS = 5_000;
 const MOST_DELIMITERS = 600;
 const DELIMITERS = /[*_~`[\]<$@]|\\\(|:\/\//g;
+const FOOTNOTE = /^ {0,3}\[\^/;
 const VAST_FENCE = /^ *(?:`{100}|~{100})/;
 // Each level of nesting reads its text again, and some levels do so twice, which doubles at each. Ordinary text is read
 // a few times over; far down, where nobody writes, each reading counts for more.
@@ -39,6 +40,11 @@ class Rules extends Tokenizer {
   tag(source) {
     const found = source[0] === "<" ? this.rules.inline.tag.exec(source) : null;
     return found ? { type: "html", raw: found[0], text: found[0], block: false } : undefined;
+  }
+
+  /** What a footnote says is no address. @param {string} source */
+  def(source) {
+    return FOOTNOTE.test(source) ? undefined : super.def(source);
   }
 
   /** A fence has no text of its own, so that a vast one would be lost. @param {string} source */

@@ -3,8 +3,8 @@
 
 import { records } from "../chat.js";
 import { onceAFrame } from "./dom.js";
-import { errorCard, signInCard } from "./frame.js";
-import { messagesOf, newChat, newTurn, titleOf } from "./history.js";
+import { errorCard, messageOf, signInCard } from "./frame.js";
+import { isNamed, messagesOf, newChat, newTurn, titleOf } from "./history.js";
 
 /** @import { Answer } from "./answer.js" */
 /** @import { Conversation, Scroller } from "./conversation.js" */
@@ -57,12 +57,6 @@ export class Talk {
     this.#notices.say("Stopped");
   }
 
-  /** Puts an empty chat on the page, and keeps nothing of what is there. */
-  forget() {
-    this.chat.turns = [];
-    this.open(newChat());
-  }
-
   /** Asks `text` in place of `turn`, and forgets what came after it. @param {Turn} turn @param {string} text */
   replace(turn, text) {
     const at = this.chat.turns.indexOf(turn);
@@ -80,13 +74,14 @@ export class Talk {
     this.stop();
     const { chat } = this;
     const turn = newTurn(text);
+    const wasNamed = isNamed(chat);
     chat.turns.splice(at, chat.turns.length, turn);
-    chat.title ||= titleOf(text);
+    if (!wasNamed) chat.title = titleOf(chat.turns[0].question);
     chat.changedMs = Date.now();
     this.#conversation.cutTo(at);
     const answer = this.#conversation.add(turn);
     this.#refused = null;
-    this.#host.keep(chat);
+    this.#host.keep(chat, true);
     this.#host.emit("chat-ask", { text });
     void this.#answer(chat, turn, answer);
   }
@@ -136,7 +131,7 @@ export class Talk {
   #finished(answer) {
     answer.end("done", null);
     const { text, finishReason } = answer.reply;
-    this.#notices.say(`Answer finished, ${answer.wordCount} words`);
+    this.#notices.say(answer.ending);
     this.#host.emit("chat-answer", { text, finishReason, usage: answer.usage });
   }
 
@@ -148,9 +143,9 @@ export class Talk {
     const isOurs = needsSignIn && this.#host.emit("chat-sign-in", { error }, true);
     if (!this.chat.turns.includes(turn)) return; // it was asked again already
     const card = isOurs ? signInCard(this.#hasSignedIn, this.#host.signIn) : errorCard(error, again);
-    answer.reply.fault = error.message;
+    answer.reply.fault = messageOf(error);
     answer.end("failed", card);
-    this.#notices.say(`Error: ${error.message}`);
+    this.#notices.say(`Error: ${messageOf(error)}`);
     this.#host.emit("chat-error", { error });
   }
 }

@@ -35,6 +35,8 @@ export interface Turn {
 export interface Chat {
   id: string;
   title: string;
+  /** Another with each change that is kept, so that two tabs in one chat do not write over each other. */
+  version: string;
   /** When it was last asked something. */
   changedMs: number;
   /** What the model is told before the conversation. */
@@ -47,7 +49,7 @@ export interface Host {
   options(): import("../chat.js").Options;
   mayInstruct(): boolean;
   setBusy(isBusy: boolean): void;
-  keep(chat: Chat): void;
+  keep(chat: Chat, isAsked?: boolean): void;
   /** Whether nobody prevented what the event stands for. */
   emit(name: string, detail: object, isCancelable?: boolean): boolean;
   signIn(token: string): void;
