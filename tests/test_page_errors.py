@@ -161,7 +161,7 @@ async def test_an_answer_that_is_not_whole_says_why(model: str, chat: ChatPage) 
 START = {"type": "start", "model": "embedded"}
 DONE = {"type": "done", "finish_reason": "stop"}
 #: The records of answers without a text, and what is heard and seen of them.
-TEXTLESS = {
+TEXTLESS: dict[str, tuple[list[dict[str, object]], str, bool]] = {
     "nothing at all": ([], "The model gave no answer", True),
     "white space": ([{"type": "delta", "text": " \n"}], "The model gave no answer", True),
     "thoughts": ([{"type": "reasoning", "text": "Well."}], "The model gave no answer", True),

@@ -3,8 +3,7 @@
 
 import { Fence, copyPressed, finishCode } from "./code.js";
 import { blockOf } from "./markdown_blocks.js";
-import { cutOf, isFence, isLong, settledOf } from "./markdown_cuts.js";
-import { lex } from "./markdown_lexer.js";
+import { cutOf, isFence, isLong, lex, settledOf } from "./markdown_lexer.js";
 import { morphChildren } from "./markdown_morph.js";
 import { References } from "./markdown_references.js";
 
