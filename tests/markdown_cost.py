@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
-from itertools import count
-from pathlib import Path
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
-from tests.serving import ROOT, Servers
+from tests.pages import launched
+from tests.serving import ROOT, servers_for_a_while
 from tests.xss import BOMBS
 
 CHARS = 100_000
@@ -64,28 +61,18 @@ async def bomb(page: Page, name: str) -> str:
     return f"{name}: no answer for {told[0]['lagMs']:.0f} ms in one piece, {told[1]['lagMs']:.0f} ms in twenty\n"
 
 
-def directories(parent: Path) -> Iterator[Path]:
-    for number in count():
-        (parent / str(number)).mkdir()
-        yield parent / str(number)
-
-
 async def main() -> None:
-    with tempfile.TemporaryDirectory() as parent:
-        servers = Servers(directories(Path(parent)))
+    program = shutil.which("chromium")
+    assert program, "there is no chromium"
+    with servers_for_a_while() as servers:
         server = servers.get("quartapp")
-        async with async_playwright() as playwright:
-            chromium = await playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
-            )
+        async with launched(program) as chromium:
             page = await chromium.new_page()
             await page.add_init_script(path=ROOT / "tests" / "node" / "markdown.js")
             await page.goto(f"http://127.0.0.1:{server.port}/", wait_until="networkidle")
             for name in BOMBS:
                 sys.stdout.write(await bomb(page, name))
             sys.stdout.write(await stream(page))
-            await chromium.close()
-        servers.stop()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -10,8 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -220,3 +223,14 @@ class Servers:
         paths = [path for server in self._all for path in (server.log_path, server.received_path) if path.exists()]
         lines = [f"{path}: {line!r}" for path in paths for line in path.read_bytes().split(b"\n")]
         return [line for line in lines if CANARY_KEY in line or CANARY_PROMPT in line]
+
+
+@contextmanager
+def servers_for_a_while() -> Iterator[Servers]:
+    """Servers for what is no test; when it ends, they and all that they wrote are gone."""
+    with tempfile.TemporaryDirectory() as parent:
+        servers = Servers(Path(tempfile.mkdtemp(dir=parent)) for _ in itertools.count())
+        try:
+            yield servers
+        finally:
+            servers.stop()
