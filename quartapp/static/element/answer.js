@@ -12,7 +12,6 @@ const ENDINGS = new Map([
   ["content_filter", "A content filter ended the answer."],
 ]);
 const NONE = "The model gave no answer.";
-
 const REFUSED = "The model will not answer this.";
 const COPIED_MS = 2000;
 
@@ -49,7 +48,7 @@ export class Answer {
 
   /** How it ended, for those who hear it. */
   get ending() {
-    const { text, refusal, finishReason } = this.reply;
+    const { text, refusal } = this.reply;
     const count = (text || refusal).split(/\s+/).filter(Boolean).length;
     const how = this.#remark?.replace(/\.$/, "") ?? "Answer finished";
     return how + (count ? `, ${count} word${count === 1 ? "" : "s"}` : "");
