@@ -1,4 +1,7 @@
-"""`python -m bench`: measures, prints the page, and with `--write` writes it to docs/performance.md."""
+"""`python -m bench`: measures, prints the page, and with `--write` writes it to docs/performance.md.
+
+What was measured whole goes into the README's table too.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ import resource
 from collections import defaultdict
 
 from bench.processes import BenchError
+from bench.readme import with_figures
 from bench.report import Results, Rounds, report
 from bench.scenarios import SCENARIOS, Figures, Scenario, measure, shrunk, warm_up
 from bench.servers import LOAD_CORE, ROOT, SERVER_CORE, TARGETS, Target, serving, upstream
 
 PAGE = ROOT / "docs" / "performance.md"
+README = ROOT / "README.md"
 log = logging.getLogger("bench")
 
 
@@ -78,8 +83,13 @@ def main() -> None:
         raise SystemExit(f"bench: {error}") from error
     print(page, end="")
     if options.write:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(page)
+        write(page, is_whole=not (options.server or options.scenario))
+
+
+def write(page: str, is_whole: bool) -> None:
+    PAGE.write_text(page, encoding="utf-8")
+    if is_whole:
+        README.write_text(with_figures(README.read_text(encoding="utf-8"), page), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 import pytest
 
+from bench.readme import FIGURES, figures, with_figures
 from quartapp import create_app, events
 from quartapp.errors import KINDS
 from quartapp.formats import ACCEPTED, WHOLE
@@ -130,6 +131,12 @@ def test_the_readme_names_the_targets_of_make_and_no_others() -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", text_of("README.md"))) == targets
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text_of("Makefile"), re.MULTILINE)
     assert set(phony.split()) == targets
+
+
+def test_the_readmes_figures_are_those_of_the_page() -> None:
+    readme, page = text_of("README.md"), text_of("docs/performance.md")
+    assert FIGURES.findall(readme) == [figures(page)]
+    assert with_figures(with_figures(readme, page.replace("1", "7")), page) == readme
 
 
 @EACH_PAGE
