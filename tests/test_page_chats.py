@@ -196,7 +196,7 @@ async def test_a_full_store_is_told_and_the_chat_goes_on(browser: Browser, serve
         await chat.page.add_init_script(FULL)
         await chat.open(server)
         await chat.ask("count to 5")
-        await expect(chat.text("This browser has no room to keep the chat")).to_be_visible()
+        await expect(chat.text("This browser cannot keep the chat")).to_be_visible()
         await expect(chat.answer()).to_contain_text("1 2 3 4 5")
 
 

@@ -73,7 +73,7 @@ export class Models {
 }
 
 const OFFLINE = "You are offline. What you write stays here until you are back.";
-const NO_ROOM = "This browser has no room to keep the chat; it is gone when the page is closed.";
+const UNKEPT = "This browser cannot keep the chat: it is gone when the page is closed.";
 
 export class Notices {
   #hasRoom = true;
@@ -102,7 +102,7 @@ export class Notices {
   }
 
   #show() {
-    const words = this.#hasRoom ? "" : NO_ROOM;
+    const words = this.#hasRoom ? "" : UNKEPT;
     this.#seen.textContent = navigator.onLine ? words : OFFLINE;
     this.#seen.hidden = !this.#seen.textContent;
   }
