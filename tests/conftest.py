@@ -7,12 +7,15 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
+from tests.pages import launched
 from tests.raw_upstreams import RawUpstream
 from tests.reading import LongAnswers
 from tests.serving import FOREIGN, Servers
@@ -77,6 +80,12 @@ def needs() -> Callable[[str], str]:
         return path or pytest.skip(f"{program} is not installed")
 
     return find
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
+    async with launched(needs("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, Error, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Page
 
 from quartapp.errors import KINDS
 from tests.conformance import chat_at
@@ -37,23 +37,18 @@ Told = Mapping[str, Any]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[BrowserContext]:
-    """Chromium without a way to any name or address but this machine's own."""
-    path = needs("chromium")
-    options = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=path, args=options)
-        context = await chromium.new_context()
-        context.set_default_timeout(20_000)
-        await context.add_init_script(path=ROOT / "tests" / "node" / "telling.js")
-        yield context
-        await chromium.close()
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context()
+    context.set_default_timeout(20_000)
+    await context.add_init_script(path=ROOT / "tests" / "node" / "telling.js")
+    yield context
+    await context.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: BrowserContext) -> AsyncIterator[Page]:
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
     """A page of its own; none of its requests may leave the machine, and none of its scripts or promises fail."""
-    page = await browser.new_page()
+    page = await context.new_page()
     hosts: set[str | None] = set()
     errors: list[Error] = []
     page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, Error, Page, Request, async_playwright
+from playwright.async_api import Browser, BrowserContext, Error, Page, Request
 
 from tests.conformance import CLIENTS, Client, chat_at, each, each_of, tried
 from tests.serving import ROOT, Server, Servers, eventually
@@ -31,17 +31,12 @@ EVENT_SOURCE = "EventSource in Chromium"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[BrowserContext]:
-    """Chromium without a way to any name or address but this machine's own."""
-    path = needs("chromium")
-    options = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=path, args=options)
-        context = await chromium.new_context()
-        context.set_default_timeout(20_000)
-        await context.add_init_script(path=ROOT / "tests" / "node" / "page.js")
-        yield context
-        await chromium.close()
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context()
+    context.set_default_timeout(20_000)
+    await context.add_init_script(path=ROOT / "tests" / "node" / "page.js")
+    yield context
+    await context.close()
 
 
 class Tab:
@@ -67,9 +62,9 @@ class Tab:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def tab(browser: BrowserContext) -> AsyncIterator[Tab]:
+async def tab(context: BrowserContext) -> AsyncIterator[Tab]:
     """A page of its own; none of its requests may leave the machine, and none of its scripts fail."""
-    tab = Tab(await browser.new_page())
+    tab = Tab(await context.new_page())
     yield tab
     await tab.page.close()
     assert {urlsplit(request.url).hostname for request in tab.requests} == {"127.0.0.1"}

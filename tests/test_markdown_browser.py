@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page
 
 from tests.markdown_documents import DOCUMENTS
 from tests.serving import ROOT, Server, Servers
@@ -27,17 +27,12 @@ TRIES = 8
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[BrowserContext]:
-    """Chromium without a way to any name or address but this machine's own."""
-    path = needs("chromium")
-    options = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=path, args=options)
-        context = await chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
-        context.set_default_timeout(20_000)
-        await context.add_init_script(path=ROOT / "tests" / "node" / "markdown.js")
-        yield context
-        await chromium.close()
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    context.set_default_timeout(20_000)
+    await context.add_init_script(path=ROOT / "tests" / "node" / "markdown.js")
+    yield context
+    await context.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +62,8 @@ class Tab:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(browser: BrowserContext, chat: Server) -> AsyncIterator[Tab]:
-    page = await browser.new_page()
+async def opened(context: BrowserContext, chat: Server) -> AsyncIterator[Tab]:
+    page = await context.new_page()
     await page.goto(f"http://127.0.0.1:{chat.port}/", wait_until="networkidle")
     await page.evaluate("document.body.replaceChildren()")
     yield Tab(page)

@@ -10,19 +10,13 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.page_states import RIGHT_TO_LEFT, STATES, VIEWS, editing, stopped, streaming, waiting
-from tests.pages import ChatPage, launched, opened, page_server
+from tests.pages import ChatPage, opened, page_server
 from tests.serving import ROOT, Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with launched(needs("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
-from tests.pages import ChatPage, launched, opened, page_server
+from tests.pages import ChatPage, opened, page_server
 from tests.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with launched(needs("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Literal
 
 import pytest
@@ -11,18 +11,12 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.hosts.foreign_page import TOKEN
-from tests.pages import ChatPage, launched, opened, page_server
+from tests.pages import ChatPage, opened, page_server
 from tests.serving import ROOT, Server, Servers, eventually
 
 IN_A_BROWSER = pytest.mark.asyncio(loop_scope="module")
 
 CHAT = 'document.querySelector("quart-chat")'
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with launched(needs("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -12,17 +12,11 @@ from playwright.async_api import Browser, expect
 
 from quartapp.errors import KINDS
 from tests.hosts.foreign_page import TOKEN
-from tests.pages import ChatPage, launched, opened, page_server
+from tests.pages import ChatPage, opened, page_server
 from tests.proxy import Proxy, resets_after
 from tests.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with launched(needs("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ What leaves the machine, and what the policy had to refuse, is held against ever
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.pages import ChatPage, launched, opened, page_server
+from tests.pages import ChatPage, opened, page_server
 from tests.serving import ROOT, Servers
 from tests.xss import FIRE, PAYLOADS
 
@@ -32,12 +32,6 @@ ECHO = """async (texts) => {
   }
   return found;
 }"""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with launched(needs("chromium")) as browser:
-        yield browser
 
 
 @pytest_asyncio.fixture(loop_scope="module")

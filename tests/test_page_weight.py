@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.pages import launched, opened, page_server
+from tests.pages import opened, page_server
 from tests.serving import ROOT, Server, Servers
 
 STATIC = ROOT / "quartapp" / "static"
@@ -22,12 +20,6 @@ MOST_GZIPPED_BYTES = {
     "an answer without code": ("Write a long explanation", "h5", 60_000),
     "code in two languages": ("Show me a table", "figure:nth-of-type(2) .token-kwd", 62_000),
 }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with launched(needs("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")
