@@ -328,6 +328,7 @@ WRONG: list[tuple[Any, str]] = [
     (hi(tools=[TOOL, CANARY]), "tools.1"),
     (hi(tools=[TOOL] * 129), "tools"),
     (hi(tools=[{}]), "tools.0.type"),
+    *((hi(tools=[TOOL, {**TOOL, "type": kind}]), "tools.1.type") for kind in ("mcp", "file_search", "web_search", "")),
     (hi(tools=[{**TOOL, "function": {"parameters": {}}}]), "tools.0.function.name"),
     (hi(tool_choice=CANARY), "tool_choice"),
     (hi(tool_choice=["auto"]), "tool_choice"),

@@ -229,7 +229,14 @@ PARAMS: dict[str, tuple[Document, Document]] = {
         {"tools": [{"type": "function", **FUNCTION}]},
         {"tools": [{"type": "function", **FUNCTION}]},
     ),
-    "a tool of the server's own": ({"tools": [{"type": "web_search"}]}, {"tools": [{"type": "web_search"}]}),
+    "a function that says it is something else": (
+        {"tools": [{"type": "function", "function": {**FUNCTION, "type": "mcp"}}]},
+        {"tools": [{"type": "function", **FUNCTION}]},
+    ),
+    "an entry's tool, which the server runs": (
+        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "web_search"}]},
+    ),
     "no tool": ({"tool_choice": "none"}, {"tool_choice": "none"}),
     "this function": (
         {"tool_choice": {"type": "function", "function": {"name": "weather"}}},
@@ -273,6 +280,12 @@ async def test_the_clients_parameters_are_sent_over_the_entrys_and_dropped_ones_
         "max_output_tokens": 50,
         "reasoning": {"summary": "auto", "effort": "low"},
     }
+
+
+async def test_an_entrys_tools_stand_beside_the_clients() -> None:
+    theirs = {"type": "function", "function": FUNCTION}
+    body = await sent(asked={"tools": [theirs]}, params={"tools": [{"type": "web_search"}]})
+    assert body["tools"] == [{"type": "web_search"}, {"type": "function", **FUNCTION}]
 
 
 async def test_an_entry_may_drop_what_is_sent_by_the_apis_own_name_and_may_have_answers_kept() -> None:

@@ -40,6 +40,8 @@ class Parameters(msgspec.Struct, frozen=True):
         """The parameters by OpenAI's names for chat completions; the limit of tokens by the model's own name for it."""
         limit = _limit(request.params) or _limit(self.params) or self.max_output_tokens
         params = {name: value for name, value in {**self.params, **request.params}.items() if name not in _LIMITS}
+        if tools := [*self.params.get("tools", ()), *request.params.get("tools", ())]:
+            params["tools"] = tools
         if limit is not None:
             params[self.output_limit] = min(limit, self.max_output_tokens or limit)
         return {name: value for name, value in params.items() if name not in self.drop_params}

@@ -20,9 +20,6 @@ _CANNOT: Final[Mapping[str, Any]] = {
     "top_logprobs": 0,
 }
 
-# Tools that a client has to run itself, and whose calls no format here can tell.
-_CLIENTS_TOOLS: Final = frozenset({"custom", "computer", "computer_use_preview", "local_shell", "shell", "apply_patch"})
-
 _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOVED: Final = frozenset({*_LIMITS, "tools", "tool_choice", "response_format", "verbosity", "reasoning_effort"})
 
@@ -34,7 +31,7 @@ def check_params(params: JsonObject, dropped: Container[str]) -> None:
         if params.get(name, nothing) != nothing and (name not in dropped or name == "n"):
             raise ChatError("invalid_request", path=name)
     for index, tool in enumerate(params.get("tools", ())):
-        if tool["type"] in _CLIENTS_TOOLS and "tools" not in dropped:
+        if tool["type"] != "function" and "tools" not in dropped:  # whose calls no format here can tell
             raise ChatError("invalid_request", path=f"tools.{index}.type")
 
 
@@ -74,7 +71,7 @@ def _tool(tool: JsonObject) -> JsonObject:
     function = tool.get("function")
     if tool.get("type") != "function" or function is None:
         return tool
-    return {"type": "function", "parameters": {"type": "object", "properties": {}}, "strict": False, **function}
+    return {"parameters": {"type": "object", "properties": {}}, "strict": False, **function, "type": "function"}
 
 
 def _tool_choice(choice: str | JsonObject) -> str | JsonObject:

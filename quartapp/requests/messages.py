@@ -75,8 +75,13 @@ class ToolFunction(Strict):
 
 
 class Tool(Typed):
-    """A tool that a model may use."""
+    """What a model may call and the client runs.
 
+    Tools that a model's server runs, a search or an MCP server, may name servers, keys and files: an entry of the table
+    may, and no client.
+    """
+
+    type: Literal["function", "custom"]
     function: ToolFunction | None = None
 
 
