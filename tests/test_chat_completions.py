@@ -212,7 +212,7 @@ async def test_a_refusal_is_asked_for_once_and_told_by_its_status(status: int, c
         error = await failure(model)
         assert len(server.requests) == 1
     assert error.code == code
-    assert error.retry_after_s == (7 if status in (429, 503, 529) else None)
+    assert error.retry_after_s == (7 if status in (408, 429, 500, 502, 503, 529) else None)
     assert error.fault is not None
     assert (error.fault.status, error.fault.request_id) == (status, "req_1")
 

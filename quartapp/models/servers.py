@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from quartapp.environment import client_headers, client_proxy
 from quartapp.errors import ChatError, SettingsError, UpstreamFault
 from quartapp.events import Batch, Batches
+from quartapp.models.compression import CODINGS, Decompressed
 from quartapp.models.transport import TRANSPORT_ERRORS, AiohttpTransport, Connecting, open_trust
 from quartapp.readers.failures import MAX_ERROR_BODY_BYTES, from_response
 from quartapp.requests.documents import JsonObject
@@ -81,7 +82,7 @@ class Server:
             response = await self._post(path, body)
             try:
                 reader = open_reader(response.headers.get("content-type", ""))
-                async for data in _reads(response):
+                async for data in _body(response):
                     yield reader.feed(data)
                     if reader.error is not None:
                         raise reader.error
@@ -188,11 +189,15 @@ def _headers(address: Address, client: AsyncOpenAI) -> httpx2.Headers:
     return httpx2.Headers(headers)
 
 
-def _reads(response: httpx2.Response) -> AsyncIterable[bytes]:
-    # httpx2's own aiter_bytes costs a token two more generators; it is needed to decompress only.
-    if "content-encoding" in response.headers:
-        return response.aiter_bytes()
-    return cast(httpx2.AsyncByteStream, response.stream)
+def _body(response: httpx2.Response) -> AsyncIterable[bytes]:
+    """The bytes of an answer. Raises ChatError: upstream_error, for a coding that is not read here."""
+    stream = cast(httpx2.AsyncByteStream, response.stream)
+    coding = response.headers.get("content-encoding", "identity").strip().lower()
+    if coding == "identity":
+        return stream
+    if coding not in CODINGS:
+        raise ChatError("upstream_error")
+    return Decompressed(stream, coding)
 
 
 def _failure(error: Exception) -> ChatError:

@@ -21,6 +21,8 @@ _BY_STATUS: Final[Mapping[int, str]] = {
     503: "upstream_overloaded",
     529: "upstream_overloaded",
 }
+#: After these, and after 5xx, to ask again may help, so that when to do so counts.
+_MAY_PASS: Final = (408, 429)
 _BY_NAME: Final[Mapping[str, str]] = {
     **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), "context_too_long"),
     **dict.fromkeys(("content_filter", "content_policy_violation"), "content_filtered"),
@@ -49,7 +51,8 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatE
     request_id = headers.get("x-request-id", "")
     fault = _fault(said, status, request_id if _SAFE.fullmatch(request_id) else None)
     code = (_by_name(said) if status < 500 else None) or _by_status(status)
-    return ChatError(code, retry_after_s=_retry_after_s(headers) if status in (429, 503, 529) else None, fault=fault)
+    may_pass = status in _MAY_PASS or status >= 500
+    return ChatError(code, retry_after_s=_retry_after_s(headers) if may_pass else None, fault=fault)
 
 
 def from_error_object(said: Any) -> ChatError:
