@@ -58,6 +58,7 @@ class Answer:
         self._mailbox = Mailbox(limits.max_buffered_bytes)
         self._alarm = Alarm(self._clock, self._deadlines)
         self._failed_attempt: ChatError | None = None
+        self._taken_back: str | None = None
         self._end: Done | Failed | None = None
         self._opened = self._closed = False
 
@@ -146,7 +147,7 @@ class Answer:
                     if self._mailbox.is_full:
                         await self._mailbox.wait_for_room()
                         self._read_at = self._clock.time()
-            self.fail(ChatError("upstream_truncated"))
+            self._conclude()
         except ChatError as error:
             self.fail(error)
         except Exception as error:  # noqa: BLE001 - whatever a model raises ends its answer, and nothing else
@@ -168,13 +169,15 @@ class Answer:
             self._go_on_after(batch.attempt)
         if self._outcome.upstream_bytes > self._limits.max_answer_bytes:
             raise ChatError("upstream_error")
+        if batch.resumes:
+            self._take_back()
         if batch.pieces:
             self._open(self._read_at)
             self._mailbox.add(batch.pieces, batch.size)
         if batch.finish_reason is not None:
             self._finish(batch.finish_reason)
         if batch.ended:
-            self.fail(ChatError("upstream_truncated"))
+            self._conclude()
 
     def _go_on_after(self, attempt: Attempt) -> None:
         if attempt.timeouts:
@@ -199,6 +202,17 @@ class Answer:
             self._tail_until = self._read_at + TAIL_S
             self._alarm.set()
         self._outcome.finish_reason = reason
+
+    def _take_back(self) -> None:
+        """Text has come after the finish_reason: there may be more, and no limit may pass off a part as the whole."""
+        if self._outcome.finish_reason is not None:
+            self._taken_back, self._outcome.finish_reason = self._outcome.finish_reason, None
+            self._tail_until = None
+
+    def _conclude(self) -> None:
+        """The upstream has nothing more to say: a finish_reason that was taken back was one after all."""
+        self._outcome.finish_reason = self._outcome.finish_reason or self._taken_back
+        self.fail(ChatError("upstream_truncated"))
 
     def _pump_has_ended(self) -> bool:
         return self._pump_task is None or self._pump_task.done()

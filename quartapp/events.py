@@ -107,8 +107,9 @@ class Attempt(msgspec.Struct, frozen=True):
 class Batch(msgspec.Struct):
     """What one read of the upstream held: paying per read is cheaper than paying per token.
 
-    `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole, `ended`
-    that the upstream has nothing more to say. `attempt` comes in a batch of its own, for the log.
+    `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole, `resumes`
+    that it goes on after one that came earlier, `ended` that the upstream has nothing more to say. `attempt` comes in a
+    batch of its own, for the log.
     """
 
     size: int
@@ -117,6 +118,7 @@ class Batch(msgspec.Struct):
     usage: Usage | None = None
     ended: bool = False
     attempt: Attempt | None = None
+    resumes: bool = False
 
 
 Batches = AsyncGenerator[Batch, None]

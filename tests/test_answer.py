@@ -192,6 +192,33 @@ async def test_usage_is_waited_for_no_longer_than_the_tail(bench: Bench) -> None
     await bench.upstream.closed.wait()
 
 
+async def test_text_behind_the_finish_reason_takes_it_back_so_that_no_limit_makes_a_part_the_whole(
+    bench: Bench,
+) -> None:
+    await bench.first_token_read()
+    async with bench.waiting() as reader:
+        bench.upstream.say(STOP, Batch(10, [Delta(" two")], resumes=True))
+        assert await reader == [Delta(" two")]
+    async with bench.waiting() as reader:
+        bench.clock.advance(TAIL_S)
+        bench.upstream.say(text(" three"))
+        assert await reader == [Delta(" three")]
+    async with bench.waiting() as reader:
+        bench.clock.advance(LIMITS.idle_timeout_s)
+        (end,) = [event for event in await reader if not isinstance(event, Ping)]
+    assert isinstance(end, Failed)
+    assert end.code == "upstream_timeout"
+
+
+@pytest.mark.parametrize("ending", [LAST, END])
+async def test_a_finish_reason_that_was_taken_back_counts_once_the_upstream_has_ended(
+    bench: Bench, ending: object
+) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(STOP, Batch(10, [Delta(" two")], resumes=True), ending)
+    assert await bench.rest() == [Delta(" two"), Done("stop")]
+
+
 async def test_an_upstream_is_read_to_its_end_after_done_so_that_its_connection_can_be_used_again(bench: Bench) -> None:
     await bench.first_token_read()
     bench.upstream.say(STOP, LAST)

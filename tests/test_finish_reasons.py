@@ -19,6 +19,11 @@ READ = {
 }
 
 
+@pytest.mark.parametrize("said", ["null", "None", "NULL", "not_finished", "in_progress"])
+def test_some_words_say_that_there_is_no_reason_yet(said: str) -> None:
+    assert read_finish_reason(said, has_calls=True) is None
+
+
 @pytest.mark.parametrize(("said", "reason"), READ.items())
 def test_a_reason_is_one_of_openais_a_safe_name_or_other(said: str, reason: str) -> None:
     assert read_finish_reason(said, has_calls=False) == reason

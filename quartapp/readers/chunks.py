@@ -34,6 +34,7 @@ class ChunkReader:
         self._lines = Lines(max_line_bytes)
         self._think = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
+        self._has_finished = False
         self._is_counted = False
         self._is_error_event = False
         self.error: ChatError | None = None
@@ -41,6 +42,7 @@ class ChunkReader:
     def feed(self, data: bytes) -> Batch:
         """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
         batch = Batch(len(data), [])
+        had_finished = self._has_finished
         text: list[str] = []
         try:
             for line in self._lines.split(data):
@@ -55,6 +57,8 @@ class ChunkReader:
         self._flush(text, batch.pieces)
         if self._think is not None and (batch.ended or self.error):
             batch.pieces += self._think.release()
+        if had_finished and batch.pieces:
+            batch.resumes = True
         return batch
 
     def end(self) -> Batch:
@@ -122,8 +126,9 @@ class ChunkReader:
             text.append(delta.content)
         elif delta.reasoning_details:
             self._add_others(delta, batch.pieces, text)
-        if choice.finish_reason:
-            batch.finish_reason = self._finish_reason(choice)
+        if choice.finish_reason and (reason := self._finish_reason(choice)):
+            batch.finish_reason = reason
+            self._has_finished = True
             self._flush(text, batch.pieces)
             if self._think is not None:
                 batch.pieces += self._think.release()
@@ -142,11 +147,12 @@ class ChunkReader:
         if delta.tool_calls:
             pieces += self._calls[0].add(fragments_of(delta.tool_calls))
 
-    def _finish_reason(self, choice: Choice) -> str:
+    def _finish_reason(self, choice: Choice) -> str | None:
         calls = self._calls.get(choice.index)
-        if calls is not None:
+        reason = read_finish_reason(choice.finish_reason or "", has_calls=bool(calls))
+        if reason is not None and calls is not None:
             calls.check_names()
-        return read_finish_reason(choice.finish_reason or "", has_calls=bool(calls))
+        return reason
 
     def _check_calls(self) -> None:
         for calls in self._calls.values():

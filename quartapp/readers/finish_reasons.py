@@ -25,22 +25,27 @@ _FAILURES: Final[Mapping[str, str]] = {
     "insufficient_system_resource": "upstream_overloaded",
     **dict.fromkeys(("abort", "aborted", "cancelled", "canceled"), "upstream_truncated"),
 }
+# What some servers write in each chunk until there is a reason.
+_NONE_YET: Final = frozenset({"null", "none", "not_finished", "in_progress"})
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
 #: What a reason is told as that is no name: an answer has ended, and nobody here can say why.
 OTHER: Final = "other"
 
 
-def read_finish_reason(said: str, *, has_calls: bool) -> str:
+def read_finish_reason(said: str, *, has_calls: bool) -> str | None:
     """`said` in OpenAI's words, whatever case it comes in; a name that nobody knows stands as it is, as clients can
     make something of it, and what is no name is `other`. Gemini adds its own word after a colon.
 
-    An answer that `has_calls` and merely stops has stopped for them. Raises ChatError for an end that is a failure.
+    An answer that `has_calls` and merely stops has stopped for them; None is no end. Raises ChatError for an end that
+    is a failure.
     """
     name = said.partition(":")[0].strip()
     word = name.lower().replace("-", "_")
     if word in _FAILURES:
         raise ChatError(_FAILURES[word])
+    if word in _NONE_YET:
+        return None
     reason = _SYNONYMS.get(word, word if word in _OPENAI else name)
     if reason == "stop" and has_calls:
         return "tool_calls"

@@ -103,15 +103,29 @@ def _choice(choice: Any) -> Choice:
     if not isinstance(choice, dict):
         raise ChatError("upstream_error")
     _check_error(choice)
-    index = choice.get("index")
-    return Choice(
-        _delta(_delta_of(choice)), index if isinstance(index, int) else 0, _finish_reason(choice.get("finish_reason"))
-    )
+    index = _number(choice.get("index"))
+    return Choice(_delta(_delta_of(choice)), index or 0, _finish_reason(choice.get("finish_reason")))
+
+
+def _number(index: Any) -> int | None:
+    """A whole number in whatever form it is written; None where nothing is."""
+    match index:
+        case None | "":
+            return None
+        case int() if not isinstance(index, bool):
+            return index
+        case float() if index.is_integer():
+            return int(index)
+        case str() if re.fullmatch(r"[0-9]{1,9}", index):
+            return int(index)
+        case _:
+            raise ChatError("upstream_error")
 
 
 def _delta_of(choice: JsonObject) -> JsonObject:
-    """Beside a delta, a message is what has been said so far."""
-    return _object(choice.get("message") if choice.get("delta") is None else choice["delta"])
+    """Beside a delta, a message is what has been said so far; completions that are no chats have a text."""
+    said = choice.get("message") if choice.get("delta") is None else choice["delta"]
+    return {"content": choice["text"]} if said is None and isinstance(choice.get("text"), str) else _object(said)
 
 
 def _finish_reason(reason: Any) -> str | None:
@@ -149,11 +163,11 @@ def _content(content: Any) -> tuple[str, str]:
 
 def _call(call: Any) -> Call:
     said = _object(call)
-    index = said.get("index")
+    index = _number(said.get("index"))
     function = _object(said.get("function") or said.get("custom"))
     arguments = function.get("arguments") if "arguments" in function else function.get("input")
     return Call(
-        index=index if isinstance(index, int) else msgspec.UNSET,
+        index=msgspec.UNSET if index is None else index,
         id=_name(said.get("id")),
         function=Function(_name(function.get("name")), _arguments(arguments)),
     )
@@ -194,7 +208,7 @@ def mend(odd: Odd, calls: dict[int, list[ToolCall]]) -> JsonObject:
 
 
 def _mended(choice: JsonObject, said: Choice, calls: list[ToolCall]) -> JsonObject:
-    rest = {name: value for name, value in choice.items() if name not in ("delta", "message")}
+    rest = {name: value for name, value in choice.items() if name not in ("delta", "message", "text")}
     theirs = _delta_of(choice)
     # The call of a function, as it was before there were tools, stands as it is.
     delta = _mended_delta(theirs, said.delta, calls if theirs.get("tool_calls") else [])
