@@ -1,4 +1,4 @@
-// Asks the chat and hands over its answer as it comes; see docs/javascript.md. For browsers of spring 2021 on.
+// Asks the chat, in browsers of spring 2021 and later; see docs/javascript.md.
 
 const MESSAGES = {
   network: "The connection failed.",
@@ -10,26 +10,27 @@ const MESSAGES = {
 /** Why there is no whole answer. */
 export class ChatError extends Error {
   constructor(said, response, text = "") {
-    super(said.message ?? MESSAGES[said.code]);
+    super(said.message ?? MESSAGES[said.code ?? "bad_answer"]);
     const seconds = parseFloat(said.retry_after_s ?? response?.headers.get("Retry-After"));
     this.name = "ChatError";
-    this.code = said.code;
+    this.code = said.code ?? "bad_answer";
     this.status = response?.status;
     this.retryAfterSeconds = seconds >= 0 ? seconds : undefined;
     this.id = said.id ?? response?.headers.get("X-Request-ID") ?? undefined;
     this.path = said.path;
+    this.cause = said.cause;
     this.text = text;
   }
 }
 
-/** The answer's text. @type {typeof import("./chat.js").ask} */
+/** The answer's text. */
 export async function* ask(messages, options) {
   let record;
   for await (record of records(messages, options)) if (isText(record)) yield record.text;
   return record;
 }
 
-/** The answer's records. @type {typeof import("./chat.js").records} */
+/** The answer's records. */
 export async function* records(messages, options = {}) {
   const { signal, retries = 2, maxRetryAfterSeconds = 10 } = options;
   const controller = new AbortController();
@@ -37,7 +38,7 @@ export async function* records(messages, options = {}) {
   signal?.addEventListener("abort", leave);
   if (signal?.aborted) leave();
   try {
-    for (let left = retries; ; left--) {
+    for (let left = Math.min(retries, 2); ; left--) {
       try {
         return yield* attempt(messages, options, controller.signal);
       } catch (error) {
@@ -60,70 +61,66 @@ const isText = ({ type }) => type === "delta" || type === "refusal";
 /** Asks once. */
 async function* attempt(messages, options, signal) {
   const { url = new URL("../api/stream", import.meta.url), body, headers, fetch = globalThis.fetch } = options;
-  const { idleSeconds = 45, maxLineChars = 2 ** 20 } = options;
   let response;
   let text = "";
-  const error = (code, said) => new ChatError({ ...said, code: said?.code ?? code }, response, text);
-  const soon = (promise) => within(idleSeconds, signal, promise, error);
+  const error = (said) => new ChatError(said, response, text);
 
-  const asked = typeof messages === "string" ? { message: messages } : { messages };
-  const own = typeof headers === "function" ? await headers() : headers;
-  response = await soon(
-    fetch(url, {
-      method: "POST",
-      headers: { ...own, "Content-Type": "application/json", Accept: "application/x-ndjson" },
-      body: JSON.stringify({ ...body, ...asked }),
-      signal,
-    }),
-  );
-  const isAnswer = response.ok && /^application\/x-ndjson/.test(response.headers.get("Content-Type"));
+  const asked = JSON.stringify({ ...body, [typeof messages === "string" ? "message" : "messages"]: messages });
+  const own = (typeof headers === "function" ? await headers() : headers) ?? {};
+  const send = async () => {
+    const sent = new Headers(own);
+    sent.set("Content-Type", "application/json");
+    sent.set("Accept", "application/x-ndjson");
+    response = await fetch(url, { method: "POST", headers: Object.fromEntries(sent), body: asked, signal });
+    return (response.body ?? new Response("").body).getReader();
+  };
 
-  for await (const [line, isLast] of lines(response.body, soon, maxLineChars, error)) {
+  for await (const [line, isLast] of lines(send(), options, signal, error)) {
     let said = {};
     try {
       said = JSON.parse(line) ?? said;
     } catch {}
+    const isAnswer = response.ok && response.headers.get("Content-Type")?.startsWith("application/x-ndjson");
     const record = isAnswer ? said : { ...said.error, type: "error" }; // a refusal, or a page of some proxy
-    if (record.type === "error") throw error("bad_answer", record);
+    if (record.type === "error") throw error(record);
     const word = isText(record) ? record.text : record.type;
-    if (typeof word !== "string") throw error(isLast ? "truncated" : "bad_answer");
-    if (signal.aborted) break;
-    if (isText(record)) text += record.text;
+    if (typeof word !== "string" || signal.aborted) throw error({ code: isLast ? "truncated" : "bad_answer" });
+    if (isText(record)) text += word;
     yield record;
     if (record.type === "done") return record;
   }
-  throw error(isAnswer ? "truncated" : "bad_answer");
 }
 
-/** The lines of a body, and whether it ended in them. */
-async function* lines(body, soon, maxLineChars, error) {
-  if (!body) return;
-  const reader = body.getReader();
+/** The lines of a body, an empty one last, and whether it ended in them. */
+async function* lines(coming, options, signal, error) {
+  const { idleSeconds = 45, maxLineChars = 2 ** 20 } = options;
   const decoder = new TextDecoder();
   let rest = "";
   try {
+    const reader = await within(idleSeconds, signal, coming);
     for (;;) {
-      const { done, value } = await soon(reader.read());
+      const { done, value } = await within(idleSeconds, signal, reader.read());
       const lines = decoder.decode(value, { stream: !done }).split("\n");
       lines[0] = rest + lines[0]; // `rest` is not split again and again
-      if (lines.some((line) => line.length > maxLineChars)) throw error("bad_answer");
+      if (lines.some((line) => line.length > maxLineChars)) throw { code: "bad_answer" };
       rest = done ? "" : lines.pop();
       for (const line of lines) if (line.trim()) yield [line, done];
-      if (done) return;
+      if (done) yield ["", done];
     }
+  } catch (cause) {
+    throw error(MESSAGES[cause?.code] ? cause : { code: "network", cause });
   } finally {
-    reader.cancel().catch(() => {});
-    reader.releaseLock();
+    coming.then((reader) => reader.cancel()).catch(() => {}); // even one that comes too late
   }
 }
 
-/** What `promise` comes to within `seconds`; without one, just the wait. */
-function within(seconds, signal, promise, error) {
+/** What `promise` comes to within `seconds`, or why not; without one, just the wait. */
+function within(seconds, signal, promise) {
   let timer;
   const waiting = new Promise((resolve, reject) => {
-    const ring = promise ? () => reject(error("idle")) : resolve;
-    timer = setTimeout(ring, Math.min(seconds, 2e6) * 1000); // 2 ** 31 ms are none
-    promise?.then(resolve, (cause) => reject(Object.assign(error("network"), { cause })));
+    const ms = Math.min(seconds, 2e6) * 1000; // 2 ** 31 are none
+    timer = setTimeout(promise ? reject : resolve, ms, { code: "idle" });
+    promise?.then(resolve, reject);
     signal.onabort = reject;
     if (signal.aborted) reject();
   });

@@ -100,7 +100,7 @@ test("nothing is read after the terminal record", async () => {
   for (const pieces of [[lines(DONE) + after], [lines(DONE), after]]) {
     const stream = body(pieces, open);
     assert.deepEqual(await tell(stream), { yielded: [DONE], returned: DONE });
-    assert.deepEqual([stream.cancelled, stream.locked], [true, false]);
+    assert.equal(stream.cancelled, true);
   }
 });
 
@@ -148,26 +148,47 @@ test("the chat is beside the module unless an address is given", async () => {
 });
 
 const TOKEN = { "X-Auth": "a-token" };
-const SENT = { "X-Auth": "a-token", "Content-Type": "application/json", Accept: "application/x-ndjson" };
+const SENT = { "accept": "application/x-ndjson", "content-type": "application/json", "x-auth": "a-token" };
+const sent = ({ headers }) => Object.fromEntries(new Headers(headers));
 
 for (const [name, headers] of Object.entries({
   "an object": TOKEN,
   "a function": () => TOKEN,
   "an async function": async () => TOKEN,
   "what would be ours": { ...TOKEN, Accept: "text/plain" },
+  "what would be ours, in small letters": { ...TOKEN, "content-type": "application/json", accept: "*/*" },
+  "Headers": new Headers(TOKEN),
+  "a function that gives Headers": () => new Headers(TOKEN),
+  "pairs": Object.entries(TOKEN),
 })) {
   test(`headers are ${name}`, async () => {
     const fetch = fetching(answer(DONE));
     await read(ask("a", { fetch, headers }));
-    assert.deepEqual(fetch.requests[0].headers, SENT);
+    assert.deepEqual(sent(fetch.requests[0]), SENT);
   });
 }
+
+test("headers may be nothing, or a function that gives nothing", async () => {
+  const { "x-auth": _, ...ours } = SENT;
+  for (const headers of [undefined, null, () => undefined, async () => null]) {
+    const fetch = fetching(answer(DONE));
+    await read(ask("a", { fetch, headers }));
+    assert.deepEqual(sent(fetch.requests[0]), ours);
+  }
+});
+
+test("a fetch of the caller's own may add to the headers", async () => {
+  const fetch = fetching(answer(DONE));
+  const adding = (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...TOKEN } });
+  await read(ask("a", { fetch: adding }));
+  assert.deepEqual(sent(fetch.requests[0]), SENT);
+});
 
 test("headers are asked for anew for each request", async () => {
   let count = 0;
   const fetch = fetching(busy(429, 0), answer(DONE));
   await read(ask("a", { fetch, headers: () => ({ "X-Count": `${++count}` }) }));
-  assert.deepEqual(fetch.requests.map(({ headers }) => headers["X-Count"]), ["1", "2"]);
+  assert.deepEqual(fetch.requests.map((request) => sent(request)["x-count"]), ["1", "2"]);
 });
 
 test("a failure of the caller's own is thrown as it is", async () => {
@@ -261,6 +282,30 @@ test("a connection that breaks keeps the text so far and is not tried again", as
   assert.equal(fetch.requests.length, 1);
 });
 
+const STRANGE_FETCHES = {
+  "that throws at once": [() => assert.fail("boom"), undefined],
+  "that gives nothing": [async () => undefined, undefined],
+  "whose bodies are no streams of the web": [async () => ({ ...(await streaming({ on() {} })()) }), 200],
+  "whose bodies are text": [async () => response(new ReadableStream({ pull: (to) => to.enqueue("{}\n") })), 200],
+  "that does not take a header": [fetching(answer(DONE)), undefined, { "a b": "c" }],
+};
+
+for (const [name, [fetch, status, headers]] of Object.entries(STRANGE_FETCHES)) {
+  test(`a fetch ${name} is an error of the network`, async () => {
+    const { yielded, error } = await read(ask("?", { fetch, headers }));
+    assert.deepEqual(yielded, []);
+    assert.deepEqual(facts(error), JSON.parse(JSON.stringify({ code: "network", status, text: "" })));
+    assert.ok(error.cause instanceof Error);
+  });
+}
+
+test("what is thrown into a generator comes out as it is", async () => {
+  const mine = new Error("mine");
+  const reading = records("?", stalled());
+  await reading.next();
+  await assert.rejects(reading.throw(mine), (error) => error === mine);
+});
+
 // -- asking again
 
 // The error, and how often it was asked, of a server that answers like this; all waits pass at once.
@@ -338,6 +383,11 @@ test("a wait that is too long is the caller's to take", async () => {
   assert.deepEqual([error.retryAfterSeconds, requests], [11, 1]);
   mock.timers.reset();
   assert.equal((await again({ maxRetryAfterSeconds: 11 }, busy(429, 11), answer(DONE))).requests, 2);
+});
+
+test("nobody asks again more than twice", async () => {
+  const busies = Array.from({ length: 6 }, () => busy());
+  assert.equal((await again({ retries: 5 }, ...busies)).requests, 3);
 });
 
 test("asking again can be turned off", async () => {
@@ -437,7 +487,7 @@ function stalled() {
 
 function assertLeft({ stream, fetch, signal }) {
   assert.equal(fetch.requests[0].signal.aborted, true);
-  assert.deepEqual([stream.cancelled, stream.locked], [true, false]);
+  assert.equal(stream.cancelled, true);
   assert.deepEqual(getEventListeners(signal, "abort"), []);
 }
 
@@ -560,7 +610,7 @@ test("a fetch that knows no signals holds nobody up", async () => {
     controller.abort();
     assert.equal((await reading).error.name, "AbortError");
   }
-  assert.deepEqual([stream.cancelled, stream.locked], [true, false]);
+  assert.equal(stream.cancelled, true);
 });
 
 test("a fetch that knows no signals holds nobody up who was busy when the signal came", async () => {
@@ -570,7 +620,33 @@ test("a fetch that knows no signals holds nobody up who was busy when the signal
   assert.equal((await reading.next()).value, "a");
   controller.abort();
   await assert.rejects(reading.next(), { name: "AbortError" });
-  assert.deepEqual([stream.cancelled, stream.locked], [true, false]);
+  assert.equal(stream.cancelled, true);
+});
+
+test("a response that comes after the signal, from a fetch that knows none, is let go of", async () => {
+  for (const stream of [body([lines(delta("a"))], open), null]) {
+    let answered;
+    const controller = new AbortController();
+    const fetch = () => new Promise((resolve) => void (answered = resolve));
+    const reading = read(ask("?", { fetch, signal: controller.signal }));
+    await settled();
+    controller.abort();
+    assert.equal((await reading).error.name, "AbortError");
+    answered(response(stream));
+    await settled();
+    assert.ok(stream === null || stream.cancelled);
+  }
+});
+
+test("a response that comes after its time, from a fetch that knows no signals, is let go of", async () => {
+  let answered;
+  const stream = body([lines(delta("a"))], open);
+  const { told, wind } = timed({ fetch: () => new Promise((resolve) => void (answered = resolve)) });
+  await wind(45);
+  assert.equal((await told).error.code, "idle");
+  answered(response(stream));
+  await settled();
+  assert.equal(stream.cancelled, true);
 });
 
 test("a whole answer leaves no listener on the signal", async () => {
