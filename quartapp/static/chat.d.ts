@@ -1,10 +1,13 @@
 // The types of chat.js. What each thing does is in docs/javascript.md.
 
-/** One message of a conversation; its other fields are as docs/protocol.md has them. */
+/** One message of a conversation, as docs/protocol.md has it. */
 export interface Message {
-  role?: "user" | "assistant" | "tool" | "system" | "developer";
+  role?: "user" | "assistant" | "tool" | "system" | "developer" | undefined;
   content?: unknown;
-  [field: string]: unknown;
+  name?: string | undefined;
+  refusal?: string | undefined;
+  tool_calls?: readonly object[] | undefined;
+  tool_call_id?: string | undefined;
 }
 
 export interface Start {
@@ -48,27 +51,28 @@ export interface Done {
 /** Records of types that are not among these may come: pass over them. */
 export type ChatRecord = Start | TextRecord | ToolCall | Ping | Done;
 
-type Headers = Record<string, string>;
+/** What `fetch` takes, or nothing; an object may also be one of `{ Authorization: … } : {}`. */
+type OwnHeaders = RequestInit["headers"] | Record<string, undefined>;
 
 export interface Options {
   /** The address of `api/stream`. Default: the one beside this module, as the chat serves it. */
-  url?: string | URL;
+  url?: string | URL | undefined;
   /** What else the request says: `model`, `temperature`, `tools`, … */
-  body?: object;
+  body?: object | undefined;
   /** Headers of every request; a function is called anew for each. */
-  headers?: Headers | (() => Headers | undefined | Promise<Headers | undefined>);
+  headers?: OwnHeaders | (() => OwnHeaders | Promise<OwnHeaders>);
   /** Ends the asking, the waiting and the answer. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** What is used in place of the global `fetch`. */
-  fetch?: (url: string | URL, init: RequestInit) => Promise<Response>;
-  /** How often a busy server (429, 503) that says when is asked again. Default 2; 0: never. */
-  retries?: number;
+  fetch?: ((url: string | URL, init: RequestInit) => Promise<Response>) | undefined;
+  /** How often a busy server (429, 503) that says when is asked again. Default 2; 0: never; more than 2 is 2. */
+  retries?: number | undefined;
   /** The longest such wait; a server that wants more is not asked again. Default 10. */
-  maxRetryAfterSeconds?: number;
+  maxRetryAfterSeconds?: number | undefined;
   /** How long no byte may come. Default 45. */
-  idleSeconds?: number;
+  idleSeconds?: number | undefined;
   /** The longest line that is taken. Default 1,048,576. */
-  maxLineChars?: number;
+  maxLineChars?: number | undefined;
 }
 
 /** Why there is no whole answer. */
@@ -91,12 +95,15 @@ export class ChatError extends Error {
   path: string | undefined;
   /** The part of the answer's text that came. */
   text: string;
-  /** What `fetch` threw, for `network`. */
+  /** What was thrown in asking or reading, for `network`. */
   cause?: unknown;
 }
 
 /** Asks, and yields the answer's text as it comes; returns the record `done`. Throws if the answer is not whole. */
-export function ask(messages: string | Message[], options?: Options): AsyncGenerator<string, Done, undefined>;
+export function ask(messages: string | readonly Message[], options?: Options): AsyncGenerator<string, Done, undefined>;
 
 /** Asks, and yields the answer's records, of which `done` is the last. Throws if the answer is not whole. */
-export function records(messages: string | Message[], options?: Options): AsyncGenerator<ChatRecord, Done, undefined>;
+export function records(
+  messages: string | readonly Message[],
+  options?: Options,
+): AsyncGenerator<ChatRecord, Done, undefined>;

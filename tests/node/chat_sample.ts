@@ -48,7 +48,35 @@ export async function last(): Promise<Done> {
 }
 
 export const kinds = (record: ChatRecord): string => record.type;
-export const headers: Options = { headers: () => undefined };
+
+// Headers in every form that `fetch` takes, or none.
+declare const token: string | undefined;
+export const headers: Options[] = [
+  { headers: () => undefined },
+  { headers: undefined },
+  { headers: new Headers() },
+  { headers: async () => new Headers() },
+  { headers: [["X-Auth", "a-token"]] },
+  { headers: () => (token ? { Authorization: `Bearer ${token}` } : {}) },
+  { headers: async () => (token ? { Authorization: `Bearer ${token}` } : {}) },
+  { headers: token ? { Authorization: `Bearer ${token}` } : {} },
+];
+
+// Options that may be undefined.
+export const perhaps = (signal: AbortSignal | undefined, retries: number | undefined): Options => ({ signal, retries });
+
+// Conversations that are kept in a host's own types.
+interface Turn {
+  role: "user" | "assistant";
+  content: string;
+  readonly seen: Date;
+}
+export const conversations = (kept: readonly Message[], turns: readonly Turn[], own: Turn[]) => [
+  ask(kept),
+  records(turns),
+  ask(own.map(({ role, content }) => ({ role, content }))),
+  ask(own),
+];
 
 // @ts-expect-error: a question is text or messages
 ask(5);
@@ -56,8 +84,10 @@ ask(5);
 ask("a", { idleSeconds: "5" });
 // @ts-expect-error: there is no such option
 ask("a", { timeout: 5 });
-// @ts-expect-error: Headers would be spread into nothing
-ask("a", { headers: new Headers() });
+// @ts-expect-error: a header is text
+ask("a", { headers: { "X-Count": 5 } });
+// @ts-expect-error: a message has no such field
+ask([{ role: "user", content: "a", contents: "b" }]);
 // @ts-expect-error: a role is one of five
 ask([{ role: "robot", content: "a" }]);
 // @ts-expect-error: text is no record

@@ -28,6 +28,7 @@ const written = (target) => ts.transpileModule(source, { compilerOptions: { ...C
 console.log(
   JSON.stringify({
     sample: complaints(sample, { strict: true }).map(inWords),
+    sampleExactly: complaints(sample, { strict: true, exactOptionalPropertyTypes: true }).map(inWords),
     youngNames: complaints(fileURLToPath(SOURCE), { allowJs: true, checkJs: true })
       .filter(({ code }) => NEEDS_A_YOUNGER_LIBRARY.includes(code))
       .map(inWords),
