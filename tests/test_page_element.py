@@ -189,8 +189,10 @@ async def test_headings_and_placeholders_are_the_hosts(two: Two) -> None:
         f"{{ Authorization: 'Bearer {TOKEN}' }}",
         f"() => ({{ Authorization: 'Bearer {TOKEN}' }})",
         f"async () => ({{ Authorization: 'Bearer {TOKEN}' }})",
+        f"new Headers({{ Authorization: 'Bearer {TOKEN}' }})",
+        f"[['Authorization', 'Bearer {TOKEN}']]",
     ],
-    ids=["an object", "a function", "an async function"],
+    ids=["an object", "a function", "an async function", "Headers", "pairs"],
 )
 @IN_A_BROWSER
 async def test_the_headers_of_the_host_go_with_every_request(headers: str, browser: Browser, host: Server) -> None:

@@ -25,7 +25,7 @@ let lastAsked;
 export class QuartChat extends HTMLElement {
   static observedAttributes = ["heading", "placeholder", "model", "system-prompt"];
 
-  /** Sent with every request: an object, or a function that gives one, async or not. @type {Options["headers"]} */
+  /** Sent with every request: what `fetch` takes, or a function that gives it, async or not. @type {Options["headers"]} */
   headers = /** @type {any} */ (this).headers; // what was set before this script ran
 
   /** @type {string[]} */
@@ -156,7 +156,9 @@ export class QuartChat extends HTMLElement {
 
   async #allHeaders() {
     const own = typeof this.headers === "function" ? await this.headers() : this.headers;
-    return this.#token ? { ...own, Authorization: `Bearer ${this.#token}` } : { ...own };
+    const all = new Headers(/** @type {HeadersInit} */ (own ?? {}));
+    if (this.#token) all.set("Authorization", `Bearer ${this.#token}`);
+    return all;
   }
 
   #loadModels() {
