@@ -76,6 +76,65 @@ async def test_a_named_wait_is_counted_down_and_then_the_hand_is_waited_for(brow
         assert len(chat.asked()) == 2
 
 
+async def test_a_countdown_goes_on_while_the_element_is_off_the_page(browser: Browser, server: Server) -> None:
+    async with opened(browser) as chat:
+        await chat.page.clock.install()
+        await chat.open(server)
+        await chat.choose("busy")
+        await chat.send("count to 5")
+        await expect(chat.button("Try again in 7 s")).to_be_disabled()
+        await chat.page.evaluate("{ globalThis.chat = document.querySelector('quart-chat'); chat.remove(); }")
+        await chat.page.clock.run_for(2000)
+        await chat.page.evaluate("document.body.append(chat)")
+        await chat.page.clock.run_for(1000)
+        await expect(chat.button("Try again in 4 s")).to_be_disabled()
+        await chat.page.clock.run_for(5000)
+        await expect(chat.button("Try again")).to_be_enabled()
+
+
+async def test_a_clock_that_is_set_back_lengthens_no_countdown(browser: Browser, server: Server) -> None:
+    async with opened(browser) as chat:
+        await chat.page.clock.install()
+        await chat.open(server)
+        await chat.choose("busy")
+        await chat.send("count to 5")
+        await expect(chat.button("Try again in 7 s")).to_be_disabled()
+        await chat.page.evaluate("() => { const { now } = Date; Date.now = () => now() - 3_600_000; }")
+        await chat.page.clock.run_for(8000)
+        await expect(chat.button("Try again")).to_be_enabled()
+
+
+async def test_a_countdown_ends_with_its_card(browser: Browser, server: Server) -> None:
+    """A chat that is off the page may come back; a card that has left its chat does not."""
+    async with opened(browser) as chat:
+        await chat.page.clock.install()
+        await chat.page.add_init_script(TIMERS)
+        await chat.open(server)
+        await chat.choose("busy")
+        await chat.send("count to 5")
+        await expect(chat.button("Try again in 7 s")).to_be_disabled()
+        assert await chat.page.evaluate("timers.size") == 1
+        await chat.button("New chat").click()
+        await chat.page.clock.run_for(1000)
+        assert await chat.page.evaluate("timers.size") == 0
+
+
+# Notes which intervals are under way.
+TIMERS = """(() => {
+  globalThis.timers = new Set();
+  const { setInterval, clearInterval } = globalThis;
+  globalThis.setInterval = (act, ms) => {
+    const timer = setInterval(act, ms);
+    timers.add(timer);
+    return timer;
+  };
+  globalThis.clearInterval = (timer) => {
+    timers.delete(timer);
+    clearInterval(timer);
+  };
+})()"""
+
+
 async def test_a_broken_connection_is_told_and_what_came_stays(browser: Browser, server: Server) -> None:
     async with Proxy(server.port, resets_after(100_000)) as proxy, opened(browser) as chat:
         await chat.page.goto(proxy.origin)
@@ -119,6 +178,24 @@ async def test_what_a_hosts_function_throws_is_told_as_any_error(thrown: str, ch
     await expect(chat.answer()).to_contain_text("no token")
     await expect(chat.button("Try again")).to_be_enabled()
     assert chat.asked() == []
+
+
+async def test_an_id_that_is_a_number_is_told_as_any(chat: ChatPage) -> None:
+    error = {"error": {"message": "Nope", "id": 5}}
+    await chat.page.route("**/api/stream", lambda route: route.fulfill(status=500, json=error))
+    await chat.ask("count to 5")
+    await expect(chat.answer()).to_contain_text("Nope")
+    await expect(chat.answer()).to_contain_text("For whoever runs this chat: 5")
+
+
+async def test_an_error_that_cannot_be_told_leaves_no_answer_busy(chat: ChatPage) -> None:
+    throw = "throw Object.assign(new Error('odd'), { id: { toString() { throw new Error('untold'); } } })"
+    await chat.page.evaluate(f"() => {{ document.querySelector('quart-chat').headers = () => {{ {throw}; }}; }}")
+    await chat.ask("count to 5")
+    await expect(chat.answer()).to_contain_text("odd")
+    await expect(chat.button("Ask again")).to_be_visible()
+    assert chat.complaints == ["untold"]
+    chat.complaints.clear()
 
 
 async def test_a_message_that_is_very_long_is_shortened_for_eye_and_ear(chat: ChatPage) -> None:
@@ -267,3 +344,32 @@ async def test_a_host_can_show_a_sign_in_of_its_own(when: str, guarded: ChatPage
     assert announced[-1] == "Answer finished, 5 words"
     assert any(said.startswith("Error") for said in announced) == (when == "later")
     assert len(guarded.asked()) == 2
+
+
+#: What a host's own sign-in, in front of the chat, says to who asks: a code, if it has one, and a page or JSON.
+FOREIGN_401 = {
+    "a page": "<h1>401</h1>",
+    "a text": '{"error": "login required"}',
+    "a detail": '{"detail": "Not authenticated"}',
+    "a code of its own": '{"error": {"message": "Log in", "code": "login_required"}}',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN_401)
+async def test_whatever_says_401_the_host_is_told_and_nobody_is_asked_for_a_token(name: str, chat: ChatPage) -> None:
+    refusal = {"status": 401, "body": FOREIGN_401[name]}
+    await chat.page.route("**/api/stream", lambda route: route.fulfill(**refusal), times=1)
+    await chat.page.evaluate(
+        """() => {
+          globalThis.told = [];
+          for (const name of ["chat-sign-in", "chat-error"])
+            document.addEventListener(name, ({ type, detail }) => told.push([type, detail.error.status]));
+        }"""
+    )
+    await chat.ask("count to 5")
+    assert await chat.page.evaluate("told") == [["chat-sign-in", 401], ["chat-error", 401]]
+    await expect(chat.answer()).to_contain_text("Sign in, then try again.")
+    await expect(chat.answer().get_by_label("Access token")).to_have_count(0)
+    await expect(chat.button("Try again")).to_be_enabled()
+    await chat.page.evaluate('document.querySelector("quart-chat").signIn()')
+    await expect(chat.answer()).to_contain_text("1 2 3 4 5")

@@ -120,11 +120,11 @@ const ADVICE = new Map(Object.entries({
   too_large: "Begin a new chat, or ask with fewer words.",
   content_filtered: "Put the question in other words.",
   model_not_found: "Choose another model.",
-  unauthorized: "Sign in, then try again.",
   forbidden: "Whoever runs this chat can say who may ask.",
   deadline_exceeded: "Ask for a shorter answer, or try again.",
 }));
 
+const SIGN_IN = "Sign in, then try again.";
 const SIGN_IN_ELSEWHERE = "If you are asked to sign in elsewhere, do, and reload the page.";
 const NO_CHAT = "There is no chat at this address.";
 
@@ -138,9 +138,10 @@ export function messageOf({ message }) {
 
 /** @param {ChatError} error */
 function adviceFor({ code, status }) {
+  if (status === 401) return SIGN_IN;
   if (code !== "bad_answer") return ADVICE.get(code) ?? LATER;
   if (status === 404) return NO_CHAT;
-  return [200, 401, 403].includes(status ?? 0) ? SIGN_IN_ELSEWHERE : LATER;
+  return [200, 403].includes(status ?? 0) ? SIGN_IN_ELSEWHERE : LATER;
 }
 
 /**
@@ -155,7 +156,9 @@ export function errorCard(error, again) {
     h("p", { className: "what" }, messageOf(error)),
     waitSeconds ? null : h("p", {}, adviceFor(error)),
     againButton(waitSeconds, again),
-    error.id ? h("p", { className: "id" }, `For whoever runs this chat: ${error.id.slice(0, MOST_ID_CHARS)}`) : null,
+    error.id
+      ? h("p", { className: "id" }, "For whoever runs this chat: ", String(error.id).slice(0, MOST_ID_CHARS))
+      : null,
   );
 }
 

@@ -17,7 +17,7 @@ export class Talk {
   #scroller;
   #notices;
   #host;
-  /** @type {AbortController | null} */
+  /** @type {{answer: Answer, leave: () => void} | null} */
   #asking = null;
   /** What is asked again by whoever has signed in. @type {Turn | null} */
   #refused = null;
@@ -47,12 +47,14 @@ export class Talk {
     else this.#scroller.toTop();
   }
 
-  /** What comes of an answer that is stopped stays. */
+  /** What came of an answer that is stopped stays. It ends here, for what it waits for may never come. */
   stop() {
     if (!this.#asking) return;
-    this.#asking.abort();
+    const { answer, leave } = this.#asking;
     this.#asking = null;
+    leave();
     this.#host.setBusy(false);
+    answer.end("stopped", null);
     this.#host.keep(this.chat);
     this.#notices.say("Stopped");
   }
@@ -88,18 +90,17 @@ export class Talk {
 
   /** @param {Chat} chat @param {Turn} turn @param {Answer} answer */
   async #answer(chat, turn, answer) {
-    const asking = (this.#asking = new AbortController());
+    const leaving = new AbortController();
+    const asking = (this.#asking = { answer, leave: () => leaving.abort() });
     this.#host.setBusy(true);
     this.#notices.say("Answering");
     this.#scroller.toEnd();
     answer.begin();
-    const error = await this.#read(messagesOf(chat, this.#host.mayInstruct()), answer, asking.signal);
-    if (this.#asking === asking) {
-      this.#asking = null;
-      this.#host.setBusy(false);
-    }
-    if (asking.signal.aborted) answer.end("stopped", null);
-    else if (error) this.#failed(error, turn, answer);
+    const error = await this.#read(messagesOf(chat, this.#host.mayInstruct()), answer, leaving.signal);
+    if (this.#asking !== asking) return; // it was stopped
+    this.#asking = null;
+    this.#host.setBusy(false);
+    if (error) this.#failed(error, turn, answer);
     else this.#finished(answer);
     if (chat.turns.includes(turn)) this.#host.keep(chat);
   }
@@ -138,13 +139,18 @@ export class Talk {
   /** @param {any} error @param {Turn} turn @param {Answer} answer */
   #failed(error, turn, answer) {
     const again = () => this.replace(turn, turn.question);
-    const needsSignIn = error.code === "unauthorized";
+    const needsSignIn = error.status === 401;
     if (needsSignIn) this.#refused = turn;
     const isOurs = needsSignIn && this.#host.emit("chat-sign-in", { error }, true);
     if (!this.chat.turns.includes(turn)) return; // it was asked again already
-    const card = isOurs ? signInCard(this.#hasSignedIn, this.#host.signIn) : errorCard(error, again);
-    answer.reply.fault = messageOf(error);
-    answer.end("failed", card);
+    let card = null;
+    try {
+      answer.reply.fault = messageOf(error);
+      const takesToken = isOurs && error.code === "unauthorized"; // who else says 401 wants another
+      card = takesToken ? signInCard(this.#hasSignedIn, this.#host.signIn) : errorCard(error, again);
+    } finally {
+      answer.end("failed", card);
+    }
     this.#notices.say(`Error: ${messageOf(error)}`);
     this.#host.emit("chat-error", { error });
   }
