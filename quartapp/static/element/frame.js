@@ -165,14 +165,15 @@ export function errorCard(error, again) {
 /** @param {number} waitSeconds @param {() => void} again */
 function againButton(waitSeconds, again) {
   const face = button("Try again", { className: "primary", onclick: again });
-  const readyMs = Date.now() + waitSeconds * 1000;
+  const readyMs = performance.now() + waitSeconds * 1000;
   const tell = () => {
-    const left = Math.ceil((readyMs - Date.now()) / 1000);
+    const left = Math.ceil((readyMs - performance.now()) / 1000);
     face.disabled = left > 0;
     face.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
     return left > 0;
   };
-  const timer = setInterval(() => (tell() && face.isConnected) || clearInterval(timer), 250);
+  const isThere = () => face.getRootNode() instanceof ShadowRoot; // which may come back
+  const timer = setInterval(() => (tell() && isThere()) || clearInterval(timer), 250);
   tell();
   return face;
 }
