@@ -4,20 +4,12 @@
 import { Composer, hasTouch, Instructions } from "./element/composer.js";
 import { Conversation, Scroller } from "./element/conversation.js";
 import { button } from "./element/dom.js";
-import { frame, Models, Notices, styleSheet } from "./element/frame.js";
+import { frame, Models, Notices, styleSheet, SUGGESTIONS } from "./element/frame.js";
 import { History, newChat, storageOf, Tab } from "./element/history.js";
 import { Talk } from "./element/talk.js";
 
 /** @import { Chats } from "./element/chats.js" */
 /** @import { Chat, Options } from "./element/types" */
-
-// The embedded model has a good answer to each of them.
-const SUGGESTIONS = [
-  "Show me Markdown: a list, some code and a table",
-  "Write a long explanation of how an answer streams",
-  "Greet me in many languages and scripts",
-  "Count to 20",
-];
 
 /** @type {QuartChat | undefined} */
 let lastAsked;
@@ -87,10 +79,12 @@ export class QuartChat extends HTMLElement {
     void this.#loadModels();
   }
 
-  disconnectedCallback() {
+  async disconnectedCallback() {
+    this.#chats?.element.close();
+    await undefined;
+    if (this.isConnected) return; // it was only moved
     this.#leaving.abort();
     this.#talk.stop();
-    this.#chats?.element.close();
   }
 
   /** @param {string} name @param {string | null} _ @param {string | null} value */
@@ -113,18 +107,18 @@ export class QuartChat extends HTMLElement {
   ask(text) {
     const asked = String(text).trim();
     if (asked) this.#talk.ask(asked);
-    this.#composer.takeFocusBack();
+    this.#takeFocusBack();
   }
 
   /** Stops the answer; what came of it stays. */
   stop() {
     this.#talk.stop();
-    this.#composer.takeFocusBack();
+    this.#takeFocusBack();
   }
 
   newChat() {
     this.#show(newChat());
-    this.#composer.takeFocusBack();
+    this.#takeFocusBack();
   }
 
   /** Asks again what was refused. @param {string} [token] to be sent as `Authorization: Bearer …` from now on */
@@ -143,9 +137,8 @@ export class QuartChat extends HTMLElement {
 
   /** The folder of the chat's doors; unless it is named, the one above this module. */
   get #base() {
-    const src = this.getAttribute("src");
-    const above = new URL("../", import.meta.url);
-    return (this.#folder ??= src === null ? above : new URL(`${src.replace(/\/$/, "")}/`, document.baseURI));
+    const named = () => new URL(this.getAttribute("src") ?? new URL("../", import.meta.url), document.baseURI);
+    return (this.#folder ??= new URL(named().href.replace(/\/?([?#].*)?$/, "/")));
   }
 
   /** @returns {Options} */
@@ -245,11 +238,15 @@ export class QuartChat extends HTMLElement {
   }
 
   #watch() {
+    this.#leaving.abort();
     this.#leaving = new AbortController();
     const { signal } = this.#leaving;
     addEventListener("keydown", (event) => this.#escape(event), { signal });
     addEventListener("pagehide", () => this.#talk.stop(), { signal });
     document.addEventListener("visibilitychange", () => this.#talk.isBusy && this.#keep(this.#talk.chat), { signal });
+    const reload = () => this.#models.isEmpty && this.#loadModels();
+    addEventListener("online", reload, { signal });
+    this.addEventListener("chat-answer", reload, { signal, once: true });
     this.#notices.watch(signal);
   }
 
@@ -261,8 +258,14 @@ export class QuartChat extends HTMLElement {
 
   /** Nothing is seen before the style sheet is there. */
   #reveal() {
+    if (!this.#frame.element.hidden) return; // it comes anew with each move
     this.#frame.element.hidden = false;
-    if (this.hasAttribute("focused") && !hasTouch()) this.#composer.focus();
+    if (this.hasAttribute("focused")) this.#takeFocusBack();
+  }
+
+  /** Not from what the reader is at elsewhere on the page. */
+  #takeFocusBack() {
+    if (document.activeElement === document.body || this.matches(":focus-within")) this.#composer.takeFocusBack();
   }
 
   /** @param {string} name @param {object} detail */

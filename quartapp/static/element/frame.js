@@ -1,4 +1,4 @@
-// What stands around the conversation: the bar with the choice of a model, notices, and cards that say what to do.
+// Around the conversation: suggestions, the bar with the choice of a model, notices, and cards that say what to do.
 // @ts-check
 
 import { button, h, icon, onSubmit } from "./dom.js";
@@ -8,6 +8,14 @@ import { button, h, icon, onSubmit } from "./dom.js";
 const DOWN = "M6 9.5l6 6 6-6";
 const LINES = "M4 7h16M4 12h16M4 17h10";
 const PLUS = "M12 5v14M5 12h14";
+
+// The embedded model has a good answer to each of them.
+export const SUGGESTIONS = [
+  "Show me Markdown: a list, some code and a table",
+  "Write a long explanation of how an answer streams",
+  "Greet me in many languages and scripts",
+  "Count to 20",
+];
 
 /**
  * @param {Record<"models" | "conversation" | "notices" | "composer", {element: HTMLElement}>} parts
@@ -42,6 +50,10 @@ export class Models {
   /** @returns {string | undefined} without one the server asks its usual model */
   get name() {
     return this.choice || undefined;
+  }
+
+  get isEmpty() {
+    return !this.#list.length;
   }
 
   /**
