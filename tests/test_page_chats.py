@@ -122,6 +122,34 @@ async def test_a_chat_can_be_deleted_and_brought_back(chat: ChatPage) -> None:
     assert [kept["title"] for kept in await stored(chat)] == ["count to 3"]
 
 
+async def test_a_second_click_at_the_same_place_undoes_nothing(chat: ChatPage) -> None:
+    await chat.ask("count to 3")
+    listed = await chats(chat)
+    await listed.get_by_role("button", name="Delete count to 3").dblclick()
+    await expect(listed.get_by_text("Deleted.")).to_be_visible()
+    assert await stored(chat) == []
+    await listed.get_by_role("button", name="Undo deleting count to 3").dblclick()
+    await expect(titles(listed)).to_have_text(["count to 3"])
+    assert [kept["title"] for kept in await stored(chat)] == ["count to 3"]
+
+
+async def test_a_chat_that_another_tab_deleted_is_said_to_be_and_can_be_brought_back(
+    chat: ChatPage, server: Server
+) -> None:
+    await chat.ask("count to 3")
+    await chat.button("New chat").click()
+    listed = await chats(chat)
+    other = ChatPage(await chat.page.context.new_page())
+    await other.open(server)
+    await (await chats(other)).get_by_role("button", name="Delete count to 3").click()
+    await listed.locator("li button").first.click()
+    await expect(listed.get_by_text("Deleted.")).to_be_visible()
+    await listed.get_by_role("button", name="Undo deleting count to 3").click()
+    await listed.locator("li button").first.click()
+    await expect(listed).to_be_hidden()
+    await expect(chat.answer()).to_contain_text("1 2 3")
+
+
 async def test_the_list_closes_with_escape_and_with_a_click_beside_it(chat: ChatPage) -> None:
     listed = await chats(chat)
     await chat.page.keyboard.press("Escape")
@@ -242,6 +270,23 @@ async def test_a_chat_is_called_by_its_first_question_until_it_is_renamed(chat: 
     await chat.page.keyboard.press("Escape")
     await put_anew(chat, "count to 5")
     await expect(titles(await chats(chat))).to_have_text(["Four"])
+
+
+@pytest.mark.parametrize("where", ["here", "in another tab"])
+async def test_a_chat_can_be_called_by_its_first_question_again(where: str, chat: ChatPage, server: Server) -> None:
+    await chat.ask("count to 3")
+    renaming = chat
+    if where == "in another tab":
+        renaming = ChatPage(await chat.page.context.new_page())
+        await renaming.open(server)
+    for old, new, question in (("count to 3", "Three", "count to 4"), ("Three", "count to 3", "count to 5")):
+        listed = await chats(renaming)
+        await listed.get_by_role("button", name=f"Rename {old}").click()
+        await renaming.page.keyboard.type(new)
+        await renaming.page.keyboard.press("Enter")
+        await renaming.page.keyboard.press("Escape")
+        await chat.ask(question)
+        assert [kept["title"] for kept in await stored(chat)] == [new]
 
 
 async def put_anew(chat: ChatPage, question: str) -> None:

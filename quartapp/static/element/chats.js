@@ -28,6 +28,7 @@ export class Chats {
     const face = { className: "chats", part: "chats", "aria-labelledby": "chats" };
     this.element = h("dialog", face, head, this.#none, this.#list);
     place.append(this.element);
+    this.element.addEventListener("click", onlyFirst, true);
     this.element.addEventListener("click", (/** @type {Event} */ { target }) => {
       if (target === this.element) leave(); // what is behind it was clicked
     });
@@ -53,6 +54,8 @@ export class Chats {
     open.append(h("span", { className: "when" }, day(chat.changedMs)));
     if (this.#acts.isOpen(chat.id)) open.setAttribute("aria-current", "true");
     open.onclick = () => {
+      const isGone = !this.#acts.isOpen(chat.id) && !this.#history.find(chat.id);
+      if (isGone) return this.#delete(row, chat); // as another tab did
       this.element.close();
       this.#acts.open(chat.id);
     };
@@ -100,6 +103,13 @@ export class Chats {
     row.replaceChildren(h("span", { className: "open gone" }, "Deleted."), undo);
     undo.focus();
   }
+}
+
+/** The second click of two is meant for what was there before the first. @param {MouseEvent} event */
+function onlyFirst(event) {
+  if (event.detail < 2) return;
+  event.preventDefault();
+  event.stopPropagation();
 }
 
 /** @param {string} path @param {string} does @param {Chat} chat @param {() => void} onclick */

@@ -170,7 +170,7 @@ export class History extends Shelf {
     const stored = chats.find(({ id }) => id === chat.id);
     if (!stored && chat.version && !isAsked) return true;
     if (stored && stored.version !== chat.version) chat.id = newId();
-    if (stored && isNamed(stored)) chat.title = stored.title;
+    if (stored && (isNamed(stored) || isNamed(chat))) chat.title = stored.title;
     if (isAsked) this.#before = chats;
     const { version } = chat;
     chat.version = newId();
