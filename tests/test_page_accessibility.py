@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -101,6 +102,26 @@ async def test_stopping_is_announced(chat: ChatPage) -> None:
     await chat.listen()
     await stopped(chat)
     assert await chat.announcements() == ["Answering", "Stopped"]
+
+
+async def test_a_notice_is_announced_when_it_appears(browser: Browser, server: Server) -> None:
+    async with opened(browser) as chat:
+        await chat.page.add_init_script("Storage.prototype.setItem = () => { throw new Error('full'); };")
+        await chat.open(server)
+        await chat.listen()
+        await chat.page.context.set_offline(True)
+        await expect(chat.status).to_have_text(re.compile("You are offline"))
+        await chat.page.context.set_offline(False)
+        await expect(chat.status).to_have_text("")
+        await chat.ask("count to 5")
+        announced = await chat.announcements()
+        assert [("You are offline" in said, "cannot keep" in said) for said in announced] == [
+            (True, False),
+            (False, False),
+            (False, True),
+            (False, True),
+        ]
+        assert announced[-1].endswith("Answer finished, 5 words")
 
 
 async def test_the_conversation_is_not_read_out_token_by_token_and_says_that_it_is_busy(chat: ChatPage) -> None:

@@ -89,11 +89,12 @@ const UNKEPT = "This browser cannot keep the chat: it is gone when the page is c
 
 export class Notices {
   #hasRoom = true;
-  #spoken = h("p", { className: "spoken", role: "status" });
+  #spoken = h("p", { className: "spoken" });
   #seen = h("p", { className: "notice", part: "notice", hidden: true });
 
   constructor() {
-    this.element = h("div", { className: "notices" }, this.#seen, this.#spoken);
+    const face = { className: "notices", role: "status", "aria-atomic": "false" };
+    this.element = h("div", face, this.#seen, this.#spoken);
   }
 
   /** @param {string} words */
@@ -114,9 +115,10 @@ export class Notices {
   }
 
   #show() {
-    const words = this.#hasRoom ? "" : UNKEPT;
-    this.#seen.textContent = navigator.onLine ? words : OFFLINE;
-    this.#seen.hidden = !this.#seen.textContent;
+    const kept = this.#hasRoom ? "" : UNKEPT;
+    const words = navigator.onLine ? kept : OFFLINE;
+    if (this.#seen.textContent !== words) this.#seen.textContent = words;
+    this.#seen.hidden = !words;
   }
 }
 
