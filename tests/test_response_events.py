@@ -709,7 +709,7 @@ def test_a_response_that_is_not_streamed_is_told_at_its_end(name: str) -> None:
         ({"choices": [{"message": {"content": "a"}}]}, failed("upstream_error")),
         ({}, failed("upstream_error")),
         ([], failed("upstream_error")),
-        (None, failed("upstream_error")),
+        (None, Said()),
         ({"output": [{"type": "message", "content": 5}]}, failed("upstream_error")),
     ],
 )
@@ -722,6 +722,24 @@ def test_a_body_in_one_piece_is_no_longer_than_a_line_may_be() -> None:
     size = len(json.dumps(document))
     assert whole(document, limit=size) == said(Delta("a"))
     assert whole(document, limit=size - 1) == failed("upstream_error")
+
+
+@pytest.mark.parametrize("before", [b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_it(before: bytes, size: int) -> None:
+    body = before + json.dumps(upstream.response(message("a")), indent=2).encode() + b"\n"
+    reader = open_response_reader("application/json", max_line_bytes=LIMIT)
+    assert read(*(body[at : at + size] for at in range(0, len(body), size)), reader=reader) == said(Delta("a"))
+
+
+@pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b": hello\n\n"])
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("name", SOUND | FAILED)
+def test_a_stream_is_one_whatever_its_server_calls_it(name: str, size: int, before: bytes) -> None:
+    events, expected = (SOUND | FAILED)[name]
+    body = before + encode(events)
+    reader = open_response_reader("application/json", max_line_bytes=LIMIT)
+    assert read(*(body[at : at + size] for at in range(0, len(body), size)), reader=reader) == expected
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8", "", "application/x"])

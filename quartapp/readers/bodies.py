@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 from quartapp.errors import ChatError
 from quartapp.events import Batch
@@ -13,19 +15,30 @@ from quartapp.readers.think_tags import ThinkTagMode
 from quartapp.requests.messages import ChatRequest
 
 
-class WholeReader:
-    """For a body that says it is JSON, as from a server that does not stream: one completion, told at its end.
+class Reader(Protocol):
+    """Turns the reads of one body into batches; an `error`, once set, is final."""
 
-    `make` makes the reader of chunks that it stands before, for lines of so many bytes. A body that begins as no JSON
-    object does is a stream after all. `error` is as a ChunkReader's, and upstream_error for more than `max_line_bytes`:
+    @property
+    def error(self) -> ChatError | None: ...
+
+    def feed(self, data: bytes) -> Batch: ...
+
+    def end(self) -> Batch: ...
+
+
+class WholeBody(ABC):
+    """For a body that says it is JSON, as from a server that does not stream: one object, told at its end.
+
+    `make` makes the reader of a stream that it stands before, for lines of so many bytes. A body that begins as no JSON
+    object does is a stream after all. `error` is as that reader's, and upstream_error for more than `max_line_bytes`:
     a body is decoded in one go, during which nothing else is answered.
     """
 
-    def __init__(self, make: Callable[[int], ChunkReader], *, max_line_bytes: int) -> None:
+    def __init__(self, make: Callable[[int], Reader], *, max_line_bytes: int) -> None:
         self._make = make
         self._max_line_bytes = max_line_bytes
         self._body = bytearray()
-        self._reader: ChunkReader | None = None
+        self._reader: Reader | None = None
         self._error: ChatError | None = None
 
     @property
@@ -48,11 +61,15 @@ class WholeReader:
             return self._reader.end()
         if self._error is not None:
             return Batch(0, [])
-        # Line ends in JSON are white space; so the body is one line of a stream, which nothing ends.
-        line = b"data:" + bytes(self._body).removeprefix(_BOM).translate(_ONE_LINE)
-        self._reader = self._make(len(line))
-        self._reader.feed(line)
-        return self._reader.end()
+        try:
+            return self._read(bytes(self._body).removeprefix(_BOM))
+        except ChatError as error:
+            self._error = error
+            return Batch(0, [])
+
+    @abstractmethod
+    def _read(self, body: bytes) -> Batch:
+        """The whole answer, of a body that has ended."""
 
     def _stream(self, size: int) -> Batch:
         self._reader = self._make(self._max_line_bytes)
@@ -60,6 +77,17 @@ class WholeReader:
         self._body.clear()
         batch.size = size
         return batch
+
+
+class WholeReader(WholeBody):
+    """Reads one completion, as a chunk that says all."""
+
+    def _read(self, body: bytes) -> Batch:
+        # Line ends in JSON are white space; so the body is one line of a stream, which nothing ends.
+        line = b"data:" + body.translate(_ONE_LINE)
+        self._reader = self._make(len(line))
+        self._reader.feed(line)
+        return self._reader.end()
 
 
 _BOM = b"\xef\xbb\xbf"

@@ -11,6 +11,7 @@ from typing import Final
 from quartapp.errors import ChatError
 from quartapp.events import Batch
 from quartapp.readers import response_shapes as shapes
+from quartapp.readers.bodies import WholeBody
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.lines import Lines
 from quartapp.readers.loose import parse
@@ -114,37 +115,27 @@ class ResponseReader:
         _conclude(response, _status(event, response), self._output, batch)
 
 
-class WholeResponseReader:
-    """Reads the response of a server that streams none: one JSON object, of `max_bytes` at most, told at its end."""
+class WholeResponseReader(WholeBody):
+    """Reads the response of a server that streams none."""
 
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self._body = bytearray()
-        self.error: ChatError | None = None
-
-    def feed(self, data: bytes) -> Batch:
-        self._body += data
-        if len(self._body) > self._max_bytes:
-            self.error = ChatError("upstream_error")
-        return Batch(len(data), [])
-
-    def end(self) -> Batch:
-        """The whole answer."""
+    def _read(self, body: bytes) -> Batch:
+        response = shapes.read_response(body)
+        if response.output is None and response.error is None:
+            raise ChatError("upstream_error")
         batch, output = Batch(0, []), Output()
         try:
-            response = shapes.read_response(self._body)
-            if response.output is None and response.error is None:
-                raise ChatError("upstream_error")
             _conclude(response, response.status or "completed", output, batch)
         except ChatError as error:
-            self.error = error
+            self._error = error
         batch.pieces = output.take()
         return batch
 
 
 def open_response_reader(content_type: str, *, max_line_bytes: int) -> ResponseReader | WholeResponseReader:
     """The reader for what a server says it sends; a response in one piece is one line, and no longer."""
-    return (WholeResponseReader if "json" in content_type.lower() else ResponseReader)(max_line_bytes)
+    if "json" in content_type.lower():
+        return WholeResponseReader(ResponseReader, max_line_bytes=max_line_bytes)
+    return ResponseReader(max_line_bytes)
 
 
 def _status(event: shapes.Event, response: shapes.Response) -> str:
