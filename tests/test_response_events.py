@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from quartapp.events import Delta, Piece, Reasoning, Refusal, ToolCall, Usage
 from quartapp.formats.whole import WholeToolCall, merge
+from quartapp.readers.response_calls import MAX_CALLS
 from quartapp.readers.response_events import ResponseReader, WholeResponseReader, open_response_reader
-from quartapp.readers.response_output import MAX_CALLS, MAX_NAMES
+from quartapp.readers.response_texts import MAX_PARTS
 from tests import responses_upstream as upstream
 from tests.responses_upstream import (
     Document,
@@ -447,8 +448,8 @@ def test_an_empty_piece_of_a_text_does_not_stand_for_it() -> None:
 
 def test_a_long_answer_may_have_another_id_in_each_event() -> None:
     one = {"type": "response.output_text.delta", "delta": "a", "output_index": 0}
-    events = [{**one, "item_id": f"id_{number}"} for number in range(MAX_NAMES)]
-    assert read(encode([*events, *ended()])) == said(Delta("a" * MAX_NAMES))
+    events = [{**one, "item_id": f"id_{number}"} for number in range(MAX_PARTS)]
+    assert read(encode([*events, *ended()])) == said(Delta("a" * MAX_PARTS))
 
 
 def test_a_call_that_is_named_late_is_told_with_its_name() -> None:
@@ -460,6 +461,7 @@ def test_a_call_that_is_named_late_is_told_with_its_name() -> None:
 @pytest.mark.parametrize("item", [{**call(), "name": ""}, {**call(), "name": None}])
 def test_a_call_that_is_never_named_is_an_error(item: Document) -> None:
     assert read(encode([*told(item), *ended(item)])).error == "upstream_error"
+    assert read(encode([item_added(item), *ended()])).error == "upstream_error"
 
 
 def test_arguments_of_no_call_are_an_error_when_the_response_ends() -> None:
@@ -492,6 +494,239 @@ def test_a_completion_of_what_stopped_short_is_none() -> None:
 
 def test_a_response_that_was_cancelled_has_ended_early() -> None:
     assert read(encode(ended(status="cancelled"))).error == "upstream_truncated"
+
+
+# -- servers that say more in one event than in those before
+
+
+def piece(delta: str, number: int | None = 0, id: str | None = "msg_1", part: int | None = 0) -> Document:
+    place = {"output_index": number, "item_id": id, "content_index": part}
+    return changed([{"type": "response.output_text.delta", "delta": delta, **place}])[0]
+
+
+def part_done(text: str, number: int | None = 0, id: str | None = "msg_1", part: int | None = 0) -> Document:
+    event = changed([piece("", number, id, part)], delta=None)[0]
+    return {**event, "type": "response.output_text.done", "text": text}
+
+
+def item_done(item: Document, number: int | None = 0) -> Document:
+    return changed([{"type": "response.output_item.done", "output_index": number, "item": item}])[0]
+
+
+def item_added(item: Document, number: int = 0) -> Document:
+    return {"type": "response.output_item.added", "output_index": number, "item": item}
+
+
+def arguments(kind: str, said: str, number: int | None = 0, id: str | None = "fc_1") -> Document:
+    fields = {"delta": said} if kind == "delta" else {"arguments": said}
+    event = {"type": f"response.function_call_arguments.{kind}", "output_index": number, "item_id": id, **fields}
+    return changed([event])[0]
+
+
+def failure(body: bytes) -> Said:
+    """What is said with a failure, but for the usage."""
+    return replace(read(body), usage=None)
+
+
+NAMES: dict[str, tuple[int | None, str | None, int | None]] = {
+    "by all names": (0, "msg_1", 0),
+    "by number": (0, None, 0),
+    "by id": (None, "msg_1", 0),
+    "without the part's number": (0, "msg_1", None),
+    "without a name": (None, None, None),
+}
+PARTIAL = message("partial and more")
+
+
+@pytest.mark.parametrize("ended_by", NAMES)
+@pytest.mark.parametrize("begun_by", NAMES)
+def test_what_was_not_streamed_of_a_text_is_told_from_whatever_says_it_whole(begun_by: str, ended_by: str) -> None:
+    begin, end = piece("par", *NAMES[begun_by]), part_done("partial and more", *NAMES[ended_by])
+    expected = said(Delta("partial and more"))
+    for more in (
+        [end, *ended()],
+        [end, item_done(PARTIAL), *ended(PARTIAL)],
+        [item_done(PARTIAL), *ended()],
+        [item_done(PARTIAL, None), *ended(PARTIAL)],
+        [*ended(PARTIAL)],
+        [*ended(*renamed([PARTIAL]))],
+        [part_done("partial", *NAMES[ended_by]), *ended(PARTIAL)],
+    ):
+        assert read(encode([begin, *more])) == expected
+        assert read(*(data(event) for event in [begin, *more])) == expected
+
+
+@pytest.mark.parametrize("ended_by", NAMES)
+@pytest.mark.parametrize("begun_by", NAMES)
+def test_a_text_that_was_told_otherwise_is_an_error(begun_by: str, ended_by: str) -> None:
+    begin, other = piece("par", *NAMES[begun_by]), message("other")
+    for more in (
+        [part_done("other", *NAMES[ended_by])],
+        [part_done("pa", *NAMES[ended_by])],
+        [item_done(other)],
+        ended(other),
+        ended(message("pa")),
+        ended(*renamed([other])),
+    ):
+        assert failure(encode([begin, *more])) == failed("upstream_error", Delta("par"))
+
+
+def test_the_rest_of_a_text_that_another_has_followed_on_is_an_error() -> None:
+    events = [piece("par"), piece("two", 1, "msg_2")]
+    whole = [message("partial"), message("two", id="msg_2")]
+    assert failure(encode([*events, *ended(*whole)])) == failed("upstream_error", Delta("partwo"))
+    assert failure(encode([*events, part_done("partial")])) == failed("upstream_error", Delta("partwo"))
+
+
+ONE, TWO = message("One. "), message("Two.", id="msg_2")
+BOTH = message("One. ", "Two.")
+LATE: dict[str, list[Document]] = {
+    "a message in the response": [piece("One. "), *ended(ONE, TWO)],
+    "a message in the response, by other ids": [piece("One. "), *ended(*renamed([ONE, TWO]))],
+    "a message in the response, behind a whole one": [*told(ONE), *ended(ONE, TWO)],
+    "the rest of a message, and another": [piece("On"), *ended(ONE, TWO)],
+    "a message in an item": [piece("One. "), item_done(TWO, 1), *ended()],
+    "a message in an item of the same number": [*told(ONE), item_done(TWO, 0), *ended(ONE, TWO)],
+    "a message in an item, by no number": [*told(ONE), item_done(TWO, None), *ended(ONE, TWO)],
+    "a part in the response": [piece("One. "), *ended(BOTH)],
+    "a part in the item": [piece("One. "), item_done(BOTH), *ended(BOTH)],
+    "a part in the item, by another id": [piece("One. "), item_done({**BOTH, "id": "x"}), *ended(BOTH)],
+    "a part at its end": [piece("One. "), part_done("Two.", part=1), item_done(BOTH), *ended(BOTH)],
+    "a part at its end alone": [piece("One. "), part_done("Two.", part=1), *ended()],
+    "a part without a number at its end": [
+        piece("One. "),
+        part_done("One. ", part=None),
+        part_done("Two.", part=None),
+        *ended(BOTH),
+    ],
+    "parts without numbers": [piece("One. ", part=None), piece("Two.", part=None), item_done(BOTH), *ended(BOTH)],
+    "messages without names": [piece("One. ", None, None), piece("Two.", None, None), *ended(ONE, TWO)],
+    "messages of one number": [piece("One. "), part_done("One. "), piece("Two.", 0, "msg_2"), *ended(ONE, TWO)],
+    "messages of one number, at their ends": [part_done("One. "), part_done("Two.", 0, "msg_2"), *ended(ONE, TWO)],
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_text_that_comes_whole_after_one_in_pieces_is_told(name: str) -> None:
+    assert read(encode(LATE[name])) == said(Delta("One. Two."))
+
+
+def test_texts_that_come_in_another_order_than_they_are_in_the_output_are_told_once() -> None:
+    events = [piece("Two.", 1, "msg_2"), piece("One. ")]
+    for output in ([ONE, TWO], renamed([ONE, TWO]), [ONE], [TWO]):
+        assert read(encode([*events, *ended(*output)])) == said(Delta("Two.One. "))
+    assert read(encode([piece("Two.", 1, "msg_2"), *ended(ONE, TWO)])) == said(Delta("Two.One. "))
+
+
+def test_the_same_text_twice_is_told_twice() -> None:
+    assert read(encode(stream(ONE, {**ONE, "id": "msg_2"}))) == said(Delta("One. One. "))
+    assert read(encode([piece("One. "), *ended(ONE, {**ONE, "id": "msg_2"})])) == said(Delta("One. One. "))
+
+
+def test_the_rest_of_thoughts_is_told_and_parts_of_it_are_apart() -> None:
+    item = thinking("First I think.", "Then again.")
+    first = {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "First"}
+    for more in (ended(item), [item_done(item), *ended(item)], ended(*renamed([item]))):
+        assert read(encode([first, *more])) == said(Reasoning("First I think.\n\nThen again."))
+
+
+def test_what_was_summed_up_in_pieces_is_not_told_after_it() -> None:
+    events = told(thinking("In short."))
+    for item in (thinking("In short.", content=["I think."]), thinking(content=["I think."])):
+        assert read(encode([*events, *ended(item)])) == said(Reasoning("In short."))
+
+
+@pytest.mark.parametrize(
+    ("streamed", "whole"),
+    [
+        ("\n\nHello \n", "Hello"),
+        ("\nHel", "Hello"),
+        ("Hello", "Hello\n"),
+        ("Hello", " Hello"),
+        ("Hi \ufffd\ufffd", "Hi 😀"),
+    ],
+)
+def test_a_text_is_the_same_with_white_space_stripped_and_characters_mended(streamed: str, whole: str) -> None:
+    for more in ([part_done(whole), *ended()], [item_done(message(whole)), *ended()], ended(message(whole))):
+        answer = merge(read(encode([piece(streamed), *more])).pieces)
+        assert answer.text.strip() in ("Hello", "Hi \ufffd\ufffd")
+        assert read(encode([piece(streamed), *more])).ended
+
+
+def test_a_whole_that_is_empty_says_nothing() -> None:
+    events = [piece("Hello"), part_done(""), item_done(message("")), *ended(message(""))]
+    assert read(encode(events)) == said(Delta("Hello"))
+
+
+A_CALL = {**call(), "arguments": ""}
+FIRST_HALF, SECOND_HALF = ROME[:5], ROME[5:]
+LATE_ARGUMENTS: dict[str, list[Document]] = {
+    "in the response": [item_added(A_CALL), arguments("delta", FIRST_HALF), *ended(call())],
+    "in the item": [item_added(A_CALL), arguments("delta", FIRST_HALF), item_done(call()), *ended()],
+    "at their end": [item_added(A_CALL), arguments("delta", FIRST_HALF), arguments("done", ROME), *ended()],
+    "with other ids in the response": [
+        item_added(A_CALL),
+        arguments("delta", FIRST_HALF),
+        *ended(*renamed_calls([call()])),
+    ],
+    "with the beginning of the call alone": [item_added(call()), *ended()],
+    "twice": [item_added(call()), arguments("delta", ROME), *ended(call())],
+    **{
+        f"before the call begins, {name}": [
+            arguments("delta", FIRST_HALF, number, id),
+            item_added(A_CALL),
+            arguments("delta", SECOND_HALF),
+            arguments("done", ROME),
+            *ended(call()),
+        ]
+        for name, (number, id) in {
+            "by both names": (0, "fc_1"),
+            "by number": (0, None),
+            "by id": (None, "fc_1"),
+            "by no name": (None, None),
+        }.items()
+    },
+    "in pieces and whole before the call begins": [
+        arguments("delta", FIRST_HALF),
+        arguments("done", ROME, None),
+        item_added(A_CALL),
+        *ended(),
+    ],
+    "before the call begins, and no more": [arguments("delta", ROME), item_added(A_CALL), *ended()],
+    "before a call that comes whole": [arguments("delta", FIRST_HALF), *ended(call())],
+    "in other words of JSON": [
+        item_added(A_CALL),
+        arguments("delta", ROME),
+        arguments("done", '{"city":"R\\u006fme"}'),
+        *ended({**call(), "arguments": '{"city":"Rome"}'}),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LATE_ARGUMENTS)
+def test_arguments_are_told_in_full_and_once_whenever_they_come(name: str) -> None:
+    for body in ([encode(LATE_ARGUMENTS[name])], [data(event) for event in LATE_ARGUMENTS[name]]):
+        assert read(*body) == said(FIRST, reason="tool_calls")
+
+
+@pytest.mark.parametrize("whole", ['{"city": "Oslo"}', '{"ci', "x", "[" * 100_000])
+def test_arguments_that_were_told_otherwise_are_an_error(whole: str) -> None:
+    events = [item_added(A_CALL), arguments("delta", ROME)]
+    other = {**call(), "arguments": whole}
+    for more in ([arguments("done", whole)], [item_done(other)], ended(other), ended(*renamed_calls([other]))):
+        assert failure(encode([*events, *more])) == failed("upstream_error", FIRST)
+
+
+def test_a_call_that_was_not_streamed_is_told_beside_one_that_was() -> None:
+    for output in ([call(), CLOCK], [CLOCK, call()]):
+        assert read(encode([*told(call()), *ended(*output)])) == said(FIRST, SECOND, reason="tool_calls")
+
+
+@pytest.mark.parametrize("kind", ["text", "output_text"])
+def test_a_part_of_a_message_is_text_by_either_name(kind: str) -> None:
+    item = message({"type": kind, "text": "hello"})
+    for events in ([item_done(item), *ended()], [item_done(item), *ended(item)], ended(item)):
+        assert read(encode(events)) == said(Delta("hello"))
 
 
 # -- failures
@@ -566,7 +801,7 @@ PASSED_OVER = {
     ),
     "an item of no kind": data({"type": "response.output_item.added", "item": {}}),
     "a part of an answer that is no text": data(
-        {"type": "response.output_item.done", "item": {"type": "message", "content": [{"type": "dream", "text": "a"}]}}
+        {"type": "response.output_item.done", "item": {"type": "message", "content": [{"type": "dream", "url": "a"}]}}
     ),
     "an empty delta": data({"type": "response.output_text.delta", "delta": "", "output_index": 3}),
 }
@@ -607,6 +842,8 @@ GARBAGE = {
     "no item": b'data: {"type":"response.output_item.added"}\n',
     "a message of another shape": ITEM % b'{"type":"message","content":"a"}',
     "a part that is none": ITEM % b'{"type":"message","content":[5]}',
+    "a text of a kind that nobody knows": ITEM % b'{"type":"message","content":[{"type":"dream","text":"a"}]}',
+    "a refusal of such a kind": ITEM % b'{"type":"message","content":[{"type":"dream","refusal":"a"}]}',
     "a call of another shape": ITEM % b'{"type":"function_call","name":"f","arguments":{}}',
     "invalid UTF-8": TEXT % b'"\xff"',
     "deep JSON": TEXT % (b"[" * 100_000),
@@ -660,8 +897,8 @@ def test_a_last_line_without_a_line_feed_is_read_if_it_is_whole() -> None:
 @pytest.mark.parametrize("kind", ["delta", "done"])
 def test_items_without_end_are_refused(kind: str) -> None:
     one = {"type": f"response.output_text.{kind}", "delta": "a", "text": "a"}
-    events = [{**one, "output_index": number} for number in range(MAX_NAMES + 1)]
-    assert read(encode(events[:-1])) == Said((Delta("a" * MAX_NAMES),))
+    events = [{**one, "output_index": number} for number in range(MAX_PARTS + 1)]
+    assert read(encode(events[:-1])) == Said((Delta("a" * MAX_PARTS),))
     assert read(encode(events)).error == "upstream_error"
 
 

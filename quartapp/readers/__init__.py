@@ -4,5 +4,5 @@ Servers differ, and most of them are odd. The strict modules read at speed what 
 else that has a meaning; what has none is an error.
 
 Order inside this folder: failures, usages, finish_reasons, think_tags, tool_calls, lines, strict, loose, chunks,
-raw_chunks, bodies, response_shapes, response_output, response_events.
+raw_chunks, bodies, response_shapes, response_rests, response_texts, response_calls, response_output, response_events.
 """

@@ -85,12 +85,11 @@ class ResponseReader:
             case shapes.ITEM_DONE:
                 self._end_item(event)
             case shapes.ARGUMENTS_DELTA:
-                self._output.add_arguments(event.place, _given(event.delta))
+                self._output.calls.add_arguments(event.place, _given(event.delta))
             case shapes.ARGUMENTS_DONE:
-                self._output.end_arguments(event.place, event.arguments or "")
+                self._output.calls.end_arguments(event.place, event.arguments or "")
             case kind if kind in shapes.PARTS:
-                part = event.content_index or event.summary_index or 0
-                self._output.add_whole(shapes.PARTS[kind], event.place, part, event.text or event.refusal)
+                self._output.end_part(shapes.PARTS[kind], event.place, event.part, event.text or event.refusal)
             case kind if kind in shapes.ENDS:
                 self._end(event, batch)
             case kind if not kind.startswith("response."):
@@ -99,7 +98,7 @@ class ResponseReader:
     def _begin_item(self, event: shapes.Event) -> None:
         item = shapes.read_item(event.item)
         if isinstance(item, shapes.Call):
-            self._output.begin_call(shapes.Place(event.output_index, item.id), item)
+            self._output.calls.begin(shapes.Place(event.output_index, item.id), item)
 
     def _end_item(self, event: shapes.Event) -> None:
         item = shapes.read_item(event.item)
@@ -160,7 +159,7 @@ def _conclude(response: shapes.Response, status: str, output: Output, batch: Bat
 def _finish_reason(response: shapes.Response, status: str, output: Output) -> str:
     """In the words of chat completions, which have one for all other reasons to stop short: `length`."""
     if status == "completed":
-        return "tool_calls" if output.has_calls else "stop"
+        return "tool_calls" if output.calls else "stop"
     details = response.incomplete_details
     return "content_filter" if details is not None and details.reason == "content_filter" else "length"
 

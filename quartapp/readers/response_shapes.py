@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from enum import Enum, auto
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -17,7 +18,7 @@ from quartapp.events import Delta, Reasoning, Refusal
 from quartapp.readers.loose import parse
 from quartapp.readers.strict import REFUSALS
 
-TextKind = type[Delta] | type[Reasoning] | type[Refusal]
+TextPiece = type[Delta] | type[Reasoning] | type[Refusal]
 
 #: What an item is known by.
 Name = int | str | None
@@ -26,6 +27,24 @@ Json = bytes | bytearray | msgspec.Raw
 T = TypeVar("T")
 
 _NOTHING: Final = msgspec.Raw(b"null")
+
+
+class TextKind(Enum):
+    """What a text is."""
+
+    ANSWER = auto()
+    REFUSAL = auto()
+    THOUGHT = auto()
+    SUMMARY = auto()
+
+
+#: What a text is told as.
+PIECES: Final[Mapping[TextKind, TextPiece]] = {
+    TextKind.ANSWER: Delta,
+    TextKind.REFUSAL: Refusal,
+    TextKind.THOUGHT: Reasoning,
+    TextKind.SUMMARY: Reasoning,
+}
 
 
 class Place(NamedTuple):
@@ -102,6 +121,11 @@ class Event(msgspec.Struct, gc=False):
     def place(self) -> Place:
         return Place(self.output_index, self.item_id or None)
 
+    @property
+    def part(self) -> int | None:
+        """The number of the part within its item."""
+        return self.summary_index if self.content_index is None else self.content_index
+
 
 class Incomplete(msgspec.Struct, gc=False):
     """Why a response stops short."""
@@ -127,11 +151,11 @@ class _Typed(msgspec.Struct, gc=False):
 
 #: The pieces of a text. OpenAI's events, and the one for reasoning of those who made a standard of them.
 DELTAS: Final[Mapping[str, TextKind]] = {
-    "response.output_text.delta": Delta,
-    "response.refusal.delta": Refusal,
-    "response.reasoning_text.delta": Reasoning,
-    "response.reasoning_summary_text.delta": Reasoning,
-    "response.reasoning.delta": Reasoning,
+    "response.output_text.delta": TextKind.ANSWER,
+    "response.refusal.delta": TextKind.REFUSAL,
+    "response.reasoning_text.delta": TextKind.THOUGHT,
+    "response.reasoning_summary_text.delta": TextKind.SUMMARY,
+    "response.reasoning.delta": TextKind.THOUGHT,
 }
 
 #: A text once more, whole.
