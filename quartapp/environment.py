@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from quartapp.errors import SettingsError
@@ -20,6 +20,8 @@ PREFIX = "CHAT_"
 # A byte order mark in front, as some editors write it, is no part of a name.
 ENCODING: Final = "utf-8-sig"
 
+_NO_UNICODE: Final = "half of a character, or not UTF-8"
+
 # Where pydantic's own words for a fault are those of Python.
 _WORDS: Final = {
     "extra_forbidden": "no such field",
@@ -28,6 +30,7 @@ _WORDS: Final = {
     "dict_type": "should be a table",
     "list_type": "should be a list",
     "string_type": "should be text",
+    "string_unicode": _NO_UNICODE,
 }
 
 
@@ -84,6 +87,11 @@ class Loaded(BaseSettings):
         return {_public_name(cls, field): field for field in cls.model_fields}
 
 
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be sent: a byte of the environment that is not UTF-8 comes as half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def secret(name: str) -> SecretStr | None:
     """The environment variable `name`, or that line of `.env`; None if it is unset or empty."""
     value = os.environ.get(name) or _file_values().get(name)
@@ -126,6 +134,12 @@ def client_proxy(url: str) -> SecretStr | None:
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return SecretStr(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _check_text(text: str) -> str:
+    if not is_unicode(text):
+        raise ValueError(_NO_UNICODE)
+    return text
 
 
 def _file_values() -> Mapping[str, str | None]:
@@ -171,3 +185,7 @@ def _fault(settings: type[Loaded], error: ValidationError) -> str:
     name = fault.place[0]
     field = settings.model_fields[settings.names().get(name, name)]
     return f"{name}: {fault.words}; for example {name}={(field.examples or [''])[0]}"
+
+
+#: Text that a model is sent.
+Text = Annotated[str, AfterValidator(_check_text)]

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from quartapp.environment import Loaded, json_object, named, secret
+from quartapp.environment import Loaded, Text, json_object, named, secret
 from quartapp.errors import SettingsError
 from quartapp.urls import ServerUrl, is_server
 
@@ -73,7 +73,7 @@ class Settings(Loaded):
         "without a server, or the first of several.",
         max_length=200,
     )
-    system_prompt: str | None = named(
+    system_prompt: Text | None = named(
         "CHAT_SYSTEM_PROMPT", None, "Answer briefly.", "Goes first in every conversation; clients cannot replace it."
     )
     allow_system_role: bool = named(

@@ -177,6 +177,16 @@ def test_a_wrong_value_is_told_by_its_name_the_fault_and_an_example(name: str, w
     assert raised.value.__suppress_context__
 
 
+@pytest.mark.parametrize("name", ["CHAT_SYSTEM_PROMPT", "CHAT_MODEL", "AZURE_OPENAI_DEPLOYMENT"])
+def test_bytes_of_the_environment_that_are_not_utf_8_stop_the_start(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, os.fsdecode(f"R\xe9pondez {CANARY}".encode("latin-1")))
+    with pytest.raises(
+        SettingsError, match=f"^{name}: half of a character, or not UTF-8; for example {name}="
+    ) as raised:
+        Settings.load()
+    assert CANARY not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if is_url(field)])
 def test_an_address_without_its_scheme_is_told_what_it_lacks(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: has to begin with http:// or https://; for example {name}=http"):

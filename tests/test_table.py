@@ -177,6 +177,29 @@ def test_tuples_are_lists_in_a_mapping() -> None:
     assert (read.params, read.drop_params) == ({"stop": ["a", ["b"]]}, ["seed", "n"])
 
 
+class Words(str):
+    """As a project's own text may be: what it holds counts, not how it shows itself."""
+
+    def __str__(self) -> str:
+        return "shown"
+
+
+class Count(int):
+    pass
+
+
+class Share(float):
+    pass
+
+
+def test_what_is_derived_from_a_type_of_json_is_of_that_type() -> None:
+    read = entry(params={"x": {Words("a"): [Words("b"), Count(2), Share(0.5), True]}}, system_prompt=Words("c"))
+    assert json.dumps(read.params) == '{"x": {"a": ["b", 2, 0.5, true]}}'
+    [(name, [text, count, share, flag])] = read.params["x"].items()
+    assert [type(each) for each in (name, text, count, share, flag)] == [str, str, int, float, bool]
+    assert (type(read.system_prompt), read.system_prompt) == (str, "c")
+
+
 def test_a_mapping_that_is_nested_without_end_stops_the_start() -> None:
     endless: dict[str, Any] = {}
     endless["again"] = endless
@@ -187,6 +210,10 @@ def test_a_mapping_that_is_nested_without_end_stops_the_start() -> None:
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown kind": ({"kind": CANARY}, "CHAT_MODELS: models.one.kind: "),
+    "half of a character in a system prompt": (
+        {"system_prompt": f"{CANARY}\ud83d"},
+        "CHAT_MODELS: models.one.system_prompt: half of a character",
+    ),
     "an unknown field": ({"temperature": 1}, "CHAT_MODELS: models.one.temperature: no such field; docs/models.md"),
     "a field by almost its name": (
         {"fallback": ["x"]},
@@ -312,6 +339,12 @@ UNSENDABLE: dict[str, tuple[Any, str]] = {
     "infinity": ({"x": float("inf")}, "params.x: not a finite number"),
     "no number": ({"x": [{"y z": float("nan")}]}, 'params.x.0."y z": not a finite number'),
     "half of an emoji": ({"x": "\ud83d"}, "params.x: half of a character"),
+    "half of an emoji for a name": ({"\ud83d": 1}, "params: a name that is not text in Unicode"),
+    "half of an emoji for a name inside": ({"x": {"\ud83d": 1}}, "params.x: a name that is not text in Unicode"),
+    "nothing for a name": ({"x": [{None: 1}]}, "params.x.0: a name that is not text in Unicode"),
+    "a pair for a name": ({"x": {(1, CANARY): 1}}, "params.x: a name that is not text in Unicode"),
+    "a number for a name": ({"x": {1: 1}}, "params.x: a name that is not text in Unicode"),
+    "a number that nobody writes": ({"x": 10**5000}, "params.x: a number of more than 4300 digits"),
     "text for a limit": ({"max_tokens": "many"}, "params.max_tokens: a limit of tokens is "),
     "half a token": ({"max_completion_tokens": 1.5}, "params.max_completion_tokens: a limit of tokens is "),
     "yes for a limit": ({"max_tokens": True}, "params.max_tokens: a limit of tokens is "),
@@ -324,6 +357,7 @@ def test_parameters_that_cannot_be_sent_are_told_by_their_place(kind: str) -> No
     params, told = UNSENDABLE[kind]
     assert fault(params=params).startswith(f"CHAT_MODELS: models.one.{told}")
     assert fault(params=params, max_output_tokens=5).startswith(f"CHAT_MODELS: models.one.{told}")
+    assert CANARY not in fault(params=params)
 
 
 @pytest.mark.parametrize("value", ["2024-01-01", "1979-05-27T07:32:00Z", "07:32:00", "inf", "nan", "[[1], [-inf]]"])

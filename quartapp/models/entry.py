@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from quartapp.environment import Text
 from quartapp.models.sendable import check_headers, check_params, check_response_params
 from quartapp.settings import DAY_S
 from quartapp.urls import ServerUrl, is_same_server
@@ -48,7 +49,7 @@ class Entry(BaseModel):
     model: Name | None = Field(
         default=None, description="Its name at its server, for Azure the deployment. Unset: the name it is offered by."
     )
-    system_prompt: str | None = Field(
+    system_prompt: Text | None = Field(
         default=None, description="Goes first in every conversation; unset: CHAT_SYSTEM_PROMPT."
     )
     params: Annotated[dict[str, Any], AfterValidator(check_params)] = Field(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic_core import PydanticCustomError
 
+from quartapp.environment import is_unicode
 from quartapp.requests.documents import JsonObject
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
@@ -38,6 +39,10 @@ _OUR_HEADERS: Final = frozenset(
 
 # What an answer is made of; no entry can say otherwise.
 _OUR_PARAMS: Final = frozenset({"model", "messages", "input", "stream", "n"})
+
+# As many as Python writes.
+_MAX_DIGITS: Final = 4300
+_MAX_INT: Final = 10**_MAX_DIGITS
 
 _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
@@ -86,24 +91,32 @@ def check_response_params(params: JsonObject) -> None:
 
 def _json_faults(value: Any, place: tuple[str, ...]) -> Iterator[PydanticCustomError]:
     match value:
+        case dict() if not all(isinstance(name, str) and is_unicode(name) for name in value):
+            yield _fault("a name that is not text in Unicode", *place)  # and may hold anything: not repeated
         case dict():
             for name, each in value.items():
-                yield from _json_faults(each, (*place, str(name)))
+                yield from _json_faults(each, (*place, name))
         case list():
             for index, each in enumerate(value):
                 yield from _json_faults(each, (*place, str(index)))
-        case float() if not math.isfinite(value):
-            yield _fault("not a finite number", *place)
-        case str() if not _is_unicode(value):
-            yield _fault("half of a character", *place)
-        case None | str() | bool() | int() | float():
-            pass
         case _:
-            yield _fault("not a value of JSON, a date or a time goes in quotes", *place)
+            words = _value_fault(value)
+            if words is not None:
+                yield _fault(words, *place)
 
 
-def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def _value_fault(value: Any) -> str | None:
+    match value:
+        case float() if not math.isfinite(value):
+            return "not a finite number"
+        case int() if abs(value) >= _MAX_INT:
+            return f"a number of more than {_MAX_DIGITS} digits"
+        case str() if not is_unicode(value):
+            return "half of a character"
+        case None | str() | bool() | int() | float():
+            return None
+        case _:
+            return "not a value of JSON, a date or a time goes in quotes"
 
 
 def _fault(words: str, *place: str) -> PydanticCustomError:

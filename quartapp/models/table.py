@@ -109,9 +109,22 @@ def _plain(value: Any, source: _Source, depth: int = 0) -> Any:
         raise SettingsError(f"{source.setting}: nested deeper than {MAX_DEPTH}; for example {source.example}")
     match value:
         case Mapping():
-            return {name: _plain(each, source, depth + 1) for name, each in value.items()}
+            return {_exact(name): _plain(each, source, depth + 1) for name, each in value.items()}
         case list() | tuple():
             return [_plain(each, source, depth + 1) for each in value]
+        case _:
+            return _exact(value)
+
+
+def _exact(value: Any) -> Any:
+    """`value` as text or a number of no type of its own, which is all that can be encoded."""
+    match value:
+        case str():
+            return str.__str__(value)  # what it holds, however it shows itself
+        case int() if not isinstance(value, bool):
+            return int(value)
+        case float():
+            return float(value)
         case _:
             return value
 
