@@ -71,7 +71,8 @@ class Loaded(BaseSettings):
             _refuse_unknown(given, [*os.environ, *_file_values()])
             return cls(**given)
         except ValidationError as error:
-            raise SettingsError(_fault(cls, error)) from None
+            fault = first_fault(error)
+            raise cls.error(fault.place[0], fault.words) from None
         except UnicodeDecodeError:
             raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
 
@@ -80,6 +81,12 @@ class Loaded(BaseSettings):
         """The entries of a host's `config` that are ours: names of settings, and what looks like one."""
         known = cls.names()
         return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
+
+    @classmethod
+    def error(cls, name: str, words: str) -> SettingsError:
+        """Says what is wrong with the setting of that name, in `words` and with its example."""
+        [example, *_] = cls.model_fields[cls.names()[name]].examples or [""]
+        return SettingsError(f"{name}: {words}; for example {name}={example}")
 
     @classmethod
     def names(cls) -> dict[str, str]:
@@ -177,14 +184,6 @@ def _public_name(settings: type[BaseSettings], field: str) -> str:
     if not isinstance(alias, AliasChoices):
         raise TypeError(f"{field} has no public name")
     return str(alias.choices[0])
-
-
-def _fault(settings: type[Loaded], error: ValidationError) -> str:
-    """The first fault in words, without pydantic's echo of the value."""
-    fault = first_fault(error)
-    name = fault.place[0]
-    field = settings.model_fields[settings.names().get(name, name)]
-    return f"{name}: {fault.words}; for example {name}={(field.examples or [''])[0]}"
 
 
 #: Text that a model is sent.

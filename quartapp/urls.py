@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator
 
@@ -15,11 +15,11 @@ def is_server(url: str) -> bool:
     """Whether `url` can be asked: http or https, a host that can be looked up, and a port if there is one."""
     try:
         parts = urlsplit(url)
-        (parts.hostname or "").encode("idna")
+        _check_host(parts)
         is_whole = parts.scheme in _USUAL_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:  # UnicodeError is one
         return False
-    return is_whole and url.isprintable() and " " not in url
+    return is_whole and url.isprintable() and not {" ", "\\"} & set(url)
 
 
 def is_same_server(one: str, other: str) -> bool:
@@ -34,6 +34,14 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _check_host(parts: SplitResult) -> None:
+    """Raises ValueError for a host that is neither a name nor an address in full, as 127.1 is none."""
+    host = parts.hostname or ""
+    host.encode("idna")
+    if "[" in parts.netloc.rpartition("@")[2] or host.replace(".", "").isdigit():
+        ip_address(host)
 
 
 def _check(url: str) -> str:

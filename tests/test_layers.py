@@ -33,6 +33,7 @@ DOORS = {
     "openai": {"models"},
     "httpx2": {"models"},
     "aiohttp": {"models"},
+    "yarl": {"models"},
     "azure": {"models"},
     "hypercorn": {"__main__"},
     "flask": {"flask"},

@@ -43,6 +43,8 @@ def taken() -> Iterator[int]:
         ({"CHAT_MODELS": '{"a": {"kind": "embedded"}}', "CHAT_MODEL": "b"}, "CHAT_MODEL: none of the models"),
         ({"CHAT_MODEL": "gpt-x"}, "CHAT_MODEL: no model of the embedded server"),
         ({"OPENAI_API_KEY": "sk-1", "CHAT_CA_FILE": "nowhere.pem"}, "CHAT_CA_FILE: "),
+        ({"OPENAI_BASE_URL": "http://999.1.1.1/v1"}, "OPENAI_BASE_URL: not a server's URL"),
+        ({"OPENAI_BASE_URL": "http://☃.example/v1"}, "OPENAI_BASE_URL: no URL that can be asked"),
         ({"OPENAI_API_KEY": "sk 1"}, "OPENAI_API_KEY: holds white space"),
         ({"AZURE_OPENAI_ENDPOINT": "https://a.example"}, "AZURE_OPENAI_DEPLOYMENT: "),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -412,6 +413,14 @@ WRONG_URLS = {
     "a label that is too long": f"http://{'a' * 64}/v1",
     "white space": f"http://127.0.0.1/{CANARY} v1",
     "a line feed": "http://127.0.0.1/v1\n",
+    "a backslash": f"http://127.0.0.1\\{CANARY}/v1",
+    "a backslash in the path": f"http://127.0.0.1/{CANARY}\\v1",
+    "a number too many": "http://1.2.3.4.5/v1",
+    "a number too large": "http://999.1.1.1/v1",
+    "numbers too few": "http://127.1/v1",
+    "one number": "http://2130706433/v1",
+    "digits of another script": "http://１.2.3.4/v1",
+    "an address of another kind": "http://[v1.x]/v1",
 }
 
 
@@ -433,10 +442,44 @@ def test_an_address_that_cannot_be_asked_is_told_by_its_place_and_not_repeated(k
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:11434/v1", "HTTPS://Example.COM", "http://[::1]:80/", "https://bücher.example/v1"]
+    "url",
+    [
+        "http://127.0.0.1:11434/v1",
+        "HTTPS://Example.COM",
+        "http://[::1]:80/",
+        "https://bücher.example/v1",
+        "http://1.example",
+    ],
 )
 def test_addresses_that_can_be_asked_stay_as_they_are(url: str) -> None:
     assert (entry(base_url=url).base_url, Settings.load({"OPENAI_BASE_URL": url}).openai_base_url) == (url, url)
+
+
+# What only the clients know to be none.
+UNASKABLE = {
+    "a name that is a picture": f"http://☃.{CANARY}.example/v1",
+    "a ligature": f"http://ﬀ.{CANARY}.example/v1",
+    "text behind an address": f"http://[::1]{CANARY}/v1",
+    "a path that is too long": f"http://127.0.0.1/{CANARY * 4000}",
+}
+
+
+@pytest.mark.parametrize("kind", UNASKABLE)
+@pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "CHAT_PROXY"])
+def test_an_address_that_the_clients_refuse_is_told_by_its_setting(name: str, kind: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        open_models(Settings.load({name: UNASKABLE[kind]}))
+    assert re.fullmatch(rf"{name}: no URL that can be asked, [^;]+; for example {name}=http\S+", str(raised.value))
+    assert str(raised.value).isascii()
+    assert CANARY not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("kind", UNASKABLE)
+def test_an_address_that_the_clients_refuse_is_told_by_its_field(kind: str) -> None:
+    told = fault(base_url=UNASKABLE[kind])
+    assert told.startswith("CHAT_MODELS: models.one.base_url: no URL that can be asked, ")
+    assert CANARY not in told
 
 
 OPENAIS = ["https://api.openai.com/v1", "https://api.openai.com/v1/", "https://API.OpenAI.com:443/v1"]

@@ -1,5 +1,5 @@
 """Where answers come from: the only folder that knows the official client.
 
 Order inside this folder: in_process, transport, compression, servers, entra, parameters, chat_completions,
-response_input, response_parameters, responses, sendable, entry, table, kinds, attempts, registry.
+response_input, response_parameters, responses, sendable, addresses, entry, table, kinds, attempts, registry.
 """

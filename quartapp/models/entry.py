@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from quartapp.environment import Text
+from quartapp.models.addresses import AskableUrl
 from quartapp.models.sendable import check_headers, check_params, check_response_params
 from quartapp.settings import DAY_S
-from quartapp.urls import ServerUrl, is_same_server
+from quartapp.urls import is_same_server
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -29,7 +30,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     kind: Kind = Field(description="What its server speaks.")
-    base_url: ServerUrl | None = Field(
+    base_url: AskableUrl | None = Field(
         default=None, description="Base URL of its server, for Azure the resource's endpoint. Unset: OpenAI's."
     )
     key_env: Name | None = Field(

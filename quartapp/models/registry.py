@@ -11,6 +11,7 @@ import msgspec
 from quartapp.embedded import CATALOGUE, offers
 from quartapp.errors import ChatError, SettingsError
 from quartapp.events import Batches
+from quartapp.models.addresses import check_addresses
 from quartapp.models.attempts import Attempts, Candidate
 from quartapp.models.entry import Entry
 from quartapp.models.kinds import Asked, Kinds
@@ -77,6 +78,7 @@ def open_models(settings: Settings, given: Mapping[str, Model] | None = None) ->
 
     Raises SettingsError.
     """
+    check_addresses(settings)
     if given:
         own = {name: Offered(name, model) for name, model in given.items()}
         return Models(own.get, _default(settings, list(own)), list(own))
