@@ -66,10 +66,12 @@ class Loaded(BaseSettings):
         Raises SettingsError for an unknown name in a mapping, an unknown CHAT_ name anywhere, and a value that does
         not fit.
         """
-        given = _merge(mappings)
         try:
-            _refuse_unknown(given, [*os.environ, *_file_values()])
-            return cls(**given)
+            file = _file_values()
+            sources = [_without_empty(source or {}) for source in (*mappings, os.environ, file)]
+            given = _merge(sources[: len(mappings)])
+            _refuse_unknown(given, [*os.environ, *file])
+            return cls(**given | dict.fromkeys(cls.outranked(sources)))
         except ValidationError as error:
             fault = first_fault(error)
             raise cls.error(fault.place[0], fault.words) from None
@@ -81,6 +83,11 @@ class Loaded(BaseSettings):
         """The entries of a host's `config` that are ours: names of settings, and what looks like one."""
         known = cls.names()
         return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
+
+    @classmethod
+    def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+        """The names that are unset by what an earlier of `sources` says; none of these has an empty value."""
+        return ()
 
     @classmethod
     def error(cls, name: str, words: str) -> SettingsError:
@@ -160,12 +167,14 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _merge(mappings: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
+def _without_empty(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if value is not None and value != ""}
+
+
+def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for mapping in mappings:
-        for name, value in (mapping or {}).items():
-            if value is not None and value != "":
-                merged.setdefault(name, value)
+        merged = {**mapping, **merged}
     return merged
 
 

@@ -7,6 +7,7 @@ docs/settings.md and .env.example are held to these classes by a test.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import SecretStr, field_validator
@@ -24,6 +25,10 @@ _KEY = re.compile(r"[!-~]+")
 
 # The settings that hold a key, and their fields.
 KEYS = {"OPENAI_API_KEY": "openai_api_key", "AZURE_OPENAI_API_KEY": "azure_api_key"}
+
+# The settings that list models, and all that say which there are.
+_TABLES = frozenset({"CHAT_MODELS", "CHAT_MODELS_FILE"})
+_MODELS = _TABLES | {"CHAT_MODEL"}
 
 DAY_S = 86_400
 MIB = 2**20
@@ -249,6 +254,16 @@ class Settings(Loaded):
         if value is not None and not is_server(value.get_secret_value()):
             raise ValueError("not the URL of an HTTP proxy")
         return value
+
+    @classmethod
+    def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+        """Where a source has a table, neither another table nor a name of later ones."""
+        named: set[str] = set()
+        for source in sources:
+            named |= _MODELS & source.keys()
+            if named & _TABLES:
+                return _MODELS - named
+        return ()
 
     @property
     def is_embedded(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
 import re
 import subprocess
@@ -80,6 +82,71 @@ async def started(argument: Mapping[str, Any] | None = None, config: Mapping[str
     app.register_blueprint(blueprint, url_prefix="/ai")
     async with app.test_app():
         return running_chats(app)[blueprint].settings
+
+
+SOURCES = ("argument", "app", "environment", "file")
+TABLE = '{"a": {"kind": "embedded"}}'
+
+
+async def given_by(bare: Path, monkeypatch: pytest.MonkeyPatch, **given: Mapping[str, str]) -> Settings:
+    """The settings of a blueprint whose sources give these."""
+    for name, value in given.get("environment", {}).items():
+        monkeypatch.setenv(name, value)
+    (bare / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in given.get("file", {}).items()))
+    (bare / "models.toml").write_text('[models.filed]\nkind = "embedded"\n')
+    return await started(given.get("argument"), given.get("app"))
+
+
+@pytest.mark.parametrize(("first", "later"), [*itertools.combinations(SOURCES, 2)])
+@pytest.mark.parametrize(
+    ("counts", "ignored"),
+    [
+        ({"CHAT_MODELS": TABLE}, {"CHAT_MODELS_FILE": "models.toml", "CHAT_MODEL": "filed"}),
+        ({"CHAT_MODELS_FILE": "models.toml"}, {"CHAT_MODELS": TABLE, "CHAT_MODEL": "a"}),
+        ({"CHAT_MODELS_FILE": "models.toml"}, {"CHAT_MODELS": "{", "CHAT_MODEL": "x" * 201}),
+        ({"CHAT_MODELS": TABLE, "CHAT_MODEL": "a"}, {"CHAT_MODELS_FILE": "nowhere.toml", "CHAT_MODEL": "filed"}),
+    ],
+)
+async def test_a_table_counts_before_what_later_sources_say_of_models(
+    counts: dict[str, str],
+    ignored: dict[str, str],
+    first: str,
+    later: str,
+    bare: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = await given_by(bare, monkeypatch, **{first: {**counts, "CHAT_GATE_S": ""}, later: ignored})
+    models = json.loads(TABLE) if "CHAT_MODELS" in counts else None
+    assert (settings.models, settings.models_file) == (models, counts.get("CHAT_MODELS_FILE"))
+    assert settings.model == counts.get("CHAT_MODEL")
+
+
+@pytest.mark.parametrize("source", SOURCES)
+async def test_two_tables_of_one_source_stop_the_start(
+    source: str, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LifespanError, match="CHAT_MODELS_FILE: CHAT_MODELS is set too"):
+        await given_by(bare, monkeypatch, **{source: {"CHAT_MODELS": TABLE, "CHAT_MODELS_FILE": "models.toml"}})
+
+
+async def test_a_default_counts_before_a_later_table(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = '{"a": {"kind": "embedded"}, "b": {"kind": "embedded"}}'
+    settings = await given_by(bare, monkeypatch, argument={"CHAT_MODEL": "b"}, environment={"CHAT_MODELS": two})
+    assert (settings.model, list(settings.models or ())) == ("b", ["a", "b"])
+
+
+async def test_an_empty_table_of_an_earlier_source_hides_nothing(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = {"CHAT_MODELS": "", "CHAT_MODELS_FILE": ""}
+    settings = await given_by(
+        bare, monkeypatch, argument=empty, environment=empty, file={"CHAT_MODELS": TABLE, "CHAT_MODEL": "a"}
+    )
+    assert (settings.models, settings.model) == (json.loads(TABLE), "a")
+
+
+async def test_a_key_of_a_later_source_counts_for_a_table(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"CHAT_MODELS": '{"a": {"kind": "openai"}}'}
+    settings = await given_by(bare, monkeypatch, argument=given, environment={"OPENAI_API_KEY": CANARY})
+    assert settings.openai_api_key == SecretStr(CANARY)
 
 
 @pytest.mark.parametrize("name", FIELDS)
