@@ -49,7 +49,7 @@ def _check(url: str) -> str:
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("has to begin with http:// or https://")
     if not is_server(url):
-        raise ValueError("not a server's URL, which has a host, and from 1 to 65535 a port")
+        raise ValueError("not a server's URL, which has a host's name or whole address, and from 1 to 65535 a port")
     if "@" in urlsplit(url).netloc or "?" in url or "#" in url:
         raise ValueError("holds more than a host, a port and a path")
     return url

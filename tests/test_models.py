@@ -67,7 +67,9 @@ async def test_a_setting_names_another_default() -> None:
 @pytest.mark.parametrize("name", ["nobody", "hidden"])
 async def test_a_default_that_is_not_offered_stops_the_start(name: str) -> None:
     models = {"a": {"kind": "embedded"}, "hidden": {"kind": "embedded", "offered": False}}
-    with pytest.raises(LifespanError, match="CHAT_MODEL: none of the models"):
+    with pytest.raises(
+        LifespanError, match=r"CHAT_MODEL: none of the models that are offered; for example CHAT_MODEL=a$"
+    ):
         async with serving(CHAT_MODELS=models, CHAT_MODEL=name):
             pass
 

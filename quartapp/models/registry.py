@@ -127,9 +127,7 @@ def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
 
 def _default(settings: Settings, names: Sequence[str]) -> str:
     if settings.model is not None and settings.model not in names:
-        raise SettingsError(
-            "CHAT_MODEL: none of the models that are offered; for example the first of them, by default"
-        )
+        raise SettingsError(f"CHAT_MODEL: none of the models that are offered; for example CHAT_MODEL={names[0]}")
     return settings.model or names[0]
 
 
