@@ -195,5 +195,5 @@ def _public_name(settings: type[BaseSettings], field: str) -> str:
     return str(alias.choices[0])
 
 
-#: Text that a model is sent.
+#: Text that can be sent.
 Text = Annotated[str, AfterValidator(_check_text)]

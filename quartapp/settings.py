@@ -285,7 +285,7 @@ class Settings(Loaded):
 class ServerSettings(Loaded):
     """Where `python -m quartapp` and gunicorn.conf.py listen; a host project's own HOST and PORT are not looked at."""
 
-    host: str = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
+    host: Text = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
     port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=65_535)
 
 
