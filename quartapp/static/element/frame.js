@@ -89,7 +89,7 @@ const UNKEPT = "This browser cannot keep the chat: it is gone when the page is c
 
 export class Notices {
   #hasRoom = true;
-  #spoken = h("p", { className: "spoken" });
+  #spoken = h("div", { className: "spoken" });
   #seen = h("p", { className: "notice", part: "notice", hidden: true });
 
   constructor() {
