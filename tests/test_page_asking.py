@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -151,6 +155,27 @@ async def test_stopping_keeps_what_came_and_lets_go_of_the_model(chat: ChatPage,
     await expect(chat.answer()).to_contain_text("Stopped.")
     await expect(chat.box).to_be_focused()
     await eventually(lambda: len(server.answer_lines(model="stalls", ending="reader_left")) > before)
+
+
+async def test_a_double_click_sends_and_stops_nothing(chat: ChatPage) -> None:
+    """The button that stops comes to where the first of the clicks was made, and the other way round."""
+    await chat.choose("stalls")
+    await chat.box.fill("count to 5")
+    await double_click(chat, "Send")
+    await chat.text("1 2 3").wait_for()
+    await expect(chat.button("Stop")).to_be_visible()
+    await expect(chat.box).to_be_focused()
+    await chat.box.fill("and then")
+    await double_click(chat, "Stop")
+    await expect(chat.answer()).to_contain_text("Stopped.")
+    await expect(chat.box).to_have_value("and then")
+    assert len(chat.asked()) == 1
+
+
+async def double_click(chat: ChatPage, name: str) -> None:
+    box = await chat.button(name).bounding_box()
+    assert box
+    await chat.page.mouse.dblclick(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, delay=20)
 
 
 async def test_escape_stops_before_the_first_token_and_the_next_question_leaves_that_one_out(chat: ChatPage) -> None:

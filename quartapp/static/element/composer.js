@@ -65,6 +65,7 @@ export class Composer {
     const stopping = { className: "send stop", part: "stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true };
     this.#stop = button(icon(SQUARE), { ...stopping, onclick: acts.stop });
     this.element = h("form", { className: "composer", part: "composer" }, this.#box.element, this.#send, this.#stop);
+    this.element.addEventListener("click", (event) => this.#dropSecond(event), { capture: true });
     onSubmit(this.element, send);
   }
 
@@ -86,6 +87,14 @@ export class Composer {
   set isBusy(isBusy) {
     this.#send.hidden = isBusy;
     this.#stop.hidden = !isBusy;
+  }
+
+  /** The second half of a double click falls on the button that took the first one's place. @param {MouseEvent} event */
+  #dropSecond(event) {
+    if (event.detail < 2 || event.target === this.#box.area) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.takeFocusBack();
   }
 
   focus() {
