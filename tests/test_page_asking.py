@@ -313,6 +313,94 @@ async def test_a_refusal_is_shown_as_one_and_sent_on_as_one(chat: ChatPage) -> N
     assert chat.asked()[1]["messages"][1]["refusal"].startswith("I'm sorry")
 
 
+@asynccontextmanager
+async def in_steps(
+    browser: Browser, servers: Servers, *steps: Iterable[dict[str, Any]]
+) -> AsyncIterator[tuple[ChatPage, list[asyncio.Event]]]:
+    """A chat that is asked, and the events upon which each but the first of these parts of the answer comes."""
+    events = [asyncio.Event() for _ in steps[1:]]
+
+    async def tell(exchange: Exchange) -> None:
+        await exchange.send(CHUNKED_HEAD)
+        for step, event in zip(steps, [*events, None], strict=True):
+            for delta in step:
+                said = json.dumps({"choices": [{"index": 0, "delta": delta}]})
+                await exchange.send(http_chunk(f"data: {said}\n\n".encode()))
+            if event:
+                await event.wait()
+        await exchange.send(http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    async with Loopback(tell) as upstream, opened(browser) as chat:
+        await chat.open(servers.start("quartapp", OPENAI_BASE_URL=upstream.base_url))
+        await chat.send("Say it")
+        yield chat, events
+
+
+def argument(text: str, **more: str) -> dict[str, Any]:
+    return {"tool_calls": [{"index": 0, "function": {**more, "arguments": text}}]}
+
+
+async def test_a_call_of_a_tool_can_be_opened_and_keeps_the_focus_while_it_comes(
+    browser: Browser, servers: Servers
+) -> None:
+    first = argument('{"city": "', name="weather")
+    async with in_steps(
+        browser, servers, [{"content": "Wait"}, first], [argument("Bern"), {"content": " a bit"}], [argument('"}')]
+    ) as (
+        chat,
+        (more, end),
+    ):
+        fold = chat.answer().get_by_text("Calls weather")
+        box = await fold.bounding_box()
+        assert box
+        await chat.page.mouse.move(box["x"] + 5, box["y"] + 5)
+        await chat.page.mouse.down()
+        more.set()
+        await chat.text("Wait a bit").wait_for()
+        await chat.page.mouse.up()
+        arguments = chat.answer().get_by_role("region", name="Arguments of weather")
+        await expect(arguments).to_have_text('{"city": "Bern')
+        await expect(fold).to_be_focused()
+        end.set()
+        await chat.ended()
+        await expect(fold).to_be_focused()
+        assert await arguments.inner_text() == '{\n  "city": "Bern"\n}'
+
+
+LINKED = {
+    "a list gets wider": ("- [a](https://a.example/)\n- [b](https://b.example/)\n", "\n- third"),
+    "what was open is closed": ("**See [a](https://a.example/), [b](https://b.example/) for", " more** and"),
+}
+
+
+@pytest.mark.parametrize("name", LINKED)
+async def test_a_link_keeps_the_focus_where(name: str, browser: Browser, servers: Servers) -> None:
+    first, then = LINKED[name]
+    async with in_steps(browser, servers, [{"content": first}], [{"content": then}], []) as (chat, (more, end)):
+        link = chat.answer().locator("a[href='https://b.example/']")
+        await link.focus()
+        before = await link.element_handle()
+        assert before
+        more.set()
+        await chat.page.wait_for_function("(link) => !link.isConnected", arg=before)
+        await expect(link).to_be_focused()
+        end.set()
+        await chat.ended()
+        await expect(link).to_be_focused()
+
+
+async def test_the_log_has_the_focus_that_a_link_had_which_is_none_any_more(browser: Browser, servers: Servers) -> None:
+    async with in_steps(browser, servers, [{"content": "See https://a.example/"}], [{"content": "b"}]) as (
+        chat,
+        (more,),
+    ):
+        await chat.answer().locator("a").focus()
+        more.set()
+        await chat.ended()
+        await expect(chat.answer().locator("a")).to_have_attribute("href", "https://a.example/b")
+        await expect(chat.log).to_be_focused()
+
+
 CALL = (
     b'{"tool_calls":[{"index":0,"id":"call_1","function":{"name":"weather","arguments":"{\\"city\\": "}}]}',
     b'{"tool_calls":[{"index":0,"function":{"arguments":"\\"Bern\\", \\"days\\": 3}"}}]}',

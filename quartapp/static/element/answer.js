@@ -111,6 +111,7 @@ export class Answer {
     this.draw();
     void this.#markdown.finish();
     this.#thinking.draw(true);
+    this.#calls.draw(true);
     this.#pulse.hidden = true;
     this.#foot.replaceChildren(...(card ? [card] : [...this.#notes(), this.#actions()]));
   }
@@ -182,11 +183,15 @@ class Thinking {
 
   /** Nobody sees what is folded: it costs nothing until it is opened. */
   #show() {
-    const shown = this.#text.firstChild?.data.length ?? 0;
-    if (!this.element.open || shown === this.#reply.reasoning.length) return;
-    if (shown) this.#text.firstChild.appendData(this.#reply.reasoning.slice(shown));
-    else this.#text.textContent = this.#reply.reasoning;
+    if (this.element.open) grow(this.#text, this.#reply.reasoning);
   }
+}
+
+/** Adds to the text in `element` what it lacks of `text`. @param {Element} element @param {string} text */
+function grow(element, text) {
+  const shown = element.firstChild;
+  if (!(shown instanceof Text)) element.textContent = text;
+  else if (text.length > shown.length) shown.appendData(text.slice(shown.length));
 }
 
 /** @param {number} seconds */
@@ -198,7 +203,8 @@ class ToolCalls {
   #calls;
   /** The fragments' indexes are the model's words. @type {Map<number, Call>} */
   #byIndex = new Map();
-  #drawn = "";
+  /** @type {FoldedCall[]} */
+  #folds = [];
 
   /** @param {Call[]} calls to be shown, and added to */
   constructor(calls) {
@@ -218,21 +224,49 @@ class ToolCalls {
     call.arguments += text ?? "";
   }
 
-  draw() {
-    const now = JSON.stringify(this.#calls);
-    if (now === this.#drawn || !this.#calls.length) return;
-    this.#drawn = now;
-    const open = Array.from(this.element.children, (fold) => fold.open);
-    this.element.replaceChildren(...this.#calls.map((call, index) => folded(call, open[index] ?? false)));
-    this.element.hidden = false;
+  /** @param {boolean} [isOver] */
+  draw(isOver = false) {
+    for (const call of this.#calls.slice(this.#folds.length)) {
+      const fold = new FoldedCall(call);
+      this.#folds.push(fold);
+      this.element.append(fold.element);
+    }
+    for (const fold of this.#folds) fold.draw(isOver);
+    this.element.hidden = !this.#folds.length;
   }
 }
 
-/** @param {Call} call @param {boolean} open */
-function folded({ name, arguments: text }, open) {
-  const summary = h("summary", {}, "Calls ", h("code", { dir: "ltr" }, name || "a tool"));
-  const face = { tabIndex: 0, role: "region", "aria-label": `Arguments of ${name}`, dir: "ltr" };
-  return h("details", { className: "fold", part: "tool-call", open }, summary, h("pre", face, pretty(text)));
+/** It is made once, for it can be opened and have the focus while more comes. */
+class FoldedCall {
+  #call;
+  #isOver = false;
+  #name = h("code", { dir: "ltr" });
+  #text = h("pre", { tabIndex: 0, role: "region", dir: "ltr" });
+
+  /** @param {Call} call */
+  constructor(call) {
+    this.#call = call;
+    const summary = h("summary", {}, "Calls ", this.#name);
+    this.element = h("details", { className: "fold", part: "tool-call" }, summary, this.#text);
+    this.element.addEventListener("toggle", () => this.#isOver || this.#show());
+  }
+
+  /** @param {boolean} isOver */
+  draw(isOver) {
+    this.#isOver = isOver;
+    const name = this.#call.name || "a tool";
+    if (this.#name.textContent !== name) {
+      this.#name.textContent = name;
+      this.#text.setAttribute("aria-label", `Arguments of ${name}`);
+    }
+    this.#show();
+  }
+
+  /** What is not whole is no JSON: it is laid out in the end. */
+  #show() {
+    if (this.#isOver) this.#text.textContent = pretty(this.#call.arguments);
+    else if (this.element.open) grow(this.#text, this.#call.arguments);
+  }
 }
 
 /** JSON laid out, or the text as it is where it is none. @param {string} text */

@@ -4,7 +4,7 @@
 import { Fence, copyPressed, finishCode } from "./code.js";
 import { blockOf } from "./markdown_blocks.js";
 import { cutOf, isFence, isLong, lex, settledOf } from "./markdown_lexer.js";
-import { morphChildren } from "./markdown_morph.js";
+import { keepFocus, morphChildren } from "./markdown_morph.js";
 import { References } from "./markdown_references.js";
 
 /** @typedef {import("./markdown_lexer.js").Token} Token */
@@ -96,7 +96,7 @@ export class Markdown {
     const leastLeftChars = this.#rest.length - SLICE_CHARS;
     let tookMs = 0;
     while (!this.#isShown && tookMs < SLICE_MS && this.#rest.length > leastLeftChars) {
-      this.#step();
+      keepFocus(this.#container, () => this.#step());
       tookMs = performance.now() - begunMs;
     }
     this.#restUntilMs = tookMs < SLICE_MS ? 0 : begunMs + tookMs * (1 + REST_PER_WORK);
