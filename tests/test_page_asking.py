@@ -498,6 +498,24 @@ async def test_the_end_stays_in_sight_until_the_reader_scrolls_away_and_again_af
         assert await away_px(chat) <= 1
 
 
+@pytest.mark.parametrize("way", ["the button", "scrolling"])
+async def test_the_button_to_the_end_leaves_the_focus_in_the_conversation(
+    way: str, browser: Browser, server: Server
+) -> None:
+    async with opened(browser, viewport={"width": 800, "height": 400}) as chat:
+        await chat.open(server)
+        await chat.ask("Write a long explanation of how an answer streams")
+        await chat.log.hover()
+        await chat.page.mouse.wheel(0, -200)
+        await chat.button("Jump to the latest").focus()
+        if way == "the button":
+            await chat.page.keyboard.press("Enter")
+        else:
+            await chat.log.evaluate("(log) => log.scrollTo(0, log.scrollHeight)")
+        await expect(chat.button("Jump to the latest")).to_be_hidden()
+        await expect(chat.log).to_be_focused()
+
+
 async def test_the_smallest_move_upwards_leaves_the_end(browser: Browser, server: Server) -> None:
     async with opened(browser, viewport={"width": 800, "height": 400}) as chat:
         await chat.open(server)

@@ -127,8 +127,8 @@ export class Scroller {
   /** Goes to the beginning of what has no end to be kept in sight. */
   toTop() {
     this.#hasEnd = false;
+    this.#set(true);
     this.#isFollowing = false;
-    this.#jump.hidden = true;
     this.#view.scrollTop = 0;
   }
 
@@ -151,6 +151,7 @@ export class Scroller {
   /** @param {boolean} isFollowing */
   #set(isFollowing) {
     this.#isFollowing = isFollowing;
+    if (isFollowing && this.#jump.matches(":focus")) this.#view.focus({ preventScroll: true });
     this.#jump.hidden = isFollowing;
     this.#view.classList.toggle("away", !isFollowing); // the browser keeps what is read in place
   }
