@@ -135,6 +135,20 @@ async def test_the_box_grows_with_its_text_up_to_a_limit(chat: ChatPage) -> None
     assert await height() == low
 
 
+async def test_a_long_text_in_the_box_is_laid_out_once_and_can_be_scrolled(chat: ChatPage) -> None:
+    """What makes the box as high as its text is a copy of it, of which the limit needs no more than the beginning."""
+    for text in ("word " * 40_000, "line\n" * 1_000):
+        await chat.box.fill(text)
+        assert await chat.scope.locator(".composer .mirror").evaluate("(mirror) => mirror.textContent.length") < 5_000
+        box = await chat.box.bounding_box()
+        assert box
+        assert 0.35 * 720 < box["height"] <= 0.41 * 720
+        await chat.box.evaluate("(area) => { area.scrollTop = 0; }")
+        await chat.box.hover()
+        await chat.page.mouse.wheel(0, 300)
+        await chat.page.wait_for_function("(area) => area.scrollTop > 0", arg=await chat.box.element_handle())
+
+
 async def test_a_question_is_shown_as_text_and_never_as_markup(chat: ChatPage) -> None:
     markup = "<b>bold</b> **stars** <img src=x>"
     await chat.ask(markup)

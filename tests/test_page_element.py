@@ -91,6 +91,29 @@ async def test_it_is_as_high_as_its_page_says(chat: ChatPage) -> None:
 
 
 @IN_A_BROWSER
+@pytest.mark.parametrize("height", [160, 300, 576])
+async def test_what_is_written_leaves_room_for_the_conversation_in_a_low_box(
+    height: int, browser: Browser, server: Server
+) -> None:
+    async with opened(browser, viewport={"width": 900, "height": 1440}) as chat:
+        await chat.open(server)
+        await chat.scope.evaluate("(chat, height) => { chat.style.height = `${height}px`; }", height)
+        await chat.ask("count to 5")
+        low = await chat.box.bounding_box()
+        await chat.box.fill("line\n" * 40)
+        log, send, box = [await part.bounding_box() for part in (chat.log, chat.button("Send"), chat.box)]
+        assert low
+        assert log
+        assert send
+        assert box
+        assert log["height"] >= min(96, height / 4)
+        assert log["y"] + log["height"] <= box["y"]
+        assert box["height"] >= low["height"]
+        assert box["y"] + box["height"] <= height
+        assert send["y"] + send["height"] <= height
+
+
+@IN_A_BROWSER
 async def test_in_a_narrow_box_the_choice_of_a_model_leaves_room_for_the_rest(chat: ChatPage) -> None:
     await chat.choose("embedded")
     await chat.scope.evaluate("(chat) => { chat.style.width = '260px'; }")

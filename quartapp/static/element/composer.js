@@ -6,6 +6,9 @@ import { button, h, icon, onSubmit } from "./dom.js";
 const UP = "M12 19V5M5.5 11.5 12 5l6.5 6.5";
 const SQUARE = "M7 7h10v10H7z";
 
+const MOST_MIRRORED_CHARS = 4_000;
+const MOST_MIRRORED_LINES = 200;
+
 /** Where there is no mouse, Enter is the only way to a new line. */
 export const hasTouch = () => matchMedia("(pointer: coarse)").matches;
 
@@ -36,8 +39,10 @@ export class Box {
     this.#reflect();
   }
 
+  /** The height has a limit, so that it takes no more of a long text than that many letters and lines. */
   #reflect() {
-    this.#mirror.textContent = `${this.area.value} `; // without the space an empty last line would have no height
+    const begin = this.area.value.slice(0, MOST_MIRRORED_CHARS).split("\n", MOST_MIRRORED_LINES).join("\n");
+    this.#mirror.textContent = `${begin} `; // without the space an empty last line would have no height
   }
 }
 
