@@ -83,6 +83,21 @@ async def test_it_looks_the_same_there_as_at_home(browser: Browser, host: Server
 
 
 @IN_A_BROWSER
+async def test_its_size_can_be_had_back_where_the_root_is_smaller(chat: ChatPage) -> None:
+    places = """(chat) => Array.from(chat.shadowRoot.querySelectorAll(".chat *"), (element) => {
+      const { x, y, width, height } = element.getBoundingClientRect();
+      return [element.className, getComputedStyle(element).fontSize, x, y, width, height].join();
+    })"""
+    await chat.ask("Show me a table and code")
+    await expect(chat.answer().locator(".token-kwd").first).to_be_visible()
+    usual = await chat.scope.evaluate(places)
+    await chat.page.evaluate("document.documentElement.style.fontSize = '62.5%'")
+    assert await chat.scope.evaluate(places) != usual
+    await chat.scope.evaluate("(chat) => chat.style.setProperty('--quart-chat-size', '16px')")
+    assert await chat.scope.evaluate(places) == usual
+
+
+@IN_A_BROWSER
 async def test_it_is_as_high_as_its_page_says(chat: ChatPage) -> None:
     await chat.scope.evaluate("(chat) => { chat.style.height = '300px'; }")
     box = await chat.scope.bounding_box()

@@ -8,6 +8,8 @@ const SQUARE = "M7 7h10v10H7z";
 
 const MOST_MIRRORED_CHARS = 4_000;
 const MOST_MIRRORED_LINES = 200;
+// With a direction for each line a browser lays a text out anew at each key: beyond this, all has that of the first word.
+const MOST_DIRECTED_CHARS = 20_000;
 
 /** Where there is no mouse, Enter is the only way to a new line. */
 export const hasTouch = () => matchMedia("(pointer: coarse)").matches;
@@ -41,6 +43,7 @@ export class Box {
 
   /** The height has a limit, so that it takes no more of a long text than that many letters and lines. */
   #reflect() {
+    this.area.classList.toggle("long", this.area.value.length > MOST_DIRECTED_CHARS);
     const begin = this.area.value.slice(0, MOST_MIRRORED_CHARS).split("\n", MOST_MIRRORED_LINES).join("\n");
     this.#mirror.textContent = `${begin} `; // without the space an empty last line would have no height
   }
