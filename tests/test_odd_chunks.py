@@ -95,8 +95,7 @@ def records(batches: list[Batch]) -> list[Record]:
 
 
 def raw_reader() -> RawChunkReader:
-    """For a reader that puts calls together by their numbers: a stream that numbers some of them keeps its own."""
-    return RawChunkReader(LIMIT, model="m", choices=1, include_usage=True, mends_calls=True)
+    return RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
 
 
 def payloads(batches: list[Batch]) -> list[bytes]:

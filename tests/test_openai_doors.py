@@ -255,6 +255,29 @@ async def test_everything_that_chunks_say_is_in_the_completion() -> None:
     }
 
 
+async def test_what_clients_would_misread_is_in_openais_words_streamed_and_whole() -> None:
+    calls = [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in "ab"]
+    body = event_stream(
+        {"choices": [{"index": 0, "delta": {"tool_calls": calls, "provider": {"model": "p"}}}], "model": "theirs"},
+        chunk(finish_reason="end_turn"),
+        chunk(choices=[], usage={"input_tokens": 9, "output_tokens": 3}),
+    )
+    first, last, counted = (await answered(body, streamed("ours", stream_options={"include_usage": True}))).data
+    assert first["model"] == "ours"
+    assert first["choices"][0]["delta"] == {
+        "tool_calls": [{"index": index, **call} for index, call in enumerate(calls)],
+        "provider": {"model": "p"},
+    }
+    assert last["choices"][0]["finish_reason"] == "tool_calls"
+    assert counted["usage"].items() >= USAGE.items()
+    whole = (await answered(body, question("ours"))).json
+    assert whole["model"] == "ours"
+    assert whole["choices"][0]["message"]["tool_calls"] == calls
+    assert whole["choices"][0]["message"]["provider"] == {"model": "p"}
+    assert whole["choices"][0]["finish_reason"] == "tool_calls"
+    assert whole["usage"].items() >= USAGE.items()
+
+
 async def test_choices_of_a_completion_come_in_their_order() -> None:
     chunks = [
         chunk(choices=[{"index": index, "delta": {"content": text}, "finish_reason": "stop"}])

@@ -41,8 +41,8 @@ FAITHFUL = {
     "reasoning by a third": {"thinking": "hm"},
     "reasoning as an object": {"reasoning": {"text": "hm"}},
     "reasoning in details alone": {"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
-    "calls of the same number": {"tool_calls": [{"index": 0, "id": x, "function": {"name": "f"}} for x in "ab"]},
-    "a call without a number": {"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": ""}}]},
+    "a call": {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}, "x": 1}]},
+    "a call of a custom tool": {"tool_calls": [{"index": 0, "id": "a", "custom": {"name": "f", "input": "x"}}]},
     "the call of a function": {"function_call": {"name": "f", "arguments": "{}"}},
     "fields nobody knows": {"content": "a", "audio": {"id": "a"}, "x": [None, {}]},
     "text and reasoning at once": {"content": "a", "reasoning_content": "hm"},
@@ -55,9 +55,45 @@ def test_a_chunk_that_clients_can_take_is_passed_on_byte_by_byte(kind: str) -> N
     assert told(payload) == [payload.replace("theirs", "ours")]
 
 
-def test_a_reason_to_finish_stands_as_it_was_said() -> None:
-    payloads = [chunk({"content": "a"}), chunk({}, "eos_token")]
+def test_the_fragments_of_a_call_are_passed_on_byte_by_byte() -> None:
+    begun: Any = {"id": "a", "function": {"name": "f", "arguments": ""}}
+    fragments = [begun, *[{"function": {"arguments": "{}"}}] * 2]
+    payloads = [chunk({"tool_calls": [{"index": 0, **fragment}]}) for fragment in fragments]
     assert told(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "pause_turn", ""])
+def test_a_reason_to_finish_in_openais_words_or_unknown_ones_stands(reason: str) -> None:
+    payloads = [chunk({"content": "a"}), chunk({}, reason)]
+    assert told(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
+
+
+# -- the name of the model
+
+NAMED = {
+    "first": '{"model":"theirs",%s}',
+    "last": '{%s,"model":"theirs"}',
+    "between objects": '{"x":{},"model":"theirs",%s}',
+    "behind one of the same name": '{"x":{"model":"theirs"},%s,"model":"theirs","y":{}}',
+    "behind one of another name": '{%s,"x":{"model":"p"},"model":"theirs"}',
+    "null": '{%s,"model":null}',
+    "an object": '{"model":{"name":"theirs"},%s}',
+    "with its name escaped": '{"mod\\u0065l":"theirs",%s}',
+    "with its name escaped, behind another": '{"x":{"model":"p"},"mod\\u0065l":"theirs",%s}',
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_the_name_that_is_replaced_is_the_chunks_own(kind: str) -> None:
+    choices = '"choices":[{"index":0,"delta":{"content":"a","provider":{"model":"p"}}}]'
+    payload = NAMED[kind] % choices
+    expected = json.loads(payload) | {"model": "ours"}
+    assert [json.loads(each) for each in told(payload, payload)] == [expected] * 2
+
+
+def test_a_chunk_without_a_name_gets_none() -> None:
+    payload = '{"choices":[{"index":0,"delta":{"content":"a"}}],"x":{"y":1}}'
+    assert told(payload) == [payload]
 
 
 def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads() -> None:
@@ -100,15 +136,61 @@ def test_a_chunk_of_usage_alone_is_for_those_who_asked() -> None:
     assert len(told(*payloads, include_usage=True)) == 2
 
 
+READABLE: dict[str, tuple[Any, Any]] = {
+    "OpenAI's later names": ({"input_tokens": 5, "output_tokens": 7}, (5, 7, 12)),
+    "text": ({"prompt_tokens": "5", "completion_tokens": "7", "total_tokens": "13"}, (5, 7, 13)),
+    "one count": ({"prompt_tokens": 5}, (5, 0, 5)),
+    "a fraction": ({"prompt_tokens": 5.0, "completion_tokens": 7, "cost": 0.5}, (5, 7, 12)),
+    "a total that is none": ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": None}, (5, 7, 12)),
+}
+
+
+@pytest.mark.parametrize("place", ["alone", "beside a choice", "in an odd chunk"])
+@pytest.mark.parametrize("kind", READABLE)
+def test_usage_by_other_names_is_told_by_openais(kind: str, place: str) -> None:
+    usage, counts = READABLE[kind]
+    choices = [] if place == "alone" else [{"index": 0, "delta": {}}]
+    fields = {"x_groq": {"id": "1"}} if place == "in an odd chunk" else {}
+    *_, mended = told(chunk({"content": "a"}), loose(choices, usage=usage, **fields), include_usage=True)
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    assert json.loads(mended)["usage"] == usage | dict(zip(names, counts, strict=True))
+
+
+@pytest.mark.parametrize("usage", ["none", "", [1], [], {}, {"prompt_tokens": "many"}, True, 7])
+def test_what_is_no_usage_is_left_out(usage: Any) -> None:
+    for include_usage in (True, False):
+        [mended] = told(chunk({"content": "a"}, usage=usage), include_usage=include_usage)
+        assert json.loads(mended) == json.loads(chunk({"content": "a"}).replace("theirs", "ours"))
+
+
+@pytest.mark.parametrize(
+    "details", [{}, {"prompt_tokens_details": {"cached_tokens": 3}, "cost": 0.5, "total_tokens": 3}]
+)
+def test_usage_as_openai_has_it_keeps_its_details(details: Any) -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, **details}
+    payload = chunk({}, usage=usage)
+    assert told(chunk({"content": "a"}), payload, include_usage=True)[1:] == [payload.replace("theirs", "ours")]
+    [mended] = told(loose([{"index": None, "delta": {"content": "a"}}], usage=usage), include_usage=True)
+    assert json.loads(mended)["usage"] == usage
+
+
+def test_usage_that_is_null_stands_in_a_chunk_that_is_told_anew() -> None:
+    payload = chunk({"content": "a"}, "eos", usage=None)
+    [asked], [not_asked] = told(payload, include_usage=True), told(payload)
+    assert json.loads(asked)["usage"] is None
+    assert "usage" not in json.loads(not_asked)
+
+
+@pytest.mark.parametrize("usage", [{}, {"usage": None}])
 @pytest.mark.parametrize(
     "fields",
     [{"x_groq": {"usage": {"prompt_tokens": 1}}}, {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 1}}],
 )
-def test_usage_in_another_place_is_told_where_clients_look_for_it(fields: Any) -> None:
-    payload = chunk({"content": "a"}, **fields)
+def test_usage_in_another_place_is_told_where_clients_look_for_it(fields: Any, usage: Any) -> None:
+    payload = chunk({"content": "a"}, **fields, **usage)
     [mended] = told(payload, include_usage=True)
     assert json.loads(mended)["usage"] == {"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}
-    assert told(payload) == [payload.replace("theirs", "ours")]
+    assert told(payload) == [chunk({"content": "a"}, **fields).replace("theirs", "ours")]
 
 
 def test_a_ping_is_nobodys_chunk() -> None:
@@ -188,18 +270,97 @@ def test_a_call_that_is_told_anew_goes_on_with_one_that_was_not() -> None:
     assert call == {"index": 0, "function": {"arguments": "{}"}}
 
 
+def called(*chunks: Any, **fields: Any) -> list[list[Any]]:
+    """The calls in each chunk that is told, where a chunk came for each of these."""
+    mended = told(*(chunk({"tool_calls": calls}, **fields) for calls in chunks))
+    return [json.loads(each)["choices"][0]["delta"].get("tool_calls", []) for each in mended]
+
+
 @pytest.mark.parametrize("fields", [{}, {"x_groq": {"id": "1"}}])
-def test_calls_are_numbered_anew_for_a_reader_that_goes_by_their_numbers(fields: Any) -> None:
-    payload = chunk(FAITHFUL["calls of the same number"], **fields)
-    [mended] = told(payload, mends_calls=True)
-    calls = json.loads(mended)["choices"][0]["delta"]["tool_calls"]
-    assert [(call["index"], call["id"]) for call in calls] == [(0, "a"), (1, "b")]
+@pytest.mark.parametrize("index", [{}, {"index": 0}])
+def test_calls_are_told_apart_by_their_numbers(index: Any, fields: Any) -> None:
+    a, b = ({**index, "id": id, "function": {"name": "f", "arguments": ""}} for id in "ab")
+    expected = [mended_call(0, "a", ""), mended_call(1, "b", "")]
+    assert [call for calls in called([a, b], **fields) for call in calls] == expected
+    told_apart = [call for calls in called([a], [b], **fields) for call in calls]
+    assert [(call["index"], call["id"]) for call in told_apart] == [(0, "a"), (1, "b")]
 
 
-def test_the_call_of_a_function_stands_as_it_is_for_such_a_reader_too() -> None:
+def test_a_call_that_got_another_number_goes_on_under_it() -> None:
+    begun = [[call(index, id, "")] for index, id in ((3, "a"), (3, "b"), (7, "c"))]
+    more = [[{"index": index, "function": {"arguments": text}}] for index, text in ((7, "c1"), (3, "b1"), (7, "c2"))]
+    *_, c1, b1, c2 = called(*begun, *more)
+    assert [c1, b1, c2] == [
+        [{"index": i, "function": {"arguments": text}}] for i, text in ((2, "c1"), (1, "b1"), (2, "c2"))
+    ]
+
+
+def test_an_id_and_a_name_are_told_once_and_an_id_that_is_missing_is_made() -> None:
+    first, second, third = called(*[[call(0, "a", text)] for text in ("", "{", "}")])
+    assert first == [call(0, "a", "")]
+    assert (second, third) == tuple([{"index": 0, "function": {"arguments": text}}] for text in "{}")
+    [[made], [later]] = called([call(0, "", "{")], [{"index": 0, "function": {"arguments": "}"}}])
+    assert made["id"].startswith("call_")
+    assert later == {"index": 0, "function": {"arguments": "}"}}
+
+
+def test_a_call_waits_for_its_name() -> None:
+    waiting, begun = called([{"index": 0, "id": "a"}], [{"index": 0, "function": {"name": "f", "arguments": ""}}])
+    assert (waiting, begun) == ([], [mended_call(0, "a", "")])
+
+
+def test_what_else_is_said_of_a_call_that_is_told_anew_is_kept() -> None:
+    signature = {"extra_content": {"google": {"thought_signature": "s"}}}
+    [[mended]] = called([{"id": "a", "function": {"name": "f", "arguments": "{}"}, **signature}])
+    assert mended == {**mended_call(0, "a", "{}"), **signature}
+
+
+def test_what_is_said_beside_a_call_that_is_told_anew_is_kept() -> None:
+    said = {"role": "assistant", "reasoning": "hm", "x": [1]}
+    [mended] = told(chunk({**said, "tool_calls": [{"id": "a", "function": {"name": "f"}}]}, y=2))
+    document = json.loads(mended)
+    assert document["choices"][0]["delta"] == {**said, "tool_calls": [mended_call(0, "a", "")]}
+    assert (document["y"], document["model"]) == (2, "ours")
+
+
+def test_calls_of_each_choice_have_numbers_of_their_own() -> None:
+    choices = [
+        {"index": index, "delta": {"tool_calls": [{"id": id, "function": {"name": "f"}}]}}
+        for index, id in ((1, "b"), (0, "a"), (2, "nobody asked"))
+    ]
+    [mended] = told(loose(choices), choices=2)
+    calls = [choice["delta"]["tool_calls"] for choice in json.loads(mended)["choices"]]
+    assert calls[:2] == [[mended_call(0, "b", "")], [mended_call(0, "a", "")]]
+
+
+REASONS = {
+    "MAX_TOKENS": "length", "end_turn": "stop", "eos": "stop", "SAFETY": "content_filter", "tool_use": "tool_calls",
+    "it was time": "other",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "reason"), REASONS.items())
+@pytest.mark.parametrize("delta", [{}, {"content": "b"}, {"content": None, "reasoning": "hm"}, {"thinking": "hm"}])
+def test_a_foreign_reason_to_finish_is_told_in_openais_words(said: str, reason: str, delta: Any) -> None:
+    _, mended = told(chunk({"content": "a"}), chunk(delta, said, x=1))
+    assert json.loads(mended) == json.loads(chunk(delta, reason, x=1).replace("theirs", "ours"))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_answer_that_stops_after_calls_stops_for_them(at_once: bool) -> None:
+    calls = {"tool_calls": [call(0, "a", "{}")]}
+    *_, last = told(chunk(calls, "stop")) if at_once else told(chunk(calls), chunk({}, "stop"))
+    assert json.loads(last)["choices"][0]["finish_reason"] == "tool_calls"
+    *_, last = told(chunk(calls), loose([{"index": None, "message": {}, "finish_reason": "stop"}]))
+    assert json.loads(last)["choices"][0]["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("reason", ["function_call", "stop", "tool_use"])
+def test_an_answer_that_stops_for_the_call_of_a_function_says_so(reason: str) -> None:
     payload = chunk(FAITHFUL["the call of a function"])
-    [mended] = told(payload, mends_calls=True)
-    assert json.loads(mended)["choices"][0]["delta"] == FAITHFUL["the call of a function"]
+    begun, last = told(payload, chunk({}, reason))
+    assert begun == payload.replace("theirs", "ours")
+    assert json.loads(last)["choices"][0]["finish_reason"] == "function_call"
 
 
 # -- what never passes
@@ -258,3 +419,18 @@ def test_deep_json_is_told_anew_or_is_an_error(depth: int) -> None:
 def test_numbers_of_any_size_are_told_anew() -> None:
     [mended] = told(f'{{"choices":[{{"index":null,"delta":{{"content":"a"}}}}],"x":{10**40},"y":-1e-9}}')
     assert (json.loads(mended)["x"], json.loads(mended)["y"]) == (10**40, -1e-9)
+
+
+@pytest.mark.parametrize(
+    ("head", "reason", "code"),
+    [
+        ('"model":"theirs",', "stop", None),
+        ('"model":"theirs",', "eos", "upstream_error"),
+        ('"y":{"model":"p"},"model":"theirs",', "stop", "upstream_error"),
+    ],
+)
+def test_a_number_too_long_to_be_told_anew_is_an_error_where_it_has_to_be(head: str, reason: str, code: Any) -> None:
+    choices = f'"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]'
+    reader = opened()
+    reader.feed(f'data: {{{head}{choices},"x":{"1" * 5000}}}\n'.encode())
+    assert (reader.error and reader.error.code) == code

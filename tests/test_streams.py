@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import httpx2
+import openai
 import pytest
 
 from quartapp.events import Batch, Done, Failed, Raw, Start
@@ -143,7 +144,7 @@ def check_chunk(chunk: Any) -> None:
         assert isinstance(choice["delta"].get("refusal"), str | None)
         assert isinstance(choice.get("finish_reason"), str | None)
         for call in choice["delta"].get("tool_calls") or ():
-            assert isinstance(call.get("index", 0), int)
+            assert isinstance(call["index"], int)
             assert isinstance((call.get("function") or {}).get("arguments"), str | None)
 
 
@@ -152,7 +153,14 @@ def check_chunk(chunk: Any) -> None:
 
 @asynccontextmanager
 async def asking(form: Form, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
-    """Asks an app, in one form, for the answer that each stream is; the app's models are named after them."""
+    """Asks an app, in one form, for the answer that each stream is."""
+    async with reaching(**headers) as http:
+        yield lambda stream: ask(http, form, stream)
+
+
+@asynccontextmanager
+async def reaching(**headers: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """The way to an app whose models are named after the streams, and answer with them under these headers."""
 
     async def answer(exchange: Exchange) -> None:
         stream = STREAMS[exchange.request.target.split("/")[1]]
@@ -166,7 +174,7 @@ async def asking(form: Form, **headers: str) -> AsyncIterator[Callable[[Stream],
             serving(CHAT_MODELS=models, CHAT_RETRIES=0) as client,
             httpx2.AsyncClient(transport=InProcessTransport(cast(ASGIApp, client.app)), base_url="http://host") as http,
         ):
-            yield lambda stream: ask(http, form, stream)
+            yield http
 
 
 def entry(stream: Stream, upstream: Loopback) -> Record:
@@ -282,6 +290,34 @@ async def test_every_stream_is_told_in_every_form(form: Form) -> None:
         for stream in STREAMS.values():
             said, expected = compared(form, await ask(stream), stream)
             assert said == expected, stream.name
+
+
+WITH_CALLS = [stream for stream in STREAMS.values() if any(record["type"] == "tool_call" for record in stream.records)]
+
+
+async def test_the_official_clients_helper_puts_together_the_calls_that_are_told() -> None:
+    async with (
+        reaching() as http,
+        openai.AsyncOpenAI(base_url="http://host/ai/v1", api_key="any", max_retries=0, http_client=http) as client,
+    ):
+        for stream in WITH_CALLS:
+            if stream.name == "openai-function-call":  # which the helper knows by its old name
+                continue
+            async with client.chat.completions.stream(
+                model=stream.name, messages=[{"role": "user", "content": "What now?"}]
+            ) as answer:
+                [choice] = (await answer.get_final_completion()).choices
+            expected = telling.whole_answer(stream.events(Start("", "")))
+            calls = [
+                {
+                    "id": streams.without_minted_ids(call.id),
+                    "name": call.function.name,
+                    "arguments": call.function.arguments,
+                }
+                for call in choice.message.tool_calls or []
+            ]
+            assert calls == expected["tool_calls"], stream.name
+            assert choice.finish_reason == expected["finish_reason"], stream.name
 
 
 async def test_every_stream_is_told_that_comes_compressed() -> None:

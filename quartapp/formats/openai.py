@@ -75,7 +75,7 @@ class Chunks:
             case Refusal(text):
                 yield self._chunk({"refusal": text})
             case ToolCall():
-                yield self._chunk({"tool_calls": [_tool_call(event)]})
+                yield self._chunk({"tool_calls": [call_object(event)]})
             case Done(reason, usage) if not self._is_raw:
                 yield self._chunk({}, reason)
                 if self._include_usage and usage is not None:
@@ -97,6 +97,15 @@ def usage_object(usage: Usage) -> dict[str, int]:
     }
 
 
+def call_object(event: ToolCall) -> dict[str, Any]:
+    """A fragment of a tool call as a delta has it."""
+    call: dict[str, Any] = {"index": event.index}
+    if event.id is not None:
+        call |= {"id": event.id, "type": "function"}
+    function = {"name": event.name, "arguments": event.arguments if event.name is None else event.arguments or ""}
+    return call | {"function": {name: value for name, value in function.items() if value is not None}}
+
+
 def _data(chunk: Chunk) -> bytes:
     return b"data: " + to_json(chunk) + b"\n\n"
 
@@ -104,14 +113,6 @@ def _data(chunk: Chunk) -> bytes:
 def _without_line_ends(payload: bytes) -> bytes:
     """JSON has them between its tokens alone, where they mean nothing; a reader of the stream would end its line."""
     return payload.replace(b"\n", b" ").replace(b"\r", b" ")
-
-
-def _tool_call(event: ToolCall) -> dict[str, Any]:
-    call: dict[str, Any] = {"index": event.index}
-    if event.id is not None:
-        call |= {"id": event.id, "type": "function"}
-    function = {"name": event.name, "arguments": event.arguments if event.name is None else event.arguments or ""}
-    return call | {"function": {name: value for name, value in function.items() if value is not None}}
 
 
 def merge(chunks: Iterable[Chunk]) -> Chunk:

@@ -107,7 +107,6 @@ def open_reader(
             model=request.model or "",
             choices=request.choices,
             include_usage=request.include_usage,
-            mends_calls=request.whole,
         )
     if "json" in content_type.lower():
         return WholeReader(make, max_line_bytes=max_line_bytes)

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Piece, Raw, ToolCall
+from quartapp.formats.openai import call_object, usage_object
 from quartapp.readers import loose
 from quartapp.readers.chunks import ChunkReader, fragments_of
-from quartapp.readers.strict import REFUSALS, Choice, decode, is_sound
+from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, is_sound
+from quartapp.readers.tool_calls import Fragment
+from quartapp.readers.usages import read_usage
+from quartapp.requests.documents import JsonObject
 
 
 class RawChunkReader(ChunkReader):
     """Keeps each chunk's own bytes: checked as any other chunk is, and with the model's name replaced by `model`.
 
-    A chunk that OpenAI's clients could not take is told anew; with `mends_calls` so is one with tool calls, for a
-    reader that puts them together by their numbers. The answer is whole when `choices` choices have their
-    finish_reason. What comes before the first event, a role say, is held until then. Usage that only we asked for is
-    left out unless `include_usage`.
+    A chunk that OpenAI's clients could not take is told anew, and so is one whose calls, usage or reason to finish they
+    would take for something else than it says. The answer is whole when `choices` choices have their finish_reason.
+    What comes before the first event, a role say, is held until then. Usage that only we asked for is left out unless
+    `include_usage`.
     """
 
-    def __init__(
-        self, max_line_bytes: int, *, model: str, choices: int, include_usage: bool, mends_calls: bool = False
-    ) -> None:
+    def __init__(self, max_line_bytes: int, *, model: str, choices: int, include_usage: bool) -> None:
         super().__init__(max_line_bytes, choices=choices)
         self._model = model
         self._ours = b'"model":' + msgspec.json.encode(model)
         self._theirs = self._ours
+        self._their_head = self._our_head = b"{" + self._ours  # what the last chunk began with, up to the name
         self._unfinished = set(range(choices))
+        self._calling_functions: set[int] = set()  # the choices with the call of a function, as it was before tools
         self._include_usage = include_usage
-        self._mends_calls = mends_calls
         self._held: list[Piece] = []
         self._room = max_line_bytes
         self._has_begun = False
@@ -47,29 +52,49 @@ class RawChunkReader(ChunkReader):
             if odd is None:
                 return
             chunk = odd.chunk
-        calls: dict[int, list[ToolCall]] | None = None
+        usage = chunk.usage if odd is None else odd.document.get("usage")
+        can_stand = odd is None or is_sound(payload)
+        calls: dict[int, list[ToolCall]] = {}
         for place, choice in enumerate(chunk.choices):
             self._has_begun = self._has_begun or choice.is_event
             if choice.delta.tool_calls:
-                calls = (calls or {}) | {place: self._add_calls(choice)}
+                can_stand = self._add_calls(place, choice, odd, calls) and can_stand
             if choice.finish_reason:
-                self._finish(choice, batch)
-        if chunk.usage:
-            self._count(chunk.usage, batch)
+                can_stand = self._finish(choice, batch) and can_stand
+        if chunk.usage is not msgspec.UNSET:
+            can_stand = self._add_usage(chunk, usage, batch) and can_stand
         if chunk.choices or not chunk.usage or self._include_usage:
-            is_plain = odd is None and not (calls and self._mends_calls)
-            told = payload if is_plain else self._mended(payload, odd, calls or {})
-            self._hold(Raw(self._told(told.strip(), has_null=chunk.usage is None)), batch)
+            told = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
+            self._hold(Raw(told), batch)
 
-    def _add_calls(self, choice: Choice) -> list[ToolCall]:
-        calls = self._calls.get(choice.index)
-        return [*calls.add(fragments_of(choice.delta.tool_calls or []))] if calls is not None else []
+    def _add_calls(self, place: int, choice: Choice, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bool:
+        """Whether clients take the fragments of calls for what they are; if not, `calls` gets what they tell."""
+        if choice.index not in self._calls:
+            return True
+        fragments = fragments_of(choice.delta.tool_calls or [])
+        calls[place] = [*self._calls[choice.index].add(fragments)]
+        if odd is not None and not _has_tool_calls(odd, place):
+            self._calling_functions.add(choice.index)
+            return True
+        return list(map(_fragment_of, calls[place])) == fragments
 
-    def _finish(self, choice: Choice, batch: Batch) -> None:
-        reason = self._finish_reason(choice)
+    def _finish(self, choice: Choice, batch: Batch) -> bool:
+        """Whether the reason to finish is said in OpenAI's words; if not, the choice gets it so."""
+        said, reason = choice.finish_reason, self._finish_reason(choice)
         self._unfinished.discard(choice.index)
         if not self._unfinished:
             batch.finish_reason = reason
+        is_old = reason == "tool_calls" != said and choice.index in self._calling_functions
+        choice.finish_reason = "function_call" if is_old else reason
+        return choice.finish_reason == said
+
+    def _add_usage(self, chunk: Chunk, usage: Any, batch: Batch) -> bool:
+        """Whether clients find in `usage`, where they look for it, what the chunk says of it, and as OpenAI has it."""
+        if chunk.usage:
+            self._count(chunk.usage, batch)
+        if usage is None:
+            return not (chunk.usage and self._include_usage)
+        return _is_openais(usage)
 
     def _hold(self, piece: Raw, batch: Batch) -> None:
         if self._has_begun and not self._held:
@@ -83,29 +108,101 @@ class RawChunkReader(ChunkReader):
         if self._room < 0:
             raise ChatError("upstream_error")
 
-    def _told(self, payload: bytes, *, has_null: bool) -> bytes:
-        """The payload under our name of the model; `has_null` says that its usage is null."""
-        if has_null and not self._include_usage:
+    def _renamed(self, payload: bytes, usage: Any) -> bytes:
+        """The payload under our name of the model, and without its `usage` if that is null for want of asking."""
+        payload = payload.strip()
+        if usage is None and not self._include_usage:
             payload = _without_null_usage(payload)
+        if payload.startswith(self._their_head):
+            return self._our_head + payload[len(self._their_head) :]
         at = payload.find(self._theirs)
         if at < 0:
             found = _MODEL.search(payload)
             if found is None:
-                return payload
+                return self._renamed_anew(payload)
             at, self._theirs = found.start(), found.group()
-        return payload[:at] + self._ours + payload[at + len(self._theirs) :]
+        end = at + len(self._theirs)
+        # It is the chunk's own if none but the chunk is closed after it, or no other object has been opened before it.
+        if payload.count(b"}", end) == 1:
+            return payload[:at] + self._ours + payload[end:]
+        if payload.count(b"{", 0, at) > 1:
+            return self._renamed_anew(payload)
+        self._their_head, self._our_head = payload[:end], payload[:at] + self._ours
+        return self._our_head + payload[end:]
 
-    def _mended(self, payload: bytes, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bytes:
-        """The chunk as OpenAI's clients can take it; if they can as it is, its own bytes."""
-        if odd is not None and not (calls and self._mends_calls) and self._can_stand(payload, odd):
-            return payload
-        mended = loose.mend(odd or loose.read(payload), calls)
-        return loose.to_text(mended | {"model": self._model}).encode()
+    def _renamed_anew(self, payload: bytes) -> bytes:
+        """The same for a name that has to be looked for among others, or that is no text or spelt oddly."""
+        document = _parse(payload)
+        return loose.to_text(document | {"model": self._model}).encode() if "model" in document else payload
 
-    def _can_stand(self, payload: bytes, odd: loose.Odd) -> bool:
-        is_usage_told = odd.chunk.usage is None or "usage" in odd.document
-        return is_sound(payload) and (is_usage_told or not self._include_usage)
+    def _mended(self, payload: bytes, chunk: Chunk, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bytes:
+        """The chunk as OpenAI's clients can take it, with all else that it says."""
+        document = _parse(payload) if odd is None else odd.document
+        usage = self._usage(document, chunk)
+        if odd is None or is_sound(payload):
+            for place, choice in enumerate(document.get("choices") or []):
+                _mend(choice, chunk.choices[place], calls.get(place))
+        else:
+            document = loose.mend(odd, calls)
+        rest = {name: value for name, value in document.items() if name != "usage"}
+        return loose.to_text(rest | {"model": self._model} | usage).encode()
 
+    def _usage(self, document: JsonObject, chunk: Chunk) -> JsonObject:
+        """The field of that name as OpenAI has it; nothing if nobody asked, or if there is no telling what it says."""
+        theirs = document.get("usage")
+        if _is_openais(theirs):
+            return {"usage": theirs}
+        counted = read_usage(chunk.usage)
+        if counted is not None and (theirs is not None or self._include_usage):
+            return {"usage": (theirs if isinstance(theirs, dict) else {}) | usage_object(counted)}
+        return {"usage": None} if "usage" in document and theirs is None and self._include_usage else {}
+
+
+def _parse(payload: bytes) -> JsonObject:
+    """The object that a chunk is. Raises ChatError: upstream_error, for a number that nobody can write down."""
+    try:
+        document: JsonObject = loose.parse(payload)
+    except ValueError as error:
+        raise ChatError("upstream_error") from error
+    return document
+
+
+def _is_openais(usage: Any) -> bool:
+    if not isinstance(usage, dict):
+        return False
+    sent, received = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return type(sent) is type(received) is type(usage.get("total_tokens", 0)) is int
+
+
+def _has_tool_calls(odd: loose.Odd, place: int) -> bool:
+    """Whether the choice there tells its calls as those of tools, and not of a function as it was before there were
+    any, which stands as it is."""
+    choice = odd.document["choices"][place]
+    return bool((choice.get("delta") or choice.get("message") or {}).get("tool_calls"))
+
+
+def _fragment_of(call: ToolCall) -> Fragment:
+    return Fragment(call.index, call.id, call.name, call.arguments)
+
+
+def _mend(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
+    """Puts into a choice, which is sound otherwise, what was found of its reason to finish and of its calls."""
+    if said.finish_reason:
+        choice["finish_reason"] = said.finish_reason
+    theirs = choice["delta"].get("tool_calls")
+    if theirs and calls is not None:
+        choice["delta"]["tool_calls"] = _told(theirs, calls)
+
+
+def _told(theirs: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonObject]:
+    """The calls, with what else their server says of each if it is plain which is which."""
+    if len(theirs) != len(calls):
+        return [call_object(call) for call in calls]
+    rests = [{name: value for name, value in each.items() if name not in _OF_CALLS} for each in theirs]
+    return [call_object(call) | rest for call, rest in zip(calls, rests, strict=True)]
+
+
+_OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"})
 
 # In JSON these quotes are no part of a text: there they would be escaped.
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

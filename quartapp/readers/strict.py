@@ -108,7 +108,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 class _SoundCall(msgspec.Struct, gc=False):
-    index: int = 0
+    index: int
     id: str | None = None
     function: Function | None = None
 
