@@ -57,6 +57,8 @@ class RawChunkReader(ChunkReader):
         calls: dict[int, list[ToolCall]] = {}
         for place, choice in enumerate(chunk.choices):
             self._has_begun = self._has_begun or choice.is_event
+            if not self._unfinished and choice.is_event:
+                batch.resumes = True
             if choice.delta.tool_calls:
                 can_stand = self._add_calls(place, choice, odd, calls) and can_stand
             if choice.finish_reason:
@@ -81,6 +83,9 @@ class RawChunkReader(ChunkReader):
     def _finish(self, choice: Choice, batch: Batch) -> bool:
         """Whether the reason to finish is said in OpenAI's words; if not, the choice gets it so."""
         said, reason = choice.finish_reason, self._finish_reason(choice)
+        if reason is None:
+            choice.finish_reason = None
+            return False
         self._unfinished.discard(choice.index)
         if not self._unfinished:
             batch.finish_reason = reason
