@@ -270,6 +270,15 @@ def test_what_came_before_garbage_does_not_depend_on_the_reads(kind: str) -> Non
     assert read(A + GARBAGE[kind]) == read(A, GARBAGE[kind]) == Said((Delta("a"),), error="upstream_error")
 
 
+@pytest.mark.parametrize("reason", ["null", "foo"])
+def test_text_behind_a_reason_to_finish_resumes_the_answer(reason: str) -> None:
+    reader = ChunkReader(LIMIT)
+    choices = [{"index": 0, "delta": {"content": text}, "finish_reason": reason} for text in "abc"]
+    batches = [reader.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") for choice in choices]
+    expected = [(None, False)] * 3 if reason == "null" else [("foo", False), ("foo", True), ("foo", True)]
+    assert [(batch.finish_reason, batch.resumes) for batch in batches] == expected
+
+
 @pytest.mark.parametrize("after", [GARBAGE["no JSON"], event({"error": {"message": "too late"}})])
 def test_a_finish_reason_counts_whatever_comes_after_it_in_the_same_read(after: bytes) -> None:
     whole = A + finish()

@@ -11,6 +11,7 @@ from quartapp.events import Raw
 from quartapp.readers.raw_chunks import RawChunkReader
 
 LIMIT = 1_000_000
+USAGE = '{"model":"theirs","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
 
 
 def opened(**given: Any) -> RawChunkReader:
@@ -382,6 +383,18 @@ def test_errors_and_garbage_never_pass(payload: str) -> None:
     assert reader.error is not None
     assert len(batch.pieces) == 1
     assert batch.finish_reason is None
+
+
+def test_a_reason_to_finish_that_says_there_is_none_yet_is_none() -> None:
+    payloads = told(chunk({"content": "a"}, "null"), chunk({"content": "b"}, "stop"))
+    assert [json.loads(payload)["choices"][0]["finish_reason"] for payload in payloads] == [None, "stop"]
+
+
+@pytest.mark.parametrize("payload", [chunk({"content": "b"}), chunk({"content": "b"}, "foo")])
+def test_text_behind_a_reason_to_finish_resumes_the_answer_and_usage_does_not(payload: str) -> None:
+    reader = opened(include_usage=True)
+    batches = [reader.feed(f"data: {each}\n\n".encode()) for each in (chunk({"content": "a"}, "foo"), USAGE, payload)]
+    assert [batch.resumes for batch in batches] == [False, False, True]
 
 
 def test_an_answer_is_whole_when_each_of_its_choices_is() -> None:

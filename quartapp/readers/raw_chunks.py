@@ -42,8 +42,7 @@ class RawChunkReader(ChunkReader):
         self._has_begun = False
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
-        if not payload.isascii():
-            _check_utf8(payload)  # the decoder looks at the fields alone that it knows
+        _check_utf8(payload)  # the decoder looks at the fields alone that it knows
         odd = None
         try:
             chunk = decode(payload)
@@ -56,9 +55,9 @@ class RawChunkReader(ChunkReader):
         can_stand = odd is None or is_sound(payload)
         calls: dict[int, list[ToolCall]] = {}
         for place, choice in enumerate(chunk.choices):
-            self._has_begun = self._has_begun or choice.is_event
-            if not self._unfinished and choice.is_event:
-                batch.resumes = True
+            if not (self._has_begun and self._unfinished) and choice.is_event:
+                self._has_begun = True
+                batch.resumes = not self._unfinished
             if choice.delta.tool_calls:
                 can_stand = self._add_calls(place, choice, odd, calls) and can_stand
             if choice.finish_reason:
@@ -192,7 +191,7 @@ def _fragment_of(call: ToolCall) -> Fragment:
 
 def _mend(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
     """Puts into a choice, which is sound otherwise, what was found of its reason to finish and of its calls."""
-    if said.finish_reason:
+    if said.finish_reason or choice.get("finish_reason"):
         choice["finish_reason"] = said.finish_reason
     theirs = choice["delta"].get("tool_calls")
     if theirs and calls is not None:
@@ -229,6 +228,6 @@ def _without_null_usage(payload: bytes) -> bytes:
 
 def _check_utf8(payload: bytes) -> None:
     try:
-        payload.decode()
+        _ = payload.isascii() or payload.decode()
     except UnicodeDecodeError as error:
         raise ChatError("upstream_error") from error
