@@ -226,46 +226,34 @@ class ToolCalls {
 
   /** @param {boolean} [isOver] */
   draw(isOver = false) {
-    for (const call of this.#calls.slice(this.#folds.length)) {
-      const fold = new FoldedCall(call);
-      this.#folds.push(fold);
-      this.element.append(fold.element);
+    for (const [index, call] of this.#calls.entries()) {
+      this.#folds[index] ??= new FoldedCall(call, this.element);
+      this.#folds[index].draw(isOver);
     }
-    for (const fold of this.#folds) fold.draw(isOver);
-    this.element.hidden = !this.#folds.length;
+    this.element.hidden = !this.#calls.length;
   }
 }
 
 /** It is made once, for it can be opened and have the focus while more comes. */
 class FoldedCall {
   #call;
-  #isOver = false;
   #name = h("code", { dir: "ltr" });
   #text = h("pre", { tabIndex: 0, role: "region", dir: "ltr" });
 
-  /** @param {Call} call */
-  constructor(call) {
+  /** @param {Call} call @param {Element} parent */
+  constructor(call, parent) {
     this.#call = call;
     const summary = h("summary", {}, "Calls ", this.#name);
-    this.element = h("details", { className: "fold", part: "tool-call" }, summary, this.#text);
-    this.element.addEventListener("toggle", () => this.#isOver || this.#show());
+    parent.append(h("details", { className: "fold", part: "tool-call" }, summary, this.#text));
   }
 
-  /** @param {boolean} isOver */
+  /** What is not whole is no JSON: it is laid out in the end. @param {boolean} isOver */
   draw(isOver) {
-    this.#isOver = isOver;
-    const name = this.#call.name || "a tool";
-    if (this.#name.textContent !== name) {
-      this.#name.textContent = name;
-      this.#text.setAttribute("aria-label", `Arguments of ${name}`);
-    }
-    this.#show();
-  }
-
-  /** What is not whole is no JSON: it is laid out in the end. */
-  #show() {
-    if (this.#isOver) this.#text.textContent = pretty(this.#call.arguments);
-    else if (this.element.open) grow(this.#text, this.#call.arguments);
+    const { name, arguments: text } = this.#call;
+    this.#name.textContent = name || "a tool";
+    this.#text.setAttribute("aria-label", `Arguments of ${name}`);
+    if (isOver) this.#text.textContent = pretty(text);
+    else grow(this.#text, text);
   }
 }
 

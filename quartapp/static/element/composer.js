@@ -6,10 +6,8 @@ import { button, h, icon, onSubmit } from "./dom.js";
 const UP = "M12 19V5M5.5 11.5 12 5l6.5 6.5";
 const SQUARE = "M7 7h10v10H7z";
 
-const MOST_MIRRORED_CHARS = 4_000;
-const MOST_MIRRORED_LINES = 200;
-// With a direction for each line a browser lays a text out anew at each key: beyond this, all has that of the first word.
-const MOST_DIRECTED_CHARS = 20_000;
+// No box is as high, and more is slow where each line has its own direction.
+const LONG_CHARS = 4_000;
 
 /** Where there is no mouse, Enter is the only way to a new line. */
 export const hasTouch = () => matchMedia("(pointer: coarse)").matches;
@@ -41,10 +39,10 @@ export class Box {
     this.#reflect();
   }
 
-  /** The height has a limit, so that it takes no more of a long text than that many letters and lines. */
   #reflect() {
-    this.area.classList.toggle("long", this.area.value.length > MOST_DIRECTED_CHARS);
-    const begin = this.area.value.slice(0, MOST_MIRRORED_CHARS).split("\n", MOST_MIRRORED_LINES).join("\n");
+    const { text } = this;
+    const begin = text.slice(0, LONG_CHARS);
+    this.area.classList.toggle("long", text.length > LONG_CHARS);
     this.#mirror.textContent = `${begin} `; // without the space an empty last line would have no height
   }
 }
@@ -70,10 +68,11 @@ export class Composer {
     this.#box.area.addEventListener("input", () => acts.draft(this.#box.text));
     const sending = { type: "submit", className: "send", part: "send", "aria-label": "Send", title: "Send" };
     this.#send = button(icon(UP), sending);
+    // A double click on what sends stops nothing.
+    const stop = (/** @type {MouseEvent} */ { detail }) => (detail > 1 ? this.takeFocusBack() : acts.stop());
     const stopping = { className: "send stop", part: "stop", "aria-label": "Stop", title: "Stop (Esc)", hidden: true };
-    this.#stop = button(icon(SQUARE), { ...stopping, onclick: acts.stop });
+    this.#stop = button(icon(SQUARE), { ...stopping, onclick: stop });
     this.element = h("form", { className: "composer", part: "composer" }, this.#box.element, this.#send, this.#stop);
-    this.element.addEventListener("click", (event) => this.#dropSecond(event), { capture: true });
     onSubmit(this.element, send);
   }
 
@@ -95,14 +94,6 @@ export class Composer {
   set isBusy(isBusy) {
     this.#send.hidden = isBusy;
     this.#stop.hidden = !isBusy;
-  }
-
-  /** The second half of a double click falls on the button that took the first one's place. @param {MouseEvent} event */
-  #dropSecond(event) {
-    if (event.detail < 2 || event.target === this.#box.area) return;
-    event.preventDefault();
-    event.stopPropagation();
-    this.takeFocusBack();
   }
 
   focus() {

@@ -22,24 +22,16 @@ export function morphChildren(parent, first, nodes) {
 }
 
 /**
- * Does `change` to what is in `container`. What had the focus and was made anew has it again; what is gone leaves it to
- * what can have it around.
- * @template T @param {Element} container @param {() => T} change
+ * Does `change` in `container`: what had the focus and was made anew has it again, or else what is around.
+ * @param {Element} container @param {() => void} change
  */
 export function keepFocus(container, change) {
-  const focused = /** @type {ShadowRoot} */ (container.getRootNode()).activeElement;
-  if (!focused || !container.contains(focused)) return change();
-  const alike = () => {
-    const found = /** @type {HTMLElement[]} */ ([...container.querySelectorAll(focused.localName)]);
-    return found.filter((each) => each.getAttribute("href") === focused.getAttribute("href"));
-  };
-  const place = alike().indexOf(/** @type {HTMLElement} */ (focused));
-  const result = change();
-  if (!focused.isConnected) {
-    const heir = alike()[place] ?? container.closest("[tabindex]");
-    heir?.focus({ preventScroll: true });
-  }
-  return result;
+  const focused = /** @type {any} */ (container.getRootNode()).activeElement;
+  if (!container.contains(focused)) return change();
+  const alike = () => [...container.querySelectorAll(focused.localName)].filter(({ href }) => href === focused.href);
+  const place = alike().indexOf(focused);
+  change();
+  if (!focused.isConnected) (alike()[place] ?? container.closest("[tabindex]"))?.focus({ preventScroll: true });
 }
 
 /** Makes `old` into `newer` if they are of a kind; says whether it did. @param {Node} old @param {Node} newer */
