@@ -113,7 +113,7 @@ def _headers(headers: Mapping[str, str]) -> list[Json]:
 
 
 def _reply(status: int, reply: Reply) -> Json:
-    headers = {"X-Request-ID": _REQUEST_ID} | ({"Retry-After": _RETRY_AFTER} if status in (429, 503) else {})
+    headers = {"X-Request-ID": _REQUEST_ID} | ({"Retry-After": _RETRY_AFTER} if status in (429, 502, 503) else {})
     told: Json = {"description": reply.description, "headers": headers}
     if reply.content:
         told["content"] = {media_type: {"schema": schema} for media_type, schema in reply.content.items()}
