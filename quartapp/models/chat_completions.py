@@ -6,7 +6,8 @@ from typing import Protocol
 
 from quartapp.events import Batches
 from quartapp.models.parameters import Parameters
-from quartapp.models.servers import Reader, Server
+from quartapp.models.servers import Server
+from quartapp.readers.bodies import Reader
 from quartapp.requests.documents import JsonObject
 from quartapp.requests.messages import ChatRequest
 

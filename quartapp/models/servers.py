@@ -7,7 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from http import HTTPStatus
-from typing import Protocol, cast
+from typing import cast
 from urllib.parse import urlencode
 
 import aiohttp
@@ -18,9 +18,10 @@ from pydantic import SecretStr
 
 from quartapp.environment import client_headers, client_proxy
 from quartapp.errors import ChatError, SettingsError, UpstreamFault
-from quartapp.events import Batch, Batches
+from quartapp.events import Batches
 from quartapp.models.compression import CODINGS, Decompressed
 from quartapp.models.transport import TRANSPORT_ERRORS, AiohttpTransport, Connecting, open_trust
+from quartapp.readers.bodies import Reader
 from quartapp.readers.failures import MAX_ERROR_BODY_BYTES, from_response
 from quartapp.requests.documents import JsonObject
 from quartapp.urls import is_loopback, is_server
@@ -29,19 +30,6 @@ Token = Callable[[], Awaitable[str]]
 
 #: For the body of a refusal, whose status is known already.
 REFUSAL_TIMEOUT_S = 2.0
-
-
-class Reader(Protocol):
-    """Turns the reads of one answer's body into batches; `error`, once set, is final."""
-
-    @property
-    def error(self) -> ChatError | None: ...
-
-    def feed(self, data: bytes, /) -> Batch: ...
-
-    def end(self) -> Batch:
-        """What is left once the body has ended."""
-        ...
 
 
 class Address(msgspec.Struct, frozen=True):

@@ -23,7 +23,9 @@ class Reader(Protocol):
 
     def feed(self, data: bytes) -> Batch: ...
 
-    def end(self) -> Batch: ...
+    def end(self) -> Batch:
+        """What is left once the body has ended."""
+        ...
 
 
 class WholeBody(ABC):

@@ -12,6 +12,7 @@ import msgspec
 from quartapp.errors import ChatError
 from quartapp.events import ToolCall, Usage
 from quartapp.formats.encoding import to_utf8
+from quartapp.formats.openai import call_object, usage_object
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.strict import Call, Choice, Chunk, ChunkDelta, Function, text_in
 from quartapp.readers.usages import find_usage, read_timings
@@ -79,7 +80,10 @@ def read(payload: bytes) -> Odd:
     _check_error(document)
     _check_error(document.get("x_groq"))
     choices = [_choice(each) for each in _list(document.get("choices"))]
-    return Odd(document, Chunk(choices, _usage_object(find_usage(document))), read_timings(document.get("timings")))
+    usage = find_usage(document)
+    return Odd(
+        document, Chunk(choices, None if usage is None else usage_object(usage)), read_timings(document.get("timings"))
+    )
 
 
 def _check_error(said: Any) -> None:
@@ -90,13 +94,6 @@ def _check_error(said: Any) -> None:
 def _is_chunk(document: JsonObject) -> bool:
     is_named = document.get("object") == "chat.completion.chunk" or document.get("type") == "ping"
     return is_named or not _OF_CHUNKS.isdisjoint(document)
-
-
-def _usage_object(usage: Usage | None) -> JsonObject | None:
-    if usage is None:
-        return None
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return dict(zip(names, msgspec.structs.astuple(usage), strict=True))
 
 
 def _choice(choice: Any) -> Choice:
@@ -220,13 +217,6 @@ _RETOLD: Final = frozenset({"content", "reasoning_content", "reasoning", "thinki
 
 def _mended_delta(theirs: JsonObject, said: ChunkDelta, calls: list[ToolCall]) -> JsonObject:
     told: JsonObject = {"content": said.content, "reasoning_content": said.reasoning_content, "refusal": said.refusal}
-    told["tool_calls"] = [_openai_call(call) for call in calls]
+    told["tool_calls"] = [call_object(call) for call in calls]
     rest = {name: value for name, value in theirs.items() if name not in _RETOLD}
     return rest | {name: value for name, value in told.items() if value}
-
-
-def _openai_call(call: ToolCall) -> JsonObject:
-    if call.id is None:
-        return {"index": call.index, "function": {"arguments": call.arguments or ""}}
-    function = {"name": call.name, "arguments": call.arguments or ""}
-    return {"index": call.index, "id": call.id, "type": "function", "function": function}
