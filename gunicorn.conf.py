@@ -3,9 +3,13 @@
 import os
 import socket
 
+from quartapp.process import allow_open_files
 from quartapp.settings import ServerSettings, Settings, user_timeout_ms
 
 _listen = ServerSettings.load()
+
+# Workers inherit the limit of the process that reads this file.
+allow_open_files(Settings.load().max_open_streams)
 
 # gunicorn's own ASGI worker: it streams, sees a reader leave and runs the app's start and stop.
 worker_class = "asgi"

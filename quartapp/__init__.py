@@ -30,14 +30,14 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     """
     app = Quart("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
+    app.before_serving(_log_to_stderr)
     app.register_blueprint(chat_blueprint())
     handle_errors(app, render)
-    _log_to_stderr()
     return app
 
 
-def _log_to_stderr() -> None:
-    """Lets the lines of answers be seen, unless the process has set up logging of its own."""
+async def _log_to_stderr() -> None:
+    """Show the lines of answers, unless the process has set up logging by the time the app starts serving."""
     logger = logging.getLogger("quartapp")
     if not logger.hasHandlers():
         logger.addHandler(default_handler)

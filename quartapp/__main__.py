@@ -19,6 +19,7 @@ from quartapp import create_app
 from quartapp.blueprint import running_chats
 from quartapp.embedded import create_embedded
 from quartapp.errors import SettingsError
+from quartapp.process import allow_open_files
 from quartapp.settings import ServerSettings, Settings, user_timeout_ms
 
 try:
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         listen = ServerSettings.load({"HOST": options.get("host"), "PORT": options.get("port")})
         settings = Settings.load()
         config = _Config(listen, user_timeout_ms(settings))
+        allow_open_files(settings.max_open_streams)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
             runner.run(_run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config))
     except SettingsError as error:
@@ -95,8 +97,8 @@ async def _serve(app: Any, config: Config, before_closing: Callable[[], Awaitabl
     """Serves `app` until SIGINT or SIGTERM; a reader that holds the end up is left behind after CLOSE_S."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _on_signal(loop, number, stop.set)
     loop.set_exception_handler(_ignore_lost_peers)
     serving = asyncio.current_task()
 
@@ -111,6 +113,14 @@ async def _serve(app: Any, config: Config, before_closing: Callable[[], Awaitabl
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
+
+
+def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, callback: Callable[[], None]) -> None:
+    """Call `callback` in `loop` when the process gets the signal; loops of Windows have no handlers of their own."""
+    try:
+        loop.add_signal_handler(number, callback)
+    except NotImplementedError:
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
 
 
 def _ignore_lost_peers(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -19,9 +18,6 @@ from quartapp.settings import Settings
 
 RETRY_AFTER_S = 1
 
-# Beside two sockets an answer: the listening ones, the log, idle connections of both sides.
-SPARE_FILES = 256
-
 
 class Chat:
     """Opened when its app starts serving, closed when it stops; whatever a request needs of its blueprint is here."""
@@ -32,7 +28,6 @@ class Chat:
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self._open: set[Answer] = set()
         self._shutting_down = False
-        _allow_open_files(2 * settings.max_open_streams + SPARE_FILES)
 
     def answer(self, request: ChatRequest, *, id: str, labels: Mapping[str, Any]) -> Answer:
         """An answer to `request`, still to begin, which the current task is to read.
@@ -68,11 +63,3 @@ class Chat:
         """Lets go of everything; no answer can be asked for any more."""
         await self.shut_down()
         await self.models.close()
-
-
-def _allow_open_files(count: int) -> None:
-    """Raises the process's soft limit of open files to `count`, as far as its hard limit lets it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

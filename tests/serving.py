@@ -156,6 +156,10 @@ class Server(Process):
     def open_fds(self) -> int:
         return sum(process.num_fds() for process in self._processes())
 
+    def open_file_limits(self) -> set[int]:
+        """The soft limits of open files, of all the server's processes."""
+        return {process.rlimit(psutil.RLIMIT_NOFILE)[0] for process in self._processes()}
+
     def rss_bytes(self) -> int:
         return sum(process.memory_info().rss for process in self._processes())
 

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "quartapp"
 
 # A floor's modules import from lower floors alone; on the ground floor, from what stands to their left too.
 FLOORS = (
-    ("errors", "events", "urls", "environment", "settings"),
+    ("errors", "events", "urls", "environment", "settings", "process"),
     ("requests", "formats", "embedded", "alarm", "mailbox", "outcome", "limits"),
     ("readers",),
     ("models",),
