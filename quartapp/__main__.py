@@ -18,6 +18,7 @@ from hypercorn.utils import LifespanFailureError
 from quartapp import create_app
 from quartapp.blueprint import running_chats
 from quartapp.embedded import create_embedded
+from quartapp.environment import unknown_around
 from quartapp.errors import SettingsError
 from quartapp.process import allow_open_files
 from quartapp.settings import ServerSettings, Settings, user_timeout_ms
@@ -26,6 +27,8 @@ try:
     import uvloop
 except ImportError:
     uvloop = None  # type: ignore[assignment]
+
+log = logging.getLogger("quartapp")
 
 # What a shell gives for a program that SIGINT ended.
 INTERRUPTED = 128 + signal.SIGINT
@@ -90,6 +93,8 @@ async def _run_chat(config: Config) -> None:
 async def _run_embedded(config: Config, settings: Settings) -> None:
     async def nothing() -> None: ...
 
+    for sentence in unknown_around():
+        log.warning("%s", sentence)
     await _serve(create_embedded(settings.embedded_tokens_per_s), config, nothing)
 
 

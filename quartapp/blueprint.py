@@ -9,6 +9,7 @@ from typing import Any
 from quart import Blueprint, Quart, current_app
 
 from quartapp.chat import Chat
+from quartapp.environment import unknown_around
 from quartapp.guards.auth import Authenticate
 from quartapp.models.registry import Model
 from quartapp.routes.ai_sdk import ai_sdk_doors
@@ -47,6 +48,9 @@ def chat_blueprint(
 
     async def open_chat() -> None:
         given = settings
+        if not running_chats(current_app):
+            for sentence in unknown_around():
+                log.warning("%s", sentence)
         if not isinstance(given, Settings):
             given = Settings.load(given, Settings.named_in(current_app.config))
         running_chats(current_app)[blueprint] = Chat(given, models)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -63,20 +64,18 @@ class Loaded(BaseSettings):
     def load(cls, *mappings: Mapping[str, Any] | None) -> Self:
         """The settings as `mappings`, the environment and `.env` give them; an earlier mapping counts before a later.
 
-        Raises SettingsError for an unknown name in a mapping, an unknown CHAT_ name anywhere, and a value that does
-        not fit.
+        Raises SettingsError for an unknown name in a mapping, and a value that does not fit. Unknown names in the
+        environment and `.env` may be the host app's own: `unknown_around` lists them.
         """
         try:
             file = _file_values()
             sources = [_without_empty(source or {}) for source in (*mappings, os.environ, file)]
             given = _merge(sources[: len(mappings)])
-            _refuse_unknown(given, [*os.environ, *file])
+            _refuse_unknown(given)
             return cls(**given | dict.fromkeys(cls.outranked(sources)))
         except ValidationError as error:
             fault = first_fault(error)
             raise cls.error(fault.place[0], fault.words) from None
-        except UnicodeDecodeError:
-            raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
 
     @classmethod
     def named_in(cls, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +98,17 @@ class Loaded(BaseSettings):
     def names(cls) -> dict[str, str]:
         """Each setting's public name and the field that holds it."""
         return {_public_name(cls, field): field for field in cls.model_fields}
+
+
+def unknown_around() -> list[str]:
+    """Return a sentence for each name in the environment and `.env` that starts with CHAT_ and is no setting.
+
+    The app that quartapp is a guest of may own such a name, so it does not stop the start. No sentence holds a value.
+    """
+    known = _known()
+    names = dict.fromkeys([*os.environ, *_file_values()])
+    unknown = [name for name in names if name.upper().startswith(PREFIX) and name not in known]
+    return [f"{name}: not a setting of quartapp{_suggestion(name)}; ignored" for name in unknown]
 
 
 def is_unicode(text: str) -> bool:
@@ -157,7 +167,10 @@ def _check_text(text: str) -> str:
 
 
 def _file_values() -> Mapping[str, str | None]:
-    return dotenv_values(".env", interpolate=False, encoding=ENCODING)
+    try:
+        return dotenv_values(".env", interpolate=False, encoding=ENCODING)
+    except UnicodeDecodeError:
+        raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,14 +191,26 @@ def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _refuse_unknown(given: Iterable[str], around: Iterable[str]) -> None:
-    known = {name for settings in Loaded.__subclasses__() for name in settings.names()}
-    unknown = [name for name in given if name not in known]
-    unknown += [name for name in around if name.upper().startswith(PREFIX) and name not in known]
-    if unknown:
-        raise SettingsError(
-            f"{unknown[0]}: not a setting; docs/settings.md lists them all, for example CHAT_MODEL=embedded"
-        )
+def _refuse_unknown(given: Iterable[str]) -> None:
+    known = _known()
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f"{name}: not a setting{_suggestion(name)}; docs/settings.md lists them all, "
+                "for example CHAT_MODEL=embedded"
+            )
+
+
+def _known() -> dict[str, str]:
+    """Each setting of the package, by its public name, and the field that holds it."""
+    return {name: field for settings in Loaded.__subclasses__() for name, field in settings.names().items()}
+
+
+def _suggestion(name: str) -> str:
+    """The setting that `name` is nearest to, for example CHAT_GATE_S for gate_s; empty if none is near."""
+    written = name.upper() if name.upper().startswith(PREFIX) else f"{PREFIX}{name.upper()}"
+    nearest = difflib.get_close_matches(written, _known(), n=1, cutoff=0.8)
+    return f", perhaps {nearest[0]} is meant" if nearest else ""
 
 
 def _public_name(settings: type[BaseSettings], field: str) -> str:

@@ -35,7 +35,6 @@ def taken() -> Iterator[int]:
     ("environ", "words"),
     [
         ({"CHAT_GATE_S": "soon"}, "CHAT_GATE_S: "),
-        ({"CHAT_MODLE": "x"}, "CHAT_MODLE: not a setting"),
         ({"PORT": "http"}, "PORT: "),
         ({"HOST": "nowhere.invalid"}, "nowhere.invalid:8000: "),
         ({"CHAT_MODELS_FILE": "nowhere.toml"}, "CHAT_MODELS_FILE: cannot be read"),
@@ -55,6 +54,14 @@ def test_what_stops_the_start_is_said_in_one_line(environ: dict[str, str], words
     *said, line = ended.stderr.splitlines()
     assert all(" INFO in " in each for each in said)
     assert line.startswith(f"quartapp cannot start. {words}")
+
+
+@pytest.mark.parametrize("command", ["run", "embedded"])
+def test_a_variable_of_another_program_does_not_stop_the_start(command: str, taken: int, tmp_path: Path) -> None:
+    ended = run(tmp_path, "--port", str(taken), command, CHAT_ROOM="7", CHAT_MODLE="x")
+    assert "CHAT_ROOM: not a setting of quartapp; ignored" in ended.stderr
+    assert "CHAT_MODLE: not a setting of quartapp, perhaps CHAT_MODEL is meant; ignored" in ended.stderr
+    assert "Address already in use" in ended.stderr
 
 
 @pytest.mark.parametrize(("error", "is_told"), [(SettingsError("x"), False), (RuntimeError("x"), True), (None, True)])

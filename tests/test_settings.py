@@ -178,29 +178,66 @@ async def test_a_hosts_own_names_do_not_matter(bare: Path, monkeypatch: pytest.M
 # -- what stops the start
 
 
-@pytest.mark.parametrize("source", ["argument", "app", "environment", "file"])
-async def test_an_unknown_chat_name_stops_the_start(source: str, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    argument = {"CHAT_MODLE": CANARY} if source == "argument" else None
-    config = {"CHAT_MODLE": CANARY} if source == "app" else None
-    if source == "environment":
-        monkeypatch.setenv("CHAT_MODLE", CANARY)
-    if source == "file":
-        (bare / ".env").write_text(f"CHAT_MODLE={CANARY}\n")
-    with pytest.raises(LifespanError, match=r"CHAT_MODLE: not a setting; .* CHAT_MODEL=embedded$") as raised:
-        await started(argument, config)
+@pytest.mark.parametrize("source", ["argument", "app"])
+async def test_an_unknown_chat_name_in_an_argument_or_app_config_stops_the_start(source: str) -> None:
+    unknown = {"CHAT_MODLE": CANARY}
+    with pytest.raises(
+        LifespanError, match=r"CHAT_MODLE: not a setting, perhaps CHAT_MODEL is meant; .* CHAT_MODEL=embedded$"
+    ) as raised:
+        await started(unknown if source == "argument" else None, unknown if source == "app" else None)
     assert CANARY not in str(raised.value)
 
 
-async def test_an_argument_that_is_no_setting_stops_the_start() -> None:
-    with pytest.raises(LifespanError, match="gate_s: not a setting"):
-        await started({"gate_s": 3})
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("gate_s", ", perhaps CHAT_GATE_S is meant"),
+        ("CHAT_GATE", ", perhaps CHAT_GATE_S is meant"),
+        ("MODEL", ", perhaps CHAT_MODEL is meant"),
+        ("CHAT_ROOM", ""),
+        ("colour", ""),
+    ],
+)
+async def test_an_argument_that_is_no_setting_stops_the_start_with_the_nearest(name: str, suggestion: str) -> None:
+    with pytest.raises(LifespanError, match=f"{name}: not a setting{suggestion}; docs/settings.md"):
+        await started({name: 3})
 
 
-@pytest.mark.usefixtures("bare")
-async def test_a_name_in_the_wrong_case_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("Chat_Model", "embedded")
-    with pytest.raises(LifespanError, match="Chat_Model: not a setting"):
-        await started()
+@pytest.mark.parametrize("source", ["environment", "file"])
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("CHAT_ROOM", ""),
+        ("CHAT_MODLE", ", perhaps CHAT_MODEL is meant"),
+        ("Chat_Model", ", perhaps CHAT_MODEL is meant"),
+    ],
+)
+async def test_an_unknown_chat_name_around_the_app_is_a_warning_because_the_host_may_own_it(
+    source: str,
+    name: str,
+    suggestion: str,
+    bare: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if source == "environment":
+        monkeypatch.setenv(name, CANARY)
+    else:
+        (bare / ".env").write_text(f"{name}={CANARY}\n")
+    assert await started() == Settings()
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.message == f"{name}: not a setting of quartapp{suggestion}; ignored"
+
+
+async def test_two_chats_of_an_app_warn_of_an_unknown_name_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CHAT_ROOM", CANARY)
+    app = Quart("host", static_folder=None)
+    for name in ("one", "other"):
+        app.register_blueprint(chat_blueprint(name), url_prefix=f"/{name}")
+    async with app.test_app():
+        assert caplog.text.count("CHAT_ROOM") == 1
 
 
 async def test_an_env_file_that_is_not_utf_8_stops_the_start(bare: Path) -> None:
