@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import signal
 import socket
@@ -21,7 +22,7 @@ from quartapp.embedded import create_embedded
 from quartapp.environment import unknown_around
 from quartapp.errors import SettingsError
 from quartapp.process import allow_open_files
-from quartapp.settings import ServerSettings, Settings, user_timeout_ms
+from quartapp.settings import MAX_PORT, ServerSettings, Settings, user_timeout_ms
 
 try:
     import uvloop
@@ -53,9 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _cannot_start(str(error.__context__ if isinstance(error.__context__, SettingsError) else error))
     except KeyboardInterrupt:
         return INTERRUPTED  # before it listened for the signal itself
-    except OSError as error:
-        return _cannot_start(f"{config.bind[0]}: {error.strerror}; another port: PORT={listen.port + 1}")
+    except (OSError, UnicodeError) as error:
+        return _cannot_start(_listening_fault(error, listen, config.bind[0]))
     return 0
+
+
+def _listening_fault(error: OSError | UnicodeError, listen: ServerSettings, bind: str) -> str:
+    """Return the setting at fault where the server cannot listen at `bind`, what is wrong with it, and an example."""
+    if isinstance(error, socket.gaierror | UnicodeError):
+        return f"HOST: {listen.host} cannot be resolved; for example HOST=127.0.0.1"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"HOST: {listen.host} is not an address of this machine; for example HOST=127.0.0.1"
+    other = listen.port + 1 if listen.port < MAX_PORT else listen.port - 1
+    return f"{bind}: {error.strerror}; another port: PORT={other}"
 
 
 def _cannot_start(why: str) -> int:

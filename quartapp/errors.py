@@ -94,7 +94,10 @@ class ChatError(Exception):
 
 
 class SettingsError(Exception):
-    """A setting that stops the start. The text names the setting, the fault and an example, never the value."""
+    """A setting that stops the start. The text names the setting, the fault and an example.
+
+    Of values it repeats only what is no secret: a path, a host, the name of a model or of a variable.
+    """
 
 
 def describe(error: ChatError, *, with_message: bool = False) -> dict[str, Any]:

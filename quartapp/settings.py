@@ -31,6 +31,7 @@ _TABLES = frozenset({"CHAT_MODELS", "CHAT_MODELS_FILE"})
 _MODELS = _TABLES | {"CHAT_MODEL"}
 
 DAY_S = 86_400
+MAX_PORT = 65_535
 MIB = 2**20
 
 
@@ -286,7 +287,7 @@ class ServerSettings(Loaded):
     """Where `python -m quartapp` and gunicorn.conf.py listen; a host project's own HOST and PORT are not looked at."""
 
     host: Text = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
-    port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=65_535)
+    port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=MAX_PORT)
 
 
 def user_timeout_ms(settings: Settings) -> int:

@@ -99,7 +99,6 @@ def test_both_at_once_stop_the_start() -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (None, "cannot be read (FileNotFoundError)"),
         (b"\xff\xfe", "not TOML in UTF-8;"),
         (f'[models.a]\nkind = "{CANARY}'.encode(), "not TOML in UTF-8: "),
         (f"{CANARY} = 1".encode(), "everything in it is below [models]"),
@@ -108,13 +107,20 @@ def test_both_at_once_stop_the_start() -> None:
         (b"[models]", "no models"),
     ],
 )
-def test_a_file_that_holds_no_models_stops_the_start(content: bytes | None, told: str, bare: Path) -> None:
-    if content is not None:
-        (bare / "models.toml").write_bytes(content)
+def test_a_file_that_holds_no_models_stops_the_start(content: bytes, told: str, bare: Path) -> None:
+    (bare / "models.toml").write_bytes(content)
     with pytest.raises(SettingsError) as raised:
         read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"}))
     assert str(raised.value).startswith(f"CHAT_MODELS_FILE: {told}")
     assert CANARY not in str(raised.value)
+
+
+def test_a_file_of_models_that_cannot_be_read_is_named_with_its_folder(bare: Path) -> None:
+    (bare / "folder").mkdir()
+    for name, kind in (("nowhere.toml", "FileNotFoundError"), ("folder", "IsADirectoryError")):
+        with pytest.raises(SettingsError) as raised:
+            read_table(Settings.load({"CHAT_MODELS_FILE": name}))
+        assert str(raised.value).startswith(f"CHAT_MODELS_FILE: {bare / name} cannot be read ({kind}); for example ")
 
 
 @pytest.mark.parametrize("value", ["{", CANARY, "[1]", '"x"', "3", "null", "{}", "[" * 100_000])
@@ -253,8 +259,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a name for a list": ({"fallbacks": "two"}, "CHAT_MODELS: models.one.fallbacks: should be a list"),
     "the model among the parameters": ({"params": {"model": "m"}}, "CHAT_MODELS: models.one.params: "),
     "several answers": ({"params": {"n": 2}}, "CHAT_MODELS: models.one.params: "),
-    "a stand-in that is not there": ({"fallbacks": ["two"]}, "CHAT_MODELS: models.one.fallbacks: "),
-    "a stand-in for itself": ({"fallbacks": ["one"]}, "CHAT_MODELS: models.one.fallbacks: "),
+    "a stand-in that is not there": (
+        {"fallbacks": ["two"]},
+        "CHAT_MODELS: models.one.fallbacks: two is not another model of the table; for example []",
+    ),
+    "a stand-in for itself": (
+        {"fallbacks": ["one"]},
+        "CHAT_MODELS: models.one.fallbacks: one is not another model of the table; ",
+    ),
+    "a variable that is not there": (
+        {"key_env": "SLOW_KEY"},
+        "CHAT_MODELS: models.one.key_env: no such variable SLOW_KEY, nor line in .env; for example OPENAI_API_KEY",
+    ),
     "a time that can never be over": (
         {"first_event_timeout_s": 181},
         "CHAT_MODELS: models.one.first_event_timeout_s: over CHAT_FIRST_EVENT_TIMEOUT_S",
@@ -518,10 +534,36 @@ def test_a_name_that_nobody_can_ask_by_stops_the_start(name: str) -> None:
         table(**{name: {"kind": "embedded"}})
 
 
-def test_a_stand_in_is_named_once() -> None:
-    local = {"kind": "embedded"}
-    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.fallbacks: "):
-        table(a={"kind": "embedded", "fallbacks": ["b", "b"]}, b=local)
+@pytest.mark.parametrize(
+    ("fallbacks", "told"),
+    [
+        (["local", "local"], "local is listed twice; each fallback is listed once"),
+        (["local", "locla"], "locla is not another model of the table; for example local"),
+        (["x y"], '"x y" is not another model of the table; for example local'),
+    ],
+)
+def test_a_wrong_fallback_is_named(fallbacks: list[str], told: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        table(a={"kind": "embedded", "fallbacks": fallbacks}, local={"kind": "embedded"})
+    assert str(raised.value) == f"CHAT_MODELS: models.a.fallbacks: {told}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        CANARY,
+        CANARY.upper(),
+        "AKIA0123456789ABCDEF",
+        "gsk_abc",
+        "0123456789abcdef0123456789abcdef",
+        "sk-abc",
+        "A_B_0123456789ABCDEF",
+    ],
+)
+def test_what_may_be_a_key_in_the_place_of_its_name_is_not_repeated(key: str) -> None:
+    told = fault(key_env=key)
+    assert told.startswith("CHAT_MODELS: models.one.key_env: no such variable, nor line in .env; ")
+    assert key not in told
 
 
 # -- keys

@@ -17,6 +17,7 @@ from quartapp.models.entry import Entry
 from quartapp.models.kinds import Asked, Kinds
 from quartapp.models.servers import Server
 from quartapp.models.table import Table, read_table, single_entry
+from quartapp.models.transport import open_trust
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
@@ -79,6 +80,8 @@ def open_models(settings: Settings, given: Mapping[str, Model] | None = None) ->
     Raises SettingsError.
     """
     check_addresses(settings)
+    if settings.ca_file is not None:  # whether or not a model's server is behind TLS
+        open_trust(settings.ca_file)
     if given:
         own = {name: Offered(name, model) for name, model in given.items()}
         return Models(own.get, _default(settings, list(own)), list(own))

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from quartapp.embedded import DEFAULT_MODEL, offers
 from quartapp.environment import first_fault
-from quartapp.errors import SettingsError
+from quartapp.errors import SettingsError, masked
 from quartapp.models.entry import MAX_NAME_CHARS, OPENAI_URL, Entry, Kind
 from quartapp.settings import KEYS, Settings
 from quartapp.urls import is_same_server
@@ -62,7 +62,8 @@ def _read_file(path: str) -> Any:
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsError(f"CHAT_MODELS_FILE: cannot be read ({type(error).__name__}); {example}") from None
+        place = _shown(Path(path).absolute())
+        raise SettingsError(f"CHAT_MODELS_FILE: {place} cannot be read ({type(error).__name__}); {example}") from None
     except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are; the former tell the place alone
         place = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
         raise SettingsError(f"CHAT_MODELS_FILE: not TOML in UTF-8{place}; {example}") from None
@@ -155,24 +156,41 @@ def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterat
         yield _no_key(entry)
     if entry.kind == "embedded" and not offers(entry.model or DEFAULT_MODEL):
         yield ".model: not one of the embedded server; for example embedded"
-    others = [other for other in dict.fromkeys(entry.fallbacks) if other in table and other != name]
-    if others != entry.fallbacks:
-        yield ".fallbacks: each is the name of another model of the table, once"
+    for index, other in enumerate(entry.fallbacks):
+        fault = _fallback_fault(other, entry.fallbacks[:index], [each for each in table if each != name])
+        if fault is not None:
+            yield f".fallbacks: {_shown(other)} {fault}"
     if (entry.first_event_timeout_s or 0) > settings.first_event_timeout_s:
         yield ".first_event_timeout_s: over CHAT_FIRST_EVENT_TIMEOUT_S, which is for all attempts together"
 
 
+def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) -> str | None:
+    """Return what is wrong with a fallback after `earlier` ones, where `others` are the other models of the table."""
+    if name in earlier:
+        return "is listed twice; each fallback is listed once"
+    if name in others:
+        return None
+    nearest = [*difflib.get_close_matches(name, others, n=1), *others]
+    return f"is not another model of the table; for example {_shown(nearest[0]) if nearest else '[]'}"
+
+
 def _no_key(entry: Entry) -> str:
     """Says which variable it is only where that is no secret: some write a key in the place of its name."""
-    field = ".key_env" if entry.key_env else ""
-    if entry.env_name in KEYS:
-        return f"{field}: {entry.env_name} is not set; for example {entry.env_name}=sk-… in .env, or another key_env"
-    return f"{field}: no such variable, nor line in .env; for example OPENAI_API_KEY"
+    field, name = ".key_env" if entry.key_env else "", entry.env_name or ""
+    if name in KEYS:
+        return f"{field}: {name} is not set; for example {name}=sk-… in .env, or another key_env"
+    named = f" {name}" if _is_variable(name) else ""
+    return f"{field}: no such variable{named}, nor line in .env; for example OPENAI_API_KEY"
+
+
+def _is_variable(name: str) -> bool:
+    """Whether `name` cannot be a key: capitals with underscores, and no long part with a digit."""
+    return bool(re.fullmatch(r"[A-Z]+(_[A-Z0-9]+)*", name)) and masked(name) == name
 
 
 def _shown(part: object) -> str:
-    """A part of a place: in quotes unless TOML takes it without."""
-    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+", str(part)) else json.dumps(str(part))
+    """A part of a place, or a path: in quotes unless it can stand without."""
+    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+|/[\w./-]+", str(part)) else json.dumps(str(part))
 
 
 def single_entry(settings: Settings) -> tuple[str, Entry]:

@@ -7,9 +7,11 @@ and hands over whatever has come. httpx2's own costs a token twice as much.
 from __future__ import annotations
 
 import io
+import json
 import ssl
 from collections.abc import AsyncIterator
 from functools import cached_property
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
 
@@ -160,8 +162,10 @@ def open_trust(ca_file: str | None) -> ssl.SSLContext:
     if ca_file is not None:
         try:
             context.load_verify_locations(ca_file)
-        except (OSError, ValueError):  # ssl.SSLError is an OSError
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+            place = json.dumps(str(Path(ca_file).absolute()))
             raise SettingsError(
-                "CHAT_CA_FILE: no file of certificates in PEM; for example /etc/ssl/our-ca.pem"
+                f"CHAT_CA_FILE: no certificates in PEM at {place} ({type(error).__name__}); "
+                "for example CHAT_CA_FILE=/etc/ssl/our-ca.pem"
             ) from None
     return context
