@@ -12,7 +12,6 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from hypercorn.asyncio import serve
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError
 
@@ -22,6 +21,7 @@ from quartapp.embedded import create_embedded
 from quartapp.environment import unknown_around
 from quartapp.errors import SettingsError
 from quartapp.process import allow_open_files
+from quartapp.server import serve
 from quartapp.settings import MAX_PORT, ServerSettings, Settings, user_timeout_ms
 
 try:
@@ -37,6 +37,12 @@ INTERRUPTED = 128 + signal.SIGINT
 # To end the open answers, send what there is and close, the server gets so long.
 CLOSE_S = 5
 
+# The server refuses a body that is so much larger than the app takes, so the app's own refusal comes first.
+BODY_SPARE_BYTES = 2**18
+
+# Quart's default, which the embedded model keeps.
+EMBEDDED_MAX_BODY_BYTES = 2**24
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that `arguments` name until a signal ends it; returns 2 if it cannot start."""
@@ -47,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _Config(listen, user_timeout_ms(settings))
         allow_open_files(settings.max_open_streams)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-            runner.run(_run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config))
+            runner.run(
+                _run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config, settings)
+            )
     except SettingsError as error:
         return _cannot_start(str(error))
     except LifespanFailureError as error:  # which the app's own failure led to
@@ -91,14 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-async def _run_chat(config: Config) -> None:
+async def _run_chat(config: Config, settings: Settings) -> None:
     app = create_app()
     app.logger.addFilter(is_no_wrong_setting)
 
     async def end_answers() -> None:
         await asyncio.gather(*(chat.shut_down() for chat in running_chats(app).values()))
 
-    await _serve(app, config, end_answers)
+    await _serve(app, config, settings.max_body_bytes, end_answers)
 
 
 async def _run_embedded(config: Config, settings: Settings) -> None:
@@ -106,10 +114,10 @@ async def _run_embedded(config: Config, settings: Settings) -> None:
 
     for sentence in unknown_around():
         log.warning("%s", sentence)
-    await _serve(create_embedded(settings.embedded_tokens_per_s), config, nothing)
+    await _serve(create_embedded(settings.embedded_tokens_per_s), config, EMBEDDED_MAX_BODY_BYTES, nothing)
 
 
-async def _serve(app: Any, config: Config, before_closing: Callable[[], Awaitable[None]]) -> None:
+async def _serve(app: Any, config: Config, max_body_bytes: int, before_closing: Callable[[], Awaitable[None]]) -> None:
     """Serves `app` until SIGINT or SIGTERM; a reader that holds the end up is left behind after CLOSE_S."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -125,7 +133,7 @@ async def _serve(app: Any, config: Config, before_closing: Callable[[], Awaitabl
         await before_closing()
 
     try:
-        await serve(app, config, shutdown_trigger=stopped)
+        await serve(app, config, shutdown_trigger=stopped, max_body_bytes=max_body_bytes + BODY_SPARE_BYTES)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise

@@ -23,7 +23,7 @@ FLOORS = (
     ("chat",),
     ("routes",),
     ("blueprint",),
-    ("__init__", "flask"),
+    ("__init__", "flask", "server"),
     ("__main__",),
 )
 WEB_FLOORS = FLOORS[4:]
@@ -35,9 +35,10 @@ DOORS = {
     "aiohttp": {"models"},
     "yarl": {"models"},
     "azure": {"models"},
-    "hypercorn": {"__main__"},
+    "hypercorn": {"__main__", "server"},
     "flask": {"flask"},
     "a2wsgi": {"flask"},
+    "h11": {"server"},
     "dotenv": {"environment"},
     "pydantic_settings": {"environment", "settings"},
     "quart_schema": {"schema"},

@@ -1,0 +1,206 @@
+"""The HTTP/1.1 server of `python -m quartapp`: hypercorn, with bounds for what a client may send.
+
+While hypercorn 0.18 answers a request it stops reading at the first byte of the next one. It then misses a disconnect,
+and the upstream of the answer stays open. It also speaks HTTP/2 over cleartext, where it buffers without a limit for a
+client that reads nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, cast
+
+import h11
+from hypercorn.asyncio.lifespan import Lifespan
+from hypercorn.asyncio.task_group import TaskGroup
+from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, Data, EndBody
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
+from hypercorn.typing import ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr, repr_socket_addr, wrap_app
+
+#: Bytes of later requests that wait while a request is answered; a client that sends more is disconnected.
+MAX_WAITING_BYTES = 2**16
+
+#: Pieces (chunks, or reads of the socket) that any body may come in. A larger body may have one more each PIECE_BYTES.
+MAX_PIECES = 1000
+PIECE_BYTES = 256
+
+
+async def serve(
+    app: Any, config: Config, *, shutdown_trigger: Callable[[], Awaitable[None]], max_body_bytes: int
+) -> None:
+    """Serve `app` on the addresses of `config` until `shutdown_trigger` returns.
+
+    A request whose body has more than `max_body_bytes` bytes is answered with 413 and its connection is closed.
+    Raises LifespanFailureError if the app does not start, and OSError if an address cannot be bound.
+    """
+    loop = asyncio.get_running_loop()
+    wrapped, context = wrap_app(app, config.wsgi_max_body_size, None), WorkerContext(None)
+    state: LifespanState = {}
+    lifespan = Lifespan(wrapped, config, loop, state)
+    lifespan_task = loop.create_task(lifespan.handle_lifespan())
+    await lifespan.wait_for_startup()
+    if lifespan_task.done() and (error := lifespan_task.exception()) is not None:
+        raise error
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        with suppress(OSError):  # for example ETIMEDOUT of TCP_USER_TIMEOUT, which hypercorn does not expect
+            await _Connection(wrapped, loop, config, context, state, reader, writer, max_body_bytes)
+
+    sockets = config.create_sockets().insecure_sockets
+    servers = [await asyncio.start_server(accept, backlog=config.backlog, sock=sock) for sock in sockets]
+    for sock in sockets:
+        address = repr_socket_addr(sock.family, sock.getsockname())
+        await config.log.info(f"Running on http://{address} (CTRL + C to quit)")  # noqa: G004 - hypercorn's own logger
+    try:
+        await shutdown_trigger()
+    finally:
+        await context.terminated.set()
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+        if tasks:
+            await asyncio.wait(tasks, timeout=config.graceful_timeout)
+        await lifespan.wait_for_shutdown()
+        lifespan_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await lifespan_task
+
+
+class _Connection(TCPServer):
+    """A client's connection; speaks HTTP/1.1 whatever the client asks for."""
+
+    def __init__(self, *arguments: Any) -> None:
+        *rest, self._max_body_bytes = arguments
+        super().__init__(*rest)
+
+    async def run(self) -> None:
+        sock = self.writer.get_extra_info("socket")
+        try:
+            client, server = (parse_socket_addr(sock.family, name) for name in (sock.getpeername(), sock.getsockname()))
+            async with TaskGroup(self.loop) as self._task_group:
+                state = ConnectionState(self.state)
+                shared = (self.app, self.config, self.context, self._task_group, state, False, client, server)
+                self.protocol = Http1(*shared, self.protocol_send, max_body_bytes=self._max_body_bytes)  # type: ignore[assignment]
+                await self.idle_task.restart(self._task_group, self._idle_timeout)
+                await self._read_data()
+        except OSError:
+            pass  # the client has gone
+        finally:
+            await self._close()
+
+
+class Http1(H11Protocol):
+    """HTTP/1.1 on one connection. It is read while a request is answered, so a disconnect is seen at once.
+
+    `send` gets what goes to the client, as in hypercorn's class. A later request waits, in at most MAX_WAITING_BYTES,
+    until the answer has ended.
+    """
+
+    def __init__(self, *arguments: Any, max_body_bytes: int) -> None:
+        super().__init__(*arguments)
+        self._max_body_bytes = max_body_bytes
+        self._parsing = asyncio.Lock()
+        self._pieces = self._body_bytes = 0
+        self._is_paused = self._is_closed = False
+
+    async def handle(self, event: Event) -> None:
+        """Take bytes of the client, or the end of its connection."""
+        if isinstance(event, Closed):
+            self._is_closed = True
+        if not (self._is_closed and isinstance(event, RawData)):
+            await super().handle(event)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send what the app sends, unless the connection is closed."""
+        if not self._is_closed:
+            await super().stream_send(event)
+
+    async def _handle_events(self) -> None:
+        async with self._parsing:
+            while not self._is_closed and await self._handle_next():
+                pass
+
+    async def _handle_next(self) -> bool:
+        """Handle the next event of the bytes so far; return whether there may be another one."""
+        if self.connection.they_are_waiting_for_100_continue:
+            await self._send_h11_event(
+                h11.InformationalResponse(status_code=100, headers=self.config.response_headers("h11"))
+            )
+        try:
+            event = self.connection.next_event()
+        except h11.RemoteProtocolError as error:
+            await self._refuse(error.error_status_hint)
+            return False
+        if isinstance(event, h11.Request):
+            await self._begin(event)
+        elif event is h11.PAUSED:
+            await self._pause()
+            return False
+        elif self.stream is None or event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+            return False
+        elif isinstance(event, h11.Data):
+            await self._take_piece(event.data)
+        else:  # the end of the body, or bytes of a WebSocket
+            await self.stream.handle(event if isinstance(event, Data) else EndBody(STREAM_ID))
+        return True
+
+    async def _pause(self) -> None:
+        """Let a later request wait until the answer has ended."""
+        self._is_paused = True
+        if len(self.connection.trailing_data[0]) > MAX_WAITING_BYTES:
+            await self._refuse(400)
+
+    async def _begin(self, request: h11.Request) -> None:
+        self._pieces = self._body_bytes = 0
+        await self.send(Updated(idle=False))
+        status = _fault(request)
+        if status is None:
+            await self._create_stream(request)
+        else:
+            await self._refuse(status)
+
+    async def _take_piece(self, data: bytes) -> None:
+        self._pieces += 1
+        self._body_bytes += len(data)
+        if self._body_bytes > self._max_body_bytes or self._pieces > MAX_PIECES + self._body_bytes // PIECE_BYTES:
+            await self._refuse(413)
+        elif self.stream is not None:
+            await self.stream.handle(Body(STREAM_ID, data))
+
+    async def _refuse(self, status: int) -> None:
+        """Send `status` if no answer has begun, and close the connection; the app is told of a disconnect."""
+        self._is_closed = True
+        if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            await self._send_error_response(status)
+        await self._close_stream()
+        await self.send(Closed())
+
+    async def _maybe_recycle(self) -> None:
+        was_paused, self._is_paused = self._is_paused, False
+        await super()._maybe_recycle()
+        if was_paused and self.connection.our_state is h11.IDLE:
+            self.task_group.spawn(self._handle_events)
+
+
+def _fault(request: h11.Request) -> int | None:
+    """The status to refuse `request` with, or None.
+
+    A body with two lengths is how one request is hidden in another (RFC 9112, section 6.3).
+    """
+    if not request.http_version.startswith(b"1."):
+        return 505
+    names = {name for name, _ in request.headers}
+    is_coded = b"transfer-encoding" in names
+    return 400 if is_coded and (b"content-length" in names or request.http_version == b"1.0") else None
