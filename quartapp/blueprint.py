@@ -20,6 +20,7 @@ from quartapp.routes.other import add_other
 from quartapp.routes.page import add_page
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
+from quartapp.routes.static import STATIC, add_static
 from quartapp.routes.stream import CHAT, METHODS, STREAM, add_stream
 from quartapp.settings import Settings
 
@@ -41,7 +42,7 @@ def chat_blueprint(
     the first by default, in place of the one the settings name. `authenticate(request)`, sync or async, says who asks,
     or None, which is answered with 401.
     """
-    blueprint = Blueprint(name, "quartapp", static_folder="static", static_url_path="/static")
+    blueprint = Blueprint(name, "quartapp")
 
     def chat() -> Chat:
         return running_chats(current_app)[blueprint]
@@ -70,9 +71,10 @@ def _add_doors(blueprint: Blueprint, house: House) -> None:
     handle_errors(blueprint, render)
     allow_origins(blueprint, house)
     add_page(blueprint, house)
+    add_static(blueprint)
     add_stream(blueprint, house)
     add_schema(blueprint, house, installed_viewer())
-    pages = {"/": GET, "/static/<path:filename>": GET, **SCHEMA_DOORS}
+    pages = {"/": GET, STATIC: GET, **SCHEMA_DOORS}
     add_other(blueprint, {**pages, STREAM: METHODS, CHAT: METHODS})
     blueprint.register_blueprint(openai_doors(house), url_prefix="/v1")
     blueprint.register_blueprint(ai_sdk_doors(house), url_prefix="/api/ui")

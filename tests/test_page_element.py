@@ -253,7 +253,8 @@ async def test_properties_that_are_set_before_the_script_has_come_count(browser:
             f"""async (token) => {{
               const headers = {{ Authorization: `Bearer ${{token}}` }};
               Object.assign({CHAT}, {{ suggestions: ["count to 5"], headers }});
-              await import("./static/quart-chat.js?again");
+              const entry = document.querySelector("script[type=module]");
+              await import(`${{entry.src}}?again`);
             }}""",
             TOKEN,
         )

@@ -28,7 +28,7 @@ def server(servers: Servers) -> Server:
 
 
 def file_of(path: str) -> Path:
-    return STATIC / path.removeprefix("/static/") if path != "/" else STATIC / "index.html"
+    return STATIC / re.sub("^/static/([0-9a-f]{16}/)?", "", path) if path != "/" else STATIC / "index.html"
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -49,7 +49,9 @@ def add_schema(blueprint: Blueprint, house: House, viewer: Path | None) -> None:
         await house.who()
         if viewer is None or name not in VIEWER_FILES:
             raise ChatError("not_found")
-        return await send_from_directory(viewer, name)
+        response = await send_from_directory(viewer, name)
+        response.headers["Cache-Control"] = "no-cache"  # the viewer's two files are of one release
+        return response
 
     for path, view in (("/openapi.json", openapi), ("/docs", docs), ("/docs/<name>", viewer_file)):
         blueprint.add_url_rule(path, view_func=view, methods=["GET"], provide_automatic_options=False)

@@ -148,7 +148,7 @@ _FILES: Final[Mapping[str, Any]] = {
     "replies": {
         200: Reply("The file.", _FILE),
         206: Reply("The part that `Range` asked for.", _FILE),
-        304: Reply("What `If-None-Match` or `If-Modified-Since` named is still what it was."),
+        304: Reply("The client's copy, which `If-None-Match` names, is still right."),
     },
     "errors": ("bad_request", "not_found", "internal_error"),
 }

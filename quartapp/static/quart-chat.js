@@ -11,6 +11,9 @@ import { Talk } from "./element/talk.js";
 /** @import { Chats } from "./element/chats.js" */
 /** @import { Chat, Options } from "./element/types" */
 
+// The server puts the version of its files into their addresses; a copy elsewhere has none.
+const ABOVE = /\/[0-9a-f]{16}\/[^/]*$/.test(import.meta.url) ? "../../" : "../";
+
 /** @type {QuartChat | undefined} */
 let lastAsked;
 
@@ -135,9 +138,9 @@ export class QuartChat extends HTMLElement {
 
   // -- what it is asked with
 
-  /** The folder of the chat's doors; unless it is named, the one above this module. */
+  /** The folder of the chat's doors; unless it is named, the one above the folder of this module and its version. */
   get #base() {
-    const named = () => new URL(this.getAttribute("src") ?? new URL("../", import.meta.url), document.baseURI);
+    const named = () => new URL(this.getAttribute("src") ?? new URL(ABOVE, import.meta.url), document.baseURI);
     return (this.#folder ??= new URL(named().href.replace(/\/?([?#].*)?$/, "/")));
   }
 
