@@ -17,7 +17,7 @@ from quartapp.routes.asking import House
 from quartapp.routes.openai import openai_doors
 from quartapp.routes.origins import allow_origins
 from quartapp.routes.other import add_other
-from quartapp.routes.page import add_page
+from quartapp.routes.page import MODELS, add_page
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
@@ -74,7 +74,7 @@ def _add_doors(blueprint: Blueprint, house: House) -> None:
     add_static(blueprint)
     add_stream(blueprint, house)
     add_schema(blueprint, house, installed_viewer())
-    pages = {"/": GET, STATIC: GET, **SCHEMA_DOORS}
+    pages = {"/": GET, MODELS: GET, STATIC: GET, **SCHEMA_DOORS}
     add_other(blueprint, {**pages, STREAM: METHODS, CHAT: METHODS})
     blueprint.register_blueprint(openai_doors(house), url_prefix="/v1")
     blueprint.register_blueprint(ai_sdk_doors(house), url_prefix="/api/ui")

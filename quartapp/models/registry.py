@@ -37,29 +37,31 @@ class Offered(msgspec.Struct, frozen=True):
     """A model that clients may ask for by `name`.
 
     `check` raises ChatError, invalid_request, for what it cannot be asked; `timeouts` are those of the limits
-    (limits.Limits) that are its own.
+    (limits.Limits) that are its own. `is_mock` marks a model of the embedded server.
     """
 
     name: str
     model: Model
     check: Callable[[ChatRequest], None] = lambda _: None
     timeouts: Mapping[str, float] = {}
+    is_mock: bool = False
 
 
 class Models:
-    """What can be asked, found by name with `find`; `names` are those to show. `close` lets go of their servers."""
+    """What can be asked, found by name with `find`; `names` are those to show, `default` is asked unless a request
+    names another. `close` lets go of their servers."""
 
     def __init__(
         self, find: Callable[[str], Offered | None], default: str, names: Sequence[str], kinds: Kinds | None = None
     ) -> None:
         self._find = find
-        self._default = default
+        self.default = default
         self._kinds = kinds
         self.names = names
 
     def get(self, name: str | None) -> Offered:
         """The model of that name; None means the default. Raises ChatError: model_not_found."""
-        offered = self._find(name or self._default)
+        offered = self._find(name or self.default)
         if offered is None:
             raise ChatError("model_not_found", path="model")
         return offered
@@ -95,7 +97,7 @@ def open_models(settings: Settings, given: Mapping[str, Model] | None = None) ->
 def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
     candidates = {name: _candidate(name, entry, kinds.open(name, entry), settings) for name, entry in table.items()}
     offered = {
-        name: _offered(candidates[name], [candidates[other] for other in entry.fallbacks], settings)
+        name: _offered(entry, candidates[name], [candidates[other] for other in entry.fallbacks], settings)
         for name, entry in table.items()
         if entry.offered
     }
@@ -105,7 +107,7 @@ def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
 def _open_single(settings: Settings, kinds: Kinds) -> Models:
     name, entry = single_entry(settings)
     candidate = _candidate(name, entry, kinds.open(name, entry), settings)
-    return Models({name: _offered(candidate, [], settings)}.get, name, [name], kinds)
+    return Models({name: _offered(entry, candidate, [], settings)}.get, name, [name], kinds)
 
 
 def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
@@ -122,7 +124,7 @@ def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
         entry = Entry(kind="embedded", model=name)
         if not offers(name):
             return None
-        return _offered(_candidate(name, entry, kinds.open(name, entry), settings), [], settings)
+        return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
 
     find(default)  # opens the server that all of them share
     return Models(find, default, list(CATALOGUE), kinds)
@@ -145,8 +147,9 @@ def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Can
     return Candidate(name, model, retries, entry.first_event_timeout_s, timeouts)
 
 
-def _offered(asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
+def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
     model: Model = asked.model
     if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
         model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
-    return Offered(asked.name, model, asked.model.check, asked.timeouts)
+    is_mock = entry.kind == "embedded"
+    return Offered(asked.name, model, asked.model.check, asked.timeouts, is_mock)

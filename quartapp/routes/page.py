@@ -1,4 +1,4 @@
-"""The page: the element in a frame, from files of this package alone."""
+"""The page: the element in a frame, from files of this package alone, and what it has to know before it asks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,15 @@ from functools import cache
 
 from quart import Blueprint, Response
 
+from quartapp.formats.encoding import to_json
+from quartapp.formats.offer import Offer, OfferedModel, RequestLimits
+from quartapp.models.registry import Models
 from quartapp.routes.asking import House
-from quartapp.routes.replies import page_reply
+from quartapp.routes.replies import json_reply, page_reply
 from quartapp.routes.static import static_files
+from quartapp.settings import Settings
+
+MODELS = "/api/models"
 
 
 def add_page(blueprint: Blueprint, house: House) -> None:
@@ -21,7 +27,21 @@ def add_page(blueprint: Blueprint, house: House) -> None:
         html = _html(may_instruct=house.chat().settings.allow_system_role)
         return page_reply(html, "require-trusted-types-for 'script'", "trusted-types 'none'")
 
+    async def models() -> Response:
+        await house.who()
+        chat = house.chat()
+        return json_reply(to_json(_offer(chat.models, chat.settings)))
+
     blueprint.add_url_rule("/", view_func=page, methods=["GET"], provide_automatic_options=False)
+    blueprint.add_url_rule(MODELS, view_func=models, methods=["GET"], provide_automatic_options=False)
+
+
+def _offer(models: Models, settings: Settings) -> Offer:
+    return Offer(
+        models.default,
+        [OfferedModel(name, models.get(name).is_mock) for name in models.names],
+        RequestLimits(**{name: getattr(settings, name) for name in RequestLimits.__struct_fields__}),
+    )
 
 
 @cache

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from quartapp.errors import KINDS
 from quartapp.events import Delta, Done, Failed, Ping, Reasoning, Refusal, Start, ToolCall
+from quartapp.formats.offer import Offer
 from quartapp.formats.whole import WholeAnswer
 from quartapp.requests.ai_sdk import UIBody
 from quartapp.requests.chat import ChatBody
@@ -22,7 +23,7 @@ Json = dict[str, Any]
 Record = Start | Delta | Reasoning | Refusal | ToolCall | Ping | Done | Failed
 
 _UNIONS: Final[Json] = {"Record": Record, "UIMessageChunk": UIMessageChunk}
-_BODIES: Final = (WholeAnswer, Error, OpenAIError, Chunk, Completion, ModelCard, ModelList)
+_BODIES: Final = (WholeAnswer, Offer, Error, OpenAIError, Chunk, Completion, ModelCard, ModelList)
 _REQUESTS: Final[tuple[type[BaseModel], ...]] = (ChatBody, CompletionBody, UIBody)
 
 

@@ -191,6 +191,11 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         replies={200: Reply("The whole answer.", _WHOLE)},
         errors=("not_acceptable", *QUERIED),
     ),
+    ("models", "GET"): _own(
+        summary="The models that can be asked for, and the limits of a request.",
+        replies={200: Reply("Their list, the default, and the limits.", {"application/json": reference("Offer")})},
+        errors=("forbidden", *HOST),
+    ),
     ("openai.completions", "POST"): _openai(
         summary="OpenAI's chat completions.",
         description="With `stream: true` as server-sent events, the last of which is `[DONE]`, or an error.",
