@@ -54,12 +54,18 @@ class Ping(Record, frozen=True, tag="ping"):
     """Keeps the connection alive while the model is silent."""
 
 
-class Usage(msgspec.Struct, frozen=True):
-    """Tokens the upstream counted."""
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens the upstream counted.
+
+    `cached_input_tokens` are those of the input that the server had in its cache, `reasoning_tokens` those that the
+    model spent on reasoning. None is unknown and left out on the wire; 0 is a count.
+    """
 
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class Done(Record, frozen=True, tag="done"):

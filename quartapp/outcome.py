@@ -7,6 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from quartapp.errors import ChatError, describe
 from quartapp.events import Attempt, Batch, Usage
 
@@ -72,7 +74,7 @@ class Outcome:
         if self.finish_reason is not None:
             said["finish_reason"] = self.finish_reason
         if self.usage is not None:
-            said |= {"input_tokens": self.usage.input_tokens, "output_tokens": self.usage.output_tokens}
+            said |= _counts(self.usage)
         if self.first_event_at is not None:
             said["first_event_ms"] = round((self.first_event_at - self.started) * 1000)
             if self._asked != self.model:
@@ -80,3 +82,9 @@ class Outcome:
         if self._tried:
             said["tried"] = self._tried
         return said | {"total_ms": round((now - self.started) * 1000), "upstream_bytes": self.upstream_bytes}
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    """Return the counts that are known; the total is left out, because it is their sum."""
+    counts = msgspec.to_builtins(usage)
+    return {name: count for name, count in counts.items() if name != "total_tokens"}

@@ -20,9 +20,9 @@ _NAMES = frozenset(TypeAdapter(ResponseCreateParamsStreaming).json_schema()["pro
 
 USAGE = {
     "input_tokens": 3,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+    "input_tokens_details": {"cached_tokens": 1, "cache_write_tokens": 0},
     "output_tokens": 5,
-    "output_tokens_details": {"reasoning_tokens": 0},
+    "output_tokens_details": {"reasoning_tokens": 2},
     "total_tokens": 8,
 }
 

@@ -62,8 +62,12 @@ def record(event: Event) -> Json:
     """The fields of an event by its declaration, without those that do not apply."""
     fields = {name: value for name, value in msgspec.structs.asdict(event).items() if value is not None}
     if isinstance(event, Done) and event.usage is not None:
-        fields["usage"] = msgspec.structs.asdict(event.usage)
+        fields["usage"] = usage(event.usage)
     return {"type": event.__struct_config__.tag, **well_formed_value(fields)}
+
+
+def usage(counts: Usage) -> Json:
+    return {name: count for name, count in msgspec.structs.asdict(counts).items() if count is not None}
 
 
 # -- one JSON object
@@ -92,7 +96,7 @@ def whole_answer(events: Sequence[Event]) -> Json:
     ]
     answer = _present(reasoning=_joined(events, Reasoning), refusal=_joined(events, Refusal), tool_calls=told)
     if done.usage is not None:
-        answer["usage"] = msgspec.structs.asdict(done.usage)
+        answer["usage"] = usage(done.usage)
     always = {"id": start.id, "model": start.model, "finish_reason": done.finish_reason, "text": _joined(events, Delta)}
     return answer | dict(well_formed_value(always))
 
@@ -150,11 +154,18 @@ def _whole_openai_call(fragments: list[ToolCall]) -> Json:
     return call if first.id is None else call | {"id": first.id, "type": "function"}
 
 
+_OPENAI_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
 def openai_usage(usage: Usage | None) -> Json | None:
     if usage is None:
         return None
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    return dict(zip(names, msgspec.structs.astuple(usage), strict=True))
+    told: Json = dict(zip(_OPENAI_COUNTS, msgspec.structs.astuple(usage)[:3], strict=True))
+    if usage.cached_input_tokens is not None:
+        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return told
 
 
 def openai_error(failed: Failed | None) -> Json | None:
@@ -185,8 +196,9 @@ def ui_metadata(events: Sequence[Event]) -> Json:
     start, done = the(Start, events), the(Done, events)
     metadata: Json = {"model": well_formed(start.model)} if start else {}
     if done is not None and done.usage is not None:
-        names = ("inputTokens", "outputTokens", "totalTokens")
-        metadata["usage"] = dict(zip(names, msgspec.structs.astuple(done.usage), strict=True))
+        names = ("inputTokens", "outputTokens", "totalTokens", "cachedInputTokens", "reasoningTokens")
+        counts = zip(names, msgspec.structs.astuple(done.usage), strict=True)
+        metadata["usage"] = {name: count for name, count in counts if count is not None}
     return metadata
 
 

@@ -70,7 +70,7 @@ async def test_an_answer_is_parts_from_start_to_finish(client: Client) -> None:
     assert set(kinds[3:-3]) == {"text-delta"}
     assert text(reply) == "1 2 3"
     usage = reply.data[-1]["messageMetadata"]["usage"]
-    assert usage.keys() == {"inputTokens", "outputTokens", "totalTokens"}
+    assert usage.keys() == {"inputTokens", "outputTokens", "totalTokens", "cachedInputTokens", "reasoningTokens"}
     assert reply.is_done
 
 

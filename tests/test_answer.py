@@ -421,7 +421,7 @@ async def test_fail_ends_an_answer_once(bench: Bench) -> None:
 
 async def test_the_line_of_the_log_tells_the_ending(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "quartapp.answer"):
-        bench.upstream.say(text("one"), STOP, Batch(1, usage=Usage(1, 2, 3)), LAST, END)
+        bench.upstream.say(text("one"), STOP, Batch(1, usage=Usage(1, 2, 3, 0, 2)), LAST, END)
         await bench.answer.begin()
         bench.clock.advance(1.5)
         await bench.rest()
@@ -435,6 +435,8 @@ async def test_the_line_of_the_log_tells_the_ending(bench: Bench, caplog: pytest
         "finish_reason": "stop",
         "input_tokens": 1,
         "output_tokens": 2,
+        "cached_input_tokens": 0,
+        "reasoning_tokens": 2,
         "first_event_ms": 0,
         "total_ms": 1500,
         "upstream_bytes": 13,

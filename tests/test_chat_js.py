@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "javascript.md"
 MAX_BYTES = 2048
 
 COUNT = "1 2 3 4 5"
-USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11}
+USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
 DONE = {"type": "done", "finish_reason": "stop", "usage": USAGE}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COUNT = "1 2 3 4 5"
 CUT = "1 2 3"
-USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11}
+USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
 DONE = {"type": "done", "finish_reason": "stop", "usage": USAGE}
 
 TELL = "async ([module, job]) => tell(await import(module), job)"

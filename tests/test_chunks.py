@@ -374,6 +374,8 @@ def test_the_limit_is_one_of_lines_and_not_of_reads() -> None:
 
 # -- usage
 
+COUNTS = {"prompt_tokens": 5, "completion_tokens": 7}
+
 
 @pytest.mark.parametrize(
     ("said", "usage"),
@@ -396,6 +398,33 @@ def test_the_limit_is_one_of_lines_and_not_of_reads() -> None:
         ({"prompt_eval_count": 1, "eval_count": 2}, Usage(1, 2, 3)),
         ({"inputTokenCount": 1, "outputTokenCount": 2}, Usage(1, 2, 3)),
         ({"prompt_tokens": None, "input_tokens": 1, "completion_tokens": 0, "output_tokens": 2}, Usage(1, 0, 1)),
+        ({**COUNTS, "prompt_tokens_details": {"cached_tokens": 4}}, Usage(5, 7, 12, cached_input_tokens=4)),
+        ({**COUNTS, "prompt_tokens_details": {"cached_tokens": 0}}, Usage(5, 7, 12, cached_input_tokens=0)),
+        ({**COUNTS, "prompt_tokens_details": {"audio_tokens": 0}}, Usage(5, 7, 12)),
+        ({**COUNTS, "prompt_tokens_details": None, "completion_tokens_details": []}, Usage(5, 7, 12)),
+        ({**COUNTS, "completion_tokens_details": {"reasoning_tokens": "6"}}, Usage(5, 7, 12, reasoning_tokens=6)),
+        ({**COUNTS, "completion_tokens_details": {"reasoning_tokens": 0}}, Usage(5, 7, 12, reasoning_tokens=0)),
+        ({**COUNTS, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 1}, Usage(5, 7, 12, 4)),
+        ({**COUNTS, "cached_tokens": 4}, Usage(5, 7, 12, 4)),
+        ({**COUNTS, "cached_tokens": 4, "prompt_tokens_details": {"cached_tokens": 0}}, Usage(5, 7, 12, 0)),
+        ({**COUNTS, "num_cached_tokens": 4}, Usage(5, 7, 12, 4)),
+        ({**COUNTS, "reasoning_tokens": 6}, Usage(5, 7, 12, reasoning_tokens=6)),
+        ({**COUNTS, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 1}, Usage(5, 7, 12, 4)),
+        ({"input_tokens": 1, "output_tokens": 7, "cache_read_input_tokens": 4}, Usage(5, 7, 12, 4)),
+        (
+            {"input_tokens": 1, "output_tokens": 7, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 4},
+            Usage(5, 7, 12, 0),
+        ),
+        ({"inputTokenCount": 1, "outputTokenCount": 7, "cacheReadInputTokenCount": 4}, Usage(5, 7, 12, 4)),
+        (
+            {
+                "input_tokens": 5,
+                "input_tokens_details": {"cached_tokens": 4},
+                "output_tokens": 7,
+                "output_tokens_details": {"reasoning_tokens": 6},
+            },
+            Usage(5, 7, 12, 4, 6),
+        ),
         ({"total_tokens": 3}, None),
         ({"prompt_tokens": "many", "completion_tokens": {}}, None),
         ({}, None),
@@ -414,7 +443,7 @@ def test_usage_is_read_in_any_of_its_forms(said: Any, usage: Usage | None) -> No
     ("chunks", "usage"),
     [
         ([{"timings": {"prompt_n": 1, "predicted_n": 2}}], Usage(1, 2, 3)),
-        ([{"timings": {"prompt_n": 1, "cache_n": 4, "predicted_n": 2}}], Usage(5, 2, 7)),
+        ([{"timings": {"prompt_n": 1, "cache_n": 4, "predicted_n": 2}}], Usage(5, 2, 7, 4)),
         ([{"timings": {"prompt_n": 1, "predicted_n": n}} for n in (1, 2, 3)], Usage(1, 3, 4)),
         ([{"timings": {"prompt_n": 1}}, {"timings": "fast"}], None),
         ([{"timings": {"prompt_n": 1, "predicted_n": 2}}, {"usage": {"prompt_tokens": 3}}], Usage(3, 0, 3)),

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COUNT = "1 2 3 4 5"
 CUT = "1 2 3"
-USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11}
+USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
 CUTS = {"error": "fault-error-object", "dropped": "fault-drop", "truncated": "fault-no-finish"}
 
 MEDIA_TYPES = {"text": "text/plain", "NDJSON": "application/x-ndjson", "SSE": "text/event-stream"}

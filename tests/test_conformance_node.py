@@ -160,7 +160,13 @@ def test_the_ai_sdk_shows_a_whole_answer(client: Client, told: Tell) -> None:
 
 @each("usage", *AI_SDK)
 def test_the_ai_sdk_knows_the_usage(client: Client, told: Tell) -> None:
-    assert told(client, "answer")["usage"] == {"inputTokens": 6, "outputTokens": 5, "totalTokens": 11}
+    assert told(client, "answer")["usage"] == {
+        "inputTokens": 6,
+        "outputTokens": 5,
+        "totalTokens": 11,
+        "cachedInputTokens": 0,
+        "reasoningTokens": 0,
+    }
 
 
 @each("streamed", *AI_SDK)
@@ -237,7 +243,7 @@ def test_a_parser_of_event_streams_finds_every_record(client: Client, told: Tell
 
 @each("usage", "eventsource-parser")
 def test_a_parser_of_event_streams_finds_the_usage(client: Client, told: Tell) -> None:
-    usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11}
+    usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
     assert told(client, "streamed")["events"][-1]["record"]["usage"] == usage
 
 

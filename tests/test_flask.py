@@ -111,7 +111,7 @@ async def test_the_chat_streams_below_its_prefix(client: aiohttp.ClientSession) 
     async with client.post("/ai/api/stream", json=QUESTION) as answered:
         assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
     async with client.post("/ai/api/stream", json=QUESTION, headers={"Accept": "application/x-ndjson"}) as answered:
-        assert (await answered.read()).endswith(b'"total_tokens":11}}\n')
+        assert (await answered.read()).endswith(b'"total_tokens":11,"cached_input_tokens":0,"reasoning_tokens":0}}\n')
     async with client.get("/ai/") as page:
         assert (page.status, page.content_type) == (200, "text/html")
         assert "<quart-chat" in await page.text()

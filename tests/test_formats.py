@@ -90,9 +90,12 @@ def records(data: bytes) -> list[Any]:
 
 def expected(event: Event) -> dict[str, Any]:
     """The fields of an event by its declaration, without the encoder under test."""
-    fields = {name: getattr(event, name) for name in event.__struct_fields__}
-    told = {name: msgspec.structs.asdict(v) if isinstance(v, Usage) else v for name, v in fields.items()}
-    return {"type": event.__struct_config__.tag, **{name: v for name, v in told.items() if v is not None}}
+    return {"type": event.__struct_config__.tag, **known_fields(event)}
+
+
+def known_fields(struct: msgspec.Struct) -> dict[str, Any]:
+    fields = {name: getattr(struct, name) for name in struct.__struct_fields__}
+    return {name: known_fields(v) if isinstance(v, Usage) else v for name, v in fields.items() if v is not None}
 
 
 # -- NDJSON

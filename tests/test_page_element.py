@@ -354,7 +354,7 @@ async def heard(chat: ChatPage, question: str, model: str) -> Any:
 
 @IN_A_BROWSER
 async def test_the_page_around_it_hears_of_questions_and_answers(chat: ChatPage) -> None:
-    usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11}
+    usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
     answer = {"text": "1 2 3 4 5", "finishReason": "stop", "usage": usage}
     assert await heard(chat, "count to 5", "embedded") == [
         ["chat-ask", "quart-chat", True, {"text": "count to 5"}],

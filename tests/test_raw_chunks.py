@@ -137,11 +137,30 @@ def test_a_chunk_of_usage_alone_is_for_those_who_asked() -> None:
     assert len(told(*payloads, include_usage=True)) == 2
 
 
+COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
 READABLE: dict[str, tuple[Any, Any]] = {
     "OpenAI's later names": ({"input_tokens": 5, "output_tokens": 7}, (5, 7, 12)),
     "text": ({"prompt_tokens": "5", "completion_tokens": "7", "total_tokens": "13"}, (5, 7, 13)),
     "one count": ({"prompt_tokens": 5}, (5, 0, 5)),
     "a fraction": ({"prompt_tokens": 5.0, "completion_tokens": 7, "cost": 0.5}, (5, 7, 12)),
+    "a count of cached tokens outside of its details": (
+        {"prompt_tokens": 5, "completion_tokens": 7, "cached_tokens": 4, "prompt_tokens_details": {"audio_tokens": 0}},
+        (5, 7, 12, {"audio_tokens": 0, "cached_tokens": 4}),
+    ),
+    "DeepSeek's count of cached tokens": (
+        {"prompt_tokens": 5, "completion_tokens": 7, "prompt_cache_hit_tokens": 0},
+        (5, 7, 12, {"cached_tokens": 0}),
+    ),
+    "the details of the Responses API": (
+        {
+            "input_tokens": 5,
+            "output_tokens": 7,
+            "input_tokens_details": {"cached_tokens": 4},
+            "output_tokens_details": {"reasoning_tokens": 6},
+        },
+        (5, 7, 12, {"cached_tokens": 4}, {"reasoning_tokens": 6}),
+    ),
     "a total that is none": ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": None}, (5, 7, 12)),
 }
 
@@ -153,8 +172,8 @@ def test_usage_by_other_names_is_told_by_openais(kind: str, place: str) -> None:
     choices = [] if place == "alone" else [{"index": 0, "delta": {}}]
     fields = {"x_groq": {"id": "1"}} if place == "in an odd chunk" else {}
     *_, mended = told(chunk({"content": "a"}), loose(choices, usage=usage, **fields), include_usage=True)
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
-    assert json.loads(mended)["usage"] == usage | dict(zip(names, counts, strict=True))
+    counted = dict(zip((*COUNTS, "prompt_tokens_details", "completion_tokens_details"), counts, strict=False))
+    assert json.loads(mended)["usage"] == usage | counted
 
 
 @pytest.mark.parametrize("usage", ["none", "", [1], [], {}, {"prompt_tokens": "many"}, True, 7])

@@ -32,7 +32,7 @@ from tests.responses_upstream import (
 )
 
 LIMIT = 1_000_000
-USED = Usage(3, 5, 8)
+USED = Usage(3, 5, 8, 1, 2)
 DONE = b"data: [DONE]\n\n"
 
 

@@ -126,6 +126,17 @@ def _check_names(value: dict[str, Any]) -> None:
 def _finish(reason: str, usage: Usage | None) -> Part:
     finish: Part = {"type": "finish", "finishReason": reason}
     if usage is not None:
-        counts = {"inputTokens": usage.input_tokens, "outputTokens": usage.output_tokens}
-        finish["messageMetadata"] = {"usage": {**counts, "totalTokens": usage.total_tokens}}
+        finish["messageMetadata"] = {"usage": _counts(usage)}
     return finish
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    """Return the counts under the names that all versions of the SDK know."""
+    counts = {
+        "inputTokens": usage.input_tokens,
+        "outputTokens": usage.output_tokens,
+        "totalTokens": usage.total_tokens,
+        "cachedInputTokens": usage.cached_input_tokens,
+        "reasoningTokens": usage.reasoning_tokens,
+    }
+    return {name: count for name, count in counts.items() if count is not None}

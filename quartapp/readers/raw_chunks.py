@@ -10,12 +10,12 @@ import msgspec
 
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Piece, Raw, ToolCall
-from quartapp.formats.openai import call_object, usage_object
+from quartapp.formats.openai import call_object
 from quartapp.readers import loose
 from quartapp.readers.chunks import ChunkReader, fragments_of
 from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, is_sound
 from quartapp.readers.tool_calls import Fragment
-from quartapp.readers.usages import read_usage
+from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage
 from quartapp.requests.documents import JsonObject
 
 
@@ -98,7 +98,7 @@ class RawChunkReader(ChunkReader):
             self._count(chunk.usage, batch)
         if usage is None:
             return not (chunk.usage and self._include_usage)
-        return _is_openais(usage)
+        return is_openais_usage(usage)
 
     def _hold(self, piece: Raw, batch: Batch) -> None:
         if self._has_begun and not self._held:
@@ -154,11 +154,11 @@ class RawChunkReader(ChunkReader):
     def _usage(self, document: JsonObject, chunk: Chunk) -> JsonObject:
         """The field of that name as OpenAI has it; nothing if nobody asked, or if there is no telling what it says."""
         theirs = document.get("usage")
-        if _is_openais(theirs):
+        if is_openais_usage(theirs):
             return {"usage": theirs}
         counted = read_usage(chunk.usage)
         if counted is not None and (theirs is not None or self._include_usage):
-            return {"usage": (theirs if isinstance(theirs, dict) else {}) | usage_object(counted)}
+            return {"usage": to_openais_usage(theirs, counted)}
         return {"usage": None} if "usage" in document and theirs is None and self._include_usage else {}
 
 
@@ -169,13 +169,6 @@ def _parse(payload: bytes) -> JsonObject:
     except ValueError as error:
         raise ChatError("upstream_error") from error
     return document
-
-
-def _is_openais(usage: Any) -> bool:
-    if not isinstance(usage, dict):
-        return False
-    sent, received = usage.get("prompt_tokens"), usage.get("completion_tokens")
-    return type(sent) is type(received) is type(usage.get("total_tokens", 0)) is int
 
 
 def _has_tool_calls(odd: loose.Odd, place: int) -> bool:

@@ -25,6 +25,8 @@ class UsageCounts(Struct, rename="camel"):
     input_tokens: int
     output_tokens: int
     total_tokens: int
+    cached_input_tokens: int | UnsetType = UNSET
+    reasoning_tokens: int | UnsetType = UNSET
 
 
 class FinishMetadata(Struct):

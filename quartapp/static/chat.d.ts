@@ -39,6 +39,10 @@ export interface Usage {
   input_tokens: number;
   output_tokens: number;
   total_tokens: number;
+  /** Input tokens that the server had in its cache. Left out if unknown; 0 is a count. */
+  cached_input_tokens?: number;
+  /** Output tokens spent on reasoning. Left out if unknown; 0 is a count. */
+  reasoning_tokens?: number;
 }
 
 /** The answer is whole. `usage` is left out if the model's server did not count. */

@@ -34,7 +34,7 @@ export async function tokens(messages: Message[]): Promise<number | undefined> {
   for await (const record of records(messages)) {
     if (record.type === "reasoning") thoughts += record.text;
     if (record.type === "tool_call") thoughts += `${record.index} ${record.name?.length} ${record.arguments}`;
-    if (record.type === "done") return record.usage?.total_tokens;
+    if (record.type === "done") return record.usage?.cached_input_tokens ?? record.usage?.total_tokens;
   }
   return thoughts.length;
 }
