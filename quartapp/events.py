@@ -5,7 +5,8 @@ The classes with a tag are the records of the wire contract (docs/protocol.md), 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -89,9 +90,12 @@ class Raw(msgspec.Struct, frozen=True):
     One that OpenAI's own clients could not take is told anew.
 
     It stands for whatever it says, in answers that were asked for with `ChatRequest.raw`; it is no record.
+    `choices` are those of the payload as its parser decoded them (readers.strict.Choice), so that what they say can be
+    counted without a second decode.
     """
 
     payload: bytes
+    choices: Sequence[Any] = ()
 
 
 Piece = Delta | Reasoning | Refusal | ToolCall | Raw

@@ -124,7 +124,12 @@ class Settings(Loaded):
         "Whether a file may be its id at the model's server, where any client may name another's.",
     )
     max_output_tokens: int = named(
-        "CHAT_MAX_OUTPUT_TOKENS", 32_768, "4096", "Largest max_tokens a client may ask for.", ge=1, le=2**20
+        "CHAT_MAX_OUTPUT_TOKENS",
+        32_768,
+        "4096",
+        "Most tokens of an answer. If set, it is sent when a client names no limit.",
+        ge=1,
+        le=2**20,
     )
     max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", "Largest n a client of /v1 may ask for.", ge=1, le=128)
     max_open_streams: int = named(
@@ -271,6 +276,14 @@ class Settings(Loaded):
         """No key, no server and no models are set."""
         servers = (self.openai_api_key, self.openai_base_url, self.azure_endpoint, self.models, self.models_file)
         return all(each is None for each in servers)
+
+    @property
+    def sent_output_tokens(self) -> int | None:
+        """The limit that a model is sent when a client names none; None unless the operator has set it.
+
+        The default is not sent, because servers answer 400 to more than their model can write: 16,384 for gpt-4o.
+        """
+        return self.max_output_tokens if "max_output_tokens" in self.model_fields_set else None
 
     def key(self, name: str) -> SecretStr | None:
         """The key of that name: the setting's that is called so, else the environment variable's or line's of `.env`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from quartapp.events import Batches
+from quartapp.models.output_limit import limited
 from quartapp.models.parameters import Parameters
 from quartapp.models.servers import Server
 from quartapp.readers.bodies import Reader
@@ -31,9 +32,10 @@ class ChatCompletions:
 
     def stream(self, request: ChatRequest, /) -> Batches:
         """The answer, a batch a read, closed with the generator. Usage is always asked for. Raises ChatError."""
-        return self._server.stream(
+        batches = self._server.stream(
             self._path, self._body(request), lambda content_type: self._open_reader(request, content_type=content_type)
         )
+        return limited(batches, self._parameters.most_tokens(request), request.choices)
 
     def check(self, request: ChatRequest) -> None:
         """Raises ChatError: invalid_request, for what this model cannot be asked."""

@@ -59,7 +59,8 @@ class Entry(BaseModel):
     drop_params: list[Name] = Field(default=[], description="Parameters that the model refuses; never sent.")
     max_output_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = Field(
         default=None,
-        description="Most tokens of an answer; more are refused, and it is sent where a client names no limit.",
+        description="Most tokens of an answer; more are refused, and it is sent where a client names no limit. "
+        "Unset: CHAT_MAX_OUTPUT_TOKENS.",
     )
     output_limit: Literal["max_tokens", "max_completion_tokens"] | None = Field(
         default=None,

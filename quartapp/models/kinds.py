@@ -99,7 +99,8 @@ class Kinds:
             system_prompt=system_prompt,
             params=entry.params,
             drop_params=frozenset(entry.drop_params),
-            max_output_tokens=entry.max_output_tokens,
+            max_output_tokens=_output_tokens(entry, self._settings),
+            unsent_limit=self._settings.max_output_tokens,
             output_limit=entry.output_limit or _usual_output_limit(entry),
         )
 
@@ -109,6 +110,12 @@ class Kinds:
             max_line_bytes=self._settings.max_upstream_line_bytes,
             think_tags=entry.think_tags,
         )
+
+
+def _output_tokens(entry: Entry, settings: Settings) -> int | None:
+    """The lower of the limits that the entry and the operator's settings name; None if neither does."""
+    limits = [limit for limit in (entry.max_output_tokens, settings.sent_output_tokens) if limit is not None]
+    return min(limits, default=None)
 
 
 def _usual_auth(entry: Entry, key: SecretStr | None) -> str:

@@ -13,13 +13,17 @@ _LIMITS = ("max_completion_tokens", "max_tokens")
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """How one model is asked: `model` is its name at its server, the others are as in its entry of the table."""
+    """How one model is asked: `model` is its name at its server, the others are as in its entry of the table.
+
+    `unsent_limit` is the most tokens of an answer for which neither client, entry nor operator names a limit.
+    """
 
     model: str
     system_prompt: str | None = None
     params: JsonObject = {}
     drop_params: frozenset[str] = frozenset()
     max_output_tokens: int | None = None
+    unsent_limit: int = 2**20
     output_limit: str = "max_tokens"
 
     def check(self, request: ChatRequest) -> None:
@@ -38,13 +42,22 @@ class Parameters(msgspec.Struct, frozen=True):
 
     def for_request(self, request: ChatRequest) -> JsonObject:
         """The parameters by OpenAI's names for chat completions; the limit of tokens by the model's own name for it."""
-        limit = _limit(request.params) or _limit(self.params) or self.max_output_tokens
+        limit = self._limit(request)
         params = {name: value for name, value in {**self.params, **request.params}.items() if name not in _LIMITS}
         if tools := [*self.params.get("tools", ()), *request.params.get("tools", ())]:
             params["tools"] = tools
         if limit is not None:
-            params[self.output_limit] = min(limit, self.max_output_tokens or limit)
+            params[self.output_limit] = limit
         return {name: value for name, value in params.items() if name not in self.drop_params}
+
+    def most_tokens(self, request: ChatRequest) -> int:
+        """The most tokens that each answer to `request` may have, whether the server is sent that limit or not."""
+        # An entry may name the limit as the Responses API does.
+        return self._limit(request) or self.params.get("max_output_tokens") or self.unsent_limit
+
+    def _limit(self, request: ChatRequest) -> int | None:
+        limit = _limit(request.params) or _limit(self.params) or self.max_output_tokens
+        return None if limit is None else min(limit, self.max_output_tokens or limit)
 
 
 def _limit(params: JsonObject) -> int | None:

@@ -15,6 +15,7 @@ from quartapp.models.addresses import check_addresses
 from quartapp.models.attempts import Attempts, Candidate
 from quartapp.models.entry import Entry
 from quartapp.models.kinds import Asked, Kinds
+from quartapp.models.output_limit import Limited
 from quartapp.models.servers import Server
 from quartapp.models.table import Table, read_table, single_entry
 from quartapp.models.transport import open_trust
@@ -85,7 +86,7 @@ def open_models(settings: Settings, given: Mapping[str, Model] | None = None) ->
     if settings.ca_file is not None:  # whether or not a model's server is behind TLS
         open_trust(settings.ca_file)
     if given:
-        own = {name: Offered(name, model) for name, model in given.items()}
+        own = {name: Offered(name, Limited(model, settings.max_output_tokens)) for name, model in given.items()}
         return Models(own.get, _default(settings, list(own)), list(own))
     kinds = Kinds(settings)
     table = read_table(settings)

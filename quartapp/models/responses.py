@@ -7,6 +7,7 @@ from functools import partial
 import msgspec
 
 from quartapp.events import Batches
+from quartapp.models.output_limit import limited
 from quartapp.models.parameters import Parameters
 from quartapp.models.response_input import input_items
 from quartapp.models.response_parameters import asked_params, check_params, response_params
@@ -29,7 +30,8 @@ class Responses:
 
     def stream(self, request: ChatRequest, /) -> Batches:
         """The answer, a batch a read, closed with the generator. Raises ChatError."""
-        return self._server.stream(PATH, self._body(request), self._open_reader)
+        batches = self._server.stream(PATH, self._body(request), self._open_reader)
+        return limited(batches, self._parameters.most_tokens(request))
 
     def check(self, request: ChatRequest, /) -> None:
         """Raises ChatError: invalid_request, for what this model cannot be asked."""

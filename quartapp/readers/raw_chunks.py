@@ -66,7 +66,7 @@ class RawChunkReader(ChunkReader):
             can_stand = self._add_usage(chunk, usage, batch) and can_stand
         if chunk.choices or not chunk.usage or self._include_usage:
             told = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
-            self._hold(Raw(told), batch)
+            self._hold(Raw(told, chunk.choices), batch)
 
     def _add_calls(self, place: int, choice: Choice, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bool:
         """Whether clients take the fragments of calls for what they are; if not, `calls` gets what they tell."""

@@ -1,0 +1,201 @@
+"""The most tokens of an answer, also where its server ignores the limit that it is sent.
+
+Only the server can count tokens, and most servers send their count last. So tokens are counted too low here, and an
+answer of a server that obeys the limit is never cut. An answer has at least as many tokens
+
+- as it has words, because no common vocabulary has tokens of several words;
+- as it has pieces of 16 bytes: a server sends one token or more in a piece, and a gateway that sends single characters
+  sends short pieces;
+- as it has 128 bytes, because the longest tokens of the common vocabularies have 128 bytes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Container, Mapping
+from contextlib import aclosing
+from typing import NamedTuple, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from quartapp.events import Batch, Batches, Delta, Piece, Raw, Reasoning, Refusal, ToolCall
+from quartapp.readers import loose
+from quartapp.readers.strict import Call, ChunkDelta
+from quartapp.requests.documents import JsonObject
+from quartapp.requests.messages import ChatRequest
+
+_BYTES_OF_PIECE = 16
+_BYTES_OF_TOKEN = 128
+
+
+async def limited(batches: Batches, limit: int, choices: int = 1) -> Batches:
+    """The batches of an answer, in which each choice has at most `limit` tokens, as far as they can be counted.
+
+    A longer choice is truncated, with the finish_reason `length`. Once all choices have ended and one was truncated,
+    `batches` is closed; it is closed with the generator in any case.
+    """
+    output = _Output(limit, choices)
+    async with aclosing(batches):
+        async for batch in batches:
+            output.hold(batch)
+            yield batch
+            if output.is_over:
+                return
+
+
+class _Source(Protocol):
+    def stream(self, request: ChatRequest, /) -> Batches: ...
+
+
+class Limited:
+    """A model whose answers have at most `limit` tokens, or as many as the client asks for if that is less."""
+
+    def __init__(self, model: _Source, limit: int) -> None:
+        self._model = model
+        self._limit = limit
+
+    def stream(self, request: ChatRequest, /) -> Batches:
+        asked = [request.params[name] for name in ("max_completion_tokens", "max_tokens") if name in request.params]
+        return limited(self._model.stream(request), min([self._limit, *asked]), request.choices)
+
+
+class _Count(NamedTuple):
+    """What is known of the tokens of one choice."""
+
+    words: int = 0
+    pieces: int = 0
+    bytes: int = 0
+    ends_in_word: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """The fewest tokens that this can be."""
+        return max(self.words, min(self.pieces, self.bytes // _BYTES_OF_PIECE), self.bytes // _BYTES_OF_TOKEN)
+
+    def after(self, text: str) -> _Count:
+        """The count with one piece more."""
+        if not text:
+            return self
+        words = len(text.split())
+        if self.ends_in_word and not text[0].isspace():
+            words -= 1
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        return _Count(self.words + words, self.pieces + 1, self.bytes + size, not text[-1].isspace())
+
+
+class _Output:
+    """Counts what the choices of one answer say, and truncates those that say more than `limit` tokens."""
+
+    def __init__(self, limit: int, choices: int) -> None:
+        self._limit = limit
+        self._counts: dict[int, _Count] = {}
+        self._unfinished = set(range(choices))
+        self._truncated: set[int] = set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a choice was truncated, and no other is left to come."""
+        return bool(self._truncated) and not self._unfinished
+
+    def hold(self, batch: Batch) -> None:
+        """Takes out of `batch` what is over the limit, and ends the answer with it if it `is_over`."""
+        batch.pieces = [held for piece in batch.pieces if (held := self._held(piece)) is not None]
+        if self.is_over:
+            batch.finish_reason, batch.ended = "length", True
+
+    def _held(self, piece: Piece) -> Piece | None:
+        if self.is_over:
+            return None
+        if isinstance(piece, Raw):
+            return self._held_chunk(piece)
+        room = self._add(0, (piece.arguments or "") if isinstance(piece, ToolCall) else piece.text)
+        if room is None:
+            return piece
+        self._unfinished.clear()  # these pieces tell of one choice alone
+        return _cut_piece(piece, room)
+
+    def _held_chunk(self, chunk: Raw) -> Raw | None:
+        gone, rooms = set(), {}
+        for choice in chunk.choices:
+            if choice.index in self._truncated:
+                gone.add(choice.index)
+                continue
+            room = self._add(choice.index, _said(choice.delta))
+            if room is not None:
+                rooms[choice.index] = room
+            if choice.finish_reason or room is not None:
+                self._unfinished.discard(choice.index)
+        return _cut_chunk(chunk, gone, rooms) if gone or rooms else chunk
+
+    def _add(self, index: int, text: str) -> int | None:
+        """Counts `text`; if it goes over the limit, returns how many of its characters do not."""
+        before = self._counts.get(index, _NOTHING)
+        after = self._counts[index] = before.after(text)
+        if after.tokens <= self._limit:
+            return None
+        self._truncated.add(index)
+        sizes = range(len(text) + 1)
+        return bisect_right(sizes, self._limit, key=lambda size: before.after(text[:size]).tokens) - 1
+
+
+_NOTHING = _Count()
+
+
+def _said(delta: ChunkDelta) -> str:
+    """All that a chunk adds to a choice, in the order in which `_cut_delta` cuts it."""
+    calls = "".join(map(_arguments, delta.tool_calls or ()))
+    return (delta.thought or "") + (delta.content or "") + (delta.refusal or "") + calls
+
+
+def _arguments(call: Call) -> str:
+    if call.function is not None:
+        return call.function.arguments or ""
+    return (call.custom and call.custom.input) or ""
+
+
+def _cut_piece(piece: Delta | Reasoning | Refusal | ToolCall, room: int) -> Piece | None:
+    if not room:
+        return None
+    if isinstance(piece, ToolCall):
+        return replace(piece, arguments=(piece.arguments or "")[:room])
+    return replace(piece, text=piece.text[:room])
+
+
+def _cut_chunk(chunk: Raw, gone: Container[int], rooms: Mapping[int, int]) -> Raw | None:
+    """`chunk` without the choices that are `gone`; of those in `rooms`, so many characters."""
+    document: JsonObject = loose.parse(chunk.payload)
+    choices = [each for each in document["choices"] if each.get("index", 0) not in gone]
+    if not choices and not document.get("usage"):
+        return None
+    document["choices"] = [
+        _cut_choice(each, rooms[each.get("index", 0)]) if each.get("index", 0) in rooms else each for each in choices
+    ]
+    return Raw(loose.to_text(document).encode())
+
+
+def _cut_choice(choice: JsonObject, room: int) -> JsonObject:
+    delta = _cut_delta(choice.get("delta") or {}, room)
+    probabilities = {"logprobs": None} if "logprobs" in choice else {}  # of tokens, and not all of them are left
+    return {**choice, "delta": delta, **probabilities, "finish_reason": "length"}
+
+
+def _cut_delta(delta: JsonObject, room: int) -> JsonObject:
+    cut = {name: value for name, value in delta.items() if name not in ("tool_calls", "reasoning_details")}
+    for names in (("reasoning_content", "reasoning"), ("content",), ("refusal",)):
+        texts = {name: delta[name] for name in names if isinstance(delta.get(name), str)}
+        cut |= {name: text[:room] for name, text in texts.items()}
+        room -= min(room, max(map(len, texts.values()), default=0))
+    calls = []
+    for call in delta.get("tool_calls") or ():
+        if room:
+            calls.append(_cut_call(call, room))
+            room -= min(room, len(_arguments(msgspec.convert(call, Call))))
+    return cut | ({"tool_calls": calls} if calls else {})
+
+
+def _cut_call(call: JsonObject, room: int) -> JsonObject:
+    for kind, field in (("function", "arguments"), ("custom", "input")):
+        if isinstance(call.get(kind), dict) and isinstance(call[kind].get(field), str):
+            call = {**call, kind: {**call[kind], field: call[kind][field][:room]}}
+    return call
