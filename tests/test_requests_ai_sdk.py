@@ -56,7 +56,7 @@ def refused(document: Any, **given: Any) -> tuple[str, str | None]:
     return raised.value.code, raised.value.path
 
 
-def tool(state: str = "output-available", **fields: Any) -> dict[str, Any]:
+def tool(state: str | None = "output-available", **fields: Any) -> dict[str, Any]:
     return {"type": "tool-weather", "toolCallId": "c1", "state": state, "input": {"city": "Bern"}, **fields}
 
 
@@ -91,7 +91,8 @@ def test_what_is_not_for_the_model_is_passed_over() -> None:
         text("b"),
         role="assistant",
     )
-    assert taken(body(HI, answer, HI)).messages[1] == {"role": "assistant", "content": "ab"}
+    turn = taken(body(HI, answer, HI)).messages[1]
+    assert turn == {"role": "assistant", "content": "ab", "extra": {"reasoning": "hm"}}
 
 
 def test_an_answer_without_text_is_left_out() -> None:
@@ -113,7 +114,7 @@ def test_an_answer_without_text_is_left_out() -> None:
 )
 def test_a_tool_call_is_followed_by_its_result(part: dict[str, Any], content: str) -> None:
     assert taken(body(HI, message(part, role="assistant"))).messages[1:] == [
-        {"role": "assistant", "tool_calls": [called()]},
+        {"role": "assistant", "content": None, "tool_calls": [called()]},
         {"role": "tool", "content": content, "tool_call_id": "c1"},
     ]
 
@@ -121,8 +122,66 @@ def test_a_tool_call_is_followed_by_its_result(part: dict[str, Any], content: st
 def test_a_dynamic_tool_has_its_name_beside_it() -> None:
     part = {**tool(output="x"), "type": "dynamic-tool", "toolName": "search", "input": None}
     assert taken(body(HI, message(part, role="assistant"))).messages[1]["tool_calls"] == [
-        called(name="search", arguments="null")
+        called(name="search", arguments="{}")
     ]
+
+
+UNANSWERED = ("input-streaming", "input-available", "approval-requested", "approval-responded")
+
+
+@pytest.mark.parametrize("state", UNANSWERED)
+def test_a_call_without_a_result_is_left_out(state: str) -> None:
+    """An answer that ended inside a call leaves such a part in the page for ever."""
+    answer = message({"type": "step-start"}, text("Let me look."), tool(state), role="assistant")
+    assert taken(body(HI, answer, HI)).messages == [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "Let me look."},
+        {"role": "user", "content": "hi"},
+    ]
+    assert len(taken(body(HI, message(tool(state), role="assistant"), HI)).messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        (tool("output-denied"), "The user did not allow this call."),
+        (tool("output-denied", approval={"approved": False, "reason": "Too dear."}), "Too dear."),
+        (tool("approval-responded", approval={"approved": False}), "The user did not allow this call."),
+    ],
+)
+def test_a_call_that_the_user_refused_has_that_as_its_result(part: dict[str, Any], content: str) -> None:
+    result = taken(body(HI, message(part, role="assistant"), HI)).messages[2]
+    assert result == {"role": "tool", "content": content, "tool_call_id": "c1"}
+
+
+def test_arguments_that_are_no_json_come_back_as_the_model_wrote_them() -> None:
+    part = tool("output-error", rawInput="{half", errorText="The arguments are not JSON.")
+    del part["input"]
+    [_, turn, _] = taken(body(HI, message(part, role="assistant"))).messages
+    assert turn["tool_calls"] == [called(arguments="{half")]
+
+
+def test_what_our_stream_attached_to_parts_belongs_to_the_turn_and_its_calls() -> None:
+    state, signed = {"extra_content": {"google": {"thought_signature": "s"}}}, {"reasoning_details": [{"data": "d"}]}
+    ours = {"quartapp": {"extra": state, "turn": signed}}
+    answer = message(
+        {"type": "reasoning", "text": "hm"}, tool(output="sunny", callProviderMetadata=ours), role="assistant"
+    )
+    [_, turn, _] = taken(body(HI, answer)).messages
+    assert turn["extra"] == {"reasoning": "hm", **signed}
+    assert turn["tool_calls"] == [{**called(), "extra": state}]
+
+
+@pytest.mark.parametrize("name", ["callProviderMetadata", "resultProviderMetadata"])
+def test_a_custom_call_keeps_its_text(name: str) -> None:
+    part = tool(output="1") | {name: {"quartapp": {"kind": "custom"}}, "input": "print(1)"}
+    [_, turn, _] = taken(body(HI, message(part, role="assistant"))).messages
+    assert turn["tool_calls"] == [{"id": "c1", "type": "custom", "custom": {"name": "weather", "input": "print(1)"}}]
+
+
+def test_an_answer_may_have_more_parts_than_a_question() -> None:
+    answer = message(*[text("a"), {"type": "reasoning", "text": "b"}] * 600, role="assistant")
+    assert taken(body(HI, answer, HI), CHAT_MAX_JSON_VALUES=10_000).messages[1]["content"] == "a" * 600
 
 
 def test_what_was_said_after_a_result_comes_after_it() -> None:
@@ -245,10 +304,15 @@ def test_what_is_wrong_with_a_file_is_told_by_its_field(part: dict[str, Any], fi
     assert refused(document, **given) == ("invalid_request", f"messages.0.parts.1.{field}")
 
 
-@pytest.mark.parametrize("role", ["assistant", "system"])
-def test_files_are_for_questions(role: str) -> None:
-    document = body(HI, message(text("a"), file(), role=role))
+def test_instructions_hold_no_files() -> None:
+    document = body(HI, message(text("a"), file(), role="system"))
     assert refused(document, CHAT_ALLOW_SYSTEM_ROLE=True) == ("invalid_request", "messages.1.parts.1.type")
+
+
+@pytest.mark.parametrize("part", [file(), {"type": "custom", "kind": "x"}, {"type": "new"}])
+def test_an_answer_may_hold_parts_that_no_model_takes(part: dict[str, Any]) -> None:
+    answer = message(text("a"), part, role="assistant")
+    assert taken(body(HI, answer, HI)).messages[1] == {"role": "assistant", "content": "a"}
 
 
 # -- what is refused
@@ -277,13 +341,10 @@ WRONG: list[tuple[Any, str]] = [
     (body(message(text("hi"), {"type": CANARY})), "messages.0.parts.1.type"),
     (body(message(text("hi"), {"type": "custom", "kind": "x"})), "messages.0.parts.1.type"),
     (body(message(tool(output=1))), "messages.0.parts"),
-    *[
-        (body(message(tool(state), role="assistant")), "messages.0.parts.0")
-        for state in ("input-streaming", "input-available", "approval-requested", "output-denied", CANARY)
-    ],
-    (body(message({**tool(output=1), "type": "tool-"}, role="assistant")), "messages.0"),
-    (body(message({**tool(output=1), "type": "dynamic-tool"}, role="assistant")), "messages.0"),
-    (body(message({**tool(output=1), "toolCallId": None}, role="assistant")), "messages.0"),
+    *[(body(message(tool(state), role="assistant")), "messages.0.parts.0") for state in (CANARY, None)],
+    (body(message({**tool(output=1), "type": "tool-"}, role="assistant")), "messages.0.parts.0"),
+    (body(message({**tool(output=1), "type": "dynamic-tool"}, role="assistant")), "messages.0.parts.0"),
+    (body(message({**tool(output=1), "toolCallId": None}, role="assistant")), "messages.0.parts.0"),
     (body(message(*[tool(output=1)] * 129, role="assistant")), "messages.0"),
 ]
 

@@ -2,5 +2,5 @@
 
 All raise ChatError with a code and the path of the field at fault, and never repeat what the client sent.
 
-Order inside this folder: documents, attachments, parts, messages, chat, openai, ai_sdk.
+Order inside this folder: documents, attachments, parts, calls, messages, chat, openai, ai_sdk.
 """

@@ -1,8 +1,9 @@
 """What `/api/ui` is asked: the messages of Vercel's AI SDK, as `DefaultChatTransport` sends them.
 
 A message has parts. Text counts, and so do the files of a question and tool calls with their results; marks between
-steps say which came first. What a model thought before is not sent again. A part of any other kind is refused, for an
-answer without it would be about less.
+steps say which came first. What a model thought goes only to servers that want it. An unknown part of an answer is
+passed over, because a client adds them to what we sent; one of a question is refused, because the answer would be about
+less.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from quartapp.errors import ChatError
 from quartapp.requests.attachments import base64_in, is_data_url
+from quartapp.requests.calls import Given
 from quartapp.requests.documents import JsonObject, Strict, parse_document
 from quartapp.requests.messages import ChatRequest, Message, Name, check_messages
 from quartapp.requests.parts import Attachment, AudioPart, FilePart, ImagePart, TextPart, fault_in
@@ -22,7 +24,15 @@ from quartapp.settings import Settings
 
 # The kinds of sound that OpenAI's API takes, and its names for them.
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
-_PASSED_OVER = ("reasoning", "source-url", "source-document")
+_MAX_PARTS = 1000
+
+# A result that is an error, or that the user did not allow, is a result too.
+_RESULTS = ("output-available", "output-error", "output-denied")
+_PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
+_DENIED = "The user did not allow this call."
+
+#: The name under which `providerMetadata` holds what a client brings back to us unchanged (formats/ai_sdk.py).
+OURS = "quartapp"
 
 
 class UIPart(Strict):
@@ -30,18 +40,34 @@ class UIPart(Strict):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    type: Name
+    type: Given
     text: str | None = None
-    toolCallId: Name | None = None  # noqa: N815 - the SDK's names
-    toolName: Name | None = None  # noqa: N815
+    toolCallId: Given | None = None  # noqa: N815 - the SDK's names
+    toolName: Given | None = None  # noqa: N815
     state: Name | None = None
     input: Any = None
+    rawInput: Any = None  # noqa: N815
     output: Any = None
     errorText: str | None = None  # noqa: N815
     mediaType: str | None = None  # noqa: N815
     url: str | None = None
     filename: str | None = None
     providerReference: Any = None  # noqa: N815
+    providerMetadata: Any = None  # noqa: N815
+    callProviderMetadata: Any = None  # noqa: N815
+    resultProviderMetadata: Any = None  # noqa: N815
+    approval: Any = None
+
+    @property
+    def is_call(self) -> bool:
+        return self.type == "dynamic-tool" or self.type.startswith("tool-")
+
+    @property
+    def ours(self) -> JsonObject:
+        """Return what our stream attached to the part; a call without a result and one with it keep it apart."""
+        places = (self.callProviderMetadata, self.resultProviderMetadata, self.providerMetadata)
+        found = [place.get(OURS) for place in places if isinstance(place, dict)]
+        return next((each for each in found if isinstance(each, dict)), {})
 
 
 class UIMessage(Strict):
@@ -49,7 +75,7 @@ class UIMessage(Strict):
 
     id: str
     role: Literal["user", "assistant", "system"]
-    parts: Annotated[list[UIPart], Field(max_length=1000)]
+    parts: list[UIPart]
     metadata: Any = None
 
 
@@ -74,14 +100,16 @@ def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
 
 
 def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Message]:
-    """A turn for each step of the message, and one more for the result of each tool call in it."""
+    """Yield a turn for each step of the message, and one more for the result of each tool call in it."""
+    is_answer = message.role == "assistant"
+    if not is_answer and len(message.parts) > _MAX_PARTS:
+        raise ChatError("invalid_request", path=f"{path}.parts")
     said = [step for step in _steps(message, path, settings) if step.content or step.calls]
-    if not said and message.role != "assistant":
+    if not is_answer and (not said or any(step.calls for step in said)):
         raise ChatError("invalid_request", path=f"{path}.parts")
     for step in said:
-        if step.calls and message.role != "assistant":
-            raise ChatError("invalid_request", path=f"{path}.parts")
-        yield _turn(path, role=message.role, content=step.content or None, tool_calls=step.calls or None)
+        state = {"reasoning": step.reasoning, "extra": step.extra} if is_answer else {}
+        yield _turn(path, role=message.role, content=step.content or None, tool_calls=step.calls or None, **state)
         for result in step.results:
             yield _turn(path, role="tool", **result)
 
@@ -91,6 +119,8 @@ class _Step:
 
     def __init__(self) -> None:
         self.text = ""
+        self.reasoning = ""
+        self.extra: JsonObject = {}
         self.calls: list[JsonObject] = []
         self.results: list[JsonObject] = []
         self._parts: list[TextPart | Attachment] = []
@@ -118,22 +148,30 @@ def _steps(message: UIMessage, path: str, settings: Settings) -> list[_Step]:
         elif part.type == "file" and message.role == "user":
             steps[-1].attach(_attachment(part, f"{path}.parts.{index}", settings))
         else:
-            _add(part, steps[-1], f"{path}.parts.{index}")
+            _add(part, steps[-1], f"{path}.parts.{index}", is_answer=message.role == "assistant")
     return steps
 
 
-def _add(part: UIPart, step: _Step, path: str) -> None:
+def _add(part: UIPart, step: _Step, path: str, *, is_answer: bool) -> None:
+    if isinstance(part.ours.get("turn"), dict):
+        step.extra |= part.ours["turn"]
     if part.type == "text":
         if part.text is None:
             raise ChatError("invalid_request", path=f"{path}.text")
         step.text += part.text
-    elif part.type == "dynamic-tool" or part.type.startswith("tool-"):
-        if part.state not in ("output-available", "output-error"):
-            raise ChatError("invalid_request", path=path)  # a call without its result cannot be answered
-        step.calls.append(_call(part))
-        step.results.append(_result(part))
-    elif part.type not in _PASSED_OVER and not part.type.startswith("data-"):
+    elif part.type == "reasoning":
+        step.reasoning += part.text or ""
+    elif part.is_call:
+        if part.state not in (*_RESULTS, *_PENDING):
+            raise ChatError("invalid_request", path=path)
+        step.calls.append(_call(part, path))
+        if part.state in _RESULTS or _is_denied(part):
+            step.results.append(_result(part))
+    elif not is_answer and part.type not in _OF_ANSWERS and not part.type.startswith("data-"):
         raise ChatError("invalid_request", path=f"{path}.type")
+
+
+_OF_ANSWERS = ("source-url", "source-document")
 
 
 def _attachment(part: UIPart, path: str, settings: Settings) -> Attachment:
@@ -163,15 +201,33 @@ def _as_openai_has_it(media_type: str, part: UIPart) -> Attachment:
     return FilePart.model_validate({"type": "file", "file": {"file_data": data, "filename": part.filename or None}})
 
 
-def _call(part: UIPart) -> JsonObject:
+def _call(part: UIPart, path: str) -> JsonObject:
+    """Return the call in the form of our own records (calls.ToolCallMessage)."""
     name = part.toolName if part.type == "dynamic-tool" else part.type.removeprefix("tool-")
-    return {"id": part.toolCallId, "function": {"name": name, "arguments": json.dumps(part.input)}}
+    if not name or part.toolCallId is None:
+        raise ChatError("invalid_request", path=path)
+    is_custom = part.ours.get("kind") == "custom"
+    given = part.rawInput if part.input is None else part.input
+    is_text = isinstance(given, str) and (is_custom or part.input is None)
+    arguments = given if is_text else json.dumps({} if given is None else given)
+    call: JsonObject = {"id": part.toolCallId, "name": name, "arguments": arguments, "extra": part.ours.get("extra")}
+    return call | {"kind": "custom"} if is_custom else call
 
 
 def _result(part: UIPart) -> JsonObject:
     output = part.errorText if part.state == "output-error" else part.output
+    if part.state not in _RESULTS[:2]:
+        output = _approval(part).get("reason") or _DENIED
     content = output if isinstance(output, str) else json.dumps(output)
     return {"tool_call_id": part.toolCallId, "content": content}
+
+
+def _is_denied(part: UIPart) -> bool:
+    return _approval(part).get("approved") is False
+
+
+def _approval(part: UIPart) -> JsonObject:
+    return part.approval if isinstance(part.approval, dict) else {}
 
 
 def _turn(path: str, **fields: Any) -> Message:

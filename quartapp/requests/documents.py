@@ -86,7 +86,12 @@ def _path(error: ValidationError) -> str:
         parts = _own_parts(first["loc"])
     if first["type"] in _UNKNOWN_TAG:
         parts.append("type")
-    return _UNSAFE.sub("?", ".".join(map(str, parts)))[:100]
+    return safe_path(".".join(map(str, parts)))
+
+
+def safe_path(path: str) -> str:
+    """Return a path that may hold a client's own name, with harmless characters alone and 100 of them at most."""
+    return _UNSAFE.sub("?", path)[:100]
 
 
 def _first_fault(faults: list[ErrorDetails]) -> ErrorDetails:

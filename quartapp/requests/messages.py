@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from pydantic import ConfigDict, Field
 
 from quartapp.errors import ChatError
-from quartapp.requests.documents import JsonObject, Strict
+from quartapp.requests.calls import CALL_STATE, Answered, Given, ToolCallMessage, settle, state_in
+from quartapp.requests.documents import JsonObject, Strict, safe_path
 from quartapp.requests.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
 from quartapp.settings import Settings
 
@@ -17,8 +18,8 @@ SYSTEM_ROLES = ("system", "developer")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
-# Part of an answer as clients add it to the conversation, and of no question.
-NotSentOn = Annotated[Any, Field(exclude=True)]
+#: Fields of an answer in which servers keep state that the next request must bring back.
+TURN_STATE: Final = CALL_STATE | {"reasoning_details", "thinking_blocks"}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
@@ -39,23 +40,6 @@ class ChatRequest(msgspec.Struct, frozen=True):
     def choices(self) -> int:
         """How many answers are asked for at once."""
         return int(self.params.get("n", 1))
-
-
-class FunctionCall(Strict):
-    """The function a model asked for, and its arguments as the JSON text the model wrote."""
-
-    name: Name
-    arguments: str
-    parsed_arguments: NotSentOn = None
-
-
-class ToolCallMessage(Strict):
-    """A tool call of an earlier answer."""
-
-    id: Name
-    type: Literal["function"] = "function"
-    function: FunctionCall
-    index: NotSentOn = None
 
 
 class Typed(Strict):
@@ -85,26 +69,43 @@ class Tool(Typed):
     function: ToolFunction | None = None
 
 
-class Message(Strict):
-    """One turn of the conversation."""
+class Message(Answered):
+    """One turn of the conversation. An answer may have fields that its server added; a question may not."""
 
     role: Literal["user", "assistant", "tool", "system", "developer"] = "user"
-    content: str | Annotated[list[Part], Field(min_length=1, max_length=1000)] | None = None
+    content: str | Annotated[list[Part], Field(max_length=1000)] | None = None
     name: Name | None = None
     refusal: str | None = None
-    tool_calls: Annotated[list[ToolCallMessage], Field(min_length=1, max_length=128)] | None = None
-    tool_call_id: Name | None = None
-    annotations: NotSentOn = None
-    audio: NotSentOn = None
-    function_call: NotSentOn = None
-    parsed: NotSentOn = None
-    reasoning_content: NotSentOn = None
+    tool_calls: Annotated[list[ToolCallMessage], Field(max_length=128)] | None = None
+    tool_call_id: Given | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    extra: Any = None
+
+    def as_sent(self) -> JsonObject:
+        """Return the message in OpenAI's form; what an answer brought of its server's state stands in `extra`."""
+        turn: JsonObject = self.model_dump(include=_SENT, exclude_none=True)
+        if self.role != "assistant":
+            return turn
+        if not _has_content(self):
+            turn["content"] = None  # servers want the key
+        if self.tool_calls:
+            turn["tool_calls"] = [call.as_sent() for call in self.tool_calls]
+        thoughts = self.reasoning_content or self.reasoning
+        reasoning = {"reasoning": thoughts} if isinstance(thoughts, str) and thoughts else {}
+        extra = {**reasoning, **state_in(self.model_extra, self.extra, TURN_STATE)}
+        return turn | {"extra": extra} if extra else turn
+
+
+_SENT: Final = {"role", "content", "name", "refusal", "tool_call_id"}
+_OF_ANSWERS: Final = ("refusal", "tool_calls", "reasoning", "reasoning_content", "extra")
 
 
 def check_messages(messages: Sequence[Message], settings: Settings, *, allow_system: bool) -> list[JsonObject]:
-    """The messages as an upstream takes them. Raises ChatError: too_large, invalid_request."""
-    if not messages:  # a page's messages may hold nothing that is sent on
-        raise ChatError("invalid_request", path="messages")
+    """Return the messages as an upstream takes them, each tool call with its result (calls.settle).
+
+    Raises ChatError: too_large, invalid_request.
+    """
     if len(messages) > settings.max_messages:
         raise ChatError("too_large", path="messages")
     for index, message in enumerate(messages):
@@ -114,7 +115,10 @@ def check_messages(messages: Sequence[Message], settings: Settings, *, allow_sys
             _check_parts(message.role, message.content, f"messages.{index}.content", settings)
     if _attachments(messages) > settings.max_attachments or sum(map(_chars, messages)) > settings.max_prompt_chars:
         raise ChatError("too_large", path="messages")
-    return [message.model_dump(exclude_none=True) for message in messages]
+    turns = list(settle([message.as_sent() for message in messages]))
+    if not turns:  # answers that say nothing are not sent
+        raise ChatError("invalid_request", path="messages")
+    return turns
 
 
 def check_max_tokens(asked: int | None, path: str, settings: Settings) -> None:
@@ -128,14 +132,20 @@ def _field_at_fault(message: Message, allow_system: bool) -> str | None:
     role = message.role
     if role in SYSTEM_ROLES and not allow_system:
         return "role"
-    if message.tool_calls and role != "assistant":
-        return "tool_calls"
+    if role == "assistant":
+        return "tool_call_id" if message.tool_call_id is not None else _call_at_fault(message)
+    unknown = [safe_path(name) for name in message.model_extra or ()]
+    if others := [name for name in _OF_ANSWERS if getattr(message, name) is not None] + unknown:
+        return others[0]
     if (message.tool_call_id is not None) != (role == "tool"):
         return "tool_call_id"
-    if message.refusal is not None and role != "assistant":
-        return "refusal"
-    says = message.content is not None if role == "tool" else _has_content(message) or message.refusal
-    return None if says or message.tool_calls else "content"
+    says = message.content not in (None, []) if role == "tool" else _has_content(message)
+    return None if says else "content"
+
+
+def _call_at_fault(message: Message) -> str | None:
+    faults = [call.field_at_fault for call in message.tool_calls or ()]
+    return next((f"tool_calls.{index}.{fault}" for index, fault in enumerate(faults) if fault), None)
 
 
 def _check_parts(role: str, parts: Sequence[Part], path: str, settings: Settings) -> None:
@@ -163,5 +173,5 @@ def _chars(message: Message) -> int:
     if message.refusal:
         chars += len(message.refusal)
     if message.tool_calls:
-        chars += sum(len(call.function.arguments) for call in message.tool_calls)
+        chars += sum(call.chars for call in message.tool_calls)
     return chars

@@ -1,0 +1,103 @@
+"""Tool calls in a conversation: the forms that are accepted, and what is sent of calls that never got a result."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from quartapp.requests.calls import NO_RESULT
+from quartapp.requests.chat import parse
+from quartapp.settings import Settings
+
+SIGNED = {"google": {"thought_signature": "c2lnbmVk"}}
+USER = {"role": "user", "content": "hi"}
+
+
+def sent(*turns: dict[str, Any]) -> list[dict[str, Any]]:
+    body = json.dumps({"messages": [USER, *turns]}).encode()
+    return parse(body, Settings()).messages[1:]
+
+
+def call(id: str = "c1", arguments: str = "{}", **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}, **fields}
+
+
+def custom(id: str = "c1", **fields: Any) -> dict[str, Any]:
+    return {"id": id, "type": "custom", "custom": {"name": "f", "input": "x = 1"}, **fields}
+
+
+def calling(*calls: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"role": "assistant", "content": None, "tool_calls": list(calls), **fields}
+
+
+def result(id: str = "c1", content: str = "1") -> dict[str, Any]:
+    return {"role": "tool", "content": content, "tool_call_id": id}
+
+
+# -- forms
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (call(extra_content=SIGNED), call(extra={"extra_content": SIGNED})),
+        (call(extra={"extra_content": SIGNED}), call(extra={"extra_content": SIGNED})),
+        (call(index=0, unknown={"a": 1}), call()),
+        (call(arguments=""), call()),
+        (custom(), custom()),
+        (custom(extra_content=SIGNED), custom(extra={"extra_content": SIGNED})),
+        ({"id": "c1", "name": "f", "arguments": "{}"}, call()),
+        ({"id": "c1", "name": "f", "extra": {"extra_content": SIGNED}}, call(extra={"extra_content": SIGNED})),
+        ({"id": "c1", "name": "f", "arguments": "x = 1", "kind": "custom"}, custom()),
+        (call("a" * 5000), call("a" * 5000)),
+    ],
+)
+def test_a_call_is_accepted_in_each_form_in_which_it_was_sent(given: dict[str, Any], taken: dict[str, Any]) -> None:
+    assert sent(calling(given), result(given["id"])) == [calling(taken), result(given["id"])]
+
+
+def test_state_of_a_turn_is_accepted_in_each_form_in_which_it_was_sent() -> None:
+    details = [{"type": "reasoning.encrypted", "data": "ZGF0YQ=="}]
+    given = {"reasoning_content": "hm", "reasoning_details": details, "unknown": 1, "audio": {"id": "a"}}
+    kept = {"reasoning": "hm", "reasoning_details": details}
+    turn = {"role": "assistant", "content": "a"}
+    assert sent(turn | given) == [turn | {"extra": kept}]
+    ours = {"reasoning": "hm", "extra": {"reasoning_details": details, "unknown": 1}}
+    assert sent(turn | ours) == [turn | {"extra": kept}]
+
+
+@pytest.mark.parametrize("content", ["", None, []])
+@pytest.mark.parametrize("calls", [[], None])
+def test_an_answer_that_says_nothing_is_accepted_and_not_sent(content: Any, calls: Any) -> None:
+    assert sent({"role": "assistant", "content": content, "tool_calls": calls}, USER) == [USER]
+
+
+# -- results
+
+
+def test_a_turn_without_any_result_loses_its_calls_and_their_state() -> None:
+    assert sent(calling(call(), call("c2")), USER) == [USER]
+    said = {"role": "assistant", "content": "Let me see."}
+    assert sent(calling(call()) | said | {"reasoning": "hm"}, USER) == [said, USER]
+
+
+def test_a_call_without_a_result_next_to_one_with_it_gets_a_fixed_one() -> None:
+    turn = calling(call(extra_content=SIGNED), call("c2", '{"half'), call("c3", "{}"))
+    assert sent(turn, result("c3"), USER) == [
+        calling(call(extra={"extra_content": SIGNED}), call("c2"), call("c3")),
+        result("c3"),
+        result("c1", NO_RESULT),
+        result("c2", NO_RESULT),
+        USER,
+    ]
+
+
+def test_a_result_counts_for_the_turn_that_it_follows() -> None:
+    assert sent(calling(call()), result(), calling(call()), USER) == [calling(call()), result(), USER]
+
+
+def test_a_result_in_the_wrong_place_is_the_servers_to_judge() -> None:
+    turns = [calling(call()), USER, result()]
+    assert sent(*turns) == turns
