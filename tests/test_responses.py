@@ -180,6 +180,49 @@ def test_a_message_is_sent_as_items_that_the_api_knows(name: str) -> None:
     assert fault_in_body({"model": "m", "input": items, "stream": True}) is None
 
 
+CUSTOM_CALL = {"id": "call_3", "type": "custom", "custom": {"name": "run", "input": "ls"}}
+REASONING = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "ZW5j"}
+
+
+def test_calls_of_custom_tools_and_their_results_are_sent_as_items_that_the_api_knows() -> None:
+    results = [{"role": "tool", "tool_call_id": id, "content": "1"} for id in ("call_1", "call_3")]
+    items = input_items([{"role": "assistant", "tool_calls": [CALLS[0], CUSTOM_CALL]}, *results])
+    assert items == [
+        CALL_ITEMS[0],
+        {"type": "custom_tool_call", "call_id": "call_3", "name": "run", "input": "ls"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "1"},
+        {"type": "custom_tool_call_output", "call_id": "call_3", "output": "1"},
+    ]
+    assert fault_in_body({"model": "m", "input": items, "stream": True}) is None
+
+
+async def test_encrypted_reasoning_is_sent_before_the_call_that_it_led_to() -> None:
+    state = {"extra": {"extra_content": {"openai": {"reasoning_items": [REASONING]}}}}
+    asked = {"role": "assistant", "content": "See:", "tool_calls": [CALLS[0], CALLS[1] | state]}
+    body = await sent(asked)
+    assert body["input"][:-1] == [{"role": "assistant", "content": "See:"}, CALL_ITEMS[0], REASONING, CALL_ITEMS[1]]
+
+
+GRAMMAR = {"syntax": "lark", "definition": "start: INT"}
+
+
+@pytest.mark.parametrize(
+    ("format", "theirs"),
+    [
+        (None, None),
+        ({"type": "text"}, {"type": "text"}),
+        ({"type": "grammar", "grammar": GRAMMAR}, {"type": "grammar", **GRAMMAR}),
+    ],
+)
+async def test_a_custom_tool_is_offered_in_the_apis_own_shape(format: Any, theirs: Any) -> None:
+    fields = {"name": "run", "description": "Runs it"}
+    tool = {"type": "custom", "custom": fields | ({"format": format} if format else {})}
+    choice = {"type": "custom", "custom": {"name": "run"}}
+    body = await sent(asked={"tools": [tool], "tool_choice": choice})
+    assert body["tools"] == [{"type": "custom", **fields, **({"format": theirs} if theirs else {})}]
+    assert body["tool_choice"] == {"type": "custom", "name": "run"}
+
+
 async def test_a_conversation_is_sent_in_its_order() -> None:
     names = ("system", "text", "text and a call", "a result", "a refusal")
     asked = [TRANSLATED[name][0] for name in names]
@@ -324,7 +367,6 @@ CANNOT: dict[str, tuple[Document, str]] = {
     "another": ({"frequency_penalty": -0.1}, "frequency_penalty"),
     "log probabilities": ({"logprobs": True}, "logprobs"),
     "more of them": ({"logprobs": False, "top_logprobs": 2}, "top_logprobs"),
-    "a tool that takes text": (tool("custom"), "tools.1.type"),
     "a tool that clients run": (tool("computer_use_preview"), "tools.1.type"),
 }
 

@@ -47,7 +47,7 @@ class ChatCompletions:
         )
         return {
             "model": self._parameters.model,
-            "messages": self._parameters.messages(request),
+            "messages": self._parameters.returned.messages(self._parameters.messages(request)),
             "stream": True,
             **options,
             **self._parameters.for_request(request),

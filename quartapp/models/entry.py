@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from quartapp.environment import Text
 from quartapp.models.addresses import AskableUrl
+from quartapp.models.history import Field as HistoryField
 from quartapp.models.sendable import check_headers, check_params, check_response_params
 from quartapp.settings import DAY_S
 from quartapp.urls import is_same_server
@@ -71,6 +72,11 @@ class Entry(BaseModel):
         default="leading",
         description="Whether text in <think> tags is reasoning: a block that opens the answer; an answer that begins "
         "inside one; no.",
+    )
+    returns: list[HistoryField] | None = Field(
+        default=None,
+        description="What of earlier answers its server gets back though nothing shows that they are its own. "
+        "Unset: state, if no other server may attach any; for DeepSeek and Moonshot reasoning_content too.",
     )
     headers: Annotated[dict[str, str], AfterValidator(check_headers)] = Field(
         default={}, description="Headers to send to its server; never a key."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Protocol
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from quartapp.models.chat_completions import PATH, ChatCompletions, OpenReader
 from quartapp.models.entra import EntraToken, open_credential
 from quartapp.models.entry import OPENAI_URL, Entry
 from quartapp.models.in_process import InProcessTransport
+from quartapp.models.origins import Origins
 from quartapp.models.parameters import Parameters
 from quartapp.models.responses import Responses
 from quartapp.models.servers import Address, Server, Servers
@@ -37,10 +39,14 @@ class Asked(Protocol):
 
 
 class Kinds:
-    """Opens models by their entries, and what they share with one another; `close` lets go of all of it."""
+    """Opens models by their entries, and what they share with one another; `close` lets go of all of it.
 
-    def __init__(self, settings: Settings) -> None:
+    `entries` are those of all models, because a server's state must not reach another server.
+    """
+
+    def __init__(self, settings: Settings, entries: Iterable[Entry] = ()) -> None:
         self._settings = settings
+        self._origins = Origins(entries)
         self._tokens: dict[str, EntraToken] = {}
         self.servers = Servers(_connecting(settings))
 
@@ -102,6 +108,7 @@ class Kinds:
             max_output_tokens=_output_tokens(entry, self._settings),
             unsent_limit=self._settings.max_output_tokens,
             output_limit=entry.output_limit or _usual_output_limit(entry),
+            returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
         )
 
     def _reader(self, entry: Entry) -> OpenReader:

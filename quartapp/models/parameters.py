@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from quartapp.errors import ChatError
+from quartapp.models.history import Returned
 from quartapp.requests.documents import JsonObject
 from quartapp.requests.messages import ChatRequest
 
@@ -25,9 +26,12 @@ class Parameters(msgspec.Struct, frozen=True):
     max_output_tokens: int | None = None
     unsent_limit: int = 2**20
     output_limit: str = "max_tokens"
+    returned: Returned = Returned()
 
     def check(self, request: ChatRequest) -> None:
-        """Raises ChatError: invalid_request, for more tokens, or more answers, than the model may be asked for."""
+        """Raises ChatError: invalid_request, for more tokens, or more answers, than the model may be asked for;
+        too_large, for more state of earlier answers."""
+        self.returned.check(request)
         if request.choices > 1 and "n" in self.drop_params:
             raise ChatError("invalid_request", path="n")
         for name in _LIMITS:
@@ -35,7 +39,7 @@ class Parameters(msgspec.Struct, frozen=True):
                 raise ChatError("invalid_request", path=name)
 
     def messages(self, request: ChatRequest) -> list[JsonObject]:
-        """The conversation, with the model's system prompt first."""
+        """Return the conversation in which servers' state stands in `extra`, with the model's system prompt first."""
         if not self.system_prompt:
             return request.messages
         return [{"role": "system", "content": self.system_prompt}, *request.messages]

@@ -14,6 +14,7 @@ from quartapp.events import Batches
 from quartapp.models.addresses import check_addresses
 from quartapp.models.attempts import Attempts, Candidate
 from quartapp.models.entry import Entry
+from quartapp.models.history import without_state
 from quartapp.models.kinds import Asked, Kinds
 from quartapp.models.output_limit import Limited
 from quartapp.models.servers import Server
@@ -77,6 +78,16 @@ class Models:
             await self._kinds.close()
 
 
+class _Own:
+    """A model of a project's own, which is not sent the state of servers."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def stream(self, request: ChatRequest, /) -> Batches:
+        return self._model.stream(without_state(request))
+
+
 def open_models(settings: Settings, given: Mapping[str, Model] | None = None) -> Models:
     """The models that `given` or the settings name; opens their servers, which `Models.close` closes.
 
@@ -86,10 +97,11 @@ def open_models(settings: Settings, given: Mapping[str, Model] | None = None) ->
     if settings.ca_file is not None:  # whether or not a model's server is behind TLS
         open_trust(settings.ca_file)
     if given:
-        own = {name: Offered(name, Limited(model, settings.max_output_tokens)) for name, model in given.items()}
+        limit = settings.max_output_tokens
+        own = {name: Offered(name, Limited(_Own(model), limit)) for name, model in given.items()}
         return Models(own.get, _default(settings, list(own)), list(own))
-    kinds = Kinds(settings)
     table = read_table(settings)
+    kinds = Kinds(settings, (table or {}).values())
     if table is not None:
         return _open_table(settings, table, kinds)
     return _open_embedded(settings, kinds) if settings.is_embedded else _open_single(settings, kinds)

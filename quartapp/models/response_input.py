@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from quartapp.errors import ChatError
+from quartapp.models.history import Returned
 from quartapp.requests.documents import JsonObject
 
 
-def input_items(messages: Sequence[JsonObject], *, first: int = 0) -> list[JsonObject]:
-    """The items of `messages`, of which a client counts the one at `first` as its own first.
+def input_items(
+    messages: Sequence[JsonObject], *, first: int = 0, returned: Returned | None = None
+) -> list[JsonObject]:
+    """Return the items of `messages`, of which a client counts the one at `first` as its own first.
 
-    A participant's name is left out: there is no place for it. Raises ChatError, invalid_request, for a sound, which
-    the API does not take.
+    Reasoning items that are `returned` stand before the calls that they led to. A participant's name is left out: there
+    is no place for it. Raises ChatError, invalid_request, for a sound, which the API does not take.
     """
-    return [item for index, message in enumerate(messages, -first) for item in _items(message, f"messages.{index}")]
+    items = _Items(returned or Returned())
+    return [item for index, message in enumerate(messages, -first) for item in items.of(message, f"messages.{index}")]
 
 
-def _items(message: JsonObject, path: str) -> Iterator[JsonObject]:
-    match message["role"]:
-        case "tool":
-            output = _content(message["content"], path)
-            yield {"type": "function_call_output", "call_id": message["tool_call_id"], "output": output}
-        case "assistant":
-            yield from _said(message)
-            yield from map(_call, message.get("tool_calls", ()))
-        case role:
-            yield {"role": role, "content": _content(message["content"], path)}
+class _Items:
+    """The items of one conversation. A result is told by the kind of its call, which came before it."""
+
+    def __init__(self, returned: Returned) -> None:
+        self._returned = returned
+        self._custom_ids: set[str] = set()
+
+    def of(self, message: JsonObject, path: str) -> Iterator[JsonObject]:
+        match message["role"]:
+            case "tool":
+                output = _content(message["content"], path)
+                call_id = message["tool_call_id"]
+                kind = "custom_tool_call_output" if call_id in self._custom_ids else "function_call_output"
+                yield {"type": kind, "call_id": call_id, "output": output}
+            case "assistant":
+                yield from _said(message)
+                for call in message.get("tool_calls", ()):
+                    yield from self._returned.items(call)
+                    yield self._call(call)
+            case role:
+                yield {"role": role, "content": _content(message["content"], path)}
+
+    def _call(self, call: JsonObject) -> JsonObject:
+        if "custom" in call:
+            self._custom_ids.add(call["id"])
+            return {"type": "custom_tool_call", "call_id": call["id"], **call["custom"]}
+        self._custom_ids.discard(call["id"])
+        return {"type": "function_call", "call_id": call["id"], **call["function"]}
 
 
 # -- what is asked
@@ -74,7 +95,3 @@ def _texts(content: str | Sequence[JsonObject] | None) -> Iterator[JsonObject]:
 def _refusals(refusal: str | None) -> Iterator[JsonObject]:
     if refusal:
         yield {"type": "refusal", "refusal": refusal}
-
-
-def _call(call: JsonObject) -> dict[str, Any]:
-    return {"type": "function_call", "call_id": call["id"], **call["function"]}

@@ -31,7 +31,7 @@ def check_params(params: JsonObject, dropped: Container[str]) -> None:
         if params.get(name, nothing) != nothing and (name not in dropped or name == "n"):
             raise ChatError("invalid_request", path=name)
     for index, tool in enumerate(params.get("tools", ())):
-        if tool["type"] != "function" and "tools" not in dropped:  # whose calls no format here can tell
+        if tool["type"] not in ("function", "custom") and "tools" not in dropped:  # its calls have no place here
             raise ChatError("invalid_request", path=f"tools.{index}.type")
 
 
@@ -67,17 +67,34 @@ def _merged(params: JsonObject, **added: JsonObject) -> JsonObject:
 
 
 def _tool(tool: JsonObject) -> JsonObject:
-    """Functions are strict here unless they say that they are not, and must say what they take."""
-    function = tool.get("function")
-    if tool.get("type") != "function" or function is None:
-        return tool
-    return {"parameters": {"type": "object", "properties": {}}, "strict": False, **function, "type": "function"}
+    """Return a tool in the API's own form, in which its fields stand in the tool itself.
+
+    Functions are strict here unless they say that they are not, and must say what they take.
+    """
+    match tool:
+        case {"type": "function", "function": dict(function)}:
+            return {"parameters": {"type": "object", "properties": {}}, "strict": False, **function, "type": "function"}
+        case {"type": "custom", "custom": dict(custom)}:
+            return {**custom, **_custom_format(custom), "type": "custom"}
+        case _:
+            return tool
+
+
+def _custom_format(custom: JsonObject) -> JsonObject:
+    """Return the format of a custom tool's text, whose grammar stands in the format itself here."""
+    match custom:
+        case {"format": {"type": "grammar", "grammar": dict(grammar)}}:
+            return {"format": {**grammar, "type": "grammar"}}
+        case _:
+            return {}
 
 
 def _tool_choice(choice: str | JsonObject) -> str | JsonObject:
     match choice:
         case {"type": "function", "function": {"name": str(name)}}:
             return {"type": "function", "name": name}
+        case {"type": "custom", "custom": {"name": str(name)}}:
+            return {"type": "custom", "name": name}
         case {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [*tools]}}:
             return {"type": "allowed_tools", "mode": mode, "tools": [_tool_choice(tool) for tool in tools]}
         case _:

@@ -44,10 +44,11 @@ class Responses:
         check_params(request.params, parameters.drop_params)
         asked = msgspec.structs.replace(request, params=asked_params(request.params))
         messages = parameters.messages(request)
+        first = len(messages) - len(request.messages)
         params = {"store": False, **response_params(parameters.for_request(asked))}
         return {
             "model": parameters.model,
-            "input": input_items(messages, first=len(messages) - len(request.messages)),
+            "input": input_items(messages, first=first, returned=parameters.returned),
             "stream": True,
             **{name: value for name, value in params.items() if name not in parameters.drop_params},
         }
