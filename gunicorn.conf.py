@@ -3,13 +3,17 @@
 import os
 import socket
 
+from quartapp.errors import SettingsError
 from quartapp.process import allow_open_files
 from quartapp.settings import ServerSettings, Settings, user_timeout_ms
 
-_listen = ServerSettings.load()
+try:
+    _listen, _settings = ServerSettings.load(), Settings.load()
+except SettingsError as error:
+    raise SystemExit(f"gunicorn cannot start. {error}") from None
 
 # Workers inherit the limit of the process that reads this file.
-allow_open_files(Settings.load().max_open_streams)
+allow_open_files(_settings.max_open_streams)
 
 # gunicorn's own ASGI worker: it streams, sees a reader leave and runs the app's start and stop.
 worker_class = "asgi"
@@ -17,7 +21,7 @@ worker_class = "asgi"
 # A start that fails, say for a wrong setting, ends the process in place of serving errors.
 asgi_lifespan = "on"
 
-bind = f"{_listen.host}:{_listen.port}"
+bind = _listen.bind
 
 # Open answers and their limit are counted a process; a core relays some ten thousand tokens a second.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
@@ -39,4 +43,10 @@ def when_ready(server):
     """A reader that takes nothing loses its connection soon after its answer has given it up."""
     for listener in server.LISTENERS:
         if listener.sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms(Settings.load()))
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms(_settings))
+
+
+def pre_request(worker, request):
+    """Close the connection after an answer over HTTP/1.0, where only the end of the connection ends a stream."""
+    if request.version < (1, 1):
+        request.must_close = True

@@ -31,6 +31,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     app = Quart("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.before_serving(_log_to_stderr)
+    app.logger.addFilter(is_no_wrong_setting)
     app.register_blueprint(chat_blueprint())
     handle_errors(app, render)
     return app
@@ -43,3 +44,8 @@ async def _log_to_stderr() -> None:
         logger.addHandler(default_handler)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
+
+
+def is_no_wrong_setting(record: logging.LogRecord) -> bool:
+    """Return False for the traceback of a wrong setting, because the server logs its one sentence."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], SettingsError)

@@ -82,11 +82,6 @@ def _cannot_start(why: str) -> int:
     return 2
 
 
-def is_no_wrong_setting(record: logging.LogRecord) -> bool:
-    """Leaves out the traceback of what is said in one line."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], SettingsError)
-
-
 def _parser() -> argparse.ArgumentParser:
     # Without defaults, for those of a command would replace what was said before it.
     listen = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
@@ -101,7 +96,6 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run_chat(config: Config, settings: Settings) -> None:
     app = create_app()
-    app.logger.addFilter(is_no_wrong_setting)
 
     async def end_answers() -> None:
         await asyncio.gather(*(chat.shut_down() for chat in running_chats(app).values()))
@@ -161,7 +155,7 @@ class _Config(Config):
 
     def __init__(self, listen: ServerSettings, user_timeout_ms: int) -> None:
         super().__init__()
-        self.bind = [f"[{listen.host}]:{listen.port}" if ":" in listen.host else f"{listen.host}:{listen.port}"]
+        self.bind = [listen.bind]
         self.alpn_protocols = ["http/1.1"]
         self._user_timeout_ms = user_timeout_ms
 

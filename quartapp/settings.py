@@ -302,6 +302,11 @@ class ServerSettings(Loaded):
     host: Text = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
     port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=MAX_PORT)
 
+    @property
+    def bind(self) -> str:
+        """Return host and port as servers take them, for example `127.0.0.1:8000` or `[::1]:8000`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def user_timeout_ms(settings: Settings) -> int:
     """TCP_USER_TIMEOUT for a listening socket, inherited by its connections: how long the kernel keeps trying to send

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,6 +62,7 @@ class Process:
 
     def __init__(self, directory: Path, port: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self.port = port
+        self.host = environment.get("HOST", "127.0.0.1")
         self.log_path = directory / "log"
         self.received_path = directory / "received"
         with self.log_path.open("wb") as log:
@@ -94,9 +95,8 @@ class Process:
     def _wait_until_listening(self, limit_s: float = 30) -> None:
         deadline = time.monotonic() + limit_s
         while self._process.poll() is None and time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            with suppress(OSError), socket.create_connection((self.host, self.port)):
+                return
             time.sleep(0.02)
         _end(self.terminate())
         self.reap()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from quartapp.__main__ import is_no_wrong_setting
+from quartapp import is_no_wrong_setting
 from quartapp.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
