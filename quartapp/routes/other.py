@@ -38,6 +38,8 @@ def add_other(blueprint: Blueprint, doors: Mapping[str, tuple[str, ...]]) -> Non
 
 
 def _add(state: BlueprintSetupState, path: str, name: str, view: View) -> None:
+    """Add `view` for every method at `path`, and 404 for the handshake of a WebSocket, which no route here takes."""
+    state.add_url_rule(path, f"{name}_websocket", _not_found, websocket=True)
     state.add_url_rule(path, name, view, methods=["OPTIONS"])
     for rule in state.app.url_map.iter_rules(f"{state.name_prefix}.{state.name}.{name}".lstrip(".")):
         rule.methods = EveryMethod({"OPTIONS"})

@@ -10,8 +10,9 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from quart import Blueprint, Quart, Response, g, request
+from quart import Blueprint, Quart, Response, g, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
 from quartapp.answer import Answer
 from quartapp.errors import ChatError, describe
@@ -59,7 +60,8 @@ def request_id() -> str:
 def labels(who: str | None) -> dict[str, Any]:
     """What the log says of the current request beside its id: who asks, and the client's own id if it is a safe one."""
     said: dict[str, Any] = {} if who is None else {"who": who}
-    client_id = request.headers.get("X-Request-ID", "")
+    headers = request.headers if has_request_context() else websocket.headers
+    client_id = headers.get("X-Request-ID", "")
     if _SAFE_ID.fullmatch(client_id):
         said["client_id"] = client_id
     return said
@@ -173,6 +175,8 @@ def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
     async def refused_by_framework(error: HTTPException) -> Response | HTTPException:
         if error.code is None or error.code < 400:
             return error
+        if isinstance(error, WebsocketMismatch):  # the handshake of a WebSocket at the path of a route, or the reverse
+            return await refused(ChatError("not_found"))
         fallback = "bad_request" if error.code < 500 else "internal_error"
         return await refused(ChatError(_BY_STATUS.get(error.code, fallback)))
 
