@@ -74,6 +74,12 @@ def test_a_message_is_its_text() -> None:
     )
 
 
+def test_unknown_fields_of_the_body_are_passed_over() -> None:
+    context = {"system": "Be brief.", "callSettings": {"temperature": 0}, "config": {"apiKey": CANARY}}
+    for fields in ({"tools": {}}, {"tools": {}, **context, "metadata": None}, {"userId": 7, "__proto__": {}}):
+        assert taken(body(HI, **fields)) == ChatRequest([{"role": "user", "content": "hi"}])
+
+
 def test_what_the_sdk_adds_is_taken() -> None:
     marked = message({**text("hi"), "state": "done", "providerMetadata": {"x": {}}}, metadata={"model": "m"})
     for fields in ({}, {"messageId": "m1"}, {"trigger": "regenerate-message", "messageId": None}):

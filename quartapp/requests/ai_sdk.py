@@ -80,7 +80,13 @@ class UIMessage(Strict):
 
 
 class UIBody(Strict):
-    """The JSON body of a chat request of the AI SDK; `model` is what a page may add of its own."""
+    """The JSON body of a chat request of the AI SDK; `model` is what a page may add of its own.
+
+    Other fields are passed over, because the SDK and pages add some that no model here receives: `DefaultChatTransport`
+    what its `body` holds, assistant-ui's transport `tools`, `system`, `callSettings`, `config` and `metadata`.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
 
     id: str
     messages: Annotated[list[UIMessage], Field(min_length=1)]
