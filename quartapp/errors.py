@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -23,9 +23,14 @@ class Kind(NamedTuple):
 KINDS: Final[Mapping[str, Kind]] = {
     "bad_request": Kind(400, "The request body is not valid JSON in UTF-8."),
     "too_deep": Kind(400, "The request body is nested too deeply."),
-    "context_too_long": Kind(400, "The conversation is too long for this model."),
-    "content_filtered": Kind(400, "The model's content filter refused this conversation."),
+    # LiteLLM recognises these two errors by their words: "this model's maximum context length is" and "request was
+    # rejected as a result of the safety system".
+    "context_too_long": Kind(400, "This model's maximum context length is shorter than this conversation."),
+    "content_filtered": Kind(400, "The request was rejected as a result of the safety system of the model's server."),
+    # 400, whatever 4xx the model's server sent: the same request fails again, and clients retry every 5xx.
+    "upstream_refused": Kind(400, "The model's server refused the request."),
     "unauthorized": Kind(401, "Valid credentials are needed."),
+    "upstream_unpaid": Kind(402, "The account at the model's server has no credit left."),
     "forbidden": Kind(403, "This is not allowed for you."),
     "not_found": Kind(404, "There is nothing at this address."),
     "model_not_found": Kind(404, "This model is not offered here."),
@@ -40,13 +45,28 @@ KINDS: Final[Mapping[str, Kind]] = {
     "upstream_busy": Kind(429, "The model is busy; try again later."),
     "internal_error": Kind(500, "Something went wrong on our side."),
     "upstream_error": Kind(502, "The model's server could not be reached or gave a broken answer."),
-    "upstream_refused": Kind(502, "The model's server refused the request."),
     "upstream_truncated": Kind(502, "The model's server ended the answer early."),
     "overloaded": Kind(503, "Too many answers are open; try again shortly."),
     "shutting_down": Kind(503, "The server is shutting down; try again shortly."),
     "upstream_overloaded": Kind(503, "The model's server is overloaded; try again shortly."),
     "upstream_timeout": Kind(504, "The model's server was silent for too long."),
     "deadline_exceeded": Kind(504, "The answer took longer than allowed."),
+}
+
+#: Why a field is refused.
+Reason = Literal["invalid", "missing", "unknown", "unsupported"]
+
+_NAMING: Final[Mapping[Reason, str]] = {
+    "invalid": "Invalid value: '{}'.",
+    "missing": "Missing required parameter: '{}'.",
+    "unknown": "Unknown parameter: '{}'.",
+    "unsupported": "Unsupported value: '{}'.",
+}
+_PATH: Final = "'[A-Za-z0-9_.?-]+'"
+#: Patterns of the sentences that name a field, by code.
+NAMED_SENTENCES: Final[Mapping[str, str]] = {
+    "invalid_request": "^(" + "|".join(naming.partition(":")[0] for naming in _NAMING.values()) + f"): {_PATH}\\.$",
+    "too_large": f"^{KINDS['too_large'].message[:-1]}: {_PATH}\\.$",
 }
 
 
@@ -63,8 +83,8 @@ class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
 class ChatError(Exception):
     """An answer that cannot be given, or not whole. `code` is one of KINDS.
 
-    `path` names the field at fault, never its value; `retry_after_s` becomes the Retry-After header. `is_logged` says
-    that the line of an answer has told of it.
+    `path` names the field at fault, never its value, and `reason` its fault; `retry_after_s` becomes the Retry-After
+    header. `is_logged` says that the line of an answer has told of it.
     """
 
     def __init__(
@@ -72,6 +92,7 @@ class ChatError(Exception):
         code: str,
         *,
         path: str | None = None,
+        reason: Reason = "invalid",
         retry_after_s: int | None = None,
         fault: UpstreamFault | None = None,
         headers: Mapping[str, str] | None = None,
@@ -79,6 +100,7 @@ class ChatError(Exception):
         super().__init__(code)
         self.code = code
         self.path = path
+        self.reason = reason
         self.retry_after_s = retry_after_s
         self.fault = fault
         self.headers = dict(headers or {})
@@ -91,6 +113,14 @@ class ChatError(Exception):
     @property
     def message(self) -> str:
         return KINDS[self.code].message
+
+    @property
+    def sentence(self) -> str:
+        """The message with the name of the field at fault, for clients that show only the message: for example
+        "Unknown parameter: 'top_k'."."""
+        if self.path and self.code == "invalid_request":
+            return _NAMING[self.reason].format(self.path)
+        return f"{self.message[:-1]}: '{self.path}'." if self.path and self.code == "too_large" else self.message
 
 
 class SettingsError(Exception):

@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp import ChatRequest
-from quartapp.errors import KINDS, ChatError, UpstreamFault
+from quartapp.errors import KINDS, ChatError
 from quartapp.events import Attempt, Batch, Batches, Delta, Usage
 from quartapp.models.attempts import Attempts, Candidate
 from tests.clock import FakeClock
 
 REQUEST = ChatRequest([{"role": "user", "content": "hello"}])
 TRANSIENT = ("upstream_error", "upstream_busy", "upstream_overloaded", "upstream_timeout", "upstream_truncated")
-LASTING = tuple(code for code in KINDS if code not in TRANSIENT)
+LASTING = tuple(code for code in KINDS if code not in (*TRANSIENT, "upstream_unpaid"))
 MAX_WAIT_S = 5.0
 TICK_S = 2.0**-20  # times on the clock stay exact
 
@@ -245,12 +245,9 @@ async def test_when_all_have_failed_the_last_error_of_the_model_that_was_asked_i
     bench.assert_all_closed()
 
 
-@pytest.mark.parametrize("fault", [UpstreamFault(code="insufficient_quota"), UpstreamFault(status=402)])
-async def test_an_account_without_quota_is_not_asked_again_but_its_stand_ins_are(
-    bench: Bench, fault: UpstreamFault
-) -> None:
-    bench.add([ChatError("upstream_busy", fault=fault)], ANSWER, retries=2)
-    bench.add([ChatError("upstream_busy", fault=fault)], ANSWER, retries=2)
+async def test_an_account_without_credit_is_not_asked_again_but_its_stand_ins_are(bench: Bench) -> None:
+    bench.add([ChatError("upstream_unpaid")], ANSWER, retries=2)
+    bench.add([ChatError("upstream_unpaid")], ANSWER, retries=2)
     bench.add(ANSWER)
     assert answered(await bench.run())
     assert bench.calls == {"a": 1, "b": 1, "c": 1}

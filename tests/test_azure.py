@@ -211,7 +211,7 @@ ERRORS: dict[str, tuple[Answer, str, int | None]] = {
     ),
     "too much, by name": (refusal(429, {"code": "RateLimitReached", "message": MESSAGE}), "upstream_busy", None),
     "too much, no hint": (refusal(429, BUSY), "upstream_busy", None),
-    "out of quota": (refusal(429, {"code": "insufficient_quota", "message": MESSAGE}), "upstream_busy", None),
+    "out of quota": (refusal(429, {"code": "insufficient_quota", "message": MESSAGE}), "upstream_unpaid", None),
     "a fault of its own": (refusal(500, {"code": "InternalServerError", "message": MESSAGE}), "upstream_error", None),
     "a gateway's": (refusal(502, {"code": "BadGateway", "message": MESSAGE}), "upstream_error", None),
     "overload": (

@@ -116,7 +116,7 @@ EARLY = (
     Fault("has waited too long for the question", status(408), "upstream_error"),
     Fault("is busy", status(429), "upstream_busy"),
     Fault("is busy for a while", status(429, Retry_After="7"), "upstream_busy", "7"),
-    Fault("has no quota", status(429, "insufficient_quota"), "upstream_busy"),
+    Fault("has no quota", status(429, "insufficient_quota"), "upstream_unpaid"),
     Fault("fails", status(500), "upstream_error"),
     Fault("is a gateway to nowhere", status(502), "upstream_error"),
     Fault("is overloaded", status(503, Retry_After="3"), "upstream_overloaded", "3"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from quartapp.errors import ChatError
+from quartapp.models.parameters import check_extras
 from quartapp.requests.messages import ChatRequest
 from quartapp.requests.openai import parse_completion
 from quartapp.settings import Settings
@@ -28,7 +29,7 @@ def taken(document: Any, **given: Any) -> ChatRequest:
 
 def refused(document: Any, **given: Any) -> tuple[str, str | None]:
     with pytest.raises(ChatError) as raised:
-        taken(document, **given)
+        check_extras(taken(document, **given))
     assert CANARY not in f"{raised.value!r} {raised.value.path} {raised.value.__cause__}"
     return raised.value.code, raised.value.path
 
@@ -106,23 +107,50 @@ def test_conversations_may_have_instructions_names_parts_calls_and_refusals() ->
     assert taken(asked(messages=turns)).messages == told
 
 
+WITHOUT_EFFECT: list[tuple[str, Any]] = [
+    ("metadata", {}),
+    ("modalities", ["text"]),
+    ("service_tier", "auto"),
+    ("service_tier", "default"),
+    ("store", False),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), [*WITHOUT_EFFECT, *[(name, None) for name, _ in WITHOUT_EFFECT]])
+def test_openais_own_parameters_without_effect_are_taken_and_not_sent_on(name: str, value: Any) -> None:
+    request = taken(asked(**{name: value}))
+    assert (request.params, request.extras) == ({}, {})
+
+
+def test_without_a_model_the_request_is_for_the_default() -> None:
+    assert taken({"messages": HI}).model is None
+    assert taken({"model": None, "messages": HI}).model is None
+
+
+def test_two_equal_limits_are_taken_and_two_different_ones_refused() -> None:
+    assert taken(asked(max_tokens=5, max_completion_tokens=5)).params == {"max_tokens": 5, "max_completion_tokens": 5}
+    assert refused(asked(max_tokens=5, max_completion_tokens=6)) == ("invalid_request", "max_tokens")
+
+
 UNKNOWN = [
-    *("store", "metadata", "functions", "function_call", "modalities", "audio", "prediction", "web_search_options"),
+    *("store", "metadata", "functions", "function_call", "modalities", "audio", "web_search_options"),
     *("api_base", "base_url", "api_key", "api_version", "organization", "project", "headers", "extra_headers"),
     *("extra_query", "extra_body", "timeout", "proxy", "custom_llm_provider", "fallbacks", "mock_response"),
-    *("service_tier", "prompt", "suffix", "input", "__proto__", "constructor", "Model", "STREAM"),
+    *("service_tier", "prompt", "top_k", "suffix", "input", "__proto__", "constructor", "Model", "STREAM"),
 ]
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-@pytest.mark.parametrize("value", [CANARY, None, {"x": CANARY}, False])
+@pytest.mark.parametrize("value", [CANARY, {"x": CANARY}, True])
 def test_what_is_not_in_the_list_is_refused_by_its_name(name: str, value: Any) -> None:
     assert refused(asked(**{name: value})) == ("invalid_request", name)
 
 
+def test_the_name_of_an_unknown_parameter_is_cut_to_harmless_characters() -> None:
+    assert refused(asked(**{"<b>é'" + "x" * 200: 1})) == ("invalid_request", "?b???" + "x" * 95)
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"messages": HI}, "model"),
-    ({"model": None, "messages": HI}, "model"),
     ({"model": "", "messages": HI}, "model"),
     ({"model": "m"}, "messages"),
     (asked(messages=[]), "messages"),

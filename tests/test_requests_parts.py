@@ -97,6 +97,12 @@ def test_an_attachment_needs_no_text_and_keeps_its_place() -> None:
     assert taken(asked(*parts)) == parts
 
 
+def test_an_empty_detail_and_the_type_image_jpg_are_what_they_look_like() -> None:
+    assert taken(asked(image(detail=""))) == [image()]
+    jpeg = "data:image/jpeg;base64,/9j/4A=="
+    assert taken(asked(image(jpeg.replace("jpeg", "jpg")))) == [image(jpeg)]
+
+
 def test_null_means_not_given() -> None:
     assert taken(asked(image(detail=None))) == [image()]
     assert taken(asked(file(file_data=PDF, filename=None, file_id=None))) == [file(file_data=PDF)]
@@ -140,7 +146,6 @@ WRONG: list[tuple[Any, str]] = [
     ({"type": "video_url", "video_url": {"url": PNG}}, ".type"),
     ({"type": "text"}, ".text"),
     ({"type": "text", "text": 1}, ".text"),
-    ({**text(), "cache_control": {"type": "ephemeral"}}, ".cache_control"),
     ({**text(), "str": CANARY}, ".str"),
     ({"type": "image_url"}, ".image_url"),
     ({"type": "image_url", "image_url": PNG}, ".image_url"),

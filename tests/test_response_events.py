@@ -741,7 +741,7 @@ def nested(code: str, **fields: Any) -> Document:
     [
         ([nested("too_many_requests")], "upstream_busy"),
         ([nested("content_filter")], "content_filtered"),
-        ([nested("insufficient_quota")], "upstream_busy"),
+        ([nested("insufficient_quota")], "upstream_unpaid"),
         ([{"type": "error", "error": "secret"}], "upstream_error"),
         ([{"type": "error"}], "upstream_error"),
         ([{"type": "server_error", "code": 500, "message": "secret"}], "upstream_error"),

@@ -24,8 +24,8 @@ The modules, in order; later ones may import earlier ones, never back:
 
 from __future__ import annotations
 
-from .catalogue import CATALOGUE, DEFAULT_MODEL, offers
+from .catalogue import CATALOGUE, DEFAULT_MODEL, is_fault, offers
 from .player import ASGIApp
 from .server import create_embedded
 
-__all__ = ("CATALOGUE", "DEFAULT_MODEL", "ASGIApp", "create_embedded", "offers")
+__all__ = ("CATALOGUE", "DEFAULT_MODEL", "ASGIApp", "create_embedded", "is_fault", "offers")

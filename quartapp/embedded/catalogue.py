@@ -29,3 +29,8 @@ def find(name: str) -> tuple[Model, float] | None:
 def offers(name: str) -> bool:
     """Whether a model of that name, with a parameter or without, can be asked for."""
     return find(name) is not None
+
+
+def is_fault(name: str) -> bool:
+    """Return whether the model of that name, without a parameter, answers with a fault."""
+    return name in FAULTS

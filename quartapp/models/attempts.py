@@ -26,9 +26,8 @@ TRANSIENT = frozenset(
     {"upstream_error", "upstream_busy", "upstream_overloaded", "upstream_timeout", "upstream_truncated"}
 )
 
-# Told as busy, but the account has run dry: no wait of ours will change that.
-_NO_QUOTA = "insufficient_quota"
-_PAYMENT_REQUIRED = 402
+#: Errors worth a fallback: those, and an account without credit, because the fallback may have another account.
+LEADS_ON = TRANSIENT | {"upstream_unpaid"}
 
 FIRST_WAIT_S = 0.25
 
@@ -115,11 +114,11 @@ class _Turns:
         failed, self.wait_s = self.candidate, self._wait_s(error)
         if failed is self._asked:
             self.errors[:] = [error]
-        if self._retried < failed.retries and _may_recover(error) and self.wait_s <= self._max_wait_s:
+        if self._retried < failed.retries and error.code in TRANSIENT and self.wait_s <= self._max_wait_s:
             self._retried += 1
             return Attempt(failed.name, error, failed.name)
         self._retried, self.wait_s = 0, 0.0
-        if not self._stand_ins or (failed is self._asked and error.code not in TRANSIENT):
+        if not self._stand_ins or (failed is self._asked and error.code not in LEADS_ON):
             self.are_over = True
             return Attempt(failed.name, error, None)
         self.candidate = self._stand_ins.pop(0)
@@ -135,11 +134,6 @@ class _Turns:
             return float(error.retry_after_s)
         most_s = min(FIRST_WAIT_S * 2.0**self._retried, self._max_wait_s)
         return most_s * (1 + self._jitter()) / 2
-
-
-def _may_recover(error: ChatError) -> bool:
-    has_run_dry = error.fault is not None and (error.fault.code == _NO_QUOTA or error.fault.status == _PAYMENT_REQUIRED)
-    return error.code in TRANSIENT and not has_run_dry
 
 
 class _Opening:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from quartapp.environment import Text
 from quartapp.models.addresses import AskableUrl
 from quartapp.models.history import Field as HistoryField
-from quartapp.models.sendable import check_headers, check_params, check_response_params
+from quartapp.models.sendable import check_allow, check_headers, check_params, check_response_params
 from quartapp.settings import DAY_S
 from quartapp.urls import is_same_server
 
@@ -56,6 +56,9 @@ class Entry(BaseModel):
     )
     params: Annotated[dict[str, Any], AfterValidator(check_params)] = Field(
         default={}, description="Parameters that are sent unless a client says otherwise."
+    )
+    allow: Annotated[list[Name], AfterValidator(check_allow)] = Field(
+        default=[], description="Parameters beyond OpenAI's that clients may send to it, for example top_k."
     )
     drop_params: list[Name] = Field(default=[], description="Parameters that the model refuses; never sent.")
     max_output_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = Field(

@@ -104,6 +104,7 @@ class Kinds:
             model=entry.model or default,
             system_prompt=system_prompt,
             params=entry.params,
+            allow=frozenset(entry.allow),
             drop_params=frozenset(entry.drop_params),
             max_output_tokens=_output_tokens(entry, self._settings),
             unsent_limit=self._settings.max_output_tokens,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from quartapp.embedded import CATALOGUE, offers
+from quartapp.embedded import CATALOGUE, is_fault, offers
 from quartapp.errors import ChatError, SettingsError
 from quartapp.events import Batches
 from quartapp.models.addresses import check_addresses
@@ -17,6 +17,7 @@ from quartapp.models.entry import Entry
 from quartapp.models.history import without_state
 from quartapp.models.kinds import Asked, Kinds
 from quartapp.models.output_limit import Limited
+from quartapp.models.parameters import check_extras
 from quartapp.models.servers import Server
 from quartapp.models.table import Table, read_table, single_entry
 from quartapp.models.transport import open_trust
@@ -44,7 +45,7 @@ class Offered(msgspec.Struct, frozen=True):
 
     name: str
     model: Model
-    check: Callable[[ChatRequest], None] = lambda _: None
+    check: Callable[[ChatRequest], None] = check_extras
     timeouts: Mapping[str, float] = {}
     is_mock: bool = False
 
@@ -140,7 +141,7 @@ def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
         return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
 
     find(default)  # opens the server that all of them share
-    return Models(find, default, list(CATALOGUE), kinds)
+    return Models(find, default, [name for name in CATALOGUE if not is_fault(name)], kinds)
 
 
 def _default(settings: Settings, names: Sequence[str]) -> str:
@@ -164,5 +165,9 @@ def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], set
     model: Model = asked.model
     if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
         model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
-    is_mock = entry.kind == "embedded"
-    return Offered(asked.name, model, asked.model.check, asked.timeouts, is_mock)
+
+    def check(request: ChatRequest) -> None:
+        check_extras(request, frozenset(entry.allow))
+        asked.model.check(request)
+
+    return Offered(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "embedded")

@@ -24,12 +24,19 @@ _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOVED: Final = frozenset({*_LIMITS, "tools", "tool_choice", "response_format", "verbosity", "reasoning_effort"})
 
 
+def check_extras_shape(extras: JsonObject) -> None:
+    """Raise ChatError, invalid_request, for `text` or `reasoning` of a client that cannot hold further fields."""
+    for name in ("text", "reasoning"):
+        if not isinstance(extras.get(name, {}), dict):
+            raise ChatError("invalid_request", path=name)
+
+
 def check_params(params: JsonObject, dropped: Container[str]) -> None:
     """Raises ChatError, invalid_request, for what cannot be asked. What is `dropped` is never sent, and may be asked;
     but whoever asks for more answers than one is to get them."""
     for name, nothing in _CANNOT.items():
         if params.get(name, nothing) != nothing and (name not in dropped or name == "n"):
-            raise ChatError("invalid_request", path=name)
+            raise ChatError("invalid_request", path=name, reason="unsupported")
     for index, tool in enumerate(params.get("tools", ())):
         if tool["type"] not in ("function", "custom") and "tools" not in dropped:  # its calls have no place here
             raise ChatError("invalid_request", path=f"tools.{index}.type")

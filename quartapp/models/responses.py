@@ -10,7 +10,7 @@ from quartapp.events import Batches
 from quartapp.models.output_limit import limited
 from quartapp.models.parameters import Parameters
 from quartapp.models.response_input import input_items
-from quartapp.models.response_parameters import asked_params, check_params, response_params
+from quartapp.models.response_parameters import asked_params, check_extras_shape, check_params, response_params
 from quartapp.models.servers import Server
 from quartapp.readers.response_events import open_response_reader
 from quartapp.requests.documents import JsonObject
@@ -42,6 +42,7 @@ class Responses:
         """What is sent. The server keeps nothing of it, unless the model's entry says `store`."""
         parameters = self._parameters
         check_params(request.params, parameters.drop_params)
+        check_extras_shape({name: value for name, value in request.extras.items() if name in parameters.allow})
         asked = msgspec.structs.replace(request, params=asked_params(request.params))
         messages = parameters.messages(request)
         first = len(messages) - len(request.messages)

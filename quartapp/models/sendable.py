@@ -76,6 +76,14 @@ def check_params(params: JsonObject) -> JsonObject:
     return params
 
 
+def check_allow(names: list[str]) -> list[str]:
+    """`names`, if clients may send such parameters. Raises PydanticCustomError with the place of the fault."""
+    for index, name in enumerate(names):
+        if name in _OUR_PARAMS or name in _LIMITS or name == "stream_options":
+            raise _fault("a parameter of the chat itself, which clients send in its documented form", str(index))
+    return names
+
+
 def check_response_params(params: JsonObject) -> None:
     """Raises PydanticCustomError for parameters that cannot be told to the Responses API in its own shape."""
     for name in ("text", "reasoning"):

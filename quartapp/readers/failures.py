@@ -15,7 +15,7 @@ from quartapp.errors import ChatError, UpstreamFault, masked
 MAX_ERROR_BODY_BYTES: Final = 65_536
 
 _BY_STATUS: Final[Mapping[int, str]] = {
-    402: "upstream_busy",
+    402: "upstream_unpaid",
     408: "upstream_error",
     429: "upstream_busy",
     503: "upstream_overloaded",
@@ -29,7 +29,7 @@ _BY_NAME: Final[Mapping[str, str]] = {
     **dict.fromkeys(("responsibleaipolicyviolation", "data_inspection_failed"), "content_filtered"),
     **dict.fromkeys(("image_content_policy_violation", "invalid_prompt"), "content_filtered"),
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "rate_limit_reached_error"), "upstream_busy"),
-    **dict.fromkeys(("insufficient_quota", "exceeded_current_quota_error"), "upstream_busy"),
+    **dict.fromkeys(("insufficient_quota", "exceeded_current_quota_error"), "upstream_unpaid"),
     **dict.fromkeys(("too_many_requests", "resource_exhausted", "throttlingexception"), "upstream_busy"),
     "slow_down": "upstream_busy",
     **dict.fromkeys(("overloaded", "overloaded_error", "engine_overloaded_error"), "upstream_overloaded"),
@@ -51,7 +51,7 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatE
     request_id = headers.get("x-request-id", "")
     fault = _fault(said, status, request_id if _SAFE.fullmatch(request_id) else None)
     code = (_by_name(said) if status < 500 else None) or _by_status(status)
-    may_pass = status in _MAY_PASS or status >= 500
+    may_pass = (status in _MAY_PASS or status >= 500) and code != "upstream_unpaid"
     return ChatError(code, retry_after_s=_retry_after_s(headers) if may_pass else None, fault=fault)
 
 

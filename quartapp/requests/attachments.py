@@ -15,10 +15,13 @@ MAX_HEAD_CHARS = 200
 MAX_URL_CHARS = 4096
 """Of an address elsewhere; those that are signed are long."""
 
-IMAGE_URL_PATTERN = rf"^(data:({'|'.join(IMAGE_TYPES)});base64,|https?://)"
+IMAGE_URL_PATTERN = rf"^(data:({'|'.join(IMAGE_TYPES)}|image/jpg);base64,|https?://)"
 """For those who have only a schema to go by: what image URLs begin with."""
 
 _IMAGE_HEADS = frozenset(f"data:{media_type};base64" for media_type in IMAGE_TYPES)
+# No registered type, but sent by many a client; servers know only the registered one.
+_JPG_HEAD = "data:image/jpg;base64"
+_JPEG_HEAD = "data:image/jpeg;base64"
 _WORD = r"[A-Za-z0-9!#$&^_.+-]+"
 _HEAD = re.compile(rf"data:{_WORD}/{_WORD}(?:;{_WORD}={_WORD})*;base64")
 
@@ -34,9 +37,12 @@ def is_data_url(text: str) -> bool:
 
 
 def check_image_url(text: str) -> str:
-    """`text`, if it is an image in a data URL, or an address of http or https. Raises ValueError."""
+    """`text`, if it is an image in a data URL, or an address of http or https. The type `image/jpg` becomes
+    `image/jpeg`. Raises ValueError."""
     if is_data_url(text):
         head, data = _split(text)
+        if head == _JPG_HEAD:
+            head, text = _JPEG_HEAD, f"{_JPEG_HEAD},{data}"
         if head not in _IMAGE_HEADS or not _is_base64(data):
             raise ValueError("no image of a kind that is taken")
     elif len(text) > MAX_URL_CHARS or not _REMOTE_URL.fullmatch(text):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import pydantic_core
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
-from quartapp.errors import ChatError
+from quartapp.errors import ChatError, Reason
 from quartapp.settings import Settings
 
 JsonObject = dict[str, Any]
@@ -43,7 +43,13 @@ def check_document(kind: type[Document], document: JsonObject) -> Document:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise ChatError("invalid_request", path=_path(error)) from None
+        first = _first_fault(error.errors(include_url=False, include_input=False, include_context=False))
+        raise ChatError("invalid_request", path=_path(first), reason=_REASONS.get(first["type"], "invalid")) from None
+
+
+def safe_path(path: str) -> str:
+    """Return `path` with at most 100 characters, each of them harmless: a client chose the name of an unknown field."""
+    return _UNSAFE.sub("?", path)[:100]
 
 
 def parse_json(body: bytes, max_depth: int, max_values: int) -> Any:
@@ -77,9 +83,8 @@ def _check_tree(document: Any, max_depth: int, max_values: int) -> None:
         level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
 
 
-def _path(error: ValidationError) -> str:
-    """Where the first fault is, as `messages.0.role`; an unknown field's name is cut to harmless characters."""
-    first = _first_fault(error.errors(include_url=False, include_input=False, include_context=False))
+def _path(first: ErrorDetails) -> str:
+    """Return the place of a fault, as `messages.0.role`."""
     if first["type"] == "extra_forbidden":
         parts = [*_own_parts(first["loc"][:-1]), first["loc"][-1]]
     else:
@@ -87,11 +92,6 @@ def _path(error: ValidationError) -> str:
     if first["type"] in _UNKNOWN_TAG:
         parts.append("type")
     return safe_path(".".join(map(str, parts)))
-
-
-def safe_path(path: str) -> str:
-    """Return a path that may hold a client's own name, with harmless characters alone and 100 of them at most."""
-    return _UNSAFE.sub("?", path)[:100]
 
 
 def _first_fault(faults: list[ErrorDetails]) -> ErrorDetails:
@@ -121,5 +121,6 @@ def _own_parts(loc: Sequence[int | str]) -> list[int | str]:
 _UNION_BRANCH = re.compile(r"str$|bool$|constrained-|list\[|dict\[|literal\[|Typed$")
 # Inside such a branch it names the item's index, and then the tag that chose among its kinds.
 _TAGGED_LIST = re.compile(r"list\[tagged-union\[")
+_REASONS: Mapping[str, Reason] = {"extra_forbidden": "unknown", "missing": "missing"}
 _UNKNOWN_TAG = ("union_tag_invalid", "union_tag_not_found")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")

@@ -25,13 +25,15 @@ TURN_STATE: Final = CALL_STATE | {"reasoning_details", "thinking_blocks"}
 class ChatRequest(msgspec.Struct, frozen=True):
     """A checked request: messages as an upstream takes them, `model` as the client named it (None: the default).
 
-    `params` are OpenAI's parameters by OpenAI's names. `whole` asks for one object in place of a stream. `raw` asks
+    `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which only a model whose entry
+    allows them by name receives. `whole` asks for one object in place of a stream. `raw` asks
     for the upstream's own chunks (events.Raw), where it has any; `include_usage` says whether they may tell the usage.
     """
 
     messages: list[JsonObject]
     model: str | None = None
     params: JsonObject = {}
+    extras: JsonObject = {}
     whole: bool = False
     raw: bool = False
     include_usage: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -22,17 +22,25 @@ Base64 = Annotated[str, AfterValidator(check_base64), Field(json_schema_extra={"
 FileData = Annotated[str, AfterValidator(check_file_data)]
 # No path, and no control characters.
 FileName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f\x7f-\x9f]*$")]
+# Some clients send an empty text where they have no preference.
+Detail = Annotated[Literal["auto", "low", "high", "original", ""], AfterValidator(lambda detail: detail or None)]
 FileId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 
 
-class TextPart(Strict):
+class Markable(Strict):
+    """A part of a message. Anthropic's `cache_control` is sent only to a model whose entry allows it."""
+
+    cache_control: dict[str, Any] | None = None
+
+
+class TextPart(Markable):
     """A part of a message that is text."""
 
     type: Literal["text"]
     text: str
 
 
-class RefusalPart(Strict):
+class RefusalPart(Markable):
     """A part of an answer in which a model said why it would not answer."""
 
     type: Literal["refusal"]
@@ -43,10 +51,10 @@ class ImageURL(Strict):
     """An image in a data URL, or its address; `detail` is how closely the model looks at it."""
 
     url: ImageAddress
-    detail: Literal["auto", "low", "high", "original"] | None = None
+    detail: Detail | None = None
 
 
-class ImagePart(Strict):
+class ImagePart(Markable):
     """A part of a question that is an image."""
 
     type: Literal["image_url"]
@@ -67,7 +75,7 @@ class AttachedFile(Strict):
         return self
 
 
-class FilePart(Strict):
+class FilePart(Markable):
     """A part of a question that is a file."""
 
     type: Literal["file"]
@@ -81,7 +89,7 @@ class InputAudio(Strict):
     format: Literal["wav", "mp3"]
 
 
-class AudioPart(Strict):
+class AudioPart(Markable):
     """A part of a question that is a sound."""
 
     type: Literal["input_audio"]
