@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from quartapp.errors import KINDS
+from quartapp.formats.openai import OPENAI_CODES
 
 Document = dict[str, Any]
 
@@ -162,8 +163,9 @@ def told_by_completion(body: bytes) -> str | None:
 def code_of_openai_error(document: Document) -> str:
     error = document["error"]
     assert error.keys() == {"message", "type", "code", "param"}
-    assert error["message"] == KINDS[error["code"]].message
-    return str(error["code"])
+    code = _CODES[error["message"]]
+    assert error["code"] == OPENAI_CODES.get(code, code)
+    return code
 
 
 def _code_of_openai(body: bytes) -> str:

@@ -223,6 +223,19 @@ def sentence_of(reply: Reply) -> str:
 
 
 @pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"id": "c"}, "Missing required parameter: 'messages'."),
+        (question() | {"trigger": "x"}, "Invalid value: 'trigger'."),
+        (question() | {"messages": [{"id": "1", "role": "user", "parts": [], "odd": 1}]}, None),
+    ],
+)
+async def test_the_sentence_names_the_field(client: Client, asked: dict[str, Any], sentence: str | None) -> None:
+    reply = await client.ask(asked)
+    assert (reply.status, sentence_of(reply)) == (422, sentence or "Unknown parameter: 'messages.0.odd'.")
+
+
+@pytest.mark.parametrize(
     ("model", "code", "retry_after"),
     [
         ("fault-status:429", "upstream_busy", "7"),
@@ -270,7 +283,6 @@ async def test_a_hosts_hook_that_crashes_is_a_plain_sentence_too() -> None:
     [
         (b"{", "application/json", "bad_request"),
         (b"{}", "text/plain", "unsupported_media_type"),
-        (b"{}", "application/json", "invalid_request"),
         (b"[" * 1000, "application/json", "too_deep"),
         (b" " * 262_145, "application/json", "too_large"),
     ],

@@ -270,7 +270,7 @@ FAULTS: Mapping[str, tuple[str, int, str]] = {
     "fault-no-finish-done": ("upstream_truncated", 200, "1 2 3"),
     "fault-error-object:0": ("upstream_error", 502, ""),
     "fault-status:500": ("upstream_error", 502, ""),
-    "fault-status:401": ("upstream_refused", 502, ""),
+    "fault-status:401": ("upstream_refused", 400, ""),
     "fault-status:429": ("upstream_busy", 429, ""),
     "fault-status:503": ("upstream_overloaded", 503, ""),
     "fault-html:502": ("upstream_error", 502, ""),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from quartapp.errors import KINDS, ChatError, UpstreamFault, describe
+from quartapp.formats.openai import OPENAI_CODES
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
 PROMPT = "the prompt nobody may read"
@@ -55,6 +56,15 @@ def test_headers_are_the_errors_own() -> None:
     error.headers["Allow"] = "GET"
     assert headers == {"Allow": "POST"}
     assert ChatError("not_found").headers == {}
+
+
+def test_the_page_of_the_contract_lists_each_of_openais_codes() -> None:
+    table = (
+        PROTOCOL.read_text(encoding="utf-8")
+        .partition("<!-- openai codes -->")[2]
+        .partition("<!-- /openai codes -->")[0]
+    )
+    assert dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", table, re.MULTILINE)) == dict(OPENAI_CODES)
 
 
 # -- what the log is told

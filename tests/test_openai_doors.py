@@ -12,6 +12,7 @@ from quart import Quart, Request
 from quartapp import ChatError
 from quartapp.errors import KINDS
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.formats.openai import OPENAI_CODES
 from tests.doors import PROMPT, Client, Log, OwnModel, Reply, Silent, chunk, event_stream, offered_by, serving
 from tests.loopback import Loopback, reply
 
@@ -53,8 +54,13 @@ def error_of(reply: Reply) -> Any:
     """The error of a refusal, once what all of them have in common is right."""
     error = reply.json["error"]
     assert error.keys() == {"message", "type", "code", "param"}
-    kind = KINDS[error["code"]]
-    assert (reply.status, error["message"]) == (400 if kind.status == 422 else kind.status, kind.message)
+    named = {code: kind for code, kind in KINDS.items() if OPENAI_CODES.get(code, code) == error["code"]}
+    statuses = {400 if kind.status == 422 else kind.status for kind in named.values()}
+    assert reply.status in statuses
+    if named.keys() <= {"invalid_request", "too_large"} and error["param"]:
+        assert error["message"].endswith(f": '{error['param']}'.")
+    else:
+        assert error["message"] in [kind.message for kind in named.values()]
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.headers["Cache-Control"] == "no-store"
     assert reply.headers["X-Request-ID"]
@@ -320,7 +326,7 @@ async def test_a_field_that_cannot_be_told_again_is_an_error_of_the_upstream(str
 )
 async def test_a_completion_is_whole_or_an_error(client: Client, log: Log, model: str, code: str) -> None:
     reply = await client.ask(question(model))
-    assert error_of(reply)["code"] == code
+    assert error_of(reply)["code"] == OPENAI_CODES.get(code, code)
     assert "upstream-secret" not in reply.body.decode() + log.text
     assert (log.only["id"], log.only["ending"]) == (reply.headers["X-Request-ID"], code)
 
@@ -380,7 +386,7 @@ async def test_a_model_without_chunks_gives_a_completion_too() -> None:
 BODIES: list[tuple[Any, str, str | None]] = [
     (b"{", "bad_request", None),
     (b"[" * 1000, "too_deep", None),
-    ({"messages": [{"content": "hi"}]}, "invalid_request", "model"),
+    (question(messages=[{"role": "x", "content": "hi"}]), "invalid_request", "messages.0.role"),
     ({"model": "embedded"}, "invalid_request", "messages"),
     (question(store=True), "invalid_request", "store"),
     (question(n=5), "invalid_request", "n"),
@@ -402,10 +408,9 @@ async def test_a_refusal_has_openais_form(client: Client, log: Log, body: Any, c
 @pytest.mark.parametrize(
     ("model", "code", "may_be_billed"),
     [
-        ("fault-status:401", "upstream_refused", False),
-        ("fault-status:429", "upstream_busy", False),
+        ("fault-status:429", "rate_limit_exceeded", False),
         ("fault-status:503", "upstream_overloaded", False),
-        ("fault-context-too-long", "context_too_long", False),
+        ("fault-context-too-long", "context_length_exceeded", False),
         ("fault-status:500", "upstream_error", True),
         ("fault-drop:0", "upstream_error", True),
         ("fault-no-finish:0", "upstream_truncated", True),
@@ -418,6 +423,64 @@ async def test_clients_are_told_not_to_ask_again_where_they_may_pay_again(
     assert error_of(reply)["code"] == code
     assert reply.headers.get("x-should-retry") == ("false" if may_be_billed else None)
     assert reply.headers.get("Retry-After") == ("7" if model in ("fault-status:429", "fault-status:503") else None)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+async def test_what_the_models_server_refuses_is_refused_in_a_way_that_no_client_retries(
+    client: Client, status: int
+) -> None:
+    reply = await client.ask(question(f"fault-status:{status}"))
+    assert (reply.status, error_of(reply)["code"]) == (400, "upstream_refused")
+    assert reply.headers["x-should-retry"] == "false"
+
+
+@pytest.mark.parametrize(("status", "code"), [(402, None), (429, "insufficient_quota")])
+async def test_an_account_without_credit_is_no_busy_server(status: int, code: str | None) -> None:
+    body = json.dumps({"error": {"message": "canary", "code": code}}).encode()
+    async with (
+        Loopback(reply(status, body, {"Content-Type": "application/json", "Retry-After": "7"})) as upstream,
+        serving(path=COMPLETIONS, **offered_by(upstream)) as client,
+    ):
+        refused = await client.ask(question("ours"))
+    assert (refused.status, error_of(refused)["code"]) == (402, "insufficient_quota")
+    assert "try again" not in error_of(refused)["message"]
+    assert (refused.headers["x-should-retry"], refused.headers.get("Retry-After")) == ("false", None)
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(("retry_after_s", "should_retry"), [(None, "false"), (20, None)])
+async def test_a_spent_budget_is_worth_a_retry_only_after_a_known_wait(
+    retry_after_s: int | None, should_retry: str | None
+) -> None:
+    def authenticate(_: Request) -> str:
+        raise ChatError("budget_exceeded", retry_after_s=retry_after_s)
+
+    async with serving(path=COMPLETIONS, authenticate=authenticate) as client:
+        refused = await client.ask(question())
+    assert (refused.status, error_of(refused)["code"]) == (429, "insufficient_quota")
+    assert refused.headers.get("x-should-retry") == should_retry
+
+
+MESSAGES: list[tuple[dict[str, Any], str]] = [
+    (question(top_k=1), "Unknown parameter: 'top_k'."),
+    (question(messages=[{"role": "user", "content": "hi", "odd": 1}]), "Unknown parameter: 'messages.0.odd'."),
+    (question(store=True), "Unsupported value: 'store'."),
+    (question(service_tier="flex"), "Unsupported value: 'service_tier'."),
+    (question(temperature=3), "Invalid value: 'temperature'."),
+    ({"model": "embedded"}, "Missing required parameter: 'messages'."),
+    (question(max_tokens=1, max_completion_tokens=2), "Unsupported value: 'max_tokens'."),
+    (
+        question(messages=[{"role": "user", "content": "a" * 100_001}]),
+        "The request is larger than allowed: 'messages'.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "message"), MESSAGES)
+async def test_the_message_names_the_field_because_clients_show_nothing_else(
+    client: Client, asked: dict[str, Any], message: str
+) -> None:
+    assert error_of(await client.ask(asked))["message"] == message
 
 
 async def test_an_answer_that_took_too_long_is_not_asked_for_again() -> None:
@@ -472,7 +535,7 @@ async def test_who_asks_may_come_as_the_clients_key() -> None:
         Loopback(reply(body=body)) as upstream,
         serving(path=COMPLETIONS, authenticate=authenticate, **offered_by(upstream)) as client,
     ):
-        assert error_of(await client.ask(question("ours")))["code"] == "unauthorized"
+        assert error_of(await client.ask(question("ours")))["code"] == "invalid_api_key"
         assert (await client.ask(question("ours"), Authorization="Bearer canary-key")).status == 200
     assert "canary" not in repr(upstream.requests[0].headers)
 

@@ -5,8 +5,8 @@ An upstream's own chunks are passed on as they came (Raw); events of other model
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from quartapp.errors import KINDS
 from quartapp.events import Delta, Done, Event, Failed, Ping, Raw, Reasoning, Refusal, Start, ToolCall, Usage
@@ -18,9 +18,22 @@ Chunk = dict[str, Any]
 _DONE = b"data: [DONE]\n\n"
 
 
+#: OpenAI's own words for our codes. Clients act on them: they shorten a conversation, ask another model, or stop.
+OPENAI_CODES: Final[Mapping[str, str]] = {
+    "context_too_long": "context_length_exceeded",
+    "content_filtered": "content_filter",
+    "unauthorized": "invalid_api_key",
+    "rate_limited": "rate_limit_exceeded",
+    "upstream_busy": "rate_limit_exceeded",
+    "budget_exceeded": "insufficient_quota",
+    "upstream_unpaid": "insufficient_quota",
+}
+
+
 def error_object(code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """An error as OpenAI's clients read it, in a refusal's body or as the last event of a broken stream."""
-    return {"message": message, "type": _error_type(KINDS[code].status), "code": code, "param": param}
+    kind = _error_type(KINDS[code].status)
+    return {"message": message, "type": kind, "code": OPENAI_CODES.get(code, code), "param": param}
 
 
 def _error_type(status: int) -> str:

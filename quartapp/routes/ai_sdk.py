@@ -33,4 +33,4 @@ def ai_sdk_doors(house: House) -> Blueprint:
 
 def _render(error: ChatError) -> Response:
     """One plain sentence: `useChat` shows the whole body of a refusal as it is."""
-    return text_reply(error.message, error.status, error_headers(error))
+    return text_reply(error.sentence, error.status, error_headers(error))

@@ -22,10 +22,13 @@ from quartapp.routes.replies import collect, error_headers, handle_errors, json_
 
 _GET = ("GET", "HEAD")
 
-# The clients ask again after any 5xx, up to twice: after these the first answer may have been billed already.
+# The clients ask again after 408, 409, 429 and any 5xx, up to twice. After these errors the first answer may have been
+# billed already.
 _MAY_BE_BILLED = frozenset(
     {"internal_error", "upstream_error", "upstream_truncated", "upstream_timeout", "deadline_exceeded"}
 )
+# After these errors the same request fails again.
+_PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})
 
 
 def openai_doors(house: House) -> Blueprint:
@@ -78,7 +81,8 @@ def _render(error: ChatError) -> Response:
     # OpenAI has no 422.
     status = 400 if error.status == 422 else error.status
     headers = error_headers(error)
-    if error.code in _MAY_BE_BILLED:
+    is_spent = error.code == "budget_exceeded" and error.retry_after_s is None
+    if error.code in _MAY_BE_BILLED or error.code in _PERMANENT or is_spent:
         headers["x-should-retry"] = "false"
-    document = {"error": error_object(error.code, error.message, error.path)}
+    document = {"error": error_object(error.code, error.sentence, error.path)}
     return json_reply(json.dumps(document).encode(), status, headers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import cache
 from typing import Any, Final
 
 import msgspec
 from pydantic import BaseModel
 
-from quartapp.errors import KINDS
+from quartapp.errors import KINDS, NAMED_SENTENCES
 from quartapp.events import Delta, Done, Failed, Ping, Reasoning, Refusal, Start, ToolCall
 from quartapp.formats.offer import Offer
 from quartapp.formats.whole import WholeAnswer
@@ -30,6 +31,13 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (ChatBody, CompletionBody, UIBod
 def reference(name: str) -> Json:
     """Stands for the component of that name."""
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def sentences(codes: Collection[str]) -> Json:
+    """The schema of a refusal's sentence: fixed, or with the name of the field at fault."""
+    fixed = {"type": "string", "enum": [KINDS[code].message for code in codes]}
+    named = [{"type": "string", "pattern": pattern} for code, pattern in NAMED_SENTENCES.items() if code in codes]
+    return {"anyOf": [fixed, *named]} if named else fixed
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -11,10 +11,11 @@ from pydantic import BaseModel
 
 from quartapp.errors import KINDS
 from quartapp.formats import NDJSON, SSE, TEXT, WHOLE
+from quartapp.formats.openai import OPENAI_CODES
 from quartapp.requests.ai_sdk import UIBody
 from quartapp.requests.chat import ChatBody, ChatQuery
 from quartapp.requests.openai import CompletionBody
-from quartapp.schema.components import Json, reference
+from quartapp.schema.components import Json, reference, sentences
 
 
 class Reply(NamedTuple):
@@ -29,19 +30,25 @@ class ErrorForm(NamedTuple):
 
     component: str | None
     statuses: Mapping[int, int] = {}
+    names: Mapping[str, str] = {}
 
     def status(self, code: str) -> int:
         return self.statuses.get(KINDS[code].status, KINDS[code].status)
 
-    def content(self, codes: Iterable[str]) -> Mapping[str, Json]:
+    def name(self, code: str) -> str:
+        """Return what the endpoint calls the error of our `code`."""
+        return self.names.get(code, code)
+
+    def content(self, codes: Collection[str]) -> Mapping[str, Json]:
         if self.component is None:
-            return {"text/plain": {"type": "string", "enum": [KINDS[code].message for code in codes]}}
-        narrowed = {"properties": {"error": {"properties": {"code": {"enum": list(codes)}}}}}
+            return {"text/plain": sentences(codes)}
+        names = list(dict.fromkeys(map(self.name, codes)))
+        narrowed = {"properties": {"error": {"properties": {"code": {"enum": names}}}}}
         return {"application/json": {"allOf": [reference(self.component), narrowed]}}
 
 
 OURS: Final = ErrorForm("Error")
-OPENAIS: Final = ErrorForm("OpenAIError", {422: 400})  # OpenAI has no 422
+OPENAIS: Final = ErrorForm("OpenAIError", {422: 400}, OPENAI_CODES)  # OpenAI has no 422
 SENTENCE: Final = ErrorForm(None)
 
 
@@ -74,7 +81,7 @@ class Operation:
         return dict(sorted({**self.replies, **refusals}.items()))
 
     def _refusal(self, codes: list[str]) -> Reply:
-        told = "\n".join(f"- `{code}`: {KINDS[code].message}" for code in codes)
+        told = "\n".join(f"- `{self.error_form.name(code)}`: {KINDS[code].message}" for code in codes)
         return Reply(told, self.error_form.content(codes))
 
 
@@ -97,6 +104,7 @@ ANSWER: Final = (
     "upstream_error",
     "upstream_refused",
     "upstream_truncated",
+    "upstream_unpaid",
     "overloaded",
     "shutting_down",
     "upstream_overloaded",
