@@ -553,6 +553,13 @@ async def test_the_models_that_are_offered_are_listed() -> None:
             assert (await client.send(path=f"{MODELS}/{model['id']}", method="GET")).json == model
 
 
+async def test_the_embedded_models_faults_are_offered_by_name_and_not_listed(client: Client) -> None:
+    listed = [model["id"] for model in (await client.send(path=MODELS, method="GET")).json["data"]]
+    assert "embedded" in listed
+    assert [name for name in listed if name.startswith("fault")] == []
+    assert (await client.send(path=f"{MODELS}/fault-drop", method="GET")).status == 200
+
+
 async def test_a_single_model_is_offered_by_its_name() -> None:
     async with Loopback(reply()) as upstream, serving(path=MODELS, **offered_by(upstream)) as client:
         assert [model["id"] for model in (await client.send(method="GET")).json["data"]] == ["ours"]

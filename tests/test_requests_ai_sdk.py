@@ -76,7 +76,8 @@ def test_a_message_is_its_text() -> None:
 
 def test_unknown_fields_of_the_body_are_passed_over() -> None:
     context = {"system": "Be brief.", "callSettings": {"temperature": 0}, "config": {"apiKey": CANARY}}
-    for fields in ({"tools": {}}, {"tools": {}, **context, "metadata": None}, {"userId": 7, "__proto__": {}}):
+    cases: list[dict[str, Any]] = [{"tools": {}}, {"tools": {}, **context}, {"userId": 7, "__proto__": {}}]
+    for fields in cases:
         assert taken(body(HI, **fields)) == ChatRequest([{"role": "user", "content": "hi"}])
 
 
@@ -331,8 +332,6 @@ WRONG: list[tuple[Any, str]] = [
     (body(), "messages"),
     (body(HI, trigger=CANARY), "trigger"),
     (body(HI, model=""), "model"),
-    (body(HI, system=CANARY), "system"),
-    (body(HI, temperature=1), "temperature"),
     (body({"role": "user", "content": "hi"}), "messages.0.id"),
     (body(message(role="tool")), "messages.0.role"),
     (body(message(text("hi"), content="hi")), "messages.0.content"),

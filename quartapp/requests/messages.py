@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from pydantic import ConfigDict, Field
 
-from quartapp.errors import ChatError
+from quartapp.errors import ChatError, Reason
 from quartapp.requests.calls import CALL_STATE, Answered, Given, ToolCallMessage, settle, state_in
 from quartapp.requests.documents import JsonObject, Strict, safe_path
 from quartapp.requests.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
@@ -112,7 +112,8 @@ def check_messages(messages: Sequence[Message], settings: Settings, *, allow_sys
         raise ChatError("too_large", path="messages")
     for index, message in enumerate(messages):
         if field := _field_at_fault(message, allow_system):
-            raise ChatError("invalid_request", path=f"messages.{index}.{field}")
+            reason: Reason = "invalid" if field.partition(".")[0] in Message.model_fields else "unknown"
+            raise ChatError("invalid_request", path=f"messages.{index}.{field}", reason=reason)
         if isinstance(message.content, list):
             _check_parts(message.role, message.content, f"messages.{index}.content", settings)
     if _attachments(messages) > settings.max_attachments or sum(map(_chars, messages)) > settings.max_prompt_chars:
