@@ -22,6 +22,7 @@ from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
 from quartapp.routes.stream import CHAT, METHODS, STREAM, add_stream
+from quartapp.schema.document import hidden
 from quartapp.settings import Settings
 
 log = logging.getLogger("quartapp")
@@ -42,7 +43,7 @@ def chat_blueprint(
     the first by default, in place of the one the settings name. `authenticate(request)`, sync or async, says who asks,
     or None, which is answered with 401.
     """
-    blueprint = Blueprint(name, "quartapp")
+    blueprint = _GuestBlueprint(name, "quartapp")
 
     def chat() -> Chat:
         return running_chats(current_app)[blueprint]
@@ -65,6 +66,16 @@ def chat_blueprint(
     blueprint.after_app_serving(close_chat)
     _add_doors(blueprint, House(chat, authenticate))
     return blueprint
+
+
+class _GuestBlueprint(Blueprint):
+    """A blueprint whose routes, nested ones included, are missing from its host's own OpenAPI document."""
+
+    def register(self, app: Any, options: dict[str, Any]) -> None:
+        earlier = set(app.view_functions)
+        super().register(app, options)
+        for endpoint in app.view_functions.keys() - earlier:
+            app.view_functions[endpoint] = hidden(app.view_functions[endpoint])
 
 
 def _add_doors(blueprint: Blueprint, house: House) -> None:

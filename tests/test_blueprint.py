@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 from openai import AsyncOpenAI
 from quart import Blueprint, Quart, Request, redirect
+from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.blueprint import running_chats
@@ -179,6 +180,23 @@ async def test_a_hosts_hook_that_raises_is_our_500_below_the_prefix_and_says_not
         status, text = await ask(app, "/ai")
         assert (status, json.loads(text)["error"]["code"]) == (500, "internal_error")
         assert "canary" not in text
+
+
+async def test_a_hosts_openapi_document_has_the_hosts_routes_alone() -> None:
+    app = host(("/ai", chat_blueprint("one", COUNT)), ("/team", chat_blueprint("other", COUNT)))
+    QuartSchema(app)
+
+    @app.get("/own")
+    async def own() -> str:
+        return ""
+
+    async with app.test_app():
+        client = app.test_client()
+        assert [*(await (await client.get("/openapi.json")).get_json())["paths"]] == ["/own"]
+        for prefix in ("/ai", "/team"):
+            document = await (await client.get(f"{prefix}/openapi.json")).get_json()
+            assert f"{prefix}/api/stream" in document["paths"]
+            assert (await client.get(f"{prefix}/static/chat.js")).status_code == 200
 
 
 # -- who asks

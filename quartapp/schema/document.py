@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, update_wrapper
 from typing import Any
 
 from pydantic import BaseModel
 from quart import Quart
-from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag
+from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 from werkzeug.routing import Rule
 
 from quartapp.schema.components import Json, components, reference
@@ -36,6 +37,14 @@ def describe(app: Quart, prefix: str, *, is_guarded: bool) -> Json:
         tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
     )
     return _Provider(app, schema, prefix, is_guarded=is_guarded).schema()
+
+
+def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `view` with the mark that keeps it out of a document that the host's own quart-schema builds.
+
+    A mark is an attribute, which a bound method cannot have.
+    """
+    return hide(update_wrapper(partial(view), view))
 
 
 class _Provider(OpenAPIProvider):
