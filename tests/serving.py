@@ -30,6 +30,8 @@ CANARY_PROMPT = "canary-prompt"
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "hypercorn": ("hypercorn", "--bind", "127.0.0.1:{port}", "{target}"),
     "gunicorn": ("gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "{target}"),
+    # As its own defaults are: a WSGI worker and no file of settings.
+    "bare gunicorn": ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
     "quartapp": ("quartapp",),
     "embedded": ("quartapp", "embedded"),
 }

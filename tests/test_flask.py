@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,6 +18,7 @@ from quart import Quart
 from quartapp import Settings, chat_blueprint
 from quartapp.blueprint import running_chats
 from quartapp.flask import mount
+from tests.serving import Server, Servers
 
 FAST = Settings.load({"CHAT_EMBEDDED_TOKENS_PER_S": "0"})
 QUESTION = {"message": "count to 5"}
@@ -168,3 +170,50 @@ async def test_another_prefix_and_a_deeper_one_will_do() -> None:
 def test_a_wrong_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="for example /ai"):
         mount(project(), url_prefix=prefix)
+
+
+# -- what the project reads
+
+LINES = (b"x" * 70 + b"\n") * 10_000
+DOCUMENT = json.dumps({"name": "b" * 700_000}).encode()
+WAYS = ("at-once", "pieces", "lines", "limited-lines", "json", "nothing")
+
+
+async def read_by(server: Server) -> dict[str, tuple[int, str]]:
+    """What the project on `server` reads of a large body, by how it reads and how the body is sent."""
+    told = {}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
+        for way in [*WAYS, *(f"small/{way}" for way in WAYS)]:
+            body = DOCUMENT if "json" in way else LINES
+            headers = {"Content-Type": "application/json" if "json" in way else "text/plain"}
+            for sent, data in (("at once", body), ("in chunks", in_chunks(body))):
+                async with client.post(f"/{way}", data=data, headers=headers) as answer:
+                    told[f"{way} {sent}"] = answer.status, await answer.text()
+    return told
+
+
+async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 65_536):
+        yield body[start : start + 65_536]
+
+
+@pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
+async def test_the_project_reads_the_bodies_that_a_wsgi_server_gives_it(kind: str, servers: Servers) -> None:
+    expected = await read_by(servers.get("bare gunicorn", "uploads:app"))
+    assert expected["lines in chunks"][0] == 200
+    assert await read_by(servers.get(kind, "uploads:asgi")) == expected
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_an_upload_whose_client_has_left_does_not_look_like_a_whole_one(head: str, servers: Servers) -> None:
+    server = servers.start("hypercorn", "uploads:asgi")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"POST /at-once HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n4\r\nhalf\r\n".encode())
+    await server.wait_for_log("lost")
+    assert "read at-once" not in server.log_text()
+
+
+async def test_the_projects_errors_go_to_stderr(servers: Servers) -> None:
+    url = f"http://127.0.0.1:{servers.get('hypercorn', 'uploads:asgi').port}/errors"
+    async with aiohttp.request("GET", url) as answer:
+        assert await answer.json() == {"size": 0, "are_stderr": True}
