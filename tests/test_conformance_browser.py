@@ -308,8 +308,8 @@ async def test_the_page_offers_the_models_by_name_and_asks_the_one_that_is_picke
     await tab.page.goto(origin(chat))
     choice = tab.page.get_by_label("Model")
     await choice.wait_for()
-    assert await choice.locator("option").all_inner_texts() == ["Default model", "counts", "echoes"]
-    for name, label in (("counts", "Default model"), ("echoes", "echoes")):
+    assert await choice.locator("option").all_inner_texts() == ["counts (default)", "counts", "echoes"]
+    for name, label in (("counts", "counts (default)"), ("echoes", "echoes")):
         await choice.select_option(label=label)
         await tab.page.get_by_label("Your message").fill("count to 5")
         await tab.page.get_by_role("button", name="Send").click()
@@ -318,7 +318,7 @@ async def test_the_page_offers_the_models_by_name_and_asks_the_one_that_is_picke
 
 async def test_the_page_offers_no_choice_where_there_is_none(servers: Servers, tab: Tab) -> None:
     chat = servers.start("quartapp", CHAT_MODELS=json.dumps({"only": {"kind": "embedded"}}))
-    async with tab.page.expect_response("**/v1/models") as listed:
+    async with tab.page.expect_response("**/api/models") as listed:
         await tab.page.goto(origin(chat))
     await (await listed.value).finished()
     assert not await tab.page.get_by_label("Model").is_visible()

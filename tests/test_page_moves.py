@@ -55,13 +55,35 @@ async def test_no_method_takes_the_focus_from_a_field_of_the_hosts(call: str, ch
     await expect(theirs).to_be_focused()
 
 
-@pytest.mark.parametrize("where", ["within", "nowhere"])
-async def test_a_method_takes_the_focus_back_from_its_own_buttons_and_from_nowhere(where: str, chat: ChatPage) -> None:
+async def test_a_method_takes_the_focus_back_from_its_own_buttons(chat: ChatPage) -> None:
     await chat.button("New chat").focus()
-    if where == "nowhere":
-        await chat.page.evaluate("document.activeElement.blur()")
     await chat.page.evaluate(f"{CHAT}.newChat()")
     await expect(chat.box).to_be_focused()
+
+
+@pytest.mark.parametrize("call", ["ask('count to 5')", "stop()", "newChat()"])
+async def test_no_method_takes_the_focus_where_nothing_has_it(call: str, chat: ChatPage) -> None:
+    await chat.page.evaluate("document.activeElement.blur()")
+    await chat.page.evaluate(f"{CHAT}.{call}")
+    assert await chat.page.evaluate("document.activeElement.localName") == "body"
+
+
+async def test_what_else_is_sent_and_how_is_the_hosts(chat: ChatPage) -> None:
+    await chat.page.evaluate(f"""() => Object.assign({CHAT}, {{
+      body: {{ temperature: 0.5 }},
+      fetch: (url, init) => fetch(url, {{ ...init, headers: {{ ...init.headers, "X-Of-The-Host": "yes" }} }}),
+    }})""")
+    await chat.ask("count to 5", "echoes")
+    (asked,) = [request for request in chat.requests if request.method == "POST"]
+    assert asked.headers["x-of-the-host"] == "yes"
+    (said,) = chat.asked()
+    assert (said["temperature"], said["model"]) == (0.5, "echoes")
+
+
+async def test_a_silence_is_as_long_as_the_host_says(chat: ChatPage) -> None:
+    await chat.page.evaluate(f"{CHAT}.idleSeconds = 0.2")
+    await chat.ask("count to 5", "silent")
+    await expect(chat.answer()).to_contain_text("The connection fell silent.")
 
 
 async def test_the_box_has_the_focus_at_first_and_not_again_when_it_is_moved(chat: ChatPage) -> None:
@@ -171,7 +193,7 @@ async def test_stop_ends_an_answer_whose_headers_never_come(chat: ChatPage) -> N
 @pytest.mark.parametrize("what", ["an answer", "the network"])
 async def test_a_list_of_models_that_failed_is_asked_for_again(what: str, browser: Browser, server: Server) -> None:
     async with opened(browser) as chat:
-        await chat.page.route("**/v1/models", lambda route: route.abort(), times=1)
+        await chat.page.route("**/api/models", lambda route: route.abort(), times=1)
         async with chat.page.expect_event("requestfailed"):
             await chat.open(server)
         await expect(chat.scope.get_by_label("Model", exact=True)).to_be_hidden()
@@ -192,7 +214,7 @@ async def test_a_list_that_never_comes_is_not_asked_for_with_each_answer(browser
         await route.fulfill(status=404)
 
     async with opened(browser) as chat:
-        await chat.page.route("**/v1/models", refuse)
+        await chat.page.route("**/api/models", refuse)
         await chat.open(server)
         for _ in range(3):
             await chat.ask("count to 2")

@@ -72,7 +72,9 @@ async def test_text_of_the_server_is_never_markup(chat: ChatPage) -> None:
     hostile = f'<img src="x" onerror="{FIRE}">'
     error = {"error": {"code": hostile, "message": hostile, "id": hostile}}
     await chat.page.route("**/api/stream", lambda route: route.fulfill(status=400, json=error))
-    await chat.page.route("**/v1/models", lambda route: route.fulfill(json={"data": [{"id": hostile}] * 2}))
+    await chat.page.route(
+        "**/api/models", lambda route: route.fulfill(json={"default": hostile, "models": [{"id": hostile}] * 2})
+    )
     await chat.reload()
     await chat.ask("count to 5")
     await expect(chat.answer().get_by_text(hostile, exact=True)).to_be_visible()

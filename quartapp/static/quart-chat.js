@@ -4,12 +4,12 @@
 import { Composer, hasTouch, Instructions } from "./element/composer.js";
 import { Conversation, Scroller } from "./element/conversation.js";
 import { button } from "./element/dom.js";
-import { frame, Models, Notices, styleSheet, SUGGESTIONS } from "./element/frame.js";
-import { History, newChat, storageOf, Tab } from "./element/history.js";
+import { frame, isDark, Models, Notices, styleSheet, SUGGESTIONS } from "./element/frame.js";
+import { History, keyOf, newChat, storageOf, Tab } from "./element/history.js";
 import { Talk } from "./element/talk.js";
 
 /** @import { Chats } from "./element/chats.js" */
-/** @import { Chat, Options } from "./element/types" */
+/** @import { CardActs, Chat, Options } from "./element/types" */
 
 // The server puts the version of its files into their addresses; a copy elsewhere has none.
 const ABOVE = /\/[0-9a-f]{16}\/[^/]*$/.test(import.meta.url) ? "../../" : "../";
@@ -18,13 +18,21 @@ const ABOVE = /\/[0-9a-f]{16}\/[^/]*$/.test(import.meta.url) ? "../../" : "../";
 let lastAsked;
 
 export class QuartChat extends HTMLElement {
-  static observedAttributes = ["heading", "placeholder", "model", "system-prompt"];
+  static observedAttributes = ["heading", "placeholder", "model", "scheme", "system-prompt", "user"];
 
+  // What was set before this script ran counts.
   /** Sent with every request: what `fetch` takes, or a function that gives it, async or not. @type {Options["headers"]} */
-  headers = /** @type {any} */ (this).headers; // what was set before this script ran
+  headers = /** @type {any} */ (this).headers;
+  /** What else each question's request says. @type {Options["body"]} */
+  body = /** @type {any} */ (this).body;
+  /** What asks in place of the global `fetch`. @type {typeof fetch | undefined} */
+  fetch = /** @type {any} */ (this).fetch;
+  /** How long no byte may come. @type {Options["idleSeconds"]} */
+  idleSeconds = /** @type {any} */ (this).idleSeconds;
 
-  /** @type {string[]} */
-  #suggestions = SUGGESTIONS;
+  /** The host's; without them the mock model's are shown where it answers. @type {string[] | undefined} */
+  #suggestions;
+  #user = "";
   /** @type {URL | undefined} */
   #folder;
   #token = "";
@@ -32,26 +40,38 @@ export class QuartChat extends HTMLElement {
   #tab = new Tab(null, "");
   #leaving = new AbortController();
   #isOpen = false;
+  #isDriven = false;
 
-  #notices = new Notices();
+  #notices = new Notices(() => this.#list());
   #models = new Models();
   #jump = button("Jump to the latest", { className: "jump", part: "jump", hidden: true });
   #instructions = new Instructions((text, isDone) => this.#instruct(text, isDone));
   #conversation = new Conversation(this.#instructions.element, {
-    ask: (text) => this.ask(text),
+    ask: (text) => this.#ask(text),
     replace: (turn, text) => this.#talk.replace(turn, text),
+    help: /** @returns {Partial<CardActs>} */ (turn, text) => this.#talk.help(turn, text),
     refocus: () => (hasTouch() ? this.#conversation.element : this.#composer).focus({ preventScroll: true }),
   });
   #composer = new Composer({
     ask: (text) => this.#send(text),
-    stop: () => this.stop(),
+    wait: () => (this.#notices.isWaiting = true),
+    stop: () => this.#stop(),
     draft: (draft) => this.#tab.write({ draft }),
   });
   /** @type {Chats | undefined} */
   #chats;
+  /** @type {Talk} */
   #talk = new Talk(this.#conversation, new Scroller(this.#conversation.element, this.#jump), this.#notices, {
     options: () => this.#options(),
     mayInstruct: () => this.hasAttribute("system-prompt"),
+    limits: () => this.#models.limits,
+    hasChoice: () => this.#models.hasChoice,
+    chooseModel: () => this.#models.open(),
+    begin: (text) => {
+      this.#begin();
+      this.#giveBack(text);
+    },
+    giveBack: (text) => this.#giveBack(text),
     setBusy: (isBusy) => this.#setBusy(isBusy),
     keep: (chat, isAsked) => this.#keep(chat, isAsked),
     emit: (name, detail, isCancelable) => this.#emit(name, detail, isCancelable),
@@ -60,13 +80,17 @@ export class QuartChat extends HTMLElement {
   #frame = frame(
     { models: this.#models, conversation: this.#conversation, notices: this.#notices, composer: this.#composer },
     this.#jump,
-    { list: () => this.#list(), begin: () => this.newChat() },
+    { list: () => this.#list(), begin: () => this.#begin() },
   );
 
   constructor() {
     super();
     const sheet = styleSheet(() => this.#reveal());
-    this.#models.element.addEventListener("change", () => this.#tab.write({ model: this.#models.choice }));
+    this.#models.element.addEventListener("change", () => {
+      this.#tab.write({ model: this.#models.choice });
+      this.#talk.chat.mostChars = 0; // another model may take more
+      this.#suggest();
+    });
     this.attachShadow({ mode: "open" }).append(sheet, this.#frame.element);
   }
 
@@ -74,9 +98,11 @@ export class QuartChat extends HTMLElement {
     this.#watch();
     if (this.#isOpen) return; // it was only moved
     this.#isOpen = true;
-    const given = Object.getOwnPropertyDescriptor(this, "suggestions")?.value;
-    Reflect.deleteProperty(this, "suggestions"); // it hides the setter
-    this.suggestions = given === undefined ? this.#suggestions : given;
+    for (const name of /** @type {const} */ (["suggestions", "user"])) {
+      const given = Object.getOwnPropertyDescriptor(this, name)?.value;
+      Reflect.deleteProperty(this, name); // it hides the setter
+      if (given !== undefined) this[name] = given;
+    }
     this.#label();
     this.#remember();
     void this.#loadModels();
@@ -93,35 +119,57 @@ export class QuartChat extends HTMLElement {
   /** @param {string} name @param {string | null} _ @param {string | null} value */
   attributeChangedCallback(name, _, value) {
     if (name === "model") this.#models.choose(value ?? "");
+    if (name === "user") this.user = value ?? "";
     this.#label();
+    this.#suggest();
   }
 
   /** What can be asked with a click where nothing was asked yet. */
   get suggestions() {
-    return this.#suggestions;
+    return this.#suggestions ?? (this.#models.isMock ? SUGGESTIONS : []);
   }
 
   set suggestions(texts) {
     this.#suggestions = Array.from(texts ?? [], String);
-    this.#conversation.suggest(this.#suggestions);
+    this.#suggest();
+  }
+
+  /** Whose chats are shown and kept; what another has typed, asked or signed in with is not theirs. @returns {string} */
+  get user() {
+    return this.#user;
+  }
+
+  set user(user) {
+    const name = String(user ?? "");
+    if (name === this.#user) return;
+    this.#user = name;
+    if (!this.#isOpen) return;
+    this.#signOut();
+    this.#remember();
+    void this.#loadModels();
   }
 
   /** Asks as if it had been typed. An answer that still comes is stopped. @param {string} text */
   ask(text) {
-    const asked = String(text).trim();
-    if (asked) this.#talk.ask(asked);
-    this.#takeFocusBack();
+    this.#driven(() => this.#ask(text));
   }
 
   /** Stops the answer; what came of it stays. */
   stop() {
-    this.#talk.stop();
-    this.#takeFocusBack();
+    this.#driven(() => this.#stop());
   }
 
   newChat() {
-    this.#show(newChat());
-    this.#takeFocusBack();
+    this.#driven(() => this.#begin());
+  }
+
+  /** Deletes all that this browser keeps of the user's chats here, and forgets the token. */
+  clear() {
+    if (!this.#isOpen) return;
+    this.#signOut();
+    this.#history.clear();
+    this.#tab.clear();
+    this.#remember();
   }
 
   /** Asks again what was refused. @param {string} [token] to be sent as `Authorization: Bearer …` from now on */
@@ -146,8 +194,10 @@ export class QuartChat extends HTMLElement {
 
   /** @returns {Options} */
   #options() {
-    const body = this.#models.name ? { model: this.#models.name } : {};
-    return { url: new URL("api/stream", this.#base), body, headers: () => this.#allHeaders() };
+    const body = { ...this.body, ...(this.#models.name ? { model: this.#models.name } : {}) };
+    const { idleSeconds } = this;
+    const url = new URL("api/stream", this.#base);
+    return { url, body, idleSeconds, fetch: this.fetch ?? undefined, headers: () => this.#allHeaders() };
   }
 
   async #allHeaders() {
@@ -157,8 +207,21 @@ export class QuartChat extends HTMLElement {
     return all;
   }
 
-  #loadModels() {
-    return this.#models.load(new URL("v1/models", this.#base), () => this.#allHeaders());
+  async #loadModels() {
+    const ask = this.fetch ?? globalThis.fetch;
+    await this.#models.load(ask, new URL("api/models", this.#base), () => this.#allHeaders());
+    this.#suggest();
+  }
+
+  #suggest() {
+    this.#conversation.suggest(this.suggestions);
+  }
+
+  #signOut() {
+    this.#talk.stop();
+    this.#token = "";
+    this.#talk.signedOut();
+    this.#chats?.element.close();
   }
 
   // -- what is kept
@@ -166,13 +229,15 @@ export class QuartChat extends HTMLElement {
   /** Finds what this tab last had open. */
   #remember() {
     const name = this.getAttribute("storage") ?? "local";
-    const key = `quart-chat ${this.#base.href} ${this.id}`;
+    const key = keyOf(this.#base.href, this.id, this.#user);
     this.#history = new History(storageOf(name), key);
     this.#tab = new Tab(name === "none" ? null : storageOf("session"), `${key} tab`);
     this.#frame.list.hidden = !this.#history.isOpen;
     const { chatId, draft, system, model } = this.#tab.read();
     const chat = this.#history.find(chatId);
-    if (chat || system) this.#show(chat ?? { ...newChat(), system });
+    this.#talk.open(chat ?? { ...newChat(), system });
+    this.#instructions.text = this.#talk.chat.system;
+    this.#notices.keeping = "kept";
     this.#composer.text = draft;
     if (typeof model === "string") this.#models.choose(model);
   }
@@ -180,7 +245,8 @@ export class QuartChat extends HTMLElement {
   /** @param {Chat} chat @param {boolean} [isAsked] */
   #keep(chat, isAsked) {
     if (!chat.turns.length) return;
-    this.#notices.hasRoom = this.#history.save(chat, isAsked);
+    const isKept = this.#history.save(chat, isAsked);
+    this.#notices.keeping = isKept ? "kept" : this.#history.list().length ? "full" : "closed";
     this.#tab.write({ chatId: this.#talk.chat.id });
   }
 
@@ -200,11 +266,14 @@ export class QuartChat extends HTMLElement {
 
   /** Opens the list of chats. */
   async #list() {
-    const { Chats } = await import("./element/chats.js");
+    const loaded = await import("./element/chats.js").catch(() => this.#notices.tellOutdated());
+    if (!loaded) return;
+    const { Chats } = loaded;
     this.#chats ??= new Chats(this.#frame.element, {
       isOpen: (id) => id === this.#talk.chat.id,
       open: (id) => this.#open(id),
       leave: (id) => id === this.#talk.chat.id && this.#show(newChat()),
+      deleted: () => this.#talk.chat.turns.length && this.#keep(this.#talk.chat), // there is room for it now
     });
     if (this.isConnected && !this.#chats.isOpen) this.#chats.open(this.#history);
   }
@@ -221,13 +290,38 @@ export class QuartChat extends HTMLElement {
   #send(text) {
     this.#composer.text = "";
     this.#tab.write({ draft: "" });
-    this.ask(text);
+    this.#ask(text);
+  }
+
+  /** @param {string} text */
+  #ask(text) {
+    const asked = String(text).trim();
+    if (asked) this.#talk.ask(asked);
+    this.#takeFocusBack();
+  }
+
+  #stop() {
+    this.#talk.stop();
+    this.#takeFocusBack();
+  }
+
+  #begin() {
+    this.#show(newChat());
+    this.#takeFocusBack();
+  }
+
+  /** @param {string} text that was not asked, and goes before what has been typed since */
+  #giveBack(text) {
+    const draft = [text, this.#composer.text].filter(Boolean).join("\n");
+    this.#composer.text = draft;
+    this.#tab.write({ draft });
   }
 
   /** @param {boolean} isBusy */
   #setBusy(isBusy) {
     if (isBusy) lastAsked = this;
     this.#composer.isBusy = isBusy;
+    this.#notices.isWaiting = false;
   }
 
   /** Escape stops, from within the element and where nothing has the focus, and does nothing else. @param {KeyboardEvent} event */
@@ -237,7 +331,7 @@ export class QuartChat extends HTMLElement {
     const isFree = !event.defaultPrevented && !event.isComposing && !this.#chats?.isOpen;
     if (event.key !== "Escape" || !isMeant || !isFree || !this.#talk.isBusy) return;
     event.preventDefault();
-    this.stop();
+    this.#stop();
   }
 
   #watch() {
@@ -251,12 +345,30 @@ export class QuartChat extends HTMLElement {
     addEventListener("online", reload, { signal });
     this.addEventListener("chat-answer", reload, { signal, once: true });
     this.#notices.watch(signal);
+    this.#watchScheme(signal);
+  }
+
+  /** Light or dark, as the page around it is: that is seen in what its root and body say of themselves. @param {AbortSignal} signal */
+  #watchScheme(signal) {
+    const look = () => this.#dress();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", look, { signal });
+    const changes = new MutationObserver(look);
+    for (const around of [document.documentElement, document.body, this]) {
+      changes.observe(around, { attributeFilter: ["class", "style", "data-theme", "data-color-scheme"] });
+    }
+    signal.addEventListener("abort", () => changes.disconnect());
+    look();
+  }
+
+  #dress() {
+    this.#frame.element.classList.toggle("dark", isDark(this));
   }
 
   #label() {
     this.#frame.heading.textContent = this.getAttribute("heading") ?? "Chat";
     this.#composer.placeholder = this.getAttribute("placeholder") ?? "Ask something";
     this.#instructions.element.hidden = !this.hasAttribute("system-prompt");
+    this.#dress();
   }
 
   /** Nothing is seen before the style sheet is there. */
@@ -266,9 +378,17 @@ export class QuartChat extends HTMLElement {
     if (this.hasAttribute("focused")) this.#takeFocusBack();
   }
 
-  /** Not from what the reader is at elsewhere on the page. */
+  /** Does what a host's script asks for, which moves the focus within the element alone. @param {() => void} act */
+  #driven(act) {
+    this.#isDriven = true;
+    act();
+    this.#isDriven = false;
+  }
+
+  /** Not from what the reader is at elsewhere on the page. Where buttons take no focus, a click leaves nothing with it. */
   #takeFocusBack() {
-    if (document.activeElement === document.body || this.matches(":focus-within")) this.#composer.takeFocusBack();
+    const isNowhere = document.activeElement === document.body && !this.#isDriven;
+    if (isNowhere || this.matches(":focus-within")) this.#composer.takeFocusBack();
   }
 
   /** @param {string} name @param {object} detail */

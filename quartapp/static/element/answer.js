@@ -1,11 +1,12 @@
 // One answer on the page, while it comes and afterwards; what it holds beside its text is folded.
 // @ts-check
 
+import { errorCard } from "./cards.js";
 import { copyText } from "./code.js";
 import { button, h, spokenHeading } from "./dom.js";
 import { Markdown } from "./markdown.js";
 
-/** @import { Call, ChatRecord, Reply, ToolCall, Usage } from "./types" */
+/** @import { Call, CardActs, ChatRecord, Reply, ToolCall, Usage } from "./types" */
 
 const ENDINGS = new Map([
   ["length", "The answer was cut at its limit."],
@@ -35,7 +36,8 @@ export class Answer {
 
   /**
    * `reply` is written into as the answer comes, so that it can be kept at any moment.
-   * @param {Reply} reply @param {{again: () => void, goOn: () => void}} acts
+   * @param {Reply} reply
+   * @param {{again: () => void, goOn: () => void, help: () => Partial<CardActs>}} acts
    */
   constructor(reply, acts) {
     this.reply = reply;
@@ -67,7 +69,19 @@ export class Answer {
   /** Shows an answer that came earlier. */
   restore() {
     this.#markdown.append(this.reply.text);
-    this.#conclude();
+    this.calm();
+  }
+
+  /** Shows `card` beneath the answer, which stays as it is: it could not be replaced. @param {Element} card */
+  warn(card) {
+    card.classList.add("fresh");
+    this.#conclude(card);
+  }
+
+  /** Shows how the answer itself ended. */
+  calm() {
+    const { fault } = this.reply;
+    this.#conclude(fault && errorCard(fault, this.#acts.help()));
   }
 
   /** Notes what came; it is seen after the next `draw`. @param {ChatRecord} record */
@@ -77,7 +91,8 @@ export class Answer {
       reply.thoughtSeconds ||= this.#seconds();
       reply.text += record.text;
       this.#markdown.append(record.text);
-    } else if (record.type === "reasoning") reply.reasoning += record.text;
+    } else if (record.type === "start") reply.model = record.model;
+    else if (record.type === "reasoning") reply.reasoning += record.text;
     else if (record.type === "refusal") reply.refusal += record.text;
     else if (record.type === "tool_call") this.#calls.take(record);
     else if (record.type === "done") {
@@ -98,8 +113,8 @@ export class Answer {
     return !this.#markdown.render();
   }
 
-  /** @param {Reply["ending"]} ending @param {Element | null} card what to do about it, if it is not whole */
-  end(ending, card) {
+  /** @param {Reply["ending"]} ending @param {Element | null} [card] what to do about it, if it is not whole */
+  end(ending, card = null) {
     this.reply.ending = ending;
     this.reply.seconds = this.#seconds();
     this.element.removeAttribute("aria-busy");
@@ -113,29 +128,30 @@ export class Answer {
     this.#thinking.draw(true);
     this.#calls.draw(true);
     this.#pulse.hidden = true;
-    this.#foot.replaceChildren(...(card ? [card] : [...this.#notes(), this.#actions()]));
+    this.#foot.replaceChildren(...this.#notes(), ...(card ? [card] : []), this.#actions(card));
   }
 
   #notes() {
-    const { ending, fault, finishReason } = this.reply;
-    if (ending === "stopped") return [note("Stopped.")];
-    if (ending === "failed") return fault ? [note(fault)] : [];
-    const words = this.#remark;
-    if (!words) return [];
-    const goOn = button("Continue", { className: "quiet", onclick: this.#acts.goOn });
-    return [note(words, finishReason === "length" ? goOn : null)];
+    const words = this.reply.ending === "stopped" ? "Stopped." : this.#remark;
+    return words && this.reply.ending !== "failed" ? [note(words)] : [];
   }
 
-  #actions() {
-    const { text, tokens, seconds } = this.reply;
-    const counted = tokens && `${tokens} token${tokens === 1 ? "" : "s"}`;
-    const took = seconds && `${Math.max(0.1, seconds).toFixed(1)} s`;
+  /**
+   * An answer that is not whole can be continued; one whose card offers to ask again needs no second offer.
+   * @param {Element | null} card
+   */
+  #actions(card) {
+    const { text, refusal, calls, model, tokens, seconds, ending, finishReason } = this.reply;
+    const figures = text || refusal || calls.length ? [model, counted(tokens), took(seconds)] : [];
+    const isPart = text && (ending !== "done" || finishReason === "length");
+    const isOffered = card && (card.matches("form") || card.querySelector("[data-act=again]"));
     return h(
       "div",
       { className: "actions", part: "actions" },
       text ? copyAction(text) : null,
-      button("Ask again", { className: "quiet again", onclick: this.#acts.again }),
-      h("span", { className: "figures", dir: "ltr" }, [counted, took].filter(Boolean).join(" · ")),
+      isPart ? button("Continue", { className: "quiet again", onclick: this.#acts.goOn }) : null,
+      isOffered ? null : button("Ask again", { className: "quiet again", onclick: this.#acts.again }),
+      h("span", { className: "figures", dir: "ltr" }, figures.filter(Boolean).join(" · ")),
     );
   }
 
@@ -144,9 +160,15 @@ export class Answer {
   }
 }
 
-/** @param {string} words @param {Node | null} [more] */
-function note(words, more = null) {
-  return h("p", { className: "note" }, words, more);
+/** @param {number} tokens */
+const counted = (tokens) => tokens && `${tokens} token${tokens === 1 ? "" : "s"}`;
+
+/** @param {number} seconds */
+const took = (seconds) => seconds && `${Math.max(0.1, seconds).toFixed(1)} s`;
+
+/** @param {string} words */
+function note(words) {
+  return h("p", { className: "note" }, words);
 }
 
 /** @param {string} text */
@@ -162,7 +184,7 @@ function copyAction(text) {
 class Thinking {
   #reply;
   #summary = h("summary");
-  #text = h("div", { className: "thoughts", dir: "auto" });
+  #text = h("div", { className: "thoughts", dir: "auto", tabIndex: 0, role: "region", "aria-label": "Thoughts" });
 
   /** @param {Reply} reply */
   constructor(reply) {

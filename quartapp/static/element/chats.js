@@ -18,7 +18,8 @@ export class Chats {
 
   /**
    * @param {Element} place where it stands
-   * @param {{isOpen: (id: string) => boolean, open: (id: string) => void, leave: (id: string) => void}} acts
+   * @param {{isOpen: (id: string) => boolean, open: (id: string) => void, leave: (id: string) => void,
+   *   deleted: () => void}} acts
    */
   constructor(place, acts) {
     this.#acts = acts;
@@ -93,6 +94,7 @@ export class Chats {
     this.#acts.leave(listed.id); // what came of its answer is kept, and so comes back
     const chat = this.#history.find(listed.id) ?? listed;
     this.#history.remove(chat.id);
+    this.#acts.deleted();
     const undo = button("Undo", { className: "quiet", "aria-label": `Undo deleting ${chat.title}` });
     undo.onclick = () => {
       this.#history.save(chat, true);

@@ -57,11 +57,14 @@ export class Composer {
   #stop;
   #box;
 
-  /** @param {{ask: (text: string) => void, stop: () => void, draft: (text: string) => void}} acts */
+  /**
+   * @param {{ask: (text: string) => void, wait: () => void, stop: () => void, draft: (text: string) => void}} acts
+   */
   constructor(acts) {
     const send = () => {
-      if (this.text.trim() && this.#stop.hidden) acts.ask(this.text.trim());
-      else this.focus();
+      if (!this.text.trim()) this.focus();
+      else if (this.#stop.hidden) acts.ask(this.text.trim());
+      else acts.wait();
     };
     const enterKeyHint = hasTouch() ? "enter" : "send";
     this.#box = new Box({ "aria-label": "Your message", part: "box", enterKeyHint }, send);

@@ -5,19 +5,30 @@ import { Answer } from "./answer.js";
 import { Box } from "./composer.js";
 import { button, h, onEscape, onSubmit, spokenHeading } from "./dom.js";
 
-/** @import { Turn } from "./types" */
+/** @import { CardActs, Chat, Turn } from "./types" */
 
 const NEAR_PX = 40;
+
+/**
+ * What is seen of a turn, and `help`: what can be done where it failed, with `text` in place of its question.
+ * @typedef {{element: HTMLElement, question: Question, answer: Answer, help: (text?: string) => Partial<CardActs>}} View
+ */
 
 export class Conversation {
   #acts;
   #suggestions = h("div", { className: "suggestions" });
   #empty;
   #turns = h("div", { className: "turns" });
+  /** @type {WeakMap<Turn, View>} */
+  #views = new WeakMap();
+  /** What is not seen while an answer is awaited that is to take its place. @type {HTMLElement[]} */
+  #aside = [];
+  #older = h("p", { className: "note older" }, "The messages above are no longer sent: the chat has become too long.");
 
   /**
    * @param {Element} head what stands before the first turn
-   * @param {{ask: (text: string) => void, replace: (turn: Turn, text: string) => void, refocus: () => void}} acts
+   * @param {{ask: (text: string) => void, replace: (turn: Turn, text: string) => void, refocus: () => void,
+   *   help: (turn: Turn, text: string) => Partial<CardActs>}} acts
    */
   constructor(head, acts) {
     this.#acts = acts;
@@ -37,55 +48,98 @@ export class Conversation {
     this.#suggestions.replaceChildren(...texts.map(ask));
   }
 
-  /** @param {Turn[]} turns */
-  show(turns) {
-    this.cutTo(0);
-    for (const turn of turns) this.add(turn).restore();
+  /** @param {Chat} chat */
+  show({ turns, sentFrom }) {
+    this.#leave(() => this.#turns.replaceChildren());
+    for (const turn of turns) this.#add(turn).answer.restore();
+    this.mark(sentFrom ? turns[sentFrom] : undefined);
+    this.#empty.hidden = turns.length > 0;
   }
 
   /** @param {Turn} turn */
-  add(turn) {
-    const again = () => this.#acts.replace(turn, turn.question);
-    const answer = new Answer(turn.reply, { again, goOn: () => this.#acts.ask("Go on where you stopped.") });
-    const question = new Question(turn.question, (text) => this.#acts.replace(turn, text));
-    this.#turns.append(h("div", { className: "turn" }, question.element, answer.element));
-    this.#empty.hidden = true;
-    return answer;
+  view(turn) {
+    return this.#views.get(turn);
   }
 
-  /** Leaves the first `count` turns. @param {number} count */
-  cutTo(count) {
+  /** Shows `turn` in place of those from `at` on, which `settle` removes and `putBack` shows again. @param {Turn} turn @param {number} at */
+  begin(turn, at) {
+    this.#leave(() => {
+      this.#aside = Array.from(this.#turns.children).slice(at);
+      for (const element of this.#aside) element.hidden = true;
+    });
+    this.#empty.hidden = true;
+    return this.#add(turn);
+  }
+
+  settle() {
+    for (const element of this.#aside.splice(0)) element.remove();
+  }
+
+  /** @param {Turn} turn that nothing came of */
+  putBack(turn) {
+    this.#leave(() => this.#views.get(turn)?.element.remove());
+    for (const element of this.#aside.splice(0)) element.hidden = false;
+    this.#empty.hidden = this.#turns.childElementCount > 0;
+  }
+
+  /** Says at `turn` that what is before it is not sent; nowhere without one. @param {Turn} [turn] */
+  mark(turn) {
+    const view = turn && this.#views.get(turn);
+    if (view) view.element.prepend(this.#older);
+    else this.#older.remove();
+  }
+
+  /** @param {Turn} turn @returns {View} */
+  #add(turn) {
+    const { ask, replace } = this.#acts;
+    const question = new Question(turn.question, (text) => replace(turn, text));
+    const help = (text = turn.question) => ({
+      again: () => replace(turn, text),
+      edit: () => question.open(text).focus(),
+      ...this.#acts.help(turn, text),
+    });
+    const again = () => replace(turn, turn.question);
+    const answer = new Answer(turn.reply, { again, goOn: () => ask("Go on where you stopped."), help });
+    const view = { element: h("div", { className: "turn" }, question.element, answer.element), question, answer, help };
+    this.#views.set(turn, view);
+    this.#turns.append(view.element);
+    return view;
+  }
+
+  /** Does what may take the focus's place away, and then finds it another. @param {() => void} act */
+  #leave(act) {
     const { activeElement } = /** @type {ShadowRoot} */ (this.element.getRootNode());
-    while (this.#turns.childElementCount > count) this.#turns.lastElementChild.remove();
-    this.#empty.hidden = count > 0;
-    if (activeElement?.isConnected === false) this.#acts.refocus();
+    act();
+    if (activeElement && !(activeElement.isConnected && !activeElement.closest("[hidden]"))) this.#acts.refocus();
   }
 }
 
 export class Question {
   #text;
   #replace;
-  #edit = button("Edit", { className: "quiet", onclick: () => this.#open() });
+  #edit = button("Edit", { className: "quiet", onclick: () => this.open().focus() });
 
   /** @param {string} text @param {(text: string) => void} replace asks another in its place */
   constructor(text, replace) {
     this.#text = text;
     this.#replace = replace;
     this.element = h("article", { className: "question", part: "question" });
-    this.#close();
+    this.close();
   }
 
-  #close() {
+  /** Shows the question as it was asked. */
+  close() {
     const text = h("p", { className: "asked", dir: "auto" }, this.#text);
     this.element.replaceChildren(spokenHeading("You"), text, h("div", { className: "actions" }, this.#edit));
   }
 
-  #open() {
+  /** Lets the question be written anew, beginning with `text`. */
+  open(text = this.#text) {
     const ask = () => box.text.trim() && this.#replace(box.text.trim());
     const box = new Box({ "aria-label": "Edit your message", className: "field" }, ask);
-    box.text = this.#text;
+    box.text = text;
     const cancel = () => {
-      this.#close();
+      this.close();
       this.#edit.focus();
     };
     const send = h("button", { type: "submit", className: "primary", part: "button" }, "Ask");
@@ -94,7 +148,7 @@ export class Question {
     onSubmit(form, ask);
     onEscape(form, cancel);
     this.element.replaceChildren(spokenHeading("You"), form);
-    box.area.focus();
+    return box.area;
   }
 }
 
@@ -111,6 +165,8 @@ export class Scroller {
     this.#jump = jump;
     view.addEventListener("scroll", () => this.#look(), { passive: true });
     jump.addEventListener("click", () => this.toEnd());
+    // Who writes within what scrolls keeps their place, however that grows.
+    view.addEventListener("focusin", () => this.#hasEnd && this.#isWrittenIn && this.leave());
     // After the layout of a frame and before it is painted: nothing is laid out twice, and nothing is seen to jump.
     const sizes = new ResizeObserver(() => this.#follow());
     sizes.observe(view);
@@ -122,6 +178,12 @@ export class Scroller {
     this.#hasEnd = true;
     this.#set(true);
     this.#follow();
+  }
+
+  /** Stays where it is, until the end is gone to. */
+  leave() {
+    this.#set(false);
+    this.#jump.hidden = this.#awayPx <= NEAR_PX;
   }
 
   /** Goes to the beginning of what has no end to be kept in sight. */
@@ -141,11 +203,23 @@ export class Scroller {
   /** A move upwards is the reader's, unless it ends at the end: then the view has grown. */
   #look() {
     if (!this.#hasEnd) return;
-    const { scrollTop, scrollHeight, clientHeight } = this.#view;
-    const away = scrollHeight - scrollTop - clientHeight;
-    if (scrollTop < this.#lastTop && away > 1) this.#set(false);
+    const { scrollTop } = this.#view;
+    const away = this.#awayPx;
+    if (this.#isWrittenIn) this.leave();
+    else if (scrollTop < this.#lastTop && away > 1) this.#set(false);
     else if (away <= NEAR_PX) this.#set(true);
     this.#lastTop = scrollTop;
+  }
+
+  /** How far the end is from what is seen. */
+  get #awayPx() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#view;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+
+  get #isWrittenIn() {
+    const { activeElement } = /** @type {ShadowRoot} */ (this.#view.getRootNode());
+    return activeElement instanceof HTMLTextAreaElement && this.#view.contains(activeElement);
   }
 
   /** @param {boolean} isFollowing */

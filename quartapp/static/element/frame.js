@@ -1,15 +1,15 @@
-// Around the conversation: suggestions, the bar with the choice of a model, notices, and cards that say what to do.
+// Around the conversation: suggestions, the bar with the choice of a model, and notices.
 // @ts-check
 
-import { button, h, icon, onSubmit } from "./dom.js";
+import { button, h, icon } from "./dom.js";
 
-/** @import { ChatError } from "./types" */
+/** @import { Limits } from "./types" */
 
 const DOWN = "M6 9.5l6 6 6-6";
 const LINES = "M4 7h16M4 12h16M4 17h10";
 const PLUS = "M12 5v14M5 12h14";
 
-// The embedded model has a good answer to each of them.
+// The mock model has a good answer to each of them; they are offered for no other.
 export const SUGGESTIONS = [
   "Show me Markdown: a list, some code and a table",
   "Write a long explanation of how an answer streams",
@@ -38,8 +38,20 @@ export function styleSheet(ready) {
   return h("link", { rel: "stylesheet", href, onload: ready, onerror: ready });
 }
 
+/** Whether `element` is to be dark: as its attribute says, else as the page around it, else as the reader. @param {Element} element */
+export function isDark(element) {
+  const named = element.getAttribute("scheme") ?? getComputedStyle(element).colorScheme ?? "";
+  const schemes = ["light", "dark"].filter((scheme) => named.includes(scheme));
+  return schemes.length === 1 ? schemes[0] === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
 export class Models {
   #list = h("select", { "aria-label": "Model", part: "model" });
+  #usual = "";
+  /** @type {Set<string>} */
+  #mocks = new Set();
+  /** Of a request, once the server has sent them. @type {Limits | undefined} */
+  limits;
 
   constructor() {
     this.element = h("div", { className: "models", hidden: true }, this.#list, icon(DOWN));
@@ -56,21 +68,34 @@ export class Models {
     return !this.#list.length;
   }
 
+  get hasChoice() {
+    return !this.element.hidden;
+  }
+
+  /** Whether what is chosen needs no key. */
+  get isMock() {
+    return this.#mocks.has(this.choice || this.#usual);
+  }
+
   /**
-   * Asks for the list. Without one there is no choice, and all else works: it may need a sign-in first.
-   * @param {URL} url @param {() => Promise<HeadersInit>} headers
+   * Asks for the models and the limits. Without them there is no choice, and all else works: it may need a sign-in first.
+   * @param {typeof fetch} ask @param {URL} url @param {() => Promise<HeadersInit>} headers
    */
-  async load(url, headers) {
+  async load(ask, url, headers) {
     try {
-      const response = await fetch(url, { headers: await headers() });
-      const { data } = await response.json();
-      this.#offer(data.map((/** @type {{id: unknown}} */ { id }) => String(id)));
-    } catch {} // a refusal has no data
+      const response = await ask(url, { headers: await headers() });
+      const { default: usual, models, limits } = await response.json();
+      this.#usual = String(usual);
+      this.#mocks = new Set(models.filter((/** @type {any} */ model) => model.is_mock).map(idOf));
+      this.limits = limits;
+      this.#offer(models.map(idOf));
+    } catch {} // a refusal has none
   }
 
   /** @param {string[]} names */
   #offer(names) {
-    this.#list.replaceChildren(new Option("Default model", ""), ...names.map((name) => new Option(name, name)));
+    const usual = new Option(`${this.#usual} (default)`, "");
+    this.#list.replaceChildren(usual, ...names.map((name) => new Option(name, name)));
     this.choose(this.choice);
     this.element.hidden = names.length < 2;
   }
@@ -82,17 +107,41 @@ export class Models {
     if (!isListed && this.#list.options.length) this.#list.append(new Option(name, name));
     this.#list.value = name;
   }
+
+  /** Has the reader choose. */
+  open() {
+    this.#list.focus();
+    try {
+      this.#list.showPicker(); // is not everywhere, nor always allowed
+    } catch {}
+  }
 }
 
+/** @param {{id: unknown}} model */
+const idOf = ({ id }) => String(id);
+
 const OFFLINE = "You are offline. What you write stays here until you are back.";
-const UNKEPT = "This browser cannot keep the chat: it is gone when the page is closed.";
+const WAITING = "Wait for the end of the answer, or stop it, to send this.";
+const OUTDATED = "A part of this page could not be loaded, perhaps because a newer version is there. Reload the page.";
+/** By how the chat is kept. */
+const UNKEPT = {
+  kept: "",
+  closed: "This browser cannot keep the chat: it is gone when the page is closed.",
+  full: "This browser cannot keep the chat, because its room for chats is full. Delete some, or this one is gone when the page is closed.",
+};
 
 export class Notices {
-  #hasRoom = true;
+  /** Whether the browser keeps what is asked. @type {keyof typeof UNKEPT} */
+  #keeping = "kept";
+  #isWaiting = false;
+  #isOutdated = false;
+  #list;
   #spoken = h("div", { className: "spoken" });
   #seen = h("p", { className: "notice", part: "notice", hidden: true });
 
-  constructor() {
+  /** @param {() => void} list opens the list of chats */
+  constructor(list) {
+    this.#list = list;
     const face = { className: "notices", role: "status", "aria-atomic": "false" };
     this.element = h("div", face, this.#seen, this.#spoken);
   }
@@ -102,9 +151,20 @@ export class Notices {
     this.#spoken.textContent = words;
   }
 
-  /** Whether the browser keeps what is asked. @param {boolean} hasRoom */
-  set hasRoom(hasRoom) {
-    this.#hasRoom = hasRoom;
+  /** @param {keyof typeof UNKEPT} keeping */
+  set keeping(keeping) {
+    this.#keeping = keeping;
+    this.#show();
+  }
+
+  /** Whether something is to be sent after the answer that still comes. @param {boolean} isWaiting */
+  set isWaiting(isWaiting) {
+    this.#isWaiting = isWaiting;
+    this.#show();
+  }
+
+  tellOutdated() {
+    this.#isOutdated = true;
     this.#show();
   }
 
@@ -114,106 +174,17 @@ export class Notices {
     this.#show();
   }
 
-  #show() {
-    const kept = this.#hasRoom ? "" : UNKEPT;
-    const words = navigator.onLine ? kept : OFFLINE;
-    if (this.#seen.textContent !== words) this.#seen.textContent = words;
-    this.#seen.hidden = !words;
+  get #words() {
+    if (!navigator.onLine) return OFFLINE;
+    if (this.#isOutdated) return OUTDATED;
+    return this.#isWaiting ? WAITING : UNKEPT[this.#keeping];
   }
-}
 
-const CONNECTION = "Check your connection, then try again.";
-const LATER = "Try again in a moment.";
-
-/** By an error's code. */
-const ADVICE = new Map(Object.entries({
-  network: CONNECTION,
-  idle: CONNECTION,
-  truncated: CONNECTION,
-  context_too_long: "Begin a new chat, or ask with fewer words.",
-  too_large: "Begin a new chat, or ask with fewer words.",
-  content_filtered: "Put the question in other words.",
-  model_not_found: "Choose another model.",
-  forbidden: "Whoever runs this chat can say who may ask.",
-  deadline_exceeded: "Ask for a shorter answer, or try again.",
-}));
-
-const SIGN_IN = "Sign in, then try again.";
-const SIGN_IN_ELSEWHERE = "If you are asked to sign in elsewhere, do, and reload the page.";
-const NO_CHAT = "There is no chat at this address.";
-
-const MOST_MESSAGE_CHARS = 300;
-const MOST_ID_CHARS = 100;
-
-/** What went wrong, as it can be shown and said. @param {Error} error */
-export function messageOf({ message }) {
-  return message.length > MOST_MESSAGE_CHARS ? `${message.slice(0, MOST_MESSAGE_CHARS)}…` : message;
-}
-
-/** @param {ChatError} error */
-function adviceFor({ code, status }) {
-  if (status === 401) return SIGN_IN;
-  if (code !== "bad_answer") return ADVICE.get(code) ?? LATER;
-  if (status === 404) return NO_CHAT;
-  return [200, 403].includes(status ?? 0) ? SIGN_IN_ELSEWHERE : LATER;
-}
-
-/**
- * A button says "Try again", after a countdown where the server named a wait; nothing is asked again by itself.
- * @param {ChatError} error @param {() => void} again
- */
-export function errorCard(error, again) {
-  const waitSeconds = error.retryAfterSeconds ?? 0;
-  return h(
-    "div",
-    { className: "card error", part: "error" },
-    h("p", { className: "what" }, messageOf(error)),
-    waitSeconds ? null : h("p", {}, adviceFor(error)),
-    againButton(waitSeconds, again),
-    error.id
-      ? h("p", { className: "id" }, "For whoever runs this chat: ", String(error.id).slice(0, MOST_ID_CHARS))
-      : null,
-  );
-}
-
-/** @param {number} waitSeconds @param {() => void} again */
-function againButton(waitSeconds, again) {
-  const face = button("Try again", { className: "primary", onclick: again });
-  const readyMs = performance.now() + waitSeconds * 1000;
-  const tell = () => {
-    const left = Math.ceil((readyMs - performance.now()) / 1000);
-    face.disabled = left > 0;
-    face.textContent = left > 0 ? `Try again in ${left} s` : "Try again";
-    return left > 0;
-  };
-  const isThere = () => face.getRootNode() instanceof ShadowRoot; // which may come back
-  const timer = setInterval(() => (tell() && isThere()) || clearInterval(timer), 250);
-  tell();
-  return face;
-}
-
-const REFUSED = "This token was not accepted.";
-const SENDABLE = /^[\x21-\x7e]+$/; // no header takes any other
-
-/** Asks for a token, which is kept in memory alone. @param {boolean} isRefused whether one was given already
- * @param {(token: string) => void} signIn */
-export function signInCard(isRefused, signIn) {
-  const name = { "aria-label": "Access token", placeholder: "Access token" };
-  const secret = { type: "password", required: true, autocomplete: "off", dir: "ltr" };
-  const token = h("input", { ...name, ...secret, className: "field" });
-  const words = h("p", { className: "what", "aria-live": "polite" }, isRefused ? REFUSED : "Sign in to ask.");
-  const send = h("button", { type: "submit", className: "primary", part: "button" }, "Sign in");
-  const form = h(
-    "form",
-    { className: "card", part: "sign-in" },
-    words,
-    h("div", { className: "row" }, token, send),
-    h("p", { className: "id" }, "It is forgotten when this page is closed."),
-  );
-  onSubmit(form, () => {
-    const given = token.value.trim();
-    if (SENDABLE.test(given)) signIn(given);
-    else words.textContent = REFUSED;
-  });
-  return form;
+  #show() {
+    const words = this.#words;
+    this.#seen.hidden = !words;
+    if (this.#seen.firstChild?.data === words) return;
+    const help = words === UNKEPT.full ? button("Choose chats to delete", { className: "quiet", onclick: this.#list }) : "";
+    this.#seen.replaceChildren(words, help);
+  }
 }

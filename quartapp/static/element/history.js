@@ -1,13 +1,15 @@
-// A chat: how it begins, what of it is sent, and how it is kept, in this browser and, while it is open, in this tab.
+// A chat: how it begins, and how it is kept, in this browser and, while it is open, in this tab.
 // @ts-check
 
-/** @import { Chat, Message, Reply, Turn } from "./types" */
+import { sha256 } from "./digest.js";
+
+/** @import { Chat, Fault, Reply, Turn } from "./types" */
 
 const MOST_TITLE_CHARS = 60;
 
 /** @returns {Chat} */
 export function newChat() {
-  return { id: newId(), version: "", title: "", changedMs: 0, system: "", turns: [] };
+  return { id: newId(), version: "", title: "", changedMs: 0, system: "", sentFrom: 0, mostChars: 0, turns: [] };
 }
 
 /** @param {string} question @returns {Turn} */
@@ -26,28 +28,6 @@ export function isNamed({ title, turns }) {
   return title !== titleOf(turns[0]?.question ?? "");
 }
 
-/**
- * The conversation as the chat is asked it. Earlier questions that got no answer are left out.
- * @param {Chat} chat @param {boolean} mayInstruct @returns {Message[]}
- */
-export function messagesOf({ system, turns }, mayInstruct) {
-  const earlier = turns.slice(0, -1).flatMap(({ question, reply }) => {
-    const answer = answerOf(reply);
-    return answer ? [said("user", question), answer] : [];
-  });
-  const instructions = mayInstruct && system.trim() ? [said("system", system)] : [];
-  return [...instructions, ...earlier, said("user", turns[turns.length - 1].question)];
-}
-
-/** @param {"user" | "assistant" | "system"} role @param {string} content @returns {Message} */
-const said = (role, content) => ({ role, content });
-
-/** @param {Reply} reply @returns {Message | null} */
-function answerOf({ text, refusal }) {
-  if (text) return said("assistant", text);
-  return refusal ? { role: "assistant", refusal } : null;
-}
-
 /** The chat that `value` holds, whatever it is; null if it holds none. @param {any} value @returns {Chat | null} */
 function readChat(value) {
   const turns = listOf(value?.turns).map(readTurn).filter(({ question }) => question);
@@ -58,6 +38,8 @@ function readChat(value) {
     title: textOf(value.title) || titleOf(turns[0].question),
     changedMs: Math.min(numberOf(value.changedMs), Date.now()),
     system: textOf(value.system),
+    sentFrom: numberOf(value.sentFrom),
+    mostChars: numberOf(value.mostChars),
     turns,
   };
 }
@@ -76,11 +58,18 @@ function readReply(value) {
     calls: listOf(value?.calls).map((call) => ({ name: textOf(call?.name), arguments: textOf(call?.arguments) })),
     ending: ["done", "failed"].includes(value?.ending) ? value.ending : "stopped",
     finishReason: textOf(value?.finishReason),
-    fault: textOf(value?.fault),
+    model: textOf(value?.model),
+    fault: readFault(value?.fault),
     tokens: numberOf(value?.tokens),
     seconds: numberOf(value?.seconds),
     thoughtSeconds: numberOf(value?.thoughtSeconds),
   };
+}
+
+/** Earlier versions kept its sentence alone. @param {any} value @returns {Fault | null} */
+function readFault(value) {
+  const message = textOf(value?.message ?? value);
+  return message ? { message, code: textOf(value.code), status: numberOf(value.status), id: textOf(value.id) } : null;
 }
 
 /** @param {unknown} value */
@@ -96,8 +85,6 @@ const listOf = (value) => (Array.isArray(value) ? value : []);
 function newId() {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("");
 }
-
-const MOST_CHATS = 50;
 
 // The store has about five million, and the page that the element is on may want some.
 const MOST_CHARS = 2_000_000;
@@ -131,6 +118,21 @@ class Shelf {
     } catch {}
   }
 
+  /** How long what is there is. */
+  get chars() {
+    try {
+      return this.storage?.getItem(this.key)?.length ?? 0;
+    } catch {
+      return 0;
+    }
+  }
+
+  clear() {
+    try {
+      this.storage?.removeItem(this.key);
+    } catch {}
+  }
+
   /** @param {string} text @returns {boolean} whether it is kept now; true where nobody wants it kept */
   put(text) {
     try {
@@ -144,10 +146,6 @@ class Shelf {
 
 /** The chats of this browser. Each change reads them anew, for other tabs write there too. */
 export class History extends Shelf {
-  /** What was there before the last question. @type {Chat[]} */
-  #before = [];
-  #written = "";
-
   /** The newest first. @returns {Chat[]} */
   list() {
     const kept = this.take();
@@ -161,9 +159,9 @@ export class History extends Shelf {
   }
 
   /**
-   * Keeps `chat`, at the cost of the oldest where there is no room. Where another tab went on with it, it becomes a chat
-   * of its own; what another tab deleted stays so until it is asked in.
-   * @param {Chat} chat @param {boolean} [isAsked]
+   * Keeps `chat`, and none the worse for it: where there is no room, all stays as it was. Where another tab went on with
+   * it, it becomes a chat of its own; what another tab deleted stays so until it is asked in.
+   * @param {Chat} chat @param {boolean} [isAsked] @returns {boolean} whether there was room
    */
   save(chat, isAsked = false) {
     const chats = this.list();
@@ -171,20 +169,11 @@ export class History extends Shelf {
     if (!stored && chat.version && !isAsked) return true;
     if (stored && stored.version !== chat.version) chat.id = newId();
     if (stored && (isNamed(stored) || isNamed(chat))) chat.title = stored.title;
-    if (isAsked) this.#before = chats;
     const { version } = chat;
     chat.version = newId();
     if (this.#write([chat, ...chats.filter(({ id }) => id !== chat.id)])) return true;
     chat.version = version;
-    this.#restore(chat);
     return false;
-  }
-
-  /** No chat makes room for one that will not be whole. @param {Chat} chat */
-  #restore(chat) {
-    const isOurs = JSON.stringify(this.take()) === this.#written;
-    if (!isOurs || !this.put(JSON.stringify(this.#before))) return;
-    chat.version = this.#before.find(({ id }) => id === chat.id)?.version ?? "";
   }
 
   /** @param {string} id @param {string} title */
@@ -199,11 +188,8 @@ export class History extends Shelf {
 
   /** @param {Chat[]} chats */
   #write(chats) {
-    for (let count = Math.min(chats.length, MOST_CHATS); ; count--) {
-      const text = JSON.stringify(chats.slice(0, count));
-      if ((text.length <= MOST_CHARS || count <= 1) && this.put(text)) return Boolean((this.#written = text));
-      if (count <= 1) return false;
-    }
+    const text = JSON.stringify(chats);
+    return (text.length <= MOST_CHARS || text.length < this.chars) && this.put(text);
   }
 }
 
@@ -218,4 +204,12 @@ export class Tab extends Shelf {
   write(changes) {
     this.put(JSON.stringify({ ...this.read(), ...changes }));
   }
+}
+
+/**
+ * The key under which a browser keeps the chats of an element; no key says who its user is.
+ * @param {string} address of the chat's folder @param {string} id of the element @param {string} user of the host's
+ */
+export function keyOf(address, id, user) {
+  return user ? `quart-chat-user ${sha256(JSON.stringify([address, id, user]))}` : `quart-chat ${address} ${id}`;
 }

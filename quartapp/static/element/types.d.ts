@@ -8,6 +8,23 @@ export interface Call {
   arguments: string;
 }
 
+/** Why an answer failed, in a sentence and in the server's words; what is not known is empty or 0. */
+export interface Fault {
+  message: string;
+  code: string;
+  status: number;
+  id: string;
+}
+
+/** What a card's buttons do; a card has those that can help. */
+export interface CardActs {
+  again: () => void;
+  fewer: () => void;
+  edit: () => void;
+  model: () => void;
+  begin: () => void;
+}
+
 /** An answer as far as it came. */
 export interface Reply {
   text: string;
@@ -17,8 +34,10 @@ export interface Reply {
   /** "stopped" until more is known: so ends an answer whose page was closed. */
   ending: "done" | "stopped" | "failed";
   finishReason: string;
-  /** Why it failed, in a sentence. */
-  fault: string;
+  /** Which model answered; empty until the server said so. */
+  model: string;
+  /** Why it failed; null if it did not. */
+  fault: Fault | null;
   /** 0 where nobody counted them. */
   tokens: number;
   /** From the question to the end. */
@@ -41,13 +60,32 @@ export interface Chat {
   changedMs: number;
   /** What the model is told before the conversation. */
   system: string;
+  /** The first turn that was sent with the last question; those before it were left out. */
+  sentFrom: number;
+  /** How many characters a model takes of it; 0: as many as the server. */
+  mostChars: number;
   turns: Turn[];
+}
+
+/** The limits of a request, as the server sends them; what is left out has none. */
+export interface Limits {
+  max_body_bytes?: number;
+  max_json_values?: number;
+  max_messages?: number;
+  max_prompt_chars?: number;
 }
 
 /** What a talk needs of the element that it is in. */
 export interface Host {
   options(): import("../chat.js").Options;
   mayInstruct(): boolean;
+  limits(): Limits | undefined;
+  hasChoice(): boolean;
+  chooseModel(): void;
+  /** Begins another chat, with `text` to be sent in it. */
+  begin(text: string): void;
+  /** Puts `text`, which could not be asked, back into the box. */
+  giveBack(text: string): void;
   setBusy(isBusy: boolean): void;
   keep(chat: Chat, isAsked?: boolean): void;
   /** Whether nobody prevented what the event stands for. */
