@@ -147,7 +147,7 @@ function linkTo(target, face) {
   const { href } = address;
   const link = h("a", { href, title: href, rel: "noopener noreferrer nofollow", target: "_blank" }, face);
   const place = placeOf(address);
-  if (!says(said, address, place)) link.append(said && " ", h("bdi", { className: "host" }, said ? `(${place})` : place));
+  if (!says(said, address, place)) link.append(h("bdi", { className: "host" }, said ? ` (${place})` : place));
   return link;
 }
 
