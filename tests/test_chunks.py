@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from quartapp.embedded import create_embedded
 from quartapp.events import Batch, Delta, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
+from quartapp.formats.openai import merge
 from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.raw_chunks import RawChunkReader
 from quartapp.readers.usages import read_usage
 
 LIMIT = 1_000_000
@@ -244,8 +246,8 @@ GARBAGE = {
     "text": b'data: "hello"\n',
     "number": b"data: 1\n",
     "list": b"data: []\n",
-    "choices of another type": b'data: {"choices": {}}\n',
-    "null for a choice": b'data: {"choices": [null]}\n',
+    "choices of another type": b'data: {"choices": "a"}\n',
+    "text for a choice": b'data: {"choices": ["a"]}\n',
     "content of another type": b'data: {"choices": [{"delta": {"content": 1}}]}\n',
     "a finish reason of another type": b'data: {"choices": [{"finish_reason": 1}]}\n',
     "a huge number": b'data: {"usage": {"prompt_tokens": %b}}\n' % (b"9" * 5000),
@@ -294,10 +296,7 @@ def test_a_finish_reason_counts_whatever_comes_after_it_in_the_same_read(after: 
         ({"code": "rate_limit_exceeded"}, "upstream_busy"),
         ({"code": None}, "upstream_error"),
         ({"code": ["context_length_exceeded"]}, "upstream_error"),
-        ({}, "upstream_error"),
-        ([], "upstream_error"),
         ("secret", "upstream_error"),
-        ("", "upstream_error"),
         (False, "upstream_error"),
         (0, "upstream_error"),
     ],
@@ -309,6 +308,110 @@ def test_an_error_object_ends_the_stream_by_its_own_code(error: Any, code: str) 
     assert reader.error is not None
     assert reader.error.code == code
     assert "secret" not in reader.error.message
+
+
+NOTHING: list[Any] = [None, "", [], {}]
+
+
+@pytest.mark.parametrize("nothing", NOTHING, ids=json.dumps)
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("choices", "choice", "delta", "message", "index", "finish_reason", "error", "error in a choice", "usage"),
+        *("content", "reasoning_content", "reasoning_details", "refusal", "role", "extra_content", "audio", "images"),
+        *("tool_calls", "function_call", "a call", "function", "custom", "id", "name", "arguments"),
+    ],
+)
+def test_an_empty_thing_where_openai_sends_nothing_says_nothing(place: str, nothing: Any) -> None:
+    call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
+    choice: Any = {"index": 0, "delta": {}}
+    chunk: Any = {"choices": [choice]}
+    match place:
+        case "choices" | "error" | "usage":
+            chunk[place] = nothing
+        case "choice":
+            chunk["choices"] = [nothing]
+        case "delta" | "message" | "index" | "finish_reason":
+            choice[place] = nothing
+        case "error in a choice":
+            choice["error"] = nothing
+        case "a call":
+            choice["delta"] = {"tool_calls": [nothing]}
+        case "function" | "custom" | "id":
+            choice["delta"] = {"tool_calls": [{place: nothing}]}
+        case "name" | "arguments":
+            choice["delta"] = {"tool_calls": [{"index": 0, "type": "", "function": {place: nothing}}]}
+        case _:
+            choice["delta"] = {place: nothing}
+    whole = A + delta(tool_calls=[call]) + finish("tool_calls") + DONE
+    expected = Said((Delta("a"), ToolCall(0, "c1", "f", "{}")), "tool_calls", ended=True)
+    assert read(whole) == read(event(chunk) + whole) == read(A + event(chunk) + whole[len(A) :]) == expected
+    raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    payloads = [piece.payload for piece in raw.feed(event(chunk) + whole).pieces if isinstance(piece, Raw)]
+    assert raw.error is None
+    assert read(*[b"data: " + payload + b"\n\n" for payload in payloads], DONE) == expected
+    for payload in payloads:
+        [passed] = json.loads(payload)["choices"] or [{}]
+        said = passed.get("delta", {})
+        assert said.get("role") != ""
+        assert all(each.get("id") or each.get("function") for each in said.get("tool_calls") or [])
+
+
+@pytest.mark.parametrize("kind", ["text", "thought", "refusal", "calls", "text and calls"])
+def test_a_final_message_that_sums_up_the_deltas_is_not_told_twice(kind: str) -> None:
+    call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
+    kinds: dict[str, dict[str, Any]] = {
+        "text": {"content": "Hi"},
+        "thought": {"reasoning_content": "hm"},
+        "refusal": {"refusal": "no"},
+        "calls": {"tool_calls": [call]},
+        "text and calls": {"content": "Hi", "tool_calls": [call]},
+    }
+    message = {"role": "assistant", "content": None, **kinds[kind]}
+    streamed = delta(**kinds[kind])
+    for end in (
+        event({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]}),
+        event({"choices": [{"index": 0, "finish_reason": "stop", "delta": {}, "message": message}]}),
+        finish() + event({"choices": [{"index": 0, "message": message}]}),
+    ):
+        once = read(streamed + finish() + DONE)
+        assert read(streamed + end + DONE) == read(streamed, end, DONE) == once
+        raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+        pieces = raw.feed(streamed + end).pieces
+        assert read(*[b"data: " + each.payload + b"\n\n" for each in pieces if isinstance(each, Raw)], DONE) == once
+
+
+def test_a_final_message_tells_what_no_delta_has_said() -> None:
+    message = {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
+    end = event({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
+    expected = Said((Reasoning("hm"), Delta("Hi")), "stop")
+    assert read(delta(reasoning_content="hm") + end) == expected
+    assert (
+        read(event({"choices": [{"index": 0, "delta": {}, "message": message, "finish_reason": "stop"}]})) == expected
+    )
+
+
+@pytest.mark.parametrize("empty", ["", None])
+def test_a_complete_call_without_arguments_has_an_empty_object(empty: Any) -> None:
+    begun = call(id="c1", function={"name": "f", "arguments": empty})
+    expected = ToolCall(0, "c1", "f", "{}")
+    assert read(begun + finish("tool_calls")) == Said((expected,), "tool_calls")
+    assert read(begun + call(function={"arguments": ""}) + finish("stop")) == Said((expected,), "tool_calls")
+    raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    pieces = raw.feed(begun + finish("tool_calls")).pieces
+    joined = merge(json.loads(each.payload) for each in pieces if isinstance(each, Raw))
+    [passed] = joined["choices"][0]["message"]["tool_calls"]
+    assert passed["function"] == {"name": "f", "arguments": "{}"}
+
+
+def test_a_call_that_a_limit_cut_before_its_arguments_stays_without() -> None:
+    begun = call(id="c1", function={"name": "f", "arguments": ""})
+    assert read(begun + finish("length")) == Said((ToolCall(0, "c1", "f"),), "length")
+
+
+def test_a_call_of_a_custom_tool_may_have_no_input() -> None:
+    begun = call(id="c1", custom={"name": "f", "input": ""})
+    assert read(begun + finish("tool_calls")) == Said((ToolCall(0, "c1", "f"),), "tool_calls")
 
 
 def test_an_error_in_a_choice_ends_the_stream_by_its_own_code() -> None:

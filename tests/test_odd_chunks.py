@@ -87,9 +87,18 @@ def read(reader: ChunkReader, reads: list[bytes]) -> list[Batch]:
 
 
 def records(batches: list[Batch]) -> list[Record]:
-    """What was said, with the calls numbered in the order in which they are told."""
+    """What was said, with each call whole where it begins, numbered in the order in which they are told."""
     pieces: list[Event] = [piece for batch in batches for piece in batch.pieces]
-    said = streams.records(streams.joined(pieces))
+    said: list[Record] = []
+    calls: dict[int, Record] = {}
+    for record in streams.records(streams.joined(pieces)):
+        if record["type"] == "tool_call" and "name" not in record:
+            begun = calls[record["index"]]
+            begun["arguments"] = begun.get("arguments", "") + record["arguments"]
+            continue
+        if record["type"] == "tool_call":
+            calls[record["index"]] = record
+        said.append(record)
     numbers = list(dict.fromkeys(record["index"] for record in said if "index" in record))
     return [record | ({"index": numbers.index(record["index"])} if "index" in record else {}) for record in said]
 

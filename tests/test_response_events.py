@@ -128,7 +128,7 @@ SOUND: dict[str, tuple[list[Document], Said]] = {
     "a tool call": (stream(call()), said(FIRST, reason="tool_calls")),
     "a call without arguments": (
         stream(call(arguments="")),
-        said(ToolCall(0, "call_1", "weather"), reason="tool_calls"),
+        said(ToolCall(0, "call_1", "weather", "{}"), reason="tool_calls"),
     ),
     "two calls": (stream(call(), CLOCK), said(FIRST, SECOND, reason="tool_calls")),
     "text, then a call": (stream(message("See:"), call()), said(Delta("See:"), FIRST, reason="tool_calls")),
@@ -144,6 +144,10 @@ SOUND: dict[str, tuple[list[Document], Said]] = {
     "cut within a call": (
         stream(call(arguments='{"ci'), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
         said(ToolCall(0, "call_1", "weather", '{"ci'), reason="length"),
+    ),
+    "cut before the arguments of a call": (
+        stream(call(arguments=""), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        said(ToolCall(0, "call_1", "weather"), reason="length"),
     ),
     "cut for no reason": (stream(message("Hel"), status="incomplete"), said(Delta("Hel"), reason="length")),
     "characters of all lengths": (stream(message("aé€😀\u2028\r\n\x00")), said(Delta("aé€😀\u2028\r\n\x00"))),

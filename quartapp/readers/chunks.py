@@ -7,17 +7,15 @@ as OpenAI sends it is read again, loosely; what makes no sense even then is an e
 
 from __future__ import annotations
 
-import msgspec
-
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.readers import loose
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
-from quartapp.readers.strict import REFUSALS, Call, Choice, ChunkDelta, decode
+from quartapp.readers.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
 from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
-from quartapp.readers.tool_calls import Fragment, ToolCalls
+from quartapp.readers.tool_calls import ToolCalls
 from quartapp.readers.usages import read_usage
 
 
@@ -34,6 +32,8 @@ class ChunkReader:
         self._lines = Lines(max_line_bytes)
         self._think = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
+        self._streamed: set[str] = set()
+        self._speaks_in_messages = False
         self._has_finished = False
         self._is_counted = False
         self._is_error_event = False
@@ -92,7 +92,7 @@ class ChunkReader:
         try:
             chunk = decode(payload)
         except REFUSALS:
-            odd = self._read_odd(payload, batch)
+            odd = self._read_odd(payload, batch, text)
             if odd is None:
                 return
             chunk = odd.chunk
@@ -102,7 +102,7 @@ class ChunkReader:
         if chunk.usage:
             self._count(chunk.usage, batch)
 
-    def _read_odd(self, payload: bytes, batch: Batch) -> loose.Odd | None:
+    def _read_odd(self, payload: bytes, batch: Batch, text: list[str]) -> loose.Odd | None:
         """A chunk that is not as OpenAI sends it; None if there is none."""
         word = payload.strip()
         if word == b"[DONE]":
@@ -113,7 +113,10 @@ class ChunkReader:
             raise _error_in(payload)
         if not word:
             return None
-        odd = loose.read(payload)
+        odd = loose.read(_parsed(payload))
+        if odd.messages:
+            self._flush(text, batch.pieces)
+            self._drop_streamed(odd)
         if odd.estimate is not None and not self._is_counted:
             batch.usage = odd.estimate
         return odd if odd.document.get("type") != "ping" else None
@@ -132,9 +135,37 @@ class ChunkReader:
             self._flush(text, batch.pieces)
             if self._think is not None:
                 batch.pieces += self._think.release()
+            if reason == "tool_calls":
+                batch.pieces += self._calls[0].end()
+
+    def _drop_streamed(self, odd: loose.Odd) -> None:
+        """Drop from a final message what deltas of its choice have said: it is the whole answer once more.
+
+        If a server sends messages alone, each of them is the next piece.
+        """
+        for place in odd.messages:
+            choice = odd.chunk.choices[place]
+            delta, index = choice.delta, choice.index
+            if not self._speaks_in_messages and (choice.finish_reason or self._is_finished(index)):
+                has_text = self._has_streamed("text", index)
+                delta.content = None if has_text else delta.content
+                if has_text or self._has_streamed("thought", index):
+                    delta.reasoning_content = None
+                if has_text or self._has_streamed("refusal", index):
+                    delta.refusal = None
+                delta.tool_calls = None if self._calls.get(index) else delta.tool_calls
+            elif delta.is_event:
+                self._speaks_in_messages = True
+
+    def _is_finished(self, index: int) -> bool:
+        return index == 0 and self._has_finished
+
+    def _has_streamed(self, kind: str, index: int) -> bool:
+        return index == 0 and kind in self._streamed
 
     def _add_others(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
         if thought := delta.thought:
+            self._streamed.add("thought")
             self._flush(text, pieces)
             pieces.append(Reasoning(thought))
         if delta.content:
@@ -143,6 +174,7 @@ class ChunkReader:
             self._flush(text, pieces)
             pieces += self._think.release() if self._think is not None else []
         if delta.refusal:
+            self._streamed.add("refusal")
             pieces.append(Refusal(delta.refusal))
         if delta.tool_calls:
             pieces += self._calls[0].add(fragments_of(delta.tool_calls))
@@ -169,6 +201,7 @@ class ChunkReader:
             return
         joined = "".join(text)
         text.clear()
+        self._streamed.add("text")
         if self._think is None:
             pieces.append(Delta(joined))
             return
@@ -181,18 +214,11 @@ class ChunkReader:
 _NO_FIELDS = (b"{", b"[")
 
 
-def fragments_of(calls: list[Call]) -> list[Fragment]:
-    """What a chunk says of tool calls, in which an empty text says nothing."""
-    return [_fragment(call) for call in calls]
-
-
-def _fragment(call: Call) -> Fragment:
-    index = None if call.index is msgspec.UNSET else call.index
-    if call.custom is not None:
-        return Fragment(index, call.id or None, call.custom.name or None, call.custom.input or None)
-    if call.function is None:
-        return Fragment(index, call.id or None)
-    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None)
+def _parsed(payload: bytes) -> object:
+    try:
+        return loose.parse(payload)
+    except (ValueError, RecursionError) as error:
+        raise ChatError("upstream_error") from error
 
 
 def _is_whole(line: bytes) -> bool:

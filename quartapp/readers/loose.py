@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,7 +15,7 @@ from quartapp.events import ToolCall, Usage
 from quartapp.formats.encoding import to_utf8
 from quartapp.formats.openai import call_object, usage_object
 from quartapp.readers.failures import from_error_object
-from quartapp.readers.strict import Call, Choice, Chunk, ChunkDelta, Function, text_in
+from quartapp.readers.strict import Call, Choice, Chunk, ChunkDelta, Custom, Function, text_in
 from quartapp.readers.usages import find_usage, read_timings
 from quartapp.requests.documents import JsonObject
 
@@ -38,11 +39,15 @@ _HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
 
 class Odd(NamedTuple):
-    """A chunk in an odd form: the object that came, and what it says; `estimate` is for want of usage."""
+    """A chunk in an odd form: the object that came, and what it says; `estimate` is for want of usage.
+
+    `messages` are the places of the choices that hold a message and no delta.
+    """
 
     document: JsonObject
     chunk: Chunk
     estimate: Usage | None
+    messages: Sequence[int] = ()
 
 
 def parse(payload: bytes) -> Any:
@@ -69,25 +74,21 @@ _decode: Final = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_fi
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def read(payload: bytes) -> Odd:
+def read(document: Any) -> Odd:
     """A chunk in whatever form. Raises ChatError: what an error object stands for, upstream_error for garbage."""
-    try:
-        document = parse(payload)
-    except (ValueError, RecursionError) as error:
-        raise ChatError("upstream_error") from error
     if not isinstance(document, dict) or not _is_chunk(document):
         raise from_error_object(document)
     _check_error(document)
     _check_error(document.get("x_groq"))
-    choices = [_choice(each) for each in _list(document.get("choices"))]
+    found = [_object(each) for each in _list(document.get("choices"))]
     usage = find_usage(document)
-    return Odd(
-        document, Chunk(choices, None if usage is None else usage_object(usage)), read_timings(document.get("timings"))
-    )
+    chunk = Chunk([_choice(each) for each in found], None if usage is None else usage_object(usage))
+    messages = [place for place, choice in enumerate(found) if _is_message(choice)]
+    return Odd(document, chunk, read_timings(document.get("timings")), messages)
 
 
 def _check_error(said: Any) -> None:
-    if isinstance(said, dict) and said.get("error") is not None:
+    if isinstance(said, dict) and not _is_nothing(said.get("error")):
         raise from_error_object(said)
 
 
@@ -96,9 +97,7 @@ def _is_chunk(document: JsonObject) -> bool:
     return is_named or not _OF_CHUNKS.isdisjoint(document)
 
 
-def _choice(choice: Any) -> Choice:
-    if not isinstance(choice, dict):
-        raise ChatError("upstream_error")
+def _choice(choice: JsonObject) -> Choice:
     _check_error(choice)
     index = _number(choice.get("index"))
     return Choice(_delta(_delta_of(choice)), index or 0, _finish_reason(choice.get("finish_reason")))
@@ -106,9 +105,9 @@ def _choice(choice: Any) -> Choice:
 
 def _number(index: Any) -> int | None:
     """A whole number in whatever form it is written; None where nothing is."""
+    if _is_nothing(index):
+        return None
     match index:
-        case None | "":
-            return None
         case int() if not isinstance(index, bool):
             return index
         case float() if index.is_integer():
@@ -121,12 +120,18 @@ def _number(index: Any) -> int | None:
 
 def _delta_of(choice: JsonObject) -> JsonObject:
     """Beside a delta, a message is what has been said so far; completions that are no chats have a text."""
-    said = choice.get("message") if choice.get("delta") is None else choice["delta"]
+    said = choice.get("message") if _is_message(choice) else choice.get("delta")
     return {"content": choice["text"]} if said is None and isinstance(choice.get("text"), str) else _object(said)
 
 
+def _is_message(choice: JsonObject) -> bool:
+    return _is_nothing(choice.get("delta")) and not _is_nothing(choice.get("message"))
+
+
 def _finish_reason(reason: Any) -> str | None:
-    if reason is not None and not isinstance(reason, str):
+    if _is_nothing(reason):
+        return None
+    if not isinstance(reason, str):
         raise ChatError("upstream_error")
     return reason
 
@@ -134,9 +139,9 @@ def _finish_reason(reason: Any) -> str | None:
 def _delta(said: JsonObject) -> ChunkDelta:
     content, thought = _content(said.get("content"))
     thoughts = [text_in(said.get(name)) for name in _THOUGHTS]
-    calls = said.get("tool_calls")
-    fragments = [_call(each) for each in ([calls] if isinstance(calls, dict) else _list(calls))]
-    if not fragments and said.get("function_call") is not None:  # llama-cpp-python tells a call both ways
+    calls = _list(said.get("tool_calls"))
+    fragments = [_call(each) for each in calls if not _is_nothing(each)]
+    if not fragments and not _is_nothing(said.get("function_call")):  # llama-cpp-python tells a call both ways
         fragments.append(_call({"function": said["function_call"]}))
     return ChunkDelta(
         content=content,
@@ -161,13 +166,14 @@ def _content(content: Any) -> tuple[str, str]:
 def _call(call: Any) -> Call:
     said = _object(call)
     index = _number(said.get("index"))
-    function = _object(said.get("function") or said.get("custom"))
+    fragment = Call(index=msgspec.UNSET if index is None else index, id=_name(said.get("id")))
+    function, custom = _object(said.get("function")), _object(said.get("custom"))
+    if custom and not function:
+        fragment.custom = Custom(_name(custom.get("name")), _arguments(custom.get("input")))
+        return fragment
     arguments = function.get("arguments") if "arguments" in function else function.get("input")
-    return Call(
-        index=msgspec.UNSET if index is None else index,
-        id=_name(said.get("id")),
-        function=Function(_name(function.get("name")), _arguments(arguments)),
-    )
+    fragment.function = Function(_name(function.get("name")), _arguments(arguments))
+    return fragment
 
 
 def _name(name: Any) -> str | None:
@@ -175,21 +181,31 @@ def _name(name: Any) -> str | None:
 
 
 def _arguments(arguments: Any) -> str | None:
-    if arguments is None or isinstance(arguments, str):
-        return arguments
+    if _is_nothing(arguments) or isinstance(arguments, str):
+        return arguments or None
     return to_text(arguments)
 
 
+def _is_nothing(value: Any) -> bool:
+    """Return whether `value` is an empty thing, as servers in PHP, Go and Java write it where OpenAI sends nothing."""
+    return value is None or value == "" or value == [] or value == {}
+
+
 def _object(value: Any) -> JsonObject:
-    if value is not None and not isinstance(value, dict):
+    if _is_nothing(value):
+        return {}
+    if not isinstance(value, dict):
         raise ChatError("upstream_error")
-    return value or {}
+    return value
 
 
 def _list(value: Any) -> list[Any]:
-    if value is not None and not isinstance(value, list):
+    """Return a list; an object in its place is its only element."""
+    if _is_nothing(value):
+        return []
+    if not isinstance(value, list | dict):
         raise ChatError("upstream_error")
-    return value or []
+    return [value] if isinstance(value, dict) else value
 
 
 # -- for OpenAI's clients
@@ -198,18 +214,23 @@ def _list(value: Any) -> list[Any]:
 def mend(odd: Odd, calls: dict[int, list[ToolCall]]) -> JsonObject:
     """The chunk as OpenAI's clients can take it, with all else that it says; `calls` are those of each choice, by its
     place."""
-    pairs = zip(odd.document.get("choices") or [], odd.chunk.choices, strict=True)
+    pairs = zip(_list(odd.document.get("choices")), odd.chunk.choices, strict=True)
     mended = [_mended(choice, said, calls.get(place, [])) for place, (choice, said) in enumerate(pairs)]
     usage = {} if odd.chunk.usage is None else {"usage": odd.chunk.usage}
     return odd.document | {"object": "chat.completion.chunk", "choices": mended} | usage
 
 
 def _mended(choice: JsonObject, said: Choice, calls: list[ToolCall]) -> JsonObject:
-    rest = {name: value for name, value in choice.items() if name not in ("delta", "message", "text")}
-    theirs = _delta_of(choice)
+    rest = {name: value for name, value in _object(choice).items() if name not in ("delta", "message", "text")}
+    theirs = _delta_of(_object(choice))
     # The call of a function, as it was before there were tools, stands as it is.
-    delta = _mended_delta(theirs, said.delta, calls if theirs.get("tool_calls") else [])
+    delta = _mended_delta(theirs, said.delta, [] if is_old_call(theirs) else calls)
     return rest | {"index": said.index, "delta": delta, "finish_reason": said.finish_reason or None}
+
+
+def is_old_call(delta: JsonObject) -> bool:
+    """Return whether `delta` holds the call of a function as it was before there were tools, and no other call."""
+    return bool(delta.get("function_call") and not delta.get("tool_calls"))
 
 
 _RETOLD: Final = frozenset({"content", "reasoning_content", "reasoning", "thinking", "refusal", "tool_calls"})
@@ -218,5 +239,6 @@ _RETOLD: Final = frozenset({"content", "reasoning_content", "reasoning", "thinki
 def _mended_delta(theirs: JsonObject, said: ChunkDelta, calls: list[ToolCall]) -> JsonObject:
     told: JsonObject = {"content": said.content, "reasoning_content": said.reasoning_content, "refusal": said.refusal}
     told["tool_calls"] = [call_object(call) for call in calls]
-    rest = {name: value for name, value in theirs.items() if name not in _RETOLD}
+    empty = {name for name in ("role", "function_call") if _is_nothing(theirs.get(name))}
+    rest = {name: value for name, value in theirs.items() if name not in _RETOLD | empty}
     return rest | {name: value for name, value in told.items() if value}

@@ -12,10 +12,10 @@ from quartapp.errors import ChatError
 from quartapp.events import Batch, Piece, Raw, ToolCall
 from quartapp.formats.openai import call_object
 from quartapp.readers import loose
-from quartapp.readers.chunks import ChunkReader, fragments_of
-from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, is_sound
-from quartapp.readers.tool_calls import Fragment
-from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage
+from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_sound
+from quartapp.readers.tool_calls import Fragment, with_arguments
+from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
 from quartapp.requests.documents import JsonObject
 
 
@@ -37,6 +37,8 @@ class RawChunkReader(ChunkReader):
         self._unfinished = set(range(choices))
         self._calling_functions: set[int] = set()  # the choices with the call of a function, as it was before tools
         self._include_usage = include_usage
+        self._textless = set(range(choices))  # the choices without text: soon none, so that most tokens cost nothing
+        self._untexted: set[tuple[str, int]] = set()  # what else the choices have said before their text
         self._held: list[Piece] = []
         self._room = max_line_bytes
         self._has_begun = False
@@ -47,7 +49,7 @@ class RawChunkReader(ChunkReader):
         try:
             chunk = decode(payload)
         except REFUSALS:
-            odd = self._read_odd(payload, batch)
+            odd = self._read_odd(payload, batch, text)
             if odd is None:
                 return
             chunk = odd.chunk
@@ -58,15 +60,16 @@ class RawChunkReader(ChunkReader):
             if not (self._has_begun and self._unfinished) and choice.is_event:
                 self._has_begun = True
                 batch.resumes = not self._unfinished
+            if self._textless:
+                self._note_streamed(choice)
             if choice.delta.tool_calls:
                 can_stand = self._add_calls(place, choice, odd, calls) and can_stand
             if choice.finish_reason:
-                can_stand = self._finish(choice, batch) and can_stand
+                can_stand = self._finish(place, choice, batch, calls) and can_stand
         if chunk.usage is not msgspec.UNSET:
             can_stand = self._add_usage(chunk, usage, batch) and can_stand
-        if chunk.choices or not chunk.usage or self._include_usage:
-            told = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
-            self._hold(Raw(told, chunk.choices), batch)
+        payload = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
+        self._tell(chunk, payload, batch)
 
     def _add_calls(self, place: int, choice: Choice, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bool:
         """Whether clients take the fragments of calls for what they are; if not, `calls` gets what they tell."""
@@ -77,10 +80,11 @@ class RawChunkReader(ChunkReader):
         if odd is not None and not _has_tool_calls(odd, place):
             self._calling_functions.add(choice.index)
             return True
-        return list(map(_fragment_of, calls[place])) == fragments
+        return list(map(_said_of, calls[place])) == list(map(_said_of, fragments))
 
-    def _finish(self, choice: Choice, batch: Batch) -> bool:
-        """Whether the reason to finish is said in OpenAI's words; if not, the choice gets it so."""
+    def _finish(self, place: int, choice: Choice, batch: Batch, calls: dict[int, list[ToolCall]]) -> bool:
+        """Whether the reason to finish is said in OpenAI's words and all calls have arguments; if not, the choice and
+        `calls` get them so."""
         said, reason = choice.finish_reason, self._finish_reason(choice)
         if reason is None:
             choice.finish_reason = None
@@ -90,7 +94,32 @@ class RawChunkReader(ChunkReader):
             batch.finish_reason = reason
         is_old = reason == "tool_calls" != said and choice.index in self._calling_functions
         choice.finish_reason = "function_call" if is_old else reason
-        return choice.finish_reason == said
+        return self._end_calls(place, choice, calls) and choice.finish_reason == said
+
+    def _end_calls(self, place: int, choice: Choice, calls: dict[int, list[ToolCall]]) -> bool:
+        """Return whether all calls of a finished choice have arguments; if not, `calls` gets `{}` for the others."""
+        if choice.finish_reason != "tool_calls" or choice.index not in self._calls:
+            return True
+        ended = list(self._calls[choice.index].end())
+        if ended:
+            calls[place] = with_arguments(calls.get(place, []), ended)
+        return not ended
+
+    def _is_finished(self, index: int) -> bool:
+        return index in self._calls and index not in self._unfinished
+
+    def _has_streamed(self, kind: str, index: int) -> bool:
+        if kind == "text":
+            return index in self._calls and index not in self._textless
+        return (kind, index) in self._untexted
+
+    def _note_streamed(self, choice: Choice) -> None:
+        if choice.delta.thought:
+            self._untexted.add(("thought", choice.index))
+        if choice.delta.refusal:
+            self._untexted.add(("refusal", choice.index))
+        if choice.delta.content:
+            self._textless.discard(choice.index)
 
     def _add_usage(self, chunk: Chunk, usage: Any, batch: Batch) -> bool:
         """Whether clients find in `usage`, where they look for it, what the chunk says of it, and as OpenAI has it."""
@@ -100,7 +129,11 @@ class RawChunkReader(ChunkReader):
             return not (chunk.usage and self._include_usage)
         return is_openais_usage(usage)
 
-    def _hold(self, piece: Raw, batch: Batch) -> None:
+    def _tell(self, chunk: Chunk, payload: bytes, batch: Batch) -> None:
+        """Adds the chunk, unless it has nothing but the usage that nobody asked for."""
+        if chunk.usage and not chunk.choices and not self._include_usage:
+            return
+        piece = Raw(payload, chunk.choices)
         if self._has_begun and not self._held:
             batch.pieces.append(piece)
             return
@@ -116,7 +149,7 @@ class RawChunkReader(ChunkReader):
         """The payload under our name of the model, and without its `usage` if that is null for want of asking."""
         payload = payload.strip()
         if usage is None and not self._include_usage:
-            payload = _without_null_usage(payload)
+            payload = without_null_usage(payload)
         if payload.startswith(self._their_head):
             return self._our_head + payload[len(self._their_head) :]
         at = payload.find(self._theirs)
@@ -148,7 +181,7 @@ class RawChunkReader(ChunkReader):
                 _mend(choice, chunk.choices[place], calls.get(place))
         else:
             document = loose.mend(odd, calls)
-        rest = {name: value for name, value in document.items() if name != "usage"}
+        rest = {name: value for name, value in document.items() if name not in ("usage", "error")}  # an empty error
         return loose.to_text(rest | {"model": self._model} | usage).encode()
 
     def _usage(self, document: JsonObject, chunk: Chunk) -> JsonObject:
@@ -175,20 +208,21 @@ def _has_tool_calls(odd: loose.Odd, place: int) -> bool:
     """Whether the choice there tells its calls as those of tools, and not of a function as it was before there were
     any, which stands as it is."""
     choice = odd.document["choices"][place]
-    return bool((choice.get("delta") or choice.get("message") or {}).get("tool_calls"))
+    return not loose.is_old_call(choice.get("delta") or choice.get("message") or {})
 
 
-def _fragment_of(call: ToolCall) -> Fragment:
-    return Fragment(call.index, call.id, call.name, call.arguments)
+def _said_of(call: ToolCall | Fragment) -> tuple[int | None, str | None, str | None, str | None]:
+    return call.index, call.id, call.name, call.arguments
 
 
 def _mend(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
     """Puts into a choice, which is sound otherwise, what was found of its reason to finish and of its calls."""
     if said.finish_reason or choice.get("finish_reason"):
         choice["finish_reason"] = said.finish_reason
-    theirs = choice["delta"].get("tool_calls")
-    if theirs and calls is not None:
-        choice["delta"]["tool_calls"] = _told(theirs, calls)
+    if calls:
+        choice["delta"]["tool_calls"] = _told(choice["delta"].get("tool_calls") or [], calls)
+    elif calls is not None:
+        choice["delta"].pop("tool_calls", None)
 
 
 def _told(theirs: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonObject]:
@@ -203,20 +237,6 @@ _OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"})
 
 # In JSON these quotes are no part of a text: there they would be escaped.
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
-_NULL_USAGE = re.compile(rb'"usage"\s*:\s*null\b')
-
-
-def _without_null_usage(payload: bytes) -> bytes:
-    """Without what servers say in each chunk once they are asked for usage."""
-    told = payload.replace(b',"usage":null', b"", 1)
-    if len(told) < len(payload):
-        return told
-    at = payload.find(b'"usage"')
-    null = _NULL_USAGE.match(payload, at)
-    if null is None:
-        return payload
-    before, after = payload[:at].rstrip(), payload[null.end() :].lstrip()
-    return before.removesuffix(b",") + after if before.endswith(b",") else before + after.removeprefix(b",")
 
 
 def _check_utf8(payload: bytes) -> None:

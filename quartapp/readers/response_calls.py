@@ -18,9 +18,10 @@ MAX_CALLS: Final = 128
 class _Told:
     """What was told of a call; `opening` are arguments that came with its beginning, which few servers mean."""
 
-    def __init__(self, index: int, opening: str) -> None:
+    def __init__(self, index: int, opening: str, *, is_custom: bool) -> None:
         self.index = index
         self.opening = opening
+        self.is_custom = is_custom
         self.arguments = StringIO()
         self.has_ended = False
 
@@ -81,11 +82,12 @@ class Calls:
             self._end(told or next(others, None) or self._begin(place, call), call)
             yield
 
-    def end(self) -> None:
-        """The response has ended."""
+    def end(self, *, is_complete: bool) -> None:
+        """The response has ended. A complete call without arguments gets `{}`, because clients decode them as JSON."""
         for call in self._calls:
             if not call.arguments.tell():
-                self._tell_arguments(call, call.opening)
+                empty = "{}" if is_complete and not call.is_custom else ""
+                self._tell_arguments(call, call.opening or empty)
         if self._early:
             raise ChatError("upstream_error")  # a call that nobody can make, as it has no name
 
@@ -108,7 +110,7 @@ class Calls:
     def _begin(self, place: Place, call: Call) -> _Told:
         if not call.name or len(self._calls) == MAX_CALLS:
             raise ChatError("upstream_error")
-        told = _Told(len(self._calls), call.arguments or call.input or "")
+        told = _Told(len(self._calls), call.arguments or call.input or "", is_custom=call.input is not None)
         self._calls.append(told)
         names = {*place, call.call_id} - {None, ""}
         self._by_name |= dict.fromkeys(names, told)

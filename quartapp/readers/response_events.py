@@ -107,7 +107,7 @@ class ResponseReader:
 
     def _end(self, event: shapes.Event, batch: Batch) -> None:
         response = shapes.read_response(event.response)
-        if event.type == "response.failed" and response.error is None:
+        if event.type == "response.failed" and not response.error:
             self._failure = ChatError("upstream_error")  # Azure gives the reason in an event of its own after it
             return
         self._has_ended = True
@@ -119,7 +119,7 @@ class WholeResponseReader(WholeBody):
 
     def _read(self, body: bytes) -> Batch:
         response = shapes.read_response(body)
-        if response.output is None and response.error is None:
+        if response.output is None and not response.error:
             raise ChatError("upstream_error")
         batch, output = Batch(0, []), Output()
         try:
@@ -147,11 +147,12 @@ def _status(event: shapes.Event, response: shapes.Response) -> str:
 def _conclude(response: shapes.Response, status: str, output: Output, batch: Batch) -> None:
     """The end of a response that is in `status`. Raises ChatError for one that is not an answer."""
     batch.usage = read_usage(response.usage)
-    if response.error is not None or status == "failed":
+    if response.error or status == "failed":
         raise from_error_object(response.error)
     if status not in ("completed", "incomplete"):
         raise ChatError("upstream_truncated")
-    output.end(filter(None, map(shapes.read_item, response.output or ())))
+    items = map(shapes.read_item, response.output or ())
+    output.end(filter(None, items), is_complete=status == "completed")
     batch.finish_reason = _finish_reason(response, status, output)
     batch.ended = True
 
@@ -166,7 +167,7 @@ def _finish_reason(response: shapes.Response, status: str, output: Output) -> st
 
 def _check_harmless(event: shapes.Event) -> None:
     """Raises ChatError for an error, whatever its server calls the event, and for an object that is no event."""
-    is_error = event.error is not None or event.message is not None or event.type == shapes.ERROR
+    is_error = bool(event.error or event.message) or event.type == shapes.ERROR
     if is_error or not event.type:
         kind = None if event.type == shapes.ERROR else event.type
         raise from_error_object({"error": event.error, "code": event.code, "type": kind, "message": event.message})

@@ -85,7 +85,7 @@ class Output:
             self._tell_rest(whole)
         self._streamed = None
 
-    def end(self, items: Iterable[Item]) -> None:
+    def end(self, items: Iterable[Item], *, is_complete: bool) -> None:
         """The whole output."""
         said = [(Place(number, item.id), item) for number, item in enumerate(items)]
         wholes = [[] if isinstance(item, Call) else list(self._wholes(place, item)) for place, item in said]
@@ -97,7 +97,7 @@ class Output:
                 self._tell_rest(whole)
             if isinstance(item, Call):
                 next(calls)
-        self.calls.end()
+        self.calls.end(is_complete=is_complete)
 
     def _wholes(self, place: Place, item: Message | Thinking) -> Iterator[Whole]:
         """The parts of an item that say something."""

@@ -7,9 +7,11 @@ one that OpenAI never fills, so that a chunk with something in it is refused wit
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+
+from quartapp.readers.tool_calls import Fragment
 
 #: What decoding raises for a chunk of another form, and for what is none.
 REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -37,6 +39,10 @@ def _texts(said: Any, depth: int) -> Iterator[str]:
 _MAX_DEPTH: Final = 6
 
 
+# Servers that have no word for a role or a kind write an empty one, which OpenAI's clients would take for the value.
+_Word = Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class Function(msgspec.Struct, gc=False):
     """A call of a function: its name, and a piece of its arguments."""
 
@@ -56,6 +62,7 @@ class Call(msgspec.Struct, gc=False):
 
     index: int | msgspec.UnsetType = msgspec.UNSET
     id: str | None = None
+    type: _Word | None = None
     function: Function | None = None
     custom: Custom | None = None
 
@@ -64,6 +71,7 @@ class ChunkDelta(msgspec.Struct, gc=False):
     """What a chunk adds to a choice. Servers call reasoning by one name or several; then it is the same each time."""
 
     content: str | None = None
+    role: _Word | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: Any = None
@@ -76,6 +84,11 @@ class ChunkDelta(msgspec.Struct, gc=False):
     def thought(self) -> str | None:
         return self.reasoning_content or self.reasoning or text_in(self.reasoning_details)
 
+    @property
+    def is_event(self) -> bool:
+        """Whether it says more than a role."""
+        return bool(self.content or self.thought or self.refusal or self.tool_calls)
+
 
 class Choice(msgspec.Struct, gc=False):
     """One of the answers that were asked for at once."""
@@ -83,15 +96,14 @@ class Choice(msgspec.Struct, gc=False):
     delta: ChunkDelta
     index: int = 0
     finish_reason: str | None = None
+    message: None = None
     usage: None = None
     error: None = None
 
     @property
     def is_event(self) -> bool:
         """Whether it says more than a role."""
-        delta = self.delta
-        said = delta.content or delta.thought or delta.refusal or delta.tool_calls
-        return bool(said or self.finish_reason)
+        return self.delta.is_event or bool(self.finish_reason)
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -110,25 +122,30 @@ class Chunk(msgspec.Struct, gc=False):
 class _SoundCall(msgspec.Struct, gc=False):
     index: int
     id: str | None = None
+    type: _Word | None = None
     function: Function | None = None
 
 
 class _SoundDelta(msgspec.Struct, gc=False):
     content: str | None = None
+    role: _Word | None = None
     refusal: str | None = None
     tool_calls: list[_SoundCall] | None = None
+    function_call: Annotated[dict[str, Any], msgspec.Meta(min_length=1)] | None = None
 
 
 class _SoundChoice(msgspec.Struct, gc=False):
     delta: _SoundDelta
     index: int = 0
     finish_reason: str | None = None
+    message: None = None
 
 
 class _SoundChunk(msgspec.Struct, gc=False):
     """What OpenAI's own clients need of a chunk, however odd the rest of it is."""
 
     choices: list[_SoundChoice]
+    error: None = None
 
 
 decode: Final = msgspec.json.Decoder(Chunk).decode
@@ -143,3 +160,17 @@ def is_sound(payload: bytes) -> bool:
     except REFUSALS:
         return False
     return True
+
+
+def fragments_of(calls: list[Call]) -> list[Fragment]:
+    """What a chunk says of tool calls, in which an empty text says nothing."""
+    return [_fragment(call) for call in calls]
+
+
+def _fragment(call: Call) -> Fragment:
+    index = None if call.index is msgspec.UNSET else call.index
+    if call.custom is not None:
+        return Fragment(index, call.id or None, call.custom.name or None, call.custom.input or None, is_custom=True)
+    if call.function is None:
+        return Fragment(index, call.id or None)
+    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None)

@@ -25,6 +25,11 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     id: str | None = None
     name: str | None = None
     arguments: str | None = None
+    is_custom: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        return self.id is None and self.name is None and self.arguments is None
 
 
 class _Call:
@@ -36,6 +41,7 @@ class _Call:
         self.name: str | None = None
         self.held: list[str] = []
         self.held_chars = 0
+        self.lacks_json = True
 
 
 class ToolCalls:
@@ -60,10 +66,19 @@ class ToolCalls:
         """What the fragments of one chunk tell."""
         begun: set[_Call] = set()
         for position, said in enumerate(fragments):
+            if said.is_empty:
+                continue
             numbered = self._numbered(said, None if len(fragments) == 1 else position)
             call = self._going_on(said, numbered, begun) or self._begin(said)
             begun.add(call)
             yield from self._tell(call, said)
+
+    def end(self) -> Iterator[ToolCall]:
+        """Yield `{}` for each complete call without arguments, because clients decode these as JSON."""
+        for call in self._calls:
+            if call.lacks_json:
+                call.lacks_json = False
+                yield ToolCall(call.index, arguments="{}")
 
     def check_names(self) -> None:
         """Raises ChatError: upstream_error, for a call that nobody can make, as it has no name."""
@@ -126,6 +141,7 @@ class ToolCalls:
 
     def _tell(self, call: _Call, said: Fragment) -> Iterator[ToolCall]:
         is_told = call.name is not None
+        call.lacks_json = call.lacks_json and not (said.arguments or said.is_custom)
         call.name = call.name or said.name
         if said.arguments and (not is_told or call.id is None):
             self._room -= len(said.arguments)
@@ -138,3 +154,13 @@ class ToolCalls:
         elif not is_told and call.name is not None:
             id = call.id or f"call_{secrets.token_hex(12)}"
             yield ToolCall(call.index, id, call.name, "".join(call.held) or None)
+
+
+def with_arguments(calls: Sequence[ToolCall], ended: Sequence[ToolCall]) -> list[ToolCall]:
+    """Return `calls`, in which those of `ended` that begin there have their arguments, and the others of `ended`."""
+    rests = {call.index: call for call in ended}
+    begun = [
+        msgspec.structs.replace(call, arguments=rests.pop(call.index).arguments) if call.index in rests else call
+        for call in calls
+    ]
+    return [*begun, *rests.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,3 +124,19 @@ def _count(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return count if 0 <= count < 2**53 else None
+
+
+_NULL_USAGE = re.compile(rb'"usage"\s*:\s*null\b')
+
+
+def without_null_usage(payload: bytes) -> bytes:
+    """Without what servers say in each chunk once they are asked for usage."""
+    told = payload.replace(b',"usage":null', b"", 1)
+    if len(told) < len(payload):
+        return told
+    at = payload.find(b'"usage"')
+    null = _NULL_USAGE.match(payload, at)
+    if null is None:
+        return payload
+    before, after = payload[:at].rstrip(), payload[null.end() :].lstrip()
+    return before.removesuffix(b",") + after if before.endswith(b",") else before + after.removeprefix(b",")
