@@ -17,7 +17,11 @@ Document = dict[str, Any]
 DONE = "done"
 
 _CODES = {kind.message: code for code, kind in KINDS.items()}
-_COMMENT = b": ping\n\n"
+
+
+_PING_EVENT = b'event: ping\ndata: {"type":"ping"}\n\n'
+_PING_CHUNK = b'"delta":{},"finish_reason":null}]}\n\n'
+_PING_PART = b'data: {"type":"data-ping","data":{},"transient":true}\n\n'
 
 
 def read_nothing(_: bytes) -> None:
@@ -179,16 +183,16 @@ def _code_of_sentence(body: bytes) -> str:
 
 TEXT = Form("text", "/api/stream", ours, read_nothing, accept="text/plain")
 NDJSON = Form("NDJSON", "/api/stream", ours, told_by_ndjson, accept="application/x-ndjson", ping=b'{"type":"ping"}\n')
-SSE = Form("SSE", "/api/stream", ours, told_by_sse, accept="text/event-stream", ping=_COMMENT)
-SSE_GET = Form("SSE, GET", "/api/stream", ours, told_by_sse, accept="text/event-stream", method="GET", ping=_COMMENT)
+SSE = Form("SSE", "/api/stream", ours, told_by_sse, accept="text/event-stream", ping=_PING_EVENT)
+SSE_GET = Form("SSE, GET", "/api/stream", ours, told_by_sse, accept="text/event-stream", method="GET", ping=_PING_EVENT)
 JSON = Form("JSON", "/api/chat", ours, told_by_object, is_streamed=False)
 CHUNKS = Form(
-    "OpenAI, streamed", "/v1/chat/completions", streamed_completion, told_by_chunks, _code_of_openai, ping=_COMMENT
+    "OpenAI, streamed", "/v1/chat/completions", streamed_completion, told_by_chunks, _code_of_openai, ping=_PING_CHUNK
 )
 COMPLETION = Form(
     "OpenAI, whole", "/v1/chat/completions", completion, told_by_completion, _code_of_openai, is_streamed=False
 )
-UI = Form("UI stream", "/api/ui", ui, told_by_parts, _code_of_sentence, "text/plain; charset=utf-8", ping=_COMMENT)
+UI = Form("UI stream", "/api/ui", ui, told_by_parts, _code_of_sentence, "text/plain; charset=utf-8", ping=_PING_PART)
 
 FORMS = (TEXT, NDJSON, SSE, SSE_GET, JSON, CHUNKS, COMPLETION, UI)
 STREAMED = tuple(form for form in FORMS if form.is_streamed)

@@ -153,11 +153,11 @@ def plain_data(data: bytes) -> list[str]:
     return [event.data for event in events]
 
 
-def count_comments(data: bytes) -> int:
-    return sum(isinstance(told, Comment) for told in read_event_stream(data))
-
-
 # -- OpenAI's chat completion chunks
+
+
+#: The choice of a chunk that only keeps the connection alive.
+PING: Json = {"index": 0, "delta": {}, "finish_reason": None}
 
 
 @dataclass
@@ -170,11 +170,15 @@ class CompletionStream:
     @property
     def deltas(self) -> list[Json]:
         """What the chunks add to the first choice, the role apart, which belongs to the first."""
-        return [{name: value for name, value in each["delta"].items() if name != "role"} for each in self._choices()]
+        return [{name: value for name, value in each["delta"].items() if name != "role"} for each in self.choices()]
+
+    @property
+    def pings(self) -> int:
+        return sum(choice == PING for choice in self.choices())
 
     @property
     def finish_reason(self) -> str | None:
-        reasons = [choice["finish_reason"] for choice in self._choices() if choice["finish_reason"] is not None]
+        reasons = [choice["finish_reason"] for choice in self.choices() if choice["finish_reason"] is not None]
         expect(len(reasons) < 2, "one finish_reason a choice")
         return next(iter(reasons), None)
 
@@ -184,7 +188,7 @@ class CompletionStream:
         expect(all(chunk["choices"] == [] for chunk in told) and told == self.chunks[-1:][: len(told)], "usage is last")
         return told[0]["usage"] if told else None
 
-    def _choices(self) -> list[Json]:
+    def choices(self) -> list[Json]:
         return [choice for chunk in self.chunks for choice in chunk["choices"]]
 
 
@@ -197,7 +201,7 @@ def read_openai(data: bytes) -> CompletionStream:
         expect(isinstance(stream.error, dict), "a stream ends in [DONE] or an error object")
     heads = {json.dumps([chunk[name] for name in ("id", "object", "created", "model")]) for chunk in stream.chunks}
     expect(len(heads) <= 1, "one completion, so one head")
-    roles = [choice["delta"].get("role") for chunk in stream.chunks for choice in chunk["choices"]]
+    roles = [delta["delta"].get("role") for delta in stream.choices() if delta != PING]
     expect(roles == ["assistant", *[None] * len(roles)][: len(roles)], "the first chunk has the role")
     return stream
 

@@ -12,6 +12,7 @@ import msgspec
 
 from quartapp.errors import KINDS
 from quartapp.events import Delta, Done, Event, Failed, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.formats.openai import OPENAI_CODES
 from tests.parsers import Json
 from tests.ui_parser import refuse_prototypes
 
@@ -171,10 +172,11 @@ def openai_usage(usage: Usage | None) -> Json | None:
 def openai_error(failed: Failed | None) -> Json | None:
     if failed is None:
         return None
+    code = OPENAI_CODES.get(failed.code, failed.code)
     types = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
     status = KINDS[failed.code].status
     type = "server_error" if status >= 500 else types.get(status, "invalid_request_error")
-    return {"message": well_formed(failed.message), "type": type, "code": failed.code, "param": None}
+    return {"message": well_formed(failed.message), "type": type, "code": code, "param": None}
 
 
 # -- the AI SDK

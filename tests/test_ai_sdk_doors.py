@@ -205,7 +205,7 @@ async def test_past_the_gate_a_stream_opens_and_a_later_failure_is_told_in_it() 
         upstream.release.set()
         rest = await connection.receive()
     assert opened.startswith(b'data: {"type":"start"')
-    assert opened.endswith(b"\n\n: ping\n\n")
+    assert opened.endswith(b'\n\ndata: {"type":"data-ping","data":{},"transient":true}\n\n')
     assert [json.loads(line[6:])["type"] for line in rest.split(b"\n\n")[:-2]] == ["finish-step", "error", "finish"]
     assert rest.endswith(b'"finishReason":"error"}\n\ndata: [DONE]\n\n')
 

@@ -104,7 +104,7 @@ def test_openai_node_sends_an_image_that_reaches_the_model(client: Client, told:
 
 @each("429", "openai-node")
 def test_openai_node_is_told_when_a_busy_model_may_be_asked_again(client: Client, told: Tell) -> None:
-    error = {"kind": "RateLimitError", "status": 429, "code": "upstream_busy", "type": "rate_limit_error"}
+    error = {"kind": "RateLimitError", "status": 429, "code": "rate_limit_exceeded", "type": "rate_limit_error"}
     assert told(client, "429") == {"text": "", "error": error | {"retryAfter": "7"}}
 
 

@@ -71,7 +71,7 @@ async def test_a_failure_after_tokens_is_the_end(client: Client, log: Log) -> No
     assert (record["type"], record["code"], record["id"]) == ("error", "upstream_truncated", log.only["id"])
 
 
-async def test_past_the_gate_a_stream_opens_and_a_ping_is_a_comment() -> None:
+async def test_past_the_gate_a_stream_opens_and_a_ping_is_an_event_of_that_name() -> None:
     async with (
         Silent(event_stream(chunk({"content": "hi"}), chunk(finish_reason="stop"))) as upstream,
         serving(CHAT_GATE_S=0.01, **offered_by(upstream)) as client,
@@ -82,7 +82,7 @@ async def test_past_the_gate_a_stream_opens_and_a_ping_is_a_comment() -> None:
         upstream.release.set()
         rest = b"".join([data async for data in received(connection)])
     assert opened.startswith(b"id: 0\nevent: start\n")
-    assert opened.endswith(b"}\n\n: ping\n\n")
+    assert opened.endswith(b'}\n\nevent: ping\ndata: {"type":"ping"}\n\n')
     assert b'data: {"type":"delta","text":"hi"}\n\n' in rest
 
 

@@ -157,14 +157,17 @@ async def test_a_failure_after_tokens_is_an_error_and_no_done(client: Client, lo
     assert log.only["ending"] == code
 
 
-async def test_past_the_gate_a_stream_opens_with_a_comment() -> None:
+async def test_past_the_gate_a_stream_opens_with_a_chunk_that_adds_nothing() -> None:
     body = event_stream(chunk({"role": "assistant"}), chunk({"content": "hi"}), chunk(finish_reason="stop"))
     async with (
         Silent(body) as upstream,
         serving(path=COMPLETIONS, CHAT_GATE_S=0.01, **offered_by(upstream)) as client,
         client.asking(streamed("ours")) as connection,
     ):
-        assert await connection.receive() == b": ping\n\n"
+        (opened,) = (await connection.receive()).split(b"\n\n")[:-1]
+        ping = json.loads(opened.removeprefix(b"data: "))
+        assert (ping["object"], ping["model"]) == ("chat.completion.chunk", "ours")
+        assert ping["choices"] == [{"index": 0, "delta": {}, "finish_reason": None}]
         upstream.release.set()
         assert b'"content":"hi"' in await connection.receive()
 

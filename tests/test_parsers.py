@@ -95,7 +95,7 @@ def test_a_completion_is_read() -> None:
         stream('{"error":{}}', "[DONE]"),
         stream(FIRST, FIRST, "[DONE]"),
         stream(FIRST, FIRST.replace('"c"', '"d"'), "[DONE]"),
-        stream(FIRST.replace('"role":"assistant"', ""), "[DONE]"),
+        stream(FIRST.replace('"role":"assistant"', '"content":"a"'), "[DONE]"),
         stream(FIRST.replace(".chunk", ""), "[DONE]"),
         stream('{"choices":[]}', "[DONE]"),
         b"event: x\n" + stream("[DONE]"),

@@ -27,6 +27,7 @@ PARTS: Final[dict[str, tuple[Fields, Fields]]] = {
     "tool-input-delta": ({"toolCallId": str, "inputTextDelta": str}, {}),
     "tool-input-available": ({**_CALL, "input": object}, {}),
     "tool-input-error": ({**_CALL, "input": object, "errorText": str}, {}),
+    "data-ping": ({"data": dict, "transient": bool}, {}),
     "error": ({"errorText": str}, {}),
     "finish": ({}, {"finishReason": str, "messageMetadata": dict}),
 }
@@ -43,6 +44,7 @@ class UiMessage:
     parts: list[Json] = field(default_factory=list)
     finish_reason: str | None = None
     error: str | None = None
+    pings: int = 0
 
 
 class UiMessageReader:
@@ -71,6 +73,8 @@ class UiMessageReader:
         match part["type"]:
             case "start":
                 self.message.id, self.message.metadata = part["messageId"], part["messageMetadata"]
+            case "data-ping":
+                self.message.pings += 1
             case "start-step":
                 expect(not self._in_step, "steps follow each other")
                 self._in_step = True

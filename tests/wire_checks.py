@@ -9,6 +9,7 @@ from typing import Any, Final
 from quartapp.events import Done, Event, Failed, Ping, Raw, Start
 from tests import telling
 from tests.parsers import (
+    PING,
     Comment,
     EventStreamReader,
     NdjsonReader,
@@ -41,13 +42,12 @@ def check_sse(case: Case, data: bytes) -> None:
 
 
 def _decoded(told: Told) -> Any:
-    return told if isinstance(told, Comment) else (told.type, told.last_event_id, read_object(told.data))
+    assert not isinstance(told, Comment)
+    return (told.type, told.last_event_id, read_object(told.data))
 
 
 def _expected(event: Event) -> Any:
-    types = {Start: "start", Done: "end", Failed: "end"}
-    if isinstance(event, Ping):
-        return Comment("ping")
+    types = {Start: "start", Done: "end", Failed: "end", Ping: "ping"}
     return types.get(type(event), "message"), "0", telling.record(event)
 
 
@@ -61,7 +61,8 @@ def check_openai(case: Case, data: bytes) -> None:
         return
     check_lines(data)
     stream, end = read_openai(data), case.events[-1]
-    assert stream.deltas == telling.deltas(case.events)
+    assert [delta for delta in stream.deltas if delta] == [delta for delta in telling.deltas(case.events) if delta]
+    assert stream.pings == sum(isinstance(event, Ping) for event in case.events)
     assert stream.finish_reason == (telling.well_formed(end.finish_reason) if isinstance(end, Done) else None)
     assert stream.usage == (telling.openai_usage(end.usage) if isinstance(end, Done) and case.include_usage else None)
     assert stream.error == telling.openai_error(end if isinstance(end, Failed) else None)
@@ -70,17 +71,18 @@ def check_openai(case: Case, data: bytes) -> None:
         {("chatcmpl-" + telling.well_formed(start.id), CREATED, telling.well_formed(start.model))} if start else set()
     )
     assert {(chunk["id"], chunk["created"], chunk["model"]) for chunk in stream.chunks} <= head
-    check_pings(case, data)
 
 
 def check_raw(case: Case, data: bytes) -> None:
     """Chunks of the upstream's own say the same, byte by byte but for the line ends between tokens."""
-    *chunks, end = plain_data(data)
+    *told, end = plain_data(data)
+    pings = [chunk for chunk in told if json.loads(chunk)["choices"] == [PING]]
+    assert len(pings) == sum(isinstance(event, Ping) for event in case.events)
+    chunks = [chunk for chunk in told if chunk not in pings]
     payloads = [event.payload for event in case.events if isinstance(event, Raw)]
     assert [chunk.split() for chunk in chunks] == [payload.decode().split() for payload in payloads]
     assert list(map(json.loads, chunks)) == list(map(json.loads, payloads))
     assert (end == "[DONE]") is isinstance(case.events[-1], Done)
-    check_pings(case, data)
 
 
 def check_ui(case: Case, data: bytes) -> None:
@@ -92,16 +94,11 @@ def check_ui(case: Case, data: bytes) -> None:
     assert [_without_text_id(part) for part in message.parts] == telling.ui_parts(case.events)
     assert message.finish_reason == telling.ui_finish_reason(end)
     assert message.error == (telling.well_formed(end.message) if isinstance(end, Failed) else None)
-    check_pings(case, data)
+    assert message.pings == sum(isinstance(event, Ping) for event in case.events)
 
 
 def _without_text_id(part: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in part.items() if name != "id"}
-
-
-def check_pings(case: Case, data: bytes) -> None:
-    comments = [told for told in read_event_stream(data) if isinstance(told, Comment)]
-    assert len(comments) == sum(isinstance(event, Ping) for event in case.events)
 
 
 def check_lines(data: bytes) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.formats.encoding import from_json, to_json, to_utf8
-from quartapp.formats.sse import COMMENT
 
 HEADERS: Final[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
@@ -40,8 +39,6 @@ class Parts:
         return b"".join([self._event(event) for event in events])
 
     def _event(self, event: Event) -> bytes:
-        if isinstance(event, Ping):
-            return COMMENT
         parts = b"".join([b"data: " + to_json(part) + b"\n\n" for part in self._parts(event)])
         return parts + b"data: [DONE]\n\n" if isinstance(event, Done | Failed) else parts
 
@@ -50,6 +47,8 @@ class Parts:
             case Start(id, model):
                 yield {"type": "start", "messageId": id, "messageMetadata": {"model": model}}
                 yield {"type": "start-step"}
+            case Ping():  # transient: it goes to `onData`, and into no message
+                yield {"type": "data-ping", "data": {}, "transient": True}
             case Delta(text) | Refusal(text):
                 yield from self._text("text", text)
             case Reasoning(text):

@@ -11,7 +11,6 @@ from typing import Any, Final
 from quartapp.errors import KINDS
 from quartapp.events import Delta, Done, Event, Failed, Ping, Raw, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.formats.encoding import from_json, to_json
-from quartapp.formats.sse import COMMENT
 
 Chunk = dict[str, Any]
 
@@ -62,7 +61,7 @@ class Chunks:
             self._is_raw = True
             return b"data: " + _without_line_ends(event.payload) + b"\n\n"
         if isinstance(event, Ping):
-            return COMMENT
+            return _data(self._ping())
         if isinstance(event, Failed):
             return b"data: " + to_json({"error": error_object(event.code, event.message)}) + b"\n\n"
         chunks = b"".join(map(_data, self.of(event)))
@@ -93,6 +92,13 @@ class Chunks:
                 yield self._chunk({}, reason)
                 if self._include_usage and usage is not None:
                     yield {**self._head, "choices": [], "usage": usage_object(usage)}
+
+    def _ping(self) -> Chunk:
+        """A chunk that adds nothing, as the chunks with a finish_reason do, so that every client takes it.
+
+        A comment would be an event without data to some parsers, and clients fail on data that is no JSON.
+        """
+        return {**self._head, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]}
 
     def _chunk(self, delta: Chunk, finish_reason: str | None = None) -> Chunk:
         if not self._has_role:

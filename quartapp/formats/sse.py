@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from quartapp.events import Done, Event, Failed, Ping, Start
 from quartapp.formats.encoding import to_json
 
-#: A line that every reader of an event stream passes over.
-COMMENT = b": ping\n\n"
-
+# A ping is an event and no comment: fetch-event-source and httpx-sse make an event without data of the blank line after
+# a comment. Its name keeps it from `onmessage`.
 _HEADS = {
     Start: b"id: 0\nevent: start\ndata: ",
     Done: b"event: end\ndata: ",
     Failed: b"event: end\ndata: ",
+    Ping: b"event: ping\ndata: ",
 }
 
 
 def encode(events: Sequence[Event]) -> bytes:
-    """One event each: `start` first, `end` last, those between without a name, so that `onmessage` sees them.
+    """One event each: `start` first, `end` last, `ping` by name, the others without one, so that `onmessage` sees them.
 
     JSON as it is encoded here has no raw line end, so that one `data` line is one record, whatever a model says.
     """
@@ -30,6 +30,4 @@ def encode(events: Sequence[Event]) -> bytes:
 
 
 def _event(event: Event) -> bytes:
-    if type(event) is Ping:
-        return COMMENT
     return _HEADS.get(type(event), b"data: ") + to_json(event) + b"\n\n"

@@ -72,7 +72,7 @@ def _events() -> Json:
     """Server-sent events as an `EventSource` hands them over, one a schema: before OpenAPI 3.2, that is the way."""
     done = {"const": "[DONE]"}
     return {
-        "RecordEvent": _event("start", "message", "end", data=_json_text(reference("Record"))),
+        "RecordEvent": _event("start", "message", "ping", "end", data=_json_text(reference("Record"))),
         "ChunkEvent": _event(
             data={"anyOf": [done, _json_text({"anyOf": [reference("OpenAIError"), reference("Chunk")]})]}
         ),

@@ -115,6 +115,13 @@ class ToolInputErrorPart(Part, tag="tool-input-error"):
     error_text: str
 
 
+class PingPart(Part, tag="data-ping"):
+    """Keeps the connection alive while the model is silent. It belongs to no message."""
+
+    data: dict[str, Any]
+    transient: Literal[True]
+
+
 class FinishStepPart(Part, tag="finish-step"):
     """The model's only step ends."""
 
@@ -145,6 +152,7 @@ UIMessageChunk = (
     | ToolInputDeltaPart
     | ToolInputAvailablePart
     | ToolInputErrorPart
+    | PingPart
     | FinishStepPart
     | ErrorPart
     | FinishPart
