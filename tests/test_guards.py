@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 from quart import Quart, Request, Response, request
 
+from quartapp import ChatRequest
 from quartapp.errors import ChatError
+from quartapp.events import Batch, Batches, Delta
 from quartapp.guards.auth import Authenticate, principal
 from quartapp.guards.body import read_body
 from quartapp.settings import Settings
+from tests.doors import Log, serving
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1024
@@ -209,3 +212,72 @@ async def test_a_host_may_refuse_by_a_code_of_its_own() -> None:
         raise ChatError("forbidden")
 
     assert await who(forbid) == b"forbidden"
+
+
+# -- what a hook of the host's own gets wrong
+
+
+class Unheard(BaseException):
+    """What is no Exception, from a host's own code."""
+
+
+LEAVES = [SystemExit("canary"), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), Unheard("canary")]
+
+
+@pytest.mark.parametrize(
+    "name", [" ", "\t", "ann\nforged line", "a" * 201, "a" * 2**20, "\x00", "\ud800", 0, 7, b"ann"]
+)
+async def test_a_name_that_is_not_fit_for_the_log_is_a_mistake_and_is_not_logged(
+    name: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Log(caplog)
+    async with serving(authenticate=lambda _: name) as client:
+        assert (await client.ask()).error["code"] == "internal_error"
+    assert len(log.text) < 10_000
+    assert str(name)[:50] not in log.text or len(str(name)) < 3
+    assert [record.levelname for record in caplog.records if record.name == "quartapp.request"] == ["ERROR"]
+
+
+@pytest.mark.parametrize("name", ["a" * 200, "ann", "Ann Ng", "日本"])
+async def test_a_name_that_can_be_printed_is_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    log = Log(caplog)
+    async with serving(authenticate=lambda _: name) as client:
+        assert (await client.ask()).status == 200
+    assert log.only["who"] == name
+
+
+@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_hook_that_wants_to_end_the_process_ends_one_request(
+    leaving: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(_: Request) -> str | None:
+        raise leaving
+
+    async def leave_later(request: Request) -> str | None:
+        await asyncio.sleep(0)
+        return leave(request)
+
+    log = Log(caplog)
+    async with serving(authenticate=leave_later if is_async else leave) as client:
+        reply = await client.ask()
+        assert (reply.error["code"], log.only["id"]) == ("internal_error", reply.error["id"])
+    assert type(leaving).__qualname__ in log.only["causes"]
+
+
+@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_model_that_wants_to_end_the_process_ends_one_answer(
+    leaving: BaseException, has_begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Leaving:
+        async def stream(self, request: ChatRequest, /) -> Batches:
+            if has_begun:
+                yield Batch(1, [Delta("a")])
+            raise leaving
+
+    log = Log(caplog)
+    async with serving(models={"own": Leaving()}) as client:
+        reply = await client.ask(Accept="application/x-ndjson")
+    code = reply.records[-1]["code"] if has_begun else reply.error["code"]
+    assert (code, log.only["ending"]) == ("internal_error", "internal_error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 
@@ -13,15 +14,50 @@ from quartapp.errors import ChatError
 Authenticate = Callable[[Request], str | Awaitable[str | None] | None]
 
 
+#: Most characters of the name of who asks: it stands in each line of the log.
+MAX_NAME_CHARS = 200
+
+
 async def principal(request: Request, authenticate: Authenticate | None) -> str | None:
-    """Who asks; None where nobody is asked for. Raises ChatError: unauthorized."""
+    """Who asks; None where nobody is asked for. Raises ChatError: unauthorized.
+
+    Raises TypeError, ValueError or RuntimeError for a mistake of the host's, whose words hold nothing of the name.
+    """
     if authenticate is None:
         return None
-    who = authenticate(request)
-    if inspect.isawaitable(who):
-        who = await who
-    if not who:
+    who = await _called(request, authenticate)
+    if who is None or who is False or who == "":
         raise ChatError("unauthorized")
     if not isinstance(who, str):
         raise TypeError(f"authenticate returned {type(who).__qualname__}, not the name of who asks")
+    if fault := _fault_in(who):
+        raise ValueError(
+            f"authenticate returned {fault}; a name has 1 to {MAX_NAME_CHARS} characters that can be printed"
+        )
     return who
+
+
+async def _called(request: Request, authenticate: Authenticate) -> object:
+    try:
+        who = authenticate(request)
+        return await who if inspect.isawaitable(who) else who
+    except Exception:
+        raise
+    except BaseException as error:  # such as SystemExit, which would end the process from any task
+        if is_cancelled(error):
+            raise
+        raise RuntimeError("authenticate raised what is no Exception") from error
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether `error` is the cancellation of the current task, and not one that its own code has raised."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def _fault_in(name: str) -> str | None:
+    if len(name) > MAX_NAME_CHARS:
+        return f"a name of {len(name)} characters"
+    if name.isspace():
+        return "a blank name"
+    return None if name.isprintable() else "a name with a character that cannot be printed"
