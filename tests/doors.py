@@ -101,7 +101,8 @@ class Client:
         return Reply(response.status_code, response.headers, bytes(await response.get_data(as_text=False)))
 
     async def get(self, query: Any = None, **headers: str) -> Reply:
-        """Asks by GET, with `query` where it is given."""
+        """Asks by GET as a script of an own page does, with `query` where it is given."""
+        headers = {"Sec-Fetch-Dest": "empty", **headers}
         asked = urlencode({"message": PROMPT} if query is None else query, doseq=True)
         return await self.send(path=f"{self.path}?{asked}", method="GET", headers=headers)
 

@@ -148,7 +148,7 @@ async def test_a_query_is_limited_as_a_body_is() -> None:
 
 
 async def test_bytes_that_are_no_text_stay_as_they_were_written(client: Client) -> None:
-    reply = await client.send(path=f"{client.path}?message=a%FFb&model=embedded-echo", method="GET")
+    reply = await client.send(path=f"{client.path}?message=a%FFb&model=embedded-echo", method="GET", headers=SSE)
     assert json.loads(reply.events[1]["data"])["text"] == "a%FFb"
 
 
@@ -174,6 +174,8 @@ async def test_head_is_refused(client: Client, log: Log, path: str) -> None:
     assert [word for word, _ in log.lines] == ["refused"]
 
 
+BOTH = {"Accept": "text/event-stream, application/json;q=0.5"}
+
 UNWANTED = [
     {"Sec-Purpose": "prefetch"},
     {"Sec-Purpose": "prefetch;prerender"},
@@ -195,6 +197,53 @@ async def test_a_get_from_elsewhere_or_ahead_of_its_time_is_refused_and_asks_no_
     async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
         assert (await client.get(**headers)).error["code"] == "forbidden"
     assert log.only["error"] == "forbidden"
+
+
+WITHOUT_FETCH_HEADERS = {
+    "an image": {"Accept": "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"},
+    "a script": {"Accept": "*/*"},
+    "a style sheet": {"Accept": "text/css,*/*;q=0.1"},
+    "a frame, a form, a link": {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
+    "nothing": {},
+    "a format that is not wanted": {"Accept": "text/event-stream;q=0, application/json;q=0, */*"},
+    "a foreign origin": {"Origin": "http://evil.example", **BOTH},
+    "another port": {"Origin": "http://localhost:81", **BOTH},
+    "a sandboxed frame": {"Origin": "null", **BOTH},
+    "a foreign page": {"Referer": "http://evil.example/page?http://localhost/", **BOTH},
+    "a page with our name in its user": {"Referer": "http://localhost@evil.example/", **BOTH},
+    "an image by its headers": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "image", **BOTH},
+    "a frame by its headers": {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document", **BOTH},
+}
+
+
+@EACH_DOOR
+@pytest.mark.parametrize("name", WITHOUT_FETCH_HEADERS)
+async def test_a_get_that_no_script_of_ours_has_sent_is_refused_and_asks_no_model(
+    log: Log, path: str, name: str
+) -> None:
+    async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
+        reply = await client.send(path=f"{path}?message=hi", method="GET", headers=WITHOUT_FETCH_HEADERS[name])
+        assert reply.error["code"] == "forbidden"
+    assert log.only["error"] == "forbidden"
+
+
+@EACH_DOOR
+@pytest.mark.parametrize(
+    "headers",
+    [
+        BOTH,
+        {"Referer": "http://localhost/page", **BOTH},
+        {"Origin": "http://localhost", "Host": "localhost", **BOTH},
+        {"Referer": "http://chat.example:8080/", "Host": "chat.example:8080", **BOTH},
+        {"Referer": "https://chat.example/", "Host": "inner:8000", "X-Forwarded-Host": "chat.example", **BOTH},
+        {"Referer": "https://front.example/", "Origin": "https://front.example", **BOTH},
+        {"Accept": "*/*", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
+    ],
+)
+async def test_a_get_of_a_script_of_ours_is_answered_without_fetch_headers(path: str, headers: dict[str, str]) -> None:
+    async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
+        reply = await client.send(path=f"{path}?message=hi", method="GET", headers=headers)
+        assert reply.status == 200
 
 
 @EACH_DOOR

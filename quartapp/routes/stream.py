@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from quart import Blueprint, Response, request
 
@@ -26,7 +26,7 @@ def add_stream(blueprint: Blueprint, house: House) -> None:
     async def stream() -> Response:
         is_post = request.method == "POST"
         if not is_post:
-            _refuse_unwanted_get(house)
+            _refuse_unwanted_get(house, [*ACCEPTED, WHOLE])
         wire = _accepted([*ACCEPTED, WHOLE], TEXT if is_post else SSE)
         if "Last-Event-ID" in request.headers:
             # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
@@ -38,7 +38,7 @@ def add_stream(blueprint: Blueprint, house: House) -> None:
 
     async def chat() -> Response:
         if request.method != "POST":
-            _refuse_unwanted_get(house)
+            _refuse_unwanted_get(house, [WHOLE])
         _accepted([WHOLE], None)
         who, asked = await (house.posted(parse) if request.method == "POST" else _queried(house))
         return await _whole(house, who, asked)
@@ -87,8 +87,12 @@ def _liking(media_type: str) -> tuple[float, int]:
     return quality, expressly
 
 
-def _refuse_unwanted_get(house: House) -> None:
-    """Refuses a GET that nobody meant to pay for: a HEAD, a prefetch, a link or an image on somebody else's page.
+def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
+    """Refuse a GET that no script of an own or an allowed page has sent, because an answer costs money.
+
+    Browsers send `Sec-Fetch-...` over https and to loopback alone. Over plain http the `Accept` header shows whether
+    the request is for a format in `offered` or for an image, a script, a frame, a form or a link, and `Origin` or
+    `Referer` shows a foreign page.
 
     Raises ChatError: method_not_allowed, forbidden.
     """
@@ -96,6 +100,37 @@ def _refuse_unwanted_get(house: House) -> None:
         raise ChatError("method_not_allowed", headers={"Allow": ", ".join((*METHODS, "OPTIONS"))})
     headers = request.headers
     purpose = headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or ""
-    is_foreign = headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
-    if "prefetch" in purpose or (is_foreign and headers.get("Origin") not in house.chat().settings.origins):
+    if "prefetch" in purpose or _is_foreign(house.chat().settings.origins) or not _is_for_script(offered):
         raise ChatError("forbidden")
+
+
+def _is_for_script(offered: Sequence[str]) -> bool:
+    """Whether a script reads the response: the browser says so, or the client names one of the formats."""
+    if "Sec-Fetch-Dest" in request.headers:
+        return request.headers["Sec-Fetch-Dest"] == "empty"
+    return any(expressly == 2 and quality > 0 for quality, expressly in map(_liking, offered))
+
+
+def _is_foreign(origins: Container[str]) -> bool:
+    """Whether the request comes from a page of another origin that is not in `origins`."""
+    headers = request.headers
+    site = headers.get("Sec-Fetch-Site")
+    if site in ("cross-site", "same-site"):
+        return headers.get("Origin") not in origins
+    if site == "same-origin":
+        return False
+    pages = [headers[name] for name in ("Origin", "Referer") if name in headers]
+    return not all(_is_own(page) or _origin(page) in origins for page in pages)
+
+
+def _origin(page: str) -> str:
+    return "/".join(page.split("/", 3)[:3])
+
+
+def _is_own(page: str) -> bool:
+    """Whether `page` has the host that the request went to, as the client or a proxy in front names it.
+
+    A foreign page can set neither header.
+    """
+    own = {request.headers.get(name, "").lower() for name in ("Host", "X-Forwarded-Host")} - {""}
+    return _origin(page).partition("://")[2].lower() in own
