@@ -18,6 +18,7 @@ from quartapp.models.registry import Model
 from quartapp.requests.messages import ChatRequest
 from quartapp.routes.replies import handle_errors, render
 from quartapp.settings import Settings
+from quartapp.stopping import ignore_cancelled_connections
 
 __all__ = ["ChatError", "ChatRequest", "Model", "Settings", "SettingsError", "chat_blueprint", "create_app"]
 
@@ -32,6 +33,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.before_serving(_log_to_stderr)
     app.logger.addFilter(is_no_wrong_setting)
+    app.before_serving(ignore_cancelled_connections)
     app.register_blueprint(chat_blueprint())
     handle_errors(app, render)
     return app

@@ -118,6 +118,10 @@ class Answer:
             self._end = Failed(error.code, error.message, self._outcome.id, error.retry_after_s)
         self._mailbox.add([self._end])
 
+    def shut_down(self) -> None:
+        """Ends the answer as its server stops: `fail` with `shutting_down`."""
+        self.fail(ChatError("shutting_down", retry_after_s=1))
+
     def close(self) -> None:
         """Lets go of everything: the upstream is closed, the place among the open answers is free, the line logged."""
         if self._closed:
@@ -150,7 +154,9 @@ class Answer:
             self._conclude()
         except ChatError as error:
             self.fail(error)
-        except Exception as error:  # noqa: BLE001 - whatever a model raises ends its answer, and nothing else
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a model raises, SystemExit too, ends its answer alone
             failure = ChatError("internal_error")
             failure.__cause__ = error
             self.fail(failure)

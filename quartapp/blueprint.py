@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from quart import Blueprint, Quart, current_app
 
@@ -24,6 +24,7 @@ from quartapp.routes.static import STATIC, add_static
 from quartapp.routes.stream import CHAT, METHODS, STREAM, add_stream
 from quartapp.schema.document import hidden
 from quartapp.settings import Settings
+from quartapp.stopping import end_with_connections
 
 log = logging.getLogger("quartapp")
 
@@ -60,8 +61,10 @@ def chat_blueprint(
             log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the embedded model answers")
 
     async def close_chat() -> None:
-        await running_chats(current_app).pop(blueprint).close()
+        # It is not removed: a request that ends after this still asks it for its settings, and a new one is refused.
+        await running_chats(current_app)[blueprint].close()
 
+    blueprint.record(lambda state: end_with_connections(cast(Quart, state.app)))
     blueprint.before_app_serving(open_chat)
     blueprint.after_app_serving(close_chat)
     _add_doors(blueprint, House(chat, authenticate))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,15 @@ from quartapp.settings import Settings
 
 RETRY_AFTER_S = 1
 
+#: How long the last bytes of an answer may take, in seconds, when its server stops.
+LAST_BYTES_S = 1.0
+
+#: The open answers of one connection, by the task that reads each.
+Readers = dict[asyncio.Task[Any], Answer]
+
+#: Those of the current connection, for whoever ends it.
+READERS: ContextVar[Readers | None] = ContextVar("quartapp_readers", default=None)
+
 
 class Chat:
     """Opened when its app starts serving, closed when it stops; whatever a request needs of its blueprint is here."""
@@ -27,6 +37,7 @@ class Chat:
         self.models = open_models(settings, models)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self._open: set[Answer] = set()
+        self._readers: set[asyncio.Task[Any]] = set()
         self._shutting_down = False
 
     def answer(self, request: ChatRequest, *, id: str, labels: Mapping[str, Any]) -> Answer:
@@ -49,17 +60,30 @@ class Chat:
             on_close=self._open.discard,
         )
         self._open.add(answer)
+        self._add_reader(answer)
         return answer
+
+    def _add_reader(self, answer: Answer) -> None:
+        reader, readers = asyncio.current_task(), READERS.get()
+        if reader is None:
+            return
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+        if readers is not None:
+            readers[reader] = answer
 
     async def shut_down(self) -> None:
         """Refuses new answers and ends the open ones, whose readers are told so; waits for their upstreams to close."""
         self._shutting_down = True
         answers = list(self._open)
         for answer in answers:
-            answer.fail(ChatError("shutting_down", retry_after_s=RETRY_AFTER_S))
+            answer.shut_down()
         await asyncio.gather(*(answer.wait_closed() for answer in answers))
 
     async def close(self) -> None:
-        """Lets go of everything; no answer can be asked for any more."""
+        """Lets go of everything; no answer can be asked for any more. The last bytes of open ones have a moment."""
         await self.shut_down()
+        readers = self._readers - {asyncio.current_task()}
+        if readers:
+            await asyncio.wait(readers, timeout=LAST_BYTES_S)
         await self.models.close()

@@ -18,6 +18,7 @@ except ImportError as error:
 
 from quartapp.blueprint import chat_blueprint
 from quartapp.settings import Settings
+from quartapp.stopping import ignore_cancelled_connections
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -33,6 +34,7 @@ def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str 
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
     chat = Quart("quartapp", static_folder=None)
     chat.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(Settings.named_in(flask_app.config)))
+    chat.before_serving(ignore_cancelled_connections)
     chat.register_blueprint(blueprint or chat_blueprint(), url_prefix=url_prefix)
     flask = WSGIMiddleware(cast(Any, _WithWholeBodies(flask_app)), workers=workers)
     chat.asgi_app = _Fork(chat.asgi_app, flask, url_prefix)  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ client that reads nothing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -32,6 +32,9 @@ MAX_WAITING_BYTES = 2**16
 MAX_PIECES = 1000
 PIECE_BYTES = 256
 
+# For the tasks of an aborted connection to end; they wait for nothing any more.
+ABORTED_WITHIN_S = 1.0
+
 
 async def serve(
     app: Any, config: Config, *, shutdown_trigger: Callable[[], Awaitable[None]], max_body_bytes: int
@@ -49,12 +52,12 @@ async def serve(
     await lifespan.wait_for_startup()
     if lifespan_task.done() and (error := lifespan_task.exception()) is not None:
         raise error
-    tasks: set[asyncio.Task[None]] = set()
+    open_connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        open_connections[task] = writer
+        task.add_done_callback(open_connections.pop)
         with suppress(OSError):  # for example ETIMEDOUT of TCP_USER_TIMEOUT, which hypercorn does not expect
             await _Connection(wrapped, loop, config, context, state, reader, writer, max_body_bytes)
 
@@ -68,14 +71,24 @@ async def serve(
     finally:
         await context.terminated.set()
         for server in servers:
-            server.close()
-            await server.wait_closed()
-        if tasks:
-            await asyncio.wait(tasks, timeout=config.graceful_timeout)
+            server.close()  # from Python 3.12.1 its `wait_closed` waits for each connection too
+        await _end_connections(open_connections, config.graceful_timeout)
         await lifespan.wait_for_shutdown()
         lifespan_task.cancel()
         with suppress(asyncio.CancelledError):
             await lifespan_task
+
+
+async def _end_connections(
+    open_connections: Mapping[asyncio.Task[None], asyncio.StreamWriter], graceful_timeout: float
+) -> None:
+    """Wait for the connections to end; abort one whose client takes nothing, because its last bytes never leave."""
+    if open_connections:
+        await asyncio.wait(list(open_connections), timeout=graceful_timeout)
+    for writer in open_connections.values():
+        writer.transport.abort()
+    if open_connections:
+        await asyncio.wait(list(open_connections), timeout=ABORTED_WITHIN_S)
 
 
 class _Connection(TCPServer):

@@ -34,6 +34,7 @@ class Exchange:
     has_sent: Future[None] = field(default_factory=Future)
     closed: Future[None] = field(default_factory=Future)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    sent_bytes: int = 0
 
     @property
     def prompt(self) -> str:
@@ -50,6 +51,7 @@ class Exchange:
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
+        self.sent_bytes += len(data)
         if not self.has_sent.done():
             self.has_sent.set_result(None)
         await self.writer.drain()

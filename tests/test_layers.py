@@ -21,7 +21,7 @@ FLOORS = (
     ("models",),
     ("guards", "answer", "schema"),
     ("chat",),
-    ("routes",),
+    ("routes", "stopping"),
     ("blueprint",),
     ("__init__", "flask", "server"),
     ("__main__",),

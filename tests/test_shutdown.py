@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import sys
 
 import pytest
 
+from tests.behaviours import Exchange
 from tests.forms import FORMS, NDJSON, TEXT, Form
 from tests.raw_upstreams import RawUpstream
 from tests.reading import Reader
@@ -15,6 +17,10 @@ from tests.serving import Server, Servers, asking, eventually
 
 TOLD_WITHIN_S = 1.0
 ENDS_WITHIN_S = 10.0
+
+# gunicorn.conf.py takes 5 s of it to stop, hypercorn has 3 s by default.
+GRACEFUL_S = 6
+CANCELLED_WITHIN_S = 20.0
 
 each_signal = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 
@@ -106,3 +112,66 @@ async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
             await reader.read()
         assert reader.records[-1]["type"] == "done"
     await assert_ends_well(server, [tag], "done")
+
+
+# -- servers that cancel what is open
+
+
+async def assert_each_form_is_told(server: Server, upstream: RawUpstream, number: signal.Signals) -> None:
+    asked = [await ask(server, upstream, "trickle", form) for form in FORMS]
+    server.signal(number)
+    async with asyncio.timeout(CANCELLED_WITHIN_S):
+        await asyncio.gather(*(reader.read() for reader, _ in asked))
+    for reader, tag in asked:
+        assert_told(reader, "error")
+        await reader.close()
+        lines = await eventually(lambda tag=tag: server.answer_lines(client_id=tag))  # type: ignore[misc]
+        assert [line["ending"] for line in lines] == ["shutting_down"]
+    assert "Traceback" not in server.log_text()
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12, 1), reason="hypercorn 0.18 waits for open answers without a limit here")
+async def test_hypercorn_tells_open_answers_before_it_cancels_them(servers: Servers, raw_upstream: RawUpstream) -> None:
+    server = servers.start("hypercorn", **asking(raw_upstream.base_url))
+    await assert_each_form_is_told(server, raw_upstream, signal.SIGTERM)
+    assert await server.exit_code(CANCELLED_WITHIN_S) == 0
+    assert "Traceback" not in server.log_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+async def test_gunicorn_tells_open_answers_before_it_kills_a_worker(
+    number: signal.Signals, servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = servers.start(
+        "gunicorn", **asking(raw_upstream.base_url), GUNICORN_CMD_ARGS=f"--graceful-timeout {GRACEFUL_S}"
+    )
+    await assert_each_form_is_told(server, raw_upstream, number)
+
+
+@each_signal
+async def test_a_client_whose_connection_is_full_leaves_no_traceback(
+    number: signal.Signals, server: Server, raw_upstream: RawUpstream
+) -> None:
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as reader:
+        await reader.read_until(b"token ")
+        reader.stop_taking()
+        exchange = await raw_upstream.exchange(tag)
+        exchange.go()
+        await eventually(Stuck(exchange).is_stuck, 20)
+        server.signal(number)
+        assert await server.exit_code(3 * ENDS_WITHIN_S) == 0
+    assert len(server.answer_lines(client_id=tag)) == 1
+    assert "Traceback" not in server.log_text()
+
+
+class Stuck:
+    """Finds that an upstream's bytes have not moved for 20 looks in a row."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._seen: list[int] = []
+
+    def is_stuck(self) -> bool:
+        self._seen.append(self._exchange.sent_bytes)
+        return len(self._seen) > 20 and len(set(self._seen[-20:])) == 1
