@@ -40,7 +40,7 @@ async def ask(app: Quart, prefix: str = "", **headers: str) -> tuple[int, str]:
 
 async def code(app: Quart, path: str) -> tuple[int, str]:
     """The status and the code of an error in our form."""
-    response = await app.test_client().get(path)
+    response = await app.test_client().get(path, headers={"Accept": "text/event-stream"})
     return response.status_code, json.loads(await response.get_data())["error"]["code"]
 
 
@@ -126,7 +126,7 @@ async def test_an_app_can_be_stopped_and_started_again() -> None:
         async with app.test_app():
             clients.append(client_of(app, blueprint))
             assert await ask(app, "/ai") == (200, "1 2 3")
-        assert running_chats(app) == {}
+        assert (await ask(app, "/ai"))[0] == 503
     assert len(set(map(id, clients))) == 3
     assert all(client.is_closed() for client in clients)
 

@@ -80,7 +80,7 @@ async def test_every_door_of_the_chat_is_below_its_prefix() -> None:
             assert (await reply.json())["choices"][0]["message"]["content"] == "1 2 3 4 5"
         async with client.post("/ai/api/ui", json={"id": "c", "messages": ui}) as reply:
             assert (await reply.text()).endswith("data: [DONE]\n\n")
-        async with client.get("/ai/api/chat", params=QUESTION) as reply:
+        async with client.get("/ai/api/chat", params=QUESTION, headers={"Accept": "application/json"}) as reply:
             assert (await reply.json())["text"] == "1 2 3 4 5"
         async with client.get("/v1/models") as reply:
             assert (reply.status, reply.content_type) == (404, "text/html")
@@ -146,7 +146,6 @@ async def test_the_chat_lives_as_long_as_the_server() -> None:
         [server] = running_chats(app)[blueprint].models.servers
         client_of_model = server.client
         assert not client_of_model.is_closed()
-    assert running_chats(app) == {}
     assert client_of_model.is_closed()
 
 

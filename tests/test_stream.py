@@ -397,7 +397,7 @@ async def test_who_asks_is_found_out_once_a_request() -> None:
         await client.send(path="/ai/nope")
         await client.send(method="PUT")
         await client.send(method="HEAD")
-        await client.send(method="GET")
+        await client.get()
     assert asked == [STREAM] * 2
 
 
