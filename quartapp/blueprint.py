@@ -16,7 +16,7 @@ from quartapp.routes.ai_sdk import ai_sdk_doors
 from quartapp.routes.asking import House
 from quartapp.routes.openai import openai_doors
 from quartapp.routes.origins import allow_origins
-from quartapp.routes.other import add_other
+from quartapp.routes.other import add_other, serve_double_slashes
 from quartapp.routes.page import MODELS, add_page
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
@@ -83,6 +83,7 @@ class _GuestBlueprint(Blueprint):
 
 def _add_doors(blueprint: Blueprint, house: House) -> None:
     handle_errors(blueprint, render)
+    serve_double_slashes(blueprint)
     allow_origins(blueprint, house)
     add_page(blueprint, house)
     add_static(blueprint)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
 from flask import Flask
 from openai import AsyncOpenAI
-from quart import Blueprint, Quart, Request, redirect
+from quart import Blueprint, Quart, Request, redirect, request
 from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
@@ -277,3 +278,63 @@ async def test_the_setting_alone_limits_a_body_in_apps_of_our_own() -> None:
         async with app.test_app():
             response = await app.test_client().post(f"{prefix}/api/stream", json={"message": "x" * 2000})
             assert response.status_code == (413 if not prefix else 200)  # a Flask project's limit is the project's
+
+
+# -- slashes
+
+CHUNK = {"model": "embedded-count", "messages": [{"role": "user", "content": "up to 3"}]}
+
+
+@pytest.mark.parametrize("prefix", ["", "/ai", "/team/ai"])
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1//chat/completions", CHUNK),
+        ("/v1/chat///completions", CHUNK),
+        ("/api//stream", QUESTION),
+        ("/api//ui", None),
+        ("/v1//models", None),
+        ("/v1//nothing", None),
+    ],
+)
+async def test_slashes_that_follow_each_other_count_as_one(prefix: str, path: str, document: Any) -> None:
+    app = host((prefix, chat_blueprint(settings=COUNT)))
+    single = re.sub("/{2,}", "/", path)
+    async with app.test_app():
+        client = app.test_client()
+        method = "GET" if document is None else "POST"
+        replies = [await client.open(f"{prefix}{each}", method=method, json=document) for each in (path, single)]
+        bodies = [await reply.get_data() for reply in replies]
+    assert [reply.status_code for reply in replies] == [replies[1].status_code] * 2
+    assert (replies[1].status_code == 200) is (document is not None or path == "/v1//models")
+    assert replies[0].content_type == replies[1].content_type
+    assert replies[0].headers["X-Request-ID"] != replies[1].headers["X-Request-ID"]
+    assert b"<html" not in bodies[0]
+
+
+async def test_hooks_of_the_host_see_the_address_with_single_slashes() -> None:
+    app = host(("/ai", chat_blueprint(settings=COUNT)))
+    seen: list[tuple[str | None, str]] = []
+
+    @app.before_request
+    async def see() -> None:
+        seen.append((request.endpoint, request.path))
+
+    async with app.test_app():
+        assert (await ask(app, "/ai/"))[0] == 200
+    assert seen == [("chat.stream", "/ai/api/stream")]
+
+
+async def test_the_hosts_own_addresses_redirect_as_before() -> None:
+    app = host(("/ai", chat_blueprint(settings=COUNT)))
+
+    @app.get("/a/b")
+    async def own() -> str:
+        return "own"
+
+    async with app.test_app():
+        for path, target in (("/a//b", "/a/b"), ("/ai/../a//b", None), ("/ai", "/ai/")):
+            reply = await app.test_client().get(path)
+            assert (reply.status_code, reply.headers.get("Location", "").endswith(target or "")) == (
+                (308, True) if target else (404, True)
+            )

@@ -5,10 +5,14 @@ A blueprint's error handlers never see a 404 or 405 of the router, for no view o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 
 from quart import Blueprint, Response, request
 from quart.blueprints import BlueprintSetupState
+from quart.globals import request_ctx
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
 
 from quartapp.errors import ChatError
 
@@ -35,6 +39,49 @@ def add_other(blueprint: Blueprint, doors: Mapping[str, tuple[str, ...]]) -> Non
             _add(state, "/<path:path>", "not_found", _not_found)
 
     blueprint.record(add)
+
+
+def serve_double_slashes(blueprint: Blueprint) -> None:
+    """Serve an address of `blueprint` in which several slashes follow each other as the address with single ones.
+
+    Clients join a base URL that ends in a slash with `/chat/completions`. The router would answer with a redirect as a
+    page, to http behind most proxies. Only slashes behind the prefix count, so that a guard of the host by the prefix
+    still sees each request, and the hooks of the host run later and see the address with single slashes.
+    """
+
+    def add(state: BlueprintSetupState) -> None:
+        name = f"{state.name_prefix}.{state.name}.".lstrip(".")
+        prefix = f"{(state.url_prefix or '').rstrip('/')}/"
+
+        async def merge() -> None:
+            if "//" in request.path and request.path.startswith(prefix) and _has_no_route(name):
+                _merge_slashes(name)
+
+        state.app.before_request_funcs[None].insert(0, merge)
+
+    blueprint.record(add)
+
+
+def _has_no_route(name: str) -> bool:
+    """Return whether the router has found a redirect, or the 404 of the blueprint `name`."""
+    endpoint = request.endpoint or ""
+    is_ours = endpoint.startswith(name) and endpoint.endswith(".not_found")
+    return is_ours or isinstance(request.routing_exception, RequestRedirect)
+
+
+def _merge_slashes(name: str) -> None:
+    """Match the request's path with single slashes, if that is a route below the blueprint `name`."""
+    path = re.sub("/{2,}", "/", request.path)
+    adapter = request_ctx.url_adapter
+    if adapter is None:
+        return
+    try:
+        rule, arguments = adapter.match(path_info=path, method=request.method, return_rule=True)
+    except HTTPException:
+        return
+    if rule.endpoint.startswith(name):
+        request.path, request.routing_exception = path, None
+        request.url_rule, request.view_args = rule, dict(arguments)  # type: ignore[assignment]
 
 
 def _add(state: BlueprintSetupState, path: str, name: str, view: View) -> None:
