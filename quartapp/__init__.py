@@ -14,13 +14,30 @@ from quart.logging import default_handler
 
 from quartapp.blueprint import chat_blueprint
 from quartapp.errors import ChatError, SettingsError
-from quartapp.models.registry import Model
+from quartapp.events import Delta, Done, Reasoning, Refusal, ToolCall, Usage
+from quartapp.guards.auth import bearer_token
+from quartapp.models.own import Model
 from quartapp.requests.messages import ChatRequest
 from quartapp.routes.replies import handle_errors, render
 from quartapp.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
 
-__all__ = ["ChatError", "ChatRequest", "Model", "Settings", "SettingsError", "chat_blueprint", "create_app"]
+__all__ = [
+    "ChatError",
+    "ChatRequest",
+    "Delta",
+    "Done",
+    "Model",
+    "Reasoning",
+    "Refusal",
+    "Settings",
+    "SettingsError",
+    "ToolCall",
+    "Usage",
+    "bearer_token",
+    "chat_blueprint",
+    "create_app",
+]
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Quart:

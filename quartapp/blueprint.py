@@ -11,7 +11,7 @@ from quart import Blueprint, Quart, current_app
 from quartapp.chat import Chat
 from quartapp.environment import unknown_around
 from quartapp.guards.auth import Authenticate
-from quartapp.models.registry import Model
+from quartapp.models.own import Model, ModelFunction, check_models
 from quartapp.routes.ai_sdk import ai_sdk_doors
 from quartapp.routes.asking import House
 from quartapp.routes.openai import openai_doors
@@ -34,7 +34,7 @@ EXTENSION = "quartapp"
 def chat_blueprint(
     name: str = "chat",
     settings: Settings | Mapping[str, Any] | None = None,
-    models: Mapping[str, Model] | None = None,
+    models: Mapping[str, Model | ModelFunction] | None = None,
     authenticate: Authenticate | None = None,
 ) -> Blueprint:
     """A blueprint that answers below any `url_prefix`; each call makes one of its own.
@@ -43,11 +43,15 @@ def chat_blueprint(
     starts serving, and a wrong one stops the start with a SettingsError. `models` offers models of your own by name,
     the first by default, in place of the one the settings name. `authenticate(request)`, sync or async, says who asks,
     or None, which is answered with 401.
+
+    A model is an async generator function of str, or an object whose method `stream` is one. For example
+    `models={"haiku": haiku}` with `async def haiku(request): yield "An old silent pond"`.
     """
+    check_models(models or {})
     blueprint = _GuestBlueprint(name, "quartapp")
 
-    def chat() -> Chat:
-        return running_chats(current_app)[blueprint]
+    def find() -> Chat | None:
+        return running_chats(current_app).get(blueprint)
 
     async def open_chat() -> None:
         given = settings
@@ -56,7 +60,8 @@ def chat_blueprint(
                 log.warning("%s", sentence)
         if not isinstance(given, Settings):
             given = Settings.load(given, Settings.named_in(current_app.config))
-        running_chats(current_app)[blueprint] = Chat(given, models)
+        is_watched = current_app.debug or current_app.testing
+        running_chats(current_app)[blueprint] = Chat(given, models, shows_faults=is_watched)
         if given.is_embedded and not models:
             log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the embedded model answers")
 
@@ -67,7 +72,7 @@ def chat_blueprint(
     blueprint.record(lambda state: end_with_connections(cast(Quart, state.app)))
     blueprint.before_app_serving(open_chat)
     blueprint.after_app_serving(close_chat)
-    _add_doors(blueprint, House(chat, authenticate))
+    _add_doors(blueprint, House(find, authenticate))
     return blueprint
 
 

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from quartapp.answer import Answer
 from quartapp.errors import ChatError
 from quartapp.limits import Limits
-from quartapp.models.registry import Model, open_models
+from quartapp.models.own import Model, ModelFunction
+from quartapp.models.registry import open_models
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
@@ -32,9 +33,15 @@ READERS: ContextVar[Readers | None] = ContextVar("quartapp_readers", default=Non
 class Chat:
     """Opened when its app starts serving, closed when it stops; whatever a request needs of its blueprint is here."""
 
-    def __init__(self, settings: Settings, models: Mapping[str, Model] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: Mapping[str, Model | ModelFunction] | None = None,
+        *,
+        shows_faults: bool = False,
+    ) -> None:
         self.settings = settings
-        self.models = open_models(settings, models)
+        self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self._open: set[Answer] = set()
         self._readers: set[asyncio.Task[Any]] = set()

@@ -5,6 +5,7 @@ A client reads the code, a fixed sentence and the request's id; what an exceptio
 
 from __future__ import annotations
 
+import difflib
 import re
 import traceback
 from collections.abc import Mapping
@@ -19,6 +20,36 @@ class Kind(NamedTuple):
     status: int
     message: str
 
+
+Code = Literal[
+    "bad_request",
+    "too_deep",
+    "context_too_long",
+    "content_filtered",
+    "upstream_refused",
+    "unauthorized",
+    "upstream_unpaid",
+    "forbidden",
+    "not_found",
+    "model_not_found",
+    "method_not_allowed",
+    "not_acceptable",
+    "request_timeout",
+    "too_large",
+    "unsupported_media_type",
+    "invalid_request",
+    "rate_limited",
+    "budget_exceeded",
+    "upstream_busy",
+    "internal_error",
+    "upstream_error",
+    "upstream_truncated",
+    "overloaded",
+    "shutting_down",
+    "upstream_overloaded",
+    "upstream_timeout",
+    "deadline_exceeded",
+]
 
 KINDS: Final[Mapping[str, Kind]] = {
     "bad_request": Kind(400, "The request body is not valid JSON in UTF-8."),
@@ -81,15 +112,16 @@ class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChatError(Exception):
-    """An answer that cannot be given, or not whole. `code` is one of KINDS.
+    """An answer that cannot be given, or not whole. `code` is one of KINDS, else ValueError is raised.
 
     `path` names the field at fault, never its value, and `reason` its fault; `retry_after_s` becomes the Retry-After
-    header. `is_logged` says that the line of an answer has told of it.
+    header. `is_logged` says that the line of an answer has told of it. `is_hosts` says that code of the host app raised
+    the cause, whose text and traceback the log then has; `detail` is that text where clients may read it too.
     """
 
     def __init__(
         self,
-        code: str,
+        code: Code,
         *,
         path: str | None = None,
         reason: Reason = "invalid",
@@ -98,13 +130,18 @@ class ChatError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(code)
-        self.code = code
+        if code not in KINDS:
+            nearest = difflib.get_close_matches(str(code), KINDS, n=1, cutoff=0)[0]
+            raise ValueError(f"ChatError has no code {code!r}; docs/protocol.md lists them, for example {nearest!r}")
+        self.code: str = code
         self.path = path
         self.reason = reason
         self.retry_after_s = retry_after_s
         self.fault = fault
         self.headers = dict(headers or {})
         self.is_logged = False
+        self.is_hosts = False
+        self.detail: str | None = None
 
     @property
     def status(self) -> int:
@@ -112,7 +149,8 @@ class ChatError(Exception):
 
     @property
     def message(self) -> str:
-        return KINDS[self.code].message
+        message = KINDS[self.code].message
+        return message if self.detail is None else f"{message} {self.detail}"
 
     @property
     def sentence(self) -> str:
@@ -121,6 +159,20 @@ class ChatError(Exception):
         if self.path and self.code == "invalid_request":
             return _NAMING[self.reason].format(self.path)
         return f"{self.message[:-1]}: '{self.path}'." if self.path and self.code == "too_large" else self.message
+
+
+def host_failure(error: Exception, *, is_shown: bool = False) -> ChatError:
+    """Return internal_error for `error`, which code of the host app raised; if `is_shown`, clients read its text."""
+    failure = ChatError("internal_error")
+    failure.__cause__ = error
+    failure.is_hosts = True
+    failure.detail = f"{type(error).__qualname__}: {error}" if is_shown else None
+    return failure
+
+
+def host_fault(error: ChatError | None) -> BaseException | None:
+    """Return what code of the host app raised, for the log; None if the text may quote a prompt or a key."""
+    return error.__cause__ if error is not None and error.is_hosts else None
 
 
 class SettingsError(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from quartapp.errors import ChatError, describe
+from quartapp.errors import ChatError, describe, host_fault
 from quartapp.events import Attempt, Batch, Usage
 
 log = logging.getLogger("quartapp.answer")
@@ -60,7 +60,10 @@ class Outcome:
             line |= describe(self.error, with_message=self._with_message)
             self.error.is_logged = True
         level = logging.INFO if self.ending in QUIET_ENDINGS else logging.WARNING
-        log.log(level, "answer %s", json.dumps(line), extra={"answer": line})
+        fault = host_fault(self.error)
+        if fault is not None or self.ending == "internal_error":
+            level = logging.ERROR
+        log.log(level, "answer %s", json.dumps(line), extra={"answer": line}, exc_info=fault)
 
     def _add_attempt(self, attempt: Attempt) -> None:
         """At once in words: the error holds on to all that the attempt held. An only one is told of by its error."""

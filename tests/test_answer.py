@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from quartapp.answer import TAIL_S, Answer
-from quartapp.errors import ChatError, UpstreamFault
+from quartapp.errors import ChatError, Code, UpstreamFault
 from quartapp.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
 from quartapp.limits import Limits
 from quartapp.outcome import MAX_TRIED
@@ -42,7 +42,7 @@ def text(words: str, size: int = 10) -> Batch:
     return Batch(size, [Delta(words)])
 
 
-def failed(model: str, after: str | None, code: str = "upstream_overloaded") -> Batch:
+def failed(model: str, after: str | None, code: Code = "upstream_overloaded") -> Batch:
     """An attempt that failed, as the model tells of it; `after` is asked next."""
     return Batch(0, attempt=Attempt(model, ChatError(code, fault=FAULT), after))
 

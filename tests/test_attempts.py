@@ -8,14 +8,14 @@ import gc
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp import ChatRequest
-from quartapp.errors import KINDS, ChatError
+from quartapp.errors import KINDS, ChatError, Code
 from quartapp.events import Attempt, Batch, Batches, Delta, Usage
 from quartapp.models.attempts import Attempts, Candidate
 from tests.clock import FakeClock
@@ -35,7 +35,7 @@ ANSWER = [Batch(10, [Delta("hello")]), Batch(1, finish_reason="stop")]
 COMMENT = Batch(7)
 
 
-def busy(retry_after_s: int | None = None, code: str = "upstream_busy") -> ChatError:
+def busy(retry_after_s: int | None = None, code: Code = "upstream_busy") -> ChatError:
     return ChatError(code, retry_after_s=retry_after_s)
 
 
@@ -187,7 +187,7 @@ async def test_a_model_that_answers_is_asked_once_and_nothing_is_added(bench: Be
 
 
 @pytest.mark.parametrize("code", TRANSIENT)
-async def test_what_may_pass_is_tried_again_and_then_with_the_stand_ins_in_their_order(bench: Bench, code: str) -> None:
+async def test_what_may_pass_is_tried_again_and_then_with_the_stand_ins_in_order(bench: Bench, code: Code) -> None:
     bench.add([ChatError(code)], [ChatError(code)], [ChatError(code)], retries=2)
     bench.add([ChatError(code)], [ChatError(code)], retries=1)
     bench.add(ANSWER, retries=2)
@@ -201,7 +201,7 @@ async def test_what_may_pass_is_tried_again_and_then_with_the_stand_ins_in_their
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_any_other_error_of_the_model_that_was_asked_is_told_at_once(bench: Bench, code: str) -> None:
+async def test_any_other_error_of_the_model_that_was_asked_is_told_at_once(bench: Bench, code: Code) -> None:
     error = ChatError(code)
     bench.add([COMMENT, error], retries=2)
     bench.add(ANSWER)
@@ -214,7 +214,7 @@ async def test_any_other_error_of_the_model_that_was_asked_is_told_at_once(bench
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_any_other_error_of_a_stand_in_means_the_next(bench: Bench, code: str) -> None:
+async def test_any_other_error_of_a_stand_in_means_the_next(bench: Bench, code: Code) -> None:
     bench.add([busy()])
     bench.add([ChatError(code)], retries=2)
     bench.add(ANSWER)
@@ -224,7 +224,7 @@ async def test_any_other_error_of_a_stand_in_means_the_next(bench: Bench, code: 
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_an_error_that_lasts_ends_the_asking_again_too(bench: Bench, code: str) -> None:
+async def test_an_error_that_lasts_ends_the_asking_again_too(bench: Bench, code: Code) -> None:
     bench.add([busy()], [ChatError(code)], ANSWER, retries=2)
     bench.add(ANSWER)
     with pytest.raises(ChatError, match=code):
@@ -393,7 +393,7 @@ BEGINNINGS = [[Batch(1, [Delta("x")])], [COMMENT, Batch(1, finish_reason="stop")
 
 @pytest.mark.parametrize("begins", BEGINNINGS)
 @pytest.mark.parametrize("code", KINDS)
-async def test_after_the_first_event_a_failure_is_the_answers_own(bench: Bench, begins: list[Batch], code: str) -> None:
+async def test_after_its_first_event_a_failure_is_the_answers(bench: Bench, begins: list[Batch], code: Code) -> None:
     error = ChatError(code)
     bench.add([*begins, error], ANSWER, retries=1)
     bench.add(ANSWER)
@@ -654,7 +654,7 @@ PLANS = st.lists(st.tuples(st.integers(0, 3), st.lists(OUTCOMES, min_size=4, max
 
 def script(outcome: str) -> list[Any]:
     scripts: dict[str, list[Any]] = {"answers": ANSWER, "hangs": [HANG], "ends": [COMMENT]}
-    return scripts.get(outcome) or [COMMENT, ChatError(outcome)]
+    return scripts.get(outcome) or [COMMENT, ChatError(cast(Code, outcome))]
 
 
 def told(outcome: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from quartapp.errors import KINDS, ChatError, UpstreamFault, describe
+from quartapp.errors import KINDS, ChatError, Code, UpstreamFault, describe
 from quartapp.formats.openai import OPENAI_CODES
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
@@ -16,7 +17,7 @@ PROMPT = "the prompt nobody may read"
 PROTOCOL = Path(__file__).parents[1] / "docs" / "protocol.md"
 
 
-def raised_from(cause: BaseException, code: str = "upstream_error") -> ChatError:
+def raised_from(cause: BaseException, code: Code = "upstream_error") -> ChatError:
     try:
         raise ChatError(code) from cause
     except ChatError as error:
@@ -37,7 +38,7 @@ def crashed() -> ValueError:
 
 
 @pytest.mark.parametrize("code", KINDS)
-def test_each_code_has_a_status_and_one_plain_sentence(code: str) -> None:
+def test_each_code_has_a_status_and_one_plain_sentence(code: Code) -> None:
     error = ChatError(code, path="messages.0", retry_after_s=3, fault=UpstreamFault(message=f"{KEY} {PROMPT}"))
     assert 400 <= error.status <= 504
     assert re.fullmatch(r"[A-Z][A-Za-z0-9'/;,_ -]+\.", error.message)
@@ -48,6 +49,14 @@ def test_each_code_has_a_status_and_one_plain_sentence(code: str) -> None:
 def test_the_page_of_the_contract_lists_each_code() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| ([^|]+?) \|$", PROTOCOL.read_text(encoding="utf-8"), re.MULTILINE)
     assert {code: (int(status), message) for code, status, message in rows} == dict(KINDS)
+
+
+def test_only_known_codes_are_taken_by_type_and_at_run_time() -> None:
+    with pytest.raises(ValueError, match=r"ChatError has no code 'over_quota'; .* lists them, for example '"):
+        ChatError("over_quota")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"no code 'rate_limit'; .* for example 'rate_limited'"):
+        ChatError("rate_limit")  # type: ignore[arg-type]
+    assert list(get_args(Code)) == list(KINDS)
 
 
 def test_headers_are_the_errors_own() -> None:

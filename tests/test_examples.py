@@ -37,8 +37,12 @@ async def test_the_quart_project_answers_whoever_has_a_token(servers: Servers) -
         for headers in ({}, {"X-Auth": ""}, {"X-Auth": "another"}, {"X-Auth": "é"}):
             refused = await client.post("/ai/api/stream", json=question, headers=headers)
             assert (refused.status, (await refused.json())["error"]["code"]) == (401, "unauthorized")
-        answered = await client.post("/ai/api/stream", json=question, headers={"X-Auth": TOKEN})
-        assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
+        for headers in ({"X-Auth": TOKEN}, {"Authorization": f"Bearer {TOKEN}"}, {"Authorization": f"bearer  {TOKEN}"}):
+            answered = await client.post("/ai/api/stream", json=question, headers=headers)
+            assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
+        # As with OpenAI's clients, a wrong Authorization counts before a right X-Auth.
+        both = {"Authorization": "Bearer another", "X-Auth": TOKEN}
+        assert (await client.post("/ai/api/stream", json=question, headers=both)).status == 401
 
 
 async def test_the_flask_project_has_the_chat_beside_its_page(servers: Servers) -> None:

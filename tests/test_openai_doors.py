@@ -10,7 +10,7 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import ChatError
-from quartapp.errors import KINDS
+from quartapp.errors import KINDS, Code
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
 from quartapp.formats.openai import OPENAI_CODES
 from tests.doors import PROMPT, Client, Log, OwnModel, Reply, Silent, chunk, event_stream, offered_by, serving
@@ -506,7 +506,7 @@ async def test_an_answer_that_took_too_long_is_not_asked_for_again() -> None:
         ("internal_error", "server_error"),
     ],
 )
-async def test_the_type_of_an_error_goes_by_its_status(code: str, kind: str) -> None:
+async def test_the_type_of_an_error_goes_by_its_status(code: Code, kind: str) -> None:
     def authenticate(_: Request) -> str:
         raise ChatError(code, retry_after_s=3)
 

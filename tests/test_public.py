@@ -20,7 +20,22 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "quartapp"
 
 # A name more or less is a decision, and belongs into the changelog.
-PUBLIC = ["ChatError", "ChatRequest", "Model", "Settings", "SettingsError", "chat_blueprint", "create_app"]
+PUBLIC = [
+    "ChatError",
+    "ChatRequest",
+    "Delta",
+    "Done",
+    "Model",
+    "Reasoning",
+    "Refusal",
+    "Settings",
+    "SettingsError",
+    "ToolCall",
+    "Usage",
+    "bearer_token",
+    "chat_blueprint",
+    "create_app",
+]
 
 NAMES = ["quartapp", *(found.name for found in pkgutil.walk_packages(quartapp.__path__, "quartapp."))]
 MODULES = [importlib.import_module(name) for name in NAMES]

@@ -11,10 +11,10 @@ from typing import Any, Self
 
 import pytest
 
-from quartapp import Model
 from quartapp.errors import ChatError
 from quartapp.events import Delta
 from quartapp.models.kinds import Asked, Kinds
+from quartapp.models.registry import Streaming
 from quartapp.models.table import single_entry
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
@@ -40,7 +40,7 @@ async def model_at(base_url: str, **given: Any) -> AsyncIterator[Asked]:
         await kinds.close()
 
 
-async def ask(model: Model, request: ChatRequest = QUESTION) -> str:
+async def ask(model: Streaming, request: ChatRequest = QUESTION) -> str:
     """The answer's text; an end without `[DONE]` shows as a missing full stop."""
     said = ""
     async with aclosing(model.stream(request)) as batches:
@@ -49,7 +49,7 @@ async def ask(model: Model, request: ChatRequest = QUESTION) -> str:
     return said
 
 
-async def failure(model: Model) -> ChatError:
+async def failure(model: Streaming) -> ChatError:
     with pytest.raises(ChatError) as raised:
         await ask(model)
     return raised.value
@@ -75,7 +75,7 @@ class Memory:
         tracemalloc.stop()
 
 
-async def peak_bytes(model: Model) -> int:
+async def peak_bytes(model: Streaming) -> int:
     """The most memory that Python held while a failing answer was read."""
     with Memory() as memory:
         await failure(model)

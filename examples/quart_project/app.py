@@ -8,7 +8,7 @@ import os
 
 from quart import Quart, Request
 
-from quartapp import chat_blueprint
+from quartapp import bearer_token, chat_blueprint
 
 app = Quart(__name__)
 
@@ -21,8 +21,8 @@ async def home() -> str:
 
 
 def who(request: Request) -> str | None:
-    """The owner of the token in X-Auth; None, for nobody we know, is answered with 401."""
-    given = request.headers.get("X-Auth", "").encode()
+    """Return the owner of the request's token, or None, which is answered with 401."""
+    given = bearer_token(request).encode()
     owners = [name for name, token in TOKENS.items() if hmac.compare_digest(token.encode(), given)]
     return owners[0] if given and owners else None
 

@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Awaitable, Callable
 
 from quart import Request
+from werkzeug.exceptions import HTTPException
 
-from quartapp.errors import ChatError
+from quartapp.errors import ChatError, host_failure
 
 #: Given the request, says who asks (any name fit for the log), or None for nobody it knows. Sync or async.
 Authenticate = Callable[[Request], str | Awaitable[str | None] | None]
@@ -19,13 +20,32 @@ MAX_NAME_CHARS = 200
 
 
 async def principal(request: Request, authenticate: Authenticate | None) -> str | None:
-    """Who asks; None where nobody is asked for. Raises ChatError: unauthorized.
+    """Who asks; None where nobody is asked for.
 
-    Raises TypeError, ValueError or RuntimeError for a mistake of the host's, whose words hold nothing of the name.
+    Raises ChatError: unauthorized, and internal_error for a mistake of the host's. Where it is a name that is not fit,
+    the words of its cause hold nothing of the name.
     """
     if authenticate is None:
         return None
-    who = await _called(request, authenticate)
+    try:
+        return _name(await _called(request, authenticate))
+    except (ChatError, HTTPException):
+        raise
+    except Exception as error:
+        raise host_failure(error) from error
+
+
+def bearer_token(request: Request) -> str:
+    """Return the token of `Authorization: Bearer …`, which the page and OpenAI's clients send, or else of `X-Auth`.
+
+    Return "" if the request has neither. Compare the token in constant time (`hmac.compare_digest`).
+    """
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-Auth", "").strip()
+
+
+def _name(who: object) -> str:
+    """The name of who asks. Raises ChatError: unauthorized, and TypeError or ValueError for what is no name."""
     if who is None or who is False or who == "":
         raise ChatError("unauthorized")
     if not isinstance(who, str):

@@ -2,5 +2,5 @@
 
 Order inside this folder: in_process, transport, compression, servers, entra, history, parameters, output_limit,
 chat_completions, response_input, response_parameters, responses, sendable, addresses, entry, origins, table, kinds,
-attempts, registry.
+attempts, own, registry.
 """

@@ -14,9 +14,9 @@ from quartapp.events import Batches
 from quartapp.models.addresses import check_addresses
 from quartapp.models.attempts import Attempts, Candidate
 from quartapp.models.entry import Entry
-from quartapp.models.history import without_state
 from quartapp.models.kinds import Asked, Kinds
 from quartapp.models.output_limit import Limited
+from quartapp.models.own import Model, ModelFunction, OwnModel
 from quartapp.models.parameters import check_extras
 from quartapp.models.servers import Server
 from quartapp.models.table import Table, read_table, single_entry
@@ -25,14 +25,11 @@ from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
 
 
-class Model(Protocol):
-    """Where the answers of one model come from; a project may bring its own."""
+class Streaming(Protocol):
+    """What an answer is read from, a batch at a time."""
 
     def stream(self, request: ChatRequest, /) -> Batches:
-        """The answer to `request`, which has the name it was asked by; closing the generator closes the upstream.
-
-        Raises ChatError.
-        """
+        """Return the batches; closing the generator closes the upstream. Raises ChatError."""
         ...
 
 
@@ -44,7 +41,7 @@ class Offered(msgspec.Struct, frozen=True):
     """
 
     name: str
-    model: Model
+    model: Streaming
     check: Callable[[ChatRequest], None] = check_extras
     timeouts: Mapping[str, float] = {}
     is_mock: bool = False
@@ -79,27 +76,20 @@ class Models:
             await self._kinds.close()
 
 
-class _Own:
-    """A model of a project's own, which is not sent the state of servers."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-
-    def stream(self, request: ChatRequest, /) -> Batches:
-        return self._model.stream(without_state(request))
-
-
-def open_models(settings: Settings, given: Mapping[str, Model] | None = None) -> Models:
+def open_models(
+    settings: Settings, given: Mapping[str, Model | ModelFunction] | None = None, *, shows_faults: bool = False
+) -> Models:
     """The models that `given` or the settings name; opens their servers, which `Models.close` closes.
 
-    Raises SettingsError.
+    With `shows_faults`, clients read what the models `given` raise. Raises SettingsError.
     """
     check_addresses(settings)
     if settings.ca_file is not None:  # whether or not a model's server is behind TLS
         open_trust(settings.ca_file)
     if given:
         limit = settings.max_output_tokens
-        own = {name: Offered(name, Limited(_Own(model), limit)) for name, model in given.items()}
+        opened = {name: OwnModel(name, model, shows_faults=shows_faults) for name, model in given.items()}
+        own = {name: Offered(name, Limited(model, limit)) for name, model in opened.items()}
         return Models(own.get, _default(settings, list(own)), list(own))
     table = read_table(settings)
     kinds = Kinds(settings, (table or {}).values())
@@ -162,7 +152,7 @@ def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Can
 
 
 def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
-    model: Model = asked.model
+    model: Streaming = asked.model
     if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
         model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.errors import ChatError, UpstreamFault, masked
+from quartapp.errors import ChatError, Code, UpstreamFault, masked
 
 MAX_ERROR_BODY_BYTES: Final = 65_536
 
-_BY_STATUS: Final[Mapping[int, str]] = {
+_BY_STATUS: Final[Mapping[int, Code]] = {
     402: "upstream_unpaid",
     408: "upstream_error",
     429: "upstream_busy",
@@ -23,7 +23,7 @@ _BY_STATUS: Final[Mapping[int, str]] = {
 }
 #: After these, and after 5xx, to ask again may help, so that when to do so counts.
 _MAY_PASS: Final = (408, 429)
-_BY_NAME: Final[Mapping[str, str]] = {
+_BY_NAME: Final[Mapping[str, Code]] = {
     **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), "context_too_long"),
     **dict.fromkeys(("content_filter", "content_policy_violation"), "content_filtered"),
     **dict.fromkeys(("responsibleaipolicyviolation", "data_inspection_failed"), "content_filtered"),
@@ -74,13 +74,13 @@ def _error_object(document: Any) -> dict[str, Any]:
     return said if isinstance(said, dict) else document
 
 
-def _by_name(said: Mapping[str, Any]) -> str | None:
+def _by_name(said: Mapping[str, Any]) -> Code | None:
     names = [said.get(name) for name in _NAMED_BY]
     known = [_BY_NAME[name.lower()] for name in names if isinstance(name, str) and name.lower() in _BY_NAME]
     return known[0] if known else None
 
 
-def _by_status(status: int) -> str:
+def _by_status(status: int) -> Code:
     return _BY_STATUS.get(status) or ("upstream_refused" if 400 <= status < 500 else "upstream_error")
 
 

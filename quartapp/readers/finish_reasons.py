@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from quartapp.errors import ChatError, masked
+from quartapp.errors import ChatError, Code, masked
 
 _SYNONYMS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"),
@@ -19,7 +19,7 @@ _SYNONYMS: Final[Mapping[str, str]] = {
     ),
 }
 # Ends that no answer has: the server gave up, or somebody made it.
-_FAILURES: Final[Mapping[str, str]] = {
+_FAILURES: Final[Mapping[str, Code]] = {
     "error": "upstream_error",
     "network_error": "upstream_error",
     "insufficient_system_resource": "upstream_overloaded",

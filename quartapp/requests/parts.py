@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from quartapp.errors import Code
 from quartapp.requests.attachments import (
     IMAGE_URL_PATTERN,
     check_base64,
@@ -118,7 +119,7 @@ def part_chars(part: Part) -> int:
 class Fault(NamedTuple):
     """Why settings refuse an attachment: the code, and the field within the part."""
 
-    code: str
+    code: Code
     field: str
 
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from quart import request
 
 from quartapp.answer import Answer
 from quartapp.chat import Chat
+from quartapp.errors import host_failure
 from quartapp.guards.auth import Authenticate, principal
 from quartapp.guards.body import read_body
 from quartapp.requests.messages import ChatRequest
 from quartapp.routes.replies import labels, request_id
 from quartapp.settings import Settings
 
+NOT_RUNNING: Final = (
+    "The chat is not running, because its app was not started: serve the app with lifespan on, enter "
+    "`async with app.test_app():` in a test, or enter the same in the lifespan of the app that mounts it."
+)
+
 
 class House(NamedTuple):
     """What the doors of one blueprint share: how to find the running chat of the current app, and who may ask."""
 
-    chat: Callable[[], Chat]
+    find: Callable[[], Chat | None]
     authenticate: Authenticate | None
+
+    def chat(self) -> Chat:
+        """The running chat. Raises ChatError: internal_error, if the app was not started."""
+        chat = self.find()
+        if chat is None:
+            raise host_failure(RuntimeError(NOT_RUNNING))
+        return chat
 
     async def who(self) -> str | None:
         """Who asks. Raises ChatError: unauthorized."""

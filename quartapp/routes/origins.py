@@ -16,7 +16,8 @@ def allow_origins(blueprint: Blueprint, house: House) -> None:
     """Lets the pages of the settings' origins read every reply below `blueprint`; by default no other page's."""
 
     async def add_headers(response: Response) -> Response:  # Quart runs what is not async in a thread
-        allowed = house.chat().settings.origins
+        chat = house.find()
+        allowed = chat.settings.origins if chat is not None else ()
         if not allowed:
             return response
         response.headers.add("Vary", "Origin")

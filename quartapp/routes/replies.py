@@ -7,15 +7,16 @@ import json
 import logging
 import re
 import secrets
+import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from quart import Blueprint, Quart, Response, g, has_request_context, request, websocket
+from quart import Blueprint, Quart, Response, current_app, g, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from quartapp.answer import Answer
-from quartapp.errors import ChatError, describe
+from quartapp.errors import ChatError, Code, describe, host_failure, host_fault
 from quartapp.events import Event, Failed
 from quartapp.formats import Format
 
@@ -26,7 +27,7 @@ Render = Callable[[ChatError], Response]
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-_BY_STATUS = {
+_BY_STATUS: Final[Mapping[int, Code]] = {
     401: "unauthorized",
     403: "forbidden",
     404: "not_found",
@@ -37,6 +38,9 @@ _BY_STATUS = {
     415: "unsupported_media_type",
     429: "rate_limited",
 }
+
+# Modules that can raise while they read a request, with its text in the message.
+_FRAMEWORK = frozenset({"asyncio", "concurrent", "contextlib", "hypercorn", "quart", "threading", "werkzeug"})
 
 _PAGE_POLICY = (
     "default-src 'none'",
@@ -168,8 +172,15 @@ def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
     """Lets whatever is raised below `scaffold` be told by `render`, and logged in one line with the request's id."""
 
     async def refused(error: ChatError) -> Response:
+        fault = host_fault(error)
+        if fault is not None and (current_app.debug or current_app.testing):
+            error.detail = f"{type(fault).__qualname__}: {fault}"
         if not error.is_logged:
-            log.info("refused %s", json.dumps({"id": request_id(), **labels(None), **describe(error)}))
+            line = json.dumps({"id": request_id(), **_asked(), **labels(None), **describe(error)})
+            if error.code == "internal_error":
+                log.error("failed %s", line, exc_info=fault)
+            else:
+                log.info("refused %s", line)
         return render(error)
 
     async def refused_by_framework(error: HTTPException) -> Response | HTTPException:
@@ -177,18 +188,31 @@ def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
             return error
         if isinstance(error, WebsocketMismatch):  # the handshake of a WebSocket at the path of a route, or the reverse
             return await refused(ChatError("not_found"))
-        fallback = "bad_request" if error.code < 500 else "internal_error"
+        fallback: Code = "bad_request" if error.code < 500 else "internal_error"
         return await refused(ChatError(_BY_STATUS.get(error.code, fallback)))
 
     async def failed(error: Exception) -> Response:
-        failure = ChatError("internal_error")
-        failure.__cause__ = error
-        log.error("failed %s", json.dumps({"id": request_id(), **labels(None), **describe(failure)}))
-        return render(failure)
+        failure = host_failure(error)
+        failure.is_hosts = _is_hosts(error)
+        return await refused(failure)
 
     scaffold.register_error_handler(ChatError, refused)
     scaffold.register_error_handler(HTTPException, refused_by_framework)
     scaffold.register_error_handler(Exception, failed)
+
+
+def _asked() -> dict[str, Any]:
+    """The method and the route of the current request, without the path and the query, which may hold a prompt."""
+    if not has_request_context():
+        return {}
+    return {"method": request.method, **({"route": request.url_rule.rule} if request.url_rule else {})}
+
+
+def _is_hosts(error: Exception) -> bool:
+    """Whether code of the host app raised `error`, a hook for example: none of ours is in the traceback."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames}
+    return "quartapp" not in modules and not modules <= _FRAMEWORK
 
 
 def _common() -> dict[str, str]:

@@ -1,0 +1,101 @@
+"""Models in Python that the host app brings: what they yield becomes batches, and what they raise is the host's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
+from typing import Any, Protocol
+
+from quartapp.errors import ChatError, host_failure
+from quartapp.events import Batch, Batches, Delta, Done, Piece, Reasoning, Refusal, ToolCall
+from quartapp.models.history import without_state
+from quartapp.requests.messages import ChatRequest
+
+#: What a model of the host app yields. A str is a Delta. Done ends the answer; without it the end of the generator
+#: ends the answer, with the finish_reason `stop`. After a Batch, only a batch with a `finish_reason` does.
+Yielded = str | Piece | Done | Batch
+
+#: A model as a function: `async def haiku(request): yield "An old silent pond"`.
+ModelFunction = Callable[[ChatRequest], AsyncIterable[Yielded]]
+
+
+class Model(Protocol):
+    """A model as an object; for example one that holds a connection."""
+
+    def stream(self, request: ChatRequest, /) -> AsyncIterable[Yielded]:
+        """Return the answer to `request`; closing it closes the upstream. Raises ChatError for a refusal."""
+        ...
+
+
+_PIECES = (Delta, Reasoning, Refusal, ToolCall)
+
+
+class OwnModel:
+    """A model of the host app under its name, which is not sent the state of servers.
+
+    With `shows_faults`, clients read what it raises.
+    """
+
+    def __init__(self, name: str, model: Model | ModelFunction, *, shows_faults: bool = False) -> None:
+        self._name = name
+        self._open: Any = getattr(model, "stream", model)
+        self._is_object = hasattr(model, "stream")
+        self._shows_faults = shows_faults
+
+    async def stream(self, request: ChatRequest, /) -> Batches:
+        """Yield the answer, a batch for each thing that the model yields.
+
+        Raises ChatError: that of the model, and internal_error for anything else that it raises.
+        """
+        try:
+            answer = self._answer(request)
+            is_batched = self._is_object
+            try:
+                async for item in answer:
+                    is_batched = isinstance(item, Batch)
+                    yield item if isinstance(item, Batch) else self._batch(item)
+                    if isinstance(item, Done):
+                        return
+            finally:
+                if isinstance(answer, AsyncGenerator):
+                    await answer.aclose()
+            if not is_batched:
+                yield Batch(0, finish_reason="stop", ended=True)
+        except ChatError:
+            raise
+        except Exception as error:
+            raise host_failure(error, is_shown=self._shows_faults) from error
+
+    def _answer(self, request: ChatRequest) -> AsyncIterable[Any]:
+        answer = self._open(without_state(request))
+        if isinstance(answer, AsyncIterable):
+            return answer
+        if isinstance(answer, Coroutine):
+            answer.close()
+        raise TypeError(f"model {self._name} returned {_kind(answer)}; it yields its answer, in `async def`")
+
+    def _batch(self, item: Any) -> Batch:
+        if isinstance(item, str):
+            return Batch(len(item), [Delta(item)] if item else [])
+        if isinstance(item, Done):
+            return Batch(0, finish_reason=item.finish_reason, usage=item.usage, ended=True)
+        if isinstance(item, _PIECES):
+            text = item.arguments if isinstance(item, ToolCall) else item.text
+            return Batch(len(text or ""), [item])
+        raise TypeError(f"model {self._name} yielded {_kind(item)}; it yields str, or events of quartapp")
+
+
+def check_models(models: Mapping[str, Any]) -> None:
+    """Raise TypeError for a model that can never answer: no function and no object with `stream`, or not async."""
+    for name, model in models.items():
+        function = getattr(model, "stream", model)
+        is_sync = inspect.isgeneratorfunction(function)
+        if is_sync or not callable(function) or inspect.iscoroutinefunction(function):
+            raise TypeError(
+                f"models: {name} is not an async generator function, nor an object whose method stream is; for example "
+                'async def haiku(request): yield "An old silent pond"'
+            )
+
+
+def _kind(value: object) -> str:
+    return type(value).__qualname__
