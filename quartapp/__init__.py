@@ -12,6 +12,7 @@ from typing import Any
 from quart import Quart
 from quart.logging import default_handler
 
+from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
 from quartapp.errors import ChatError, SettingsError
 from quartapp.events import Delta, Done, Reasoning, Refusal, ToolCall, Usage
@@ -46,7 +47,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     `config` goes into `app.config`; its `CHAT_…` names count before the environment. Each call makes an app that
     shares nothing with another.
     """
-    app = Quart("quartapp", static_folder=None)
+    app = ChatApp("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.before_serving(_log_to_stderr)
     app.logger.addFilter(is_no_wrong_setting)

@@ -62,6 +62,8 @@ def chat_blueprint(
             given = Settings.load(given, Settings.named_in(current_app.config))
         is_watched = current_app.debug or current_app.testing
         running_chats(current_app)[blueprint] = Chat(given, models, shows_faults=is_watched)
+        for line in running_chats(current_app)[blueprint].models.summary:
+            log.info("model %s", line)
         if given.is_embedded and not models:
             log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the embedded model answers")
 

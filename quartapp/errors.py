@@ -102,13 +102,17 @@ NAMED_SENTENCES: Final[Mapping[str, str]] = {
 
 
 class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an upstream said of its failure; for the log alone. `message` may quote anything."""
+    """What an upstream said of its failure; for the log alone. `message` may quote anything.
+
+    `address` is its host and port, where it could not be asked or its connection broke.
+    """
 
     status: int | None = None
     type: str | None = None
     code: str | None = None
     request_id: str | None = None
     message: str | None = None
+    address: str | None = None
 
 
 class ChatError(Exception):

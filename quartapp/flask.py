@@ -16,6 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("quartapp.flask needs a2wsgi: pip install 'quartapp[flask]'") from error
 
+from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
 from quartapp.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
@@ -32,7 +33,7 @@ def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str 
     """
     if not url_prefix.startswith("/") or url_prefix.endswith("/"):
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
-    chat = Quart("quartapp", static_folder=None)
+    chat = ChatApp("quartapp", static_folder=None)
     chat.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(Settings.named_in(flask_app.config)))
     chat.before_serving(ignore_cancelled_connections)
     chat.register_blueprint(blueprint or chat_blueprint(), url_prefix=url_prefix)

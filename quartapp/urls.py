@@ -36,6 +36,13 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def host_and_port(url: str) -> str:
+    """Return the host and the port of `url`, for example `127.0.0.1:11434`, without a name, a password and a path."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{host}:{parts.port or _USUAL_PORTS[parts.scheme]}"
+
+
 def _check_host(parts: SplitResult) -> None:
     """Raises ValueError for a host that is neither a name nor an address in full, as 127.1 is none."""
     host = parts.hostname or ""

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "gunicorn": ("gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "{target}"),
     # As its own defaults are: a WSGI worker and no file of settings.
     "bare gunicorn": ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
+    "gunicorn -k asgi": ("gunicorn", "-k", "asgi", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
     "quartapp": ("quartapp",),
     "embedded": ("quartapp", "embedded"),
 }

@@ -151,6 +151,49 @@ async def test_the_log_says_once_that_the_embedded_model_answers(caplog: pytest.
     assert sum("the embedded model answers" in record.message for record in caplog.records) == 1
 
 
+KEY = "sk-canary-7f3a9b1c2d4e5f60"
+TABLE: dict[str, Any] = {
+    "fast": {"kind": "openai", "key_env": "OPENAI_API_KEY", "model": "gpt-5.4-mini"},
+    "near": {"kind": "compatible", "base_url": "http://127.0.0.1:11434/v1/secret-path", "offered": False},
+    "mock": {"kind": "embedded", "model": "embedded-echo"},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "models", "lines"),
+    [
+        (
+            {"CHAT_MODELS": TABLE},
+            None,
+            [
+                "model fast: openai, gpt-5.4-mini at api.openai.com:443",
+                "model near: compatible, near at 127.0.0.1:11434, not offered",
+                "model mock: embedded, embedded-echo in this process",
+            ],
+        ),
+        (
+            {"OPENAI_BASE_URL": "http://[::1]:8001/v1", "CHAT_MODEL": "m"},
+            None,
+            ["model m: compatible, m at [::1]:8001"],
+        ),
+    ],
+)
+async def test_the_log_says_at_the_start_what_will_be_called(
+    settings: dict[str, Any], models: Any, lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    app = host(("/ai", chat_blueprint(settings={**settings, "OPENAI_API_KEY": KEY}, models=models)))
+    with caplog.at_level(logging.INFO, "quartapp"):
+        async with app.test_app():
+            assert [record.message for record in caplog.records] == lines
+
+
+async def test_the_log_names_models_in_python_by_their_code(caplog: pytest.LogCaptureFixture) -> None:
+    app = host(("/ai", chat_blueprint(models={"parrot": Parrot()})))
+    with caplog.at_level(logging.INFO, "quartapp"):
+        async with app.test_app():
+            assert f"model parrot: Python, {__name__}.Parrot" in caplog.messages
+
+
 # -- a good guest
 
 

@@ -22,7 +22,7 @@ FLOORS = (
     ("guards", "answer", "schema"),
     ("chat",),
     ("routes", "stopping"),
-    ("blueprint",),
+    ("blueprint", "app"),
     ("__init__", "flask", "server"),
     ("__main__",),
 )

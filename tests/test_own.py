@@ -24,10 +24,9 @@ USAGE = Usage(3, 2, 5)
 def host(model: Any = None, *, debug: bool = False, testing: bool = False, **given: Any) -> Quart:
     app = Quart("host", static_folder=None)
     app.debug, app.testing = debug, testing
-    models = {} if model is None else {"models": {"haiku": model}}
-    app.register_blueprint(
-        chat_blueprint(settings={"CHAT_EMBEDDED_TOKENS_PER_S": "0"}, **models, **given), url_prefix="/ai"
-    )
+    models = None if model is None else {"haiku": model}
+    blueprint = chat_blueprint(settings={"CHAT_EMBEDDED_TOKENS_PER_S": "0"}, models=models, **given)
+    app.register_blueprint(blueprint, url_prefix="/ai")
     return app
 
 

@@ -382,6 +382,15 @@ ENDLESS = {
 }
 
 
+@pytest.mark.parametrize("path", ["/v1", "/canary/v1"])
+async def test_a_server_that_cannot_be_reached_is_named_to_the_operator_by_host_and_port(path: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    async with model_at(f"http://127.0.0.1:{port}{path}") as model:
+        told = describe(await failure(model))
+    assert (told["error"], told["upstream"]) == ("upstream_error", {"address": f"127.0.0.1:{port}"})
+
+
 @pytest.mark.parametrize("kind", ENDLESS)
 async def test_an_endless_head_or_trailer_is_an_upstream_error(kind: str) -> None:
     answer = ENDLESS[kind]

@@ -71,7 +71,7 @@ class Kinds:
             return self.servers.at(Address(EMBEDDED_URL), self._embedded)
         auth = entry.auth or _usual_auth(entry, key)
         address = Address(
-            _base_url(entry),
+            base_url(entry),
             key=key,
             key_header="api-key" if auth == "api-key" else "authorization",
             token=self._token(entry.entra_scope) if auth == "entra" else None,
@@ -138,7 +138,8 @@ def _usual_output_limit(entry: Entry) -> str:
     return "max_completion_tokens" if takes_newer else "max_tokens"
 
 
-def _base_url(entry: Entry) -> str:
+def base_url(entry: Entry) -> str:
+    """Where a model is asked, without its path."""
     url = (entry.base_url or OPENAI_URL).rstrip("/")
     if entry.kind != "azure":
         return url

@@ -14,7 +14,7 @@ from quartapp.events import Batches
 from quartapp.models.addresses import check_addresses
 from quartapp.models.attempts import Attempts, Candidate
 from quartapp.models.entry import Entry
-from quartapp.models.kinds import Asked, Kinds
+from quartapp.models.kinds import Asked, Kinds, base_url
 from quartapp.models.output_limit import Limited
 from quartapp.models.own import Model, ModelFunction, OwnModel
 from quartapp.models.parameters import check_extras
@@ -23,6 +23,7 @@ from quartapp.models.table import Table, read_table, single_entry
 from quartapp.models.transport import open_trust
 from quartapp.requests.messages import ChatRequest
 from quartapp.settings import Settings
+from quartapp.urls import host_and_port
 
 
 class Streaming(Protocol):
@@ -49,11 +50,19 @@ class Offered(msgspec.Struct, frozen=True):
 
 class Models:
     """What can be asked, found by name with `find`; `names` are those to show, `default` is asked unless a request
-    names another. `close` lets go of their servers."""
+    names another. `summary` has a line for each, with its kind and where it is asked. `close` lets go of their servers.
+    """
 
     def __init__(
-        self, find: Callable[[str], Offered | None], default: str, names: Sequence[str], kinds: Kinds | None = None
+        self,
+        find: Callable[[str], Offered | None],
+        default: str,
+        names: Sequence[str],
+        kinds: Kinds | None = None,
+        *,
+        summary: Sequence[str] = (),
     ) -> None:
+        self.summary = summary
         self._find = find
         self.default = default
         self._kinds = kinds
@@ -90,7 +99,8 @@ def open_models(
         limit = settings.max_output_tokens
         opened = {name: OwnModel(name, model, shows_faults=shows_faults) for name, model in given.items()}
         own = {name: Offered(name, Limited(model, limit)) for name, model in opened.items()}
-        return Models(own.get, _default(settings, list(own)), list(own))
+        summary = [f"{name}: Python, {_qualified(model)}" for name, model in given.items()]
+        return Models(own.get, _default(settings, list(own)), list(own), summary=summary)
     table = read_table(settings)
     kinds = Kinds(settings, (table or {}).values())
     if table is not None:
@@ -105,13 +115,27 @@ def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
         for name, entry in table.items()
         if entry.offered
     }
-    return Models(offered.get, _default(settings, list(offered)), list(offered), kinds)
+    summary = [_summary(name, entry) for name, entry in table.items()]
+    return Models(offered.get, _default(settings, list(offered)), list(offered), kinds, summary=summary)
 
 
 def _open_single(settings: Settings, kinds: Kinds) -> Models:
     name, entry = single_entry(settings)
     candidate = _candidate(name, entry, kinds.open(name, entry), settings)
-    return Models({name: _offered(entry, candidate, [], settings)}.get, name, [name], kinds)
+    offered = {name: _offered(entry, candidate, [], settings)}
+    return Models(offered.get, name, [name], kinds, summary=[_summary(name, entry)])
+
+
+def _summary(name: str, entry: Entry) -> str:
+    """Return what will be called for a model, for example `fast: openai, gpt-5.4-mini at api.openai.com:443`."""
+    place = "in this process" if entry.kind == "embedded" else f"at {host_and_port(base_url(entry))}"
+    rest = "" if entry.offered else ", not offered"
+    return f"{name}: {entry.kind}, {entry.model or name} {place}{rest}"
+
+
+def _qualified(model: Model | ModelFunction) -> str:
+    named = model if hasattr(model, "__qualname__") else type(model)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def _open_embedded(settings: Settings, kinds: Kinds) -> Models:

@@ -24,7 +24,7 @@ from quartapp.models.transport import TRANSPORT_ERRORS, AiohttpTransport, Connec
 from quartapp.readers.bodies import Reader
 from quartapp.readers.failures import MAX_ERROR_BODY_BYTES, from_response
 from quartapp.requests.documents import JsonObject
-from quartapp.urls import is_loopback, is_server
+from quartapp.urls import host_and_port, is_loopback, is_server
 
 Token = Callable[[], Awaitable[str]]
 
@@ -80,7 +80,7 @@ class Server:
             finally:
                 await response.aclose()
         except TRANSPORT_ERRORS as error:
-            raise _failure(error) from error
+            raise _failure(error, self._address.base_url) from error
 
     async def _post(self, path: str, body: JsonObject) -> httpx2.Response:
         """The answer to a JSON `body`, with its bytes still to come: `stream` has them, `aclose` lets go of them.
@@ -188,12 +188,12 @@ def _body(response: httpx2.Response) -> AsyncIterable[bytes]:
     return Decompressed(stream, coding)
 
 
-def _failure(error: Exception) -> ChatError:
-    if isinstance(error, httpx2.PoolTimeout):
-        return ChatError("upstream_overloaded")  # as many answers as this server is to give at once
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return ChatError("upstream_error", fault=UpstreamFault(status=error.status))
-    return ChatError("upstream_error")
+def _failure(error: Exception, base_url: str) -> ChatError:
+    """The error of a server at `base_url` that could not be asked, or whose connection broke."""
+    status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
+    fault = UpstreamFault(status=status, address=host_and_port(base_url))
+    # As many answers as this server is to give at once.
+    return ChatError("upstream_overloaded" if isinstance(error, httpx2.PoolTimeout) else "upstream_error", fault=fault)
 
 
 def _to_json(body: JsonObject) -> bytes:

@@ -1,0 +1,43 @@
+"""The Quart app around a chat, which tells a WSGI server that it cannot be served by one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from types import MethodType
+from typing import Any, Final
+
+from quart import Quart
+
+log = logging.getLogger("quartapp")
+
+WSGI_SENTENCE: Final = (
+    "This app speaks ASGI, and a WSGI server has called it. Give gunicorn an ASGI worker, with -c gunicorn.conf.py "
+    "(in the repository of quartapp) or with -k asgi, or use another ASGI server, for example hypercorn."
+)
+
+
+class ChatApp(Quart):
+    """A Quart app that answers a call by a WSGI server with one sentence, which is in the log too."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # Servers look at the instance to see whether it is ASGI, and call the class.
+        vars(self)["__call__"] = MethodType(Quart.__call__, self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        if len(arguments) == 2:
+            return _refuse_wsgi(*arguments)
+        return super().__call__(*arguments)
+
+
+def _refuse_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+    log.error("%s", WSGI_SENTENCE)
+    body = f"{WSGI_SENTENCE}\n".encode()
+    headers = {
+        "Content-Type": "text/plain; charset=utf-8",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+    }
+    start_response("500 Internal Server Error", [*headers.items()])
+    return [body]
