@@ -481,7 +481,7 @@ def told(section: str, table: str) -> set[str]:
 
 def test_each_attribute_is_told() -> None:
     read = re.findall(r'(?:has|get)Attribute\("([\w-]+)"\)', SOURCES)
-    assert told("Attributes", "attribute") == {*read, "model", "scheme"}
+    assert told("Attributes", "attribute") == {*read, "model", "user"}
 
 
 def test_each_event_is_told() -> None:
