@@ -8,6 +8,9 @@ from collections.abc import Iterable
 
 from quartapp.events import Event
 
+#: What an event costs in memory beside its bytes: objects, a place in a list, and its encoding.
+EVENT_BYTES = 256
+
 
 class Mailbox:
     """Events in order, for one giver and one taker. Events that are taken together cost the taker one wake-up."""
@@ -38,9 +41,10 @@ class Mailbox:
         return self._bytes > self._max_bytes
 
     def add(self, events: Iterable[Event], size: int = 0) -> None:
-        """Puts `events` in, for which `size` bytes were read, however full it is."""
+        """Puts `events` in, for which `size` bytes were read, however full it is. Each counts EVENT_BYTES more."""
+        before = len(self._events)
         self._events += events
-        self._bytes += size
+        self._bytes += size + EVENT_BYTES * (len(self._events) - before)
         _wake(self._taker)
 
     async def wait_for_room(self) -> None:

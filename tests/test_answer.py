@@ -17,6 +17,7 @@ from quartapp.answer import TAIL_S, Answer
 from quartapp.errors import ChatError, Code, UpstreamFault
 from quartapp.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
 from quartapp.limits import Limits
+from quartapp.mailbox import EVENT_BYTES
 from quartapp.outcome import MAX_TRIED
 from tests.clock import FakeClock
 
@@ -26,7 +27,7 @@ LIMITS = Limits(
     answer_timeout_s=1000,
     write_timeout_s=30,
     keep_alive_s=15,
-    max_buffered_bytes=1000,
+    max_buffered_bytes=1000 + 3 * EVENT_BYTES,
     max_answer_bytes=10_000,
 )
 

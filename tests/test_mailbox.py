@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from quartapp.events import Delta
-from quartapp.mailbox import Mailbox
+from quartapp.mailbox import EVENT_BYTES, Mailbox
 
 
 async def test_takes_all_that_has_come_in_order() -> None:
@@ -27,7 +27,7 @@ async def test_a_taker_waits_until_something_comes() -> None:
 
 
 async def test_a_giver_waits_while_it_is_full() -> None:
-    mailbox = Mailbox(max_bytes=10)
+    mailbox = Mailbox(max_bytes=10 + 2 * EVENT_BYTES)
     fullness = []
     for size in (10, 1):
         mailbox.add([Delta("a")], size)
@@ -51,3 +51,10 @@ async def test_a_giver_that_was_cancelled_does_not_hold_up_the_taker() -> None:
     await asyncio.wait([giver])
     assert giver.cancelled()
     assert not mailbox.giver_waits
+
+
+async def test_tiny_events_fill_it_by_what_they_take_in_memory() -> None:
+    mailbox = Mailbox(max_bytes=100_000)
+    while not mailbox.is_full:
+        mailbox.add([Delta("a")] * 10, 10)
+    assert len(mailbox) < 1000

@@ -23,7 +23,7 @@ from quart.testing.app import LifespanError
 
 from quartapp import chat_blueprint
 from quartapp.errors import ChatError, describe
-from quartapp.models.servers import Address, Server, Servers
+from quartapp.models.servers import PIECE_BYTES, Address, Server, Servers
 from quartapp.models.transport import Connecting
 from quartapp.requests.messages import ChatRequest
 from tests.doors import Client, Reply, offered_by, serving
@@ -204,8 +204,21 @@ async def test_without_a_token_nothing_is_asked() -> None:
         assert loopback.connections == 0
 
 
+async def test_a_flood_is_decoded_in_pieces_that_can_be_held_back() -> None:
+    flood = b"a" * MIB
+    async with Loopback(reply(body=flood)) as loopback, servers_open() as servers:
+        pieces = await pieces_of(servers.at(Address(loopback.base_url)))
+    assert b"".join(pieces) == flood
+    assert max(map(len, pieces)) <= PIECE_BYTES
+
+
 async def read(server: Server) -> bytes:
     """The bytes of an answer."""
+    return b"".join(await pieces_of(server))
+
+
+async def pieces_of(server: Server) -> list[bytes]:
+    """The bytes of an answer as its reader is fed with them."""
     held: list[bytes] = []
 
     class Reader:
@@ -219,7 +232,7 @@ async def read(server: Server) -> bytes:
     async with aclosing(server.stream("/x", {}, lambda _: Reader())) as batches:
         async for _ in batches:
             pass
-    return b"".join(held)
+    return held
 
 
 async def test_a_query_follows_each_path() -> None:

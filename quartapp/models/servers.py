@@ -31,6 +31,9 @@ Token = Callable[[], Awaitable[str]]
 #: For the body of a refusal, whose status is known already.
 REFUSAL_TIMEOUT_S = 2.0
 
+#: Bytes that are decoded at once. The events of one byte take up to ten, and only whole pieces can be held back.
+PIECE_BYTES = 2**14
+
 
 class Address(msgspec.Struct, frozen=True):
     """Where a server is and what it is told of us with each request: a key, or a token that is asked for each time.
@@ -63,6 +66,8 @@ class Server:
     async def stream(self, path: str, body: JsonObject, open_reader: Callable[[str], Reader]) -> Batches:
         """The batches of the answer to `body`, one a read, by a reader for its content type; closed with the generator.
 
+        A read of more than PIECE_BYTES gives several.
+
         Raises ChatError for a refusal, a broken connection or a broken answer; an end without a finish_reason is for
         the caller to see.
         """
@@ -71,9 +76,10 @@ class Server:
             try:
                 reader = open_reader(response.headers.get("content-type", ""))
                 async for data in _body(response):
-                    yield reader.feed(data)
-                    if reader.error is not None:
-                        raise reader.error
+                    for piece in (data,) if len(data) <= PIECE_BYTES else _pieces(data):
+                        yield reader.feed(piece)
+                        if reader.error is not None:
+                            raise reader.error
                 yield reader.end()
                 if reader.error is not None:
                     raise reader.error
@@ -186,6 +192,10 @@ def _body(response: httpx2.Response) -> AsyncIterable[bytes]:
     if coding not in CODINGS:
         raise ChatError("upstream_error")
     return Decompressed(stream, coding)
+
+
+def _pieces(data: bytes) -> Iterator[bytes]:
+    return (data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES))
 
 
 def _failure(error: Exception, base_url: str) -> ChatError:

@@ -30,6 +30,9 @@ TRANSPORT_ERRORS: Final = (OpenAIError, httpx2.HTTPError, httpx2.StreamError, ai
 # aiohttp writes larger bodies piece by piece if they are files, and warns if they are bytes.
 _MAX_BYTES_AT_ONCE: Final = 2**20
 
+#: Bytes of an answer that wait to be read, and as many more, before the server is held back; aiohttp has 256 KiB.
+READ_BYTES: Final = 2**16
+
 
 class Connecting(msgspec.Struct, frozen=True):
     """How the connections to a server are made and kept.
@@ -87,6 +90,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             proxy=self._proxy.get_secret_value() if self._proxy else None,
             timeout=aiohttp.ClientTimeout(total=None, connect=connecting.timeout_s),
             request_class=_Request,
+            read_bufsize=READ_BYTES,
             trace_configs=[_trace_way()],
         )
 
