@@ -146,6 +146,21 @@ async def test_the_hosts_own_limit_counts_where_it_is_the_lower_one() -> None:
     assert await answered(client, JSON, b"a" * 101) == (413, b"too_large")
 
 
+async def test_a_body_in_tiny_pieces_is_refused_before_its_end() -> None:
+    client = guarded(lambda request: read_body(request, Settings.load({"CHAT_MAX_BODY_BYTES": 2**20})))
+    async with client.request("/", method="POST", headers=JSON) as connection:
+        for _ in range(300):
+            await connection.send(b"a")
+            for _ in range(4):  # the app reads each piece by itself
+                await asyncio.sleep(0)
+        assert await asyncio.wait_for(connection.receive(), 5) == b"too_large"
+
+
+async def test_two_lengths_of_one_body_are_refused_and_the_connection_closed() -> None:
+    headers = JSON | {"Content-Length": "2", "Transfer-Encoding": "chunked"}
+    assert await read(body_client(), b"{}", headers) == b"bad_request"
+
+
 # -- the time
 
 

@@ -10,9 +10,16 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from quartapp.errors import ChatError
 from quartapp.settings import Settings
 
+#: Reads that any body may take. A larger body may take one more each READ_BYTES, because each read costs time.
+MAX_READS = 256
+READ_BYTES = 256
+
 
 async def read_body(request: Request, settings: Settings) -> bytes:
-    """The body as it came. Raises ChatError: unsupported_media_type, too_large, request_timeout."""
+    """The body as it came. Raises ChatError: bad_request, unsupported_media_type, too_large, request_timeout."""
+    if "Transfer-Encoding" in request.headers and "Content-Length" in request.headers:
+        # How one request is hidden in another: the connection must not be used again (RFC 9112, section 6.3).
+        raise ChatError("bad_request", headers={"Connection": "close"})
     encoding = request.headers.get("Content-Encoding", "identity")
     if request.mimetype != "application/json" or encoding.lower() != "identity":
         raise ChatError("unsupported_media_type")
@@ -28,9 +35,10 @@ async def read_body(request: Request, settings: Settings) -> bytes:
 
 
 async def _collect(request: Request, max_bytes: int) -> bytes:
-    body = bytearray()
+    body, reads = bytearray(), 0
     async for data in request.body:
         body += data
-        if len(body) > max_bytes:
+        reads += 1
+        if len(body) > max_bytes or reads > MAX_READS + len(body) // READ_BYTES:
             raise ChatError("too_large")
     return bytes(body)
