@@ -25,6 +25,10 @@ log = logging.getLogger("quartapp.request")
 #: How a door tells an error: its body and what headers it needs beside the usual ones.
 Render = Callable[[ChatError], Response]
 
+#: Bytes of a response that hypercorn may hold over HTTP/2, and how often that is looked up while there are more.
+MAX_HELD_BYTES = 2**16
+HELD_S = 0.05
+
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 _BY_STATUS: Final[Mapping[int, Code]] = {
@@ -77,7 +81,7 @@ def labels(who: str | None) -> dict[str, Any]:
 def stream_reply(answer: Answer, wire: Format) -> Response:
     """The response that carries `answer`, which has begun."""
     response = Response(
-        AnswerBody(answer, wire),
+        AnswerBody(answer, wire, None if request.http_version < "2" else _held_by_server()),
         content_type=f"{wire.media_type}; charset=utf-8",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", **wire.headers, **_common()},
     )
@@ -124,8 +128,9 @@ class AnswerBody:
     A generator would not do: one that was never started does not run its `finally`.
     """
 
-    def __init__(self, answer: Answer, wire: Format) -> None:
+    def __init__(self, answer: Answer, wire: Format, held: Callable[[], int] | None = None) -> None:
         self._answer = answer
+        self._held = held
         self._encode = wire.encoder()
         self._has_records = wire.has_records
         self._is_broken = False
@@ -135,6 +140,8 @@ class AnswerBody:
 
     async def __anext__(self) -> bytes:
         data = b""
+        while self._held is not None and self._held() > MAX_HELD_BYTES:  # noqa: ASYNC110 - hypercorn has no event for it
+            await asyncio.sleep(HELD_S)
         while not data:
             if self._is_broken:
                 # The server ends the connection without the body's last chunk, and prints no traceback, as it would
@@ -147,6 +154,24 @@ class AnswerBody:
 
     async def aclose(self) -> None:
         self._answer.close()
+
+
+def _held_by_server() -> Callable[[], int]:
+    """Return a function that gives how many bytes of the current response hypercorn holds, over HTTP/2.
+
+    hypercorn 0.18 takes every byte at once there, even if its client reads nothing, and offers no other sign of it.
+    Other servers hold a response back by themselves: 0.
+    """
+    try:
+        stream = request._send_push_promise.args[0].__self__  # type: ignore[attr-defined]
+        buffers = stream.send.__self__.stream_buffers
+    except AttributeError:
+        return lambda: 0
+
+    def held() -> int:
+        return len(buffers[stream.stream_id].buffer) if stream.stream_id in buffers else 0
+
+    return held
 
 
 # -- errors
