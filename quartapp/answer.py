@@ -112,7 +112,7 @@ class Answer:
             return
         self._stop_pump()
         if self._outcome.finish_reason is not None:
-            self._end = Done(self._outcome.finish_reason, self._outcome.usage)
+            self._end = Done(self._outcome.finish_reason, self._outcome.usage, self._outcome.extra)
         else:
             self._outcome.error = error
             self._end = Failed(error.code, error.message, self._outcome.id, error.retry_after_s)

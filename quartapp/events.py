@@ -6,11 +6,15 @@ The classes with a tag are the records of the wire contract (docs/protocol.md), 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from quartapp.errors import ChatError
+
+#: Fields of a call, and of an answer, in which servers keep state that the next request must bring back.
+CALL_STATE: Final = frozenset({"extra_content", "provider_specific_fields"})
+TURN_STATE: Final = CALL_STATE | {"reasoning_details", "thinking_blocks"}
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
@@ -43,12 +47,18 @@ class Refusal(Record, frozen=True, tag="refusal"):
 
 
 class ToolCall(Record, frozen=True, tag="tool_call"):
-    """A fragment of a tool call; `id` and `name` come in a call's first fragment only."""
+    """A fragment of a tool call; `id` and `name` come in a call's first fragment only.
+
+    `kind` is `custom` for a tool that takes text, and None for one that takes JSON. `extra` is state that the model's
+    server wants back with the call: the fields of all its fragments, merged.
+    """
 
     index: int
     id: str | None = None
     name: str | None = None
     arguments: str | None = None
+    kind: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 class Ping(Record, frozen=True, tag="ping"):
@@ -70,10 +80,11 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Done(Record, frozen=True, tag="done"):
-    """The answer is whole; always the last record."""
+    """The answer is whole; always the last record. `extra` is state that the model's server wants back with it."""
 
     finish_reason: str
     usage: Usage | None = None
+    extra: dict[str, Any] | None = None
 
 
 class Failed(Record, frozen=True, tag="error"):
@@ -119,7 +130,7 @@ class Batch(msgspec.Struct):
 
     `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole, `resumes`
     that it goes on after one that came earlier, `ended` that the upstream has nothing more to say. `attempt` comes in a
-    batch of its own, for the log.
+    batch of its own, for the log. `extra` is that of the record `done`; the last one counts.
     """
 
     size: int
@@ -129,6 +140,7 @@ class Batch(msgspec.Struct):
     ended: bool = False
     attempt: Attempt | None = None
     resumes: bool = False
+    extra: dict[str, Any] | None = None
 
 
 Batches = AsyncGenerator[Batch, None]

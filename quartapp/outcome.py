@@ -39,6 +39,7 @@ class Outcome:
         self.upstream_bytes = 0
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
+        self.extra: dict[str, Any] | None = None
         self.error: ChatError | None = None
         self.ending = "reader_left"
         self._with_message = with_message
@@ -50,6 +51,8 @@ class Outcome:
         self.upstream_bytes += batch.size
         if batch.usage is not None:
             self.usage = batch.usage
+        if batch.extra is not None:
+            self.extra = batch.extra
         if batch.attempt is not None:
             self._add_attempt(batch.attempt)
 

@@ -79,10 +79,12 @@ def joined(pieces: Iterable[Event]) -> list[Event]:
         last = joined[-1] if joined else None
         if isinstance(piece, ToolCall):
             if isinstance(last, ToolCall) and last.index == piece.index and piece.name is None:
-                joined[-1] = ToolCall(last.index, last.id, last.name, (last.arguments or "") + (piece.arguments or ""))
+                arguments = (last.arguments or "") + (piece.arguments or "")
+                extra = (last.extra or {}) | (piece.extra or {})
+                joined[-1] = ToolCall(last.index, last.id, last.name, arguments, last.kind, extra or None)
                 continue
             id = None if piece.id is None else without_minted_ids(piece.id)
-            piece = ToolCall(piece.index, id, piece.name, piece.arguments)
+            piece = ToolCall(piece.index, id, piece.name, piece.arguments, piece.kind, piece.extra)
         elif isinstance(piece, Delta | Reasoning | Refusal) and type(piece) is type(last):
             joined[-1] = type(piece)(getattr(last, "text", "") + piece.text)
             continue

@@ -87,15 +87,20 @@ def arguments(fragments: list[ToolCall]) -> str:
     return "".join([fragment.arguments or "" for fragment in fragments])
 
 
+def extra(fragments: Iterable[ToolCall]) -> Json:
+    return {name: value for fragment in fragments for name, value in (fragment.extra or {}).items()}
+
+
 def whole_answer(events: Sequence[Event]) -> Json:
     start, done = the(Start, events), the(Done, events)
     assert start is not None
     assert done is not None
     told = [
-        _present(id=first.id, name=first.name, arguments=arguments([first, *rest]))
-        for first, *rest in calls(events).values()
+        _present(id=each[0].id, name=each[0].name, arguments=arguments(each), kind=each[0].kind, extra=extra(each))
+        for each in calls(events).values()
     ]
     answer = _present(reasoning=_joined(events, Reasoning), refusal=_joined(events, Refusal), tool_calls=told)
+    answer |= _present(extra=done.extra)
     if done.usage is not None:
         answer["usage"] = usage(done.usage)
     always = {"id": start.id, "model": start.model, "finish_reason": done.finish_reason, "text": _joined(events, Delta)}
@@ -210,6 +215,8 @@ def ui_parts(events: Sequence[Event]) -> list[Json]:
     fragments = calls(events)
     is_whole = isinstance(events[-1], Done)
     open_kind = ""
+    end = events[-1]
+    turn = {"turn": end.extra} if isinstance(end, Done) and end.extra else {}
     for event in events:
         if isinstance(event, Delta | Refusal | Reasoning):
             kind = "reasoning" if isinstance(event, Reasoning) else "text"
@@ -220,8 +227,17 @@ def ui_parts(events: Sequence[Event]) -> list[Json]:
         elif isinstance(event, ToolCall):
             open_kind = ""
             if event is fragments[event.index][0]:
-                parts.append(_ui_call(fragments[event.index], is_whole=is_whole))
+                ours = _present(kind=event.kind, extra=extra(fragments[event.index]))
+                ours |= {} if open_calls(parts) else turn
+                attached = {"callProviderMetadata": {"quartapp": ours}} if ours and is_whole else {}
+                parts.append(_ui_call(fragments[event.index], is_whole=is_whole) | attached)
+    if open_kind and turn:
+        parts[-1]["providerMetadata"] = {"quartapp": turn}
     return parts
+
+
+def open_calls(parts: list[Json]) -> list[Json]:
+    return [part for part in parts if part["type"].startswith("tool-")]
 
 
 def _ui_call(fragments: list[ToolCall], *, is_whole: bool) -> Json:
@@ -234,6 +250,8 @@ def _ui_call(fragments: list[ToolCall], *, is_whole: bool) -> Json:
     }
     if not is_whole:
         return call
+    if first.kind == "custom":
+        return call | {"state": "input-available", "input": well_formed(text)}
     try:
         return call | {"state": "input-available", "input": _parsed(well_formed(text) or "{}")}
     except ValueError:

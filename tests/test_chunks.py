@@ -64,7 +64,7 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
         if isinstance(piece, ToolCall):
             if isinstance(last, ToolCall) and last.index == piece.index and piece.id is None and piece.name is None:
                 arguments = (last.arguments or "") + (piece.arguments or "")
-                joined[-1] = ToolCall(last.index, last.id, last.name, arguments)
+                joined[-1] = ToolCall(last.index, last.id, last.name, arguments, last.kind)
                 continue
         elif not isinstance(piece, Raw) and type(piece) is type(last):
             joined[-1] = type(piece)(getattr(last, "text", "") + piece.text)
@@ -174,11 +174,11 @@ FORMS: dict[str, tuple[bytes, Said]] = {
     ),
     "a call of a tool that takes text": (
         call(id="c1", type="custom", custom={"name": "f", "input": "a"}) + call(custom={"input": "b"}),
-        Said((ToolCall(0, "c1", "f", "ab"),)),
+        Said((ToolCall(0, "c1", "f", "ab", "custom"),)),
     ),
     "a call of a tool that takes text, without a number": (
         delta(tool_calls=[{"index": None, "id": "c1", "custom": {"name": "f", "input": "a"}}]),
-        Said((ToolCall(0, "c1", "f", "a"),)),
+        Said((ToolCall(0, "c1", "f", "a", "custom"),)),
     ),
     "finish": (A + finish("length"), Said((Delta("a"),), "length")),
     "finish with the last token": (

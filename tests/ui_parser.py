@@ -19,14 +19,14 @@ PARTS: Final[dict[str, tuple[Fields, Fields]]] = {
     "finish-step": ({}, {}),
     "text-start": (_ID, {}),
     "text-delta": ({**_ID, "delta": str}, {}),
-    "text-end": (_ID, {}),
+    "text-end": (_ID, {"providerMetadata": dict}),
     "reasoning-start": (_ID, {}),
     "reasoning-delta": ({**_ID, "delta": str}, {}),
-    "reasoning-end": (_ID, {}),
+    "reasoning-end": (_ID, {"providerMetadata": dict}),
     "tool-input-start": (_CALL, {}),
     "tool-input-delta": ({"toolCallId": str, "inputTextDelta": str}, {}),
-    "tool-input-available": ({**_CALL, "input": object}, {}),
-    "tool-input-error": ({**_CALL, "input": object, "errorText": str}, {}),
+    "tool-input-available": ({**_CALL, "input": object}, {"providerMetadata": dict}),
+    "tool-input-error": ({**_CALL, "input": object, "errorText": str}, {"providerMetadata": dict}),
     "data-ping": ({"data": dict, "transient": bool}, {}),
     "error": ({"errorText": str}, {}),
     "finish": ({}, {"finishReason": str, "messageMetadata": dict}),
@@ -117,6 +117,7 @@ class UiMessageReader:
         expect((open_part.get("type"), open_part.get("id")) == (kind, part["id"]), f"{kind}-{step} after its start")
         if step == "end":
             open_part["state"] = "done"
+            open_part |= {name: part[name] for name in ("providerMetadata",) if name in part}
             self._open = None
         else:
             open_part["text"] += part["delta"]
@@ -140,6 +141,8 @@ def _end_call(call: Json, step: str, part: Json) -> None:
     expect(call["type"] == "tool-" + part["toolName"], "a call keeps its name")
     call["state"] = "input-available" if step == "available" else "output-error"
     call["input"] = part["input"]
+    if "providerMetadata" in part:
+        call["callProviderMetadata"] = part["providerMetadata"]
 
 
 def refuse_prototypes(value: Any) -> None:

@@ -1,6 +1,6 @@
 """Events to bytes: one small module a wire format, and the table of those that `Accept` chooses from.
 
-Order inside this folder: encoding, text, ndjson, sse, whole, offer, openai, ai_sdk, then this table.
+Order inside this folder: encoding, states, text, ndjson, sse, whole, offer, openai, ai_sdk, then this table.
 """
 
 from __future__ import annotations

@@ -11,10 +11,14 @@ from typing import Any, Final
 
 from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.formats.encoding import from_json, to_json, to_utf8
+from quartapp.formats.states import add_state
 
 HEADERS: Final[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
 Part = dict[str, Any]
+
+#: The name under which `providerMetadata` holds what requests/ai_sdk.py reads when a client brings it back.
+OURS: Final = "quartapp"
 
 _FINISH_REASONS = {
     "stop": "stop",
@@ -33,6 +37,7 @@ class Parts:
         self._count = 0
         self._calls: dict[int, list[str]] = {}
         self._ids: dict[int, tuple[str, str]] = {}
+        self._ours: dict[int, Part] = {}
 
     def encode(self, events: Sequence[Event]) -> bytes:
         """The events of the stream; the last is `[DONE]`, after a failure too."""
@@ -55,8 +60,10 @@ class Parts:
                 yield from self._text("reasoning", text)
             case ToolCall():
                 yield from self._tool_call(event)
-            case Done(reason, usage):
-                yield from self._close()
+            case Done(reason, usage, extra):
+                if extra and self._ours:  # where the first call is, because a step of several has one place alone
+                    next(iter(self._ours.values()))["turn"] = extra
+                yield from self._close({"turn": extra} if extra else {})
                 yield from self._tool_inputs()
                 yield {"type": "finish-step"}
                 yield _finish(_FINISH_REASONS.get(reason, "other"), usage)
@@ -74,9 +81,9 @@ class Parts:
             yield {"type": f"{kind}-start", "id": str(self._count)}
         yield {"type": f"{kind}-delta", "id": str(self._count), "delta": text}
 
-    def _close(self) -> Iterator[Part]:
+    def _close(self, ours: Part | None = None) -> Iterator[Part]:
         if self._open:
-            yield {"type": f"{self._open}-end", "id": str(self._count)}
+            yield {"type": f"{self._open}-end", "id": str(self._count), **_metadata(ours)}
             self._open = ""
 
     def _tool_call(self, event: ToolCall) -> Iterator[Part]:
@@ -84,26 +91,47 @@ class Parts:
         if event.index not in self._ids:
             call = (event.id or f"call-{event.index}", event.name or "unknown")
             self._ids[event.index], self._calls[event.index] = call, []
+            self._ours[event.index] = {} if event.kind is None else {"kind": event.kind}
             yield {"type": "tool-input-start", "toolCallId": call[0], "toolName": call[1]}
         if event.arguments:
             self._calls[event.index].append(event.arguments)
             call_id = self._ids[event.index][0]
             yield {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": event.arguments}
 
+        if event.extra:
+            add_state(self._ours[event.index].setdefault("extra", {}), event.extra)
+
     def _tool_inputs(self) -> Iterator[Part]:
         """Each call's whole input, which a reader may act on only now; what it cannot take is an error of the model."""
         for index, (call_id, name) in self._ids.items():
             text = "".join(self._calls[index])
-            part: Part = {"toolCallId": call_id, "toolName": name}
+            ours = self._ours[index]
+            part: Part = {"toolCallId": call_id, "toolName": name, **_metadata(ours)}
             try:
-                yield {"type": "tool-input-available", **part, "input": _input(text)}
+                given = text if "kind" in ours else _input(text)
+                yield {"type": "tool-input-available", **part, "input": given}
             except (ValueError, RecursionError):
                 yield {"type": "tool-input-error", **part, "input": text, "errorText": "The arguments are not JSON."}
+
+
+def _metadata(ours: Part | None) -> Part:
+    """Return the field in which the SDK keeps what a part's own server wants back with it."""
+    try:
+        _check_value(ours)
+    except ValueError:  # without its state a call can still be shown
+        ours = {name: value for name, value in (ours or {}).items() if name == "kind"}
+    return {"providerMetadata": {OURS: ours}} if ours else {}
 
 
 def _input(text: str) -> Any:
     """The value of a call's arguments. Raises ValueError or RecursionError for what is not JSON to a reader."""
     value = from_json(to_utf8(text) or b"{}")
+    _check_value(value)
+    return value
+
+
+def _check_value(value: Any) -> None:
+    """Raise ValueError for a value with a name that makes the SDK's readers throw the answer away."""
     waiting = [value]
     while waiting:
         each = waiting.pop()
@@ -112,7 +140,6 @@ def _input(text: str) -> Any:
             waiting += each.values()
         elif isinstance(each, list):
             waiting += each
-    return value
 
 
 def _check_names(value: dict[str, Any]) -> None:

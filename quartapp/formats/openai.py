@@ -9,8 +9,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from quartapp.errors import KINDS
-from quartapp.events import Delta, Done, Event, Failed, Ping, Raw, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.events import (
+    TURN_STATE,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Ping,
+    Raw,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+    Usage,
+)
 from quartapp.formats.encoding import from_json, to_json
+from quartapp.formats.states import add_state
 
 Chunk = dict[str, Any]
 
@@ -88,8 +102,8 @@ class Chunks:
                 yield self._chunk({"refusal": text})
             case ToolCall():
                 yield self._chunk({"tool_calls": [call_object(event)]})
-            case Done(reason, usage) if not self._is_raw:
-                yield self._chunk({}, reason)
+            case Done(reason, usage, extra) if not self._is_raw:
+                yield self._chunk(extra or {}, reason)
                 if self._include_usage and usage is not None:
                     yield {**self._head, "choices": [], "usage": usage_object(usage)}
 
@@ -122,12 +136,13 @@ def usage_object(usage: Usage) -> dict[str, Any]:
 
 
 def call_object(event: ToolCall) -> dict[str, Any]:
-    """A fragment of a tool call as a delta has it."""
+    """Return a fragment of a tool call as a delta has it."""
     call: dict[str, Any] = {"index": event.index}
+    kind, text = ("custom", "input") if event.kind == "custom" else ("function", "arguments")
     if event.id is not None:
-        call |= {"id": event.id, "type": "function"}
-    function = {"name": event.name, "arguments": event.arguments if event.name is None else event.arguments or ""}
-    return call | {"function": {name: value for name, value in function.items() if value is not None}}
+        call |= {"id": event.id, "type": kind}
+    fields = {"name": event.name, text: event.arguments if event.name is None else event.arguments or ""}
+    return call | {kind: {name: value for name, value in fields.items() if value is not None}} | (event.extra or {})
 
 
 def _data(chunk: Chunk) -> bytes:
@@ -190,7 +205,9 @@ class _Texts(list[str]):
 def _merge_into(merged: Chunk, added: Chunk) -> None:
     for name, value in added.items():
         known = merged.get(name)
-        if value is None:
+        if name in TURN_STATE:
+            add_state(merged, {name: value})
+        elif value is None:
             merged.setdefault(name, None)
         elif isinstance(value, dict):
             merged[name] = inner = known if isinstance(known, dict) else {}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
 from quartapp.events import Delta, Done, Event, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.formats.states import add_state
 
 
 class WholeToolCall(msgspec.Struct, omit_defaults=True):
-    """A tool call put together; `arguments` is the JSON text that the model wrote."""
+    """A tool call put together; `arguments` is the JSON text that the model wrote, of a `custom` tool any text."""
 
     id: str | None = None
     name: str | None = None
     arguments: str = ""
+    kind: str | None = None
+    extra: dict[str, Any] | None = None
 
 
 class WholeAnswer(msgspec.Struct, omit_defaults=True):
@@ -28,6 +32,7 @@ class WholeAnswer(msgspec.Struct, omit_defaults=True):
     refusal: str = ""
     tool_calls: list[WholeToolCall] = []
     usage: Usage | None = None
+    extra: dict[str, Any] | None = None
 
 
 def merge(events: Iterable[Event]) -> WholeAnswer:
@@ -43,8 +48,8 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
                 texts[type(event)].append(text)
             case ToolCall(index):
                 calls.setdefault(index, []).append(event)
-            case Done(reason, usage):
-                answer.finish_reason, answer.usage = reason, usage
+            case Done(reason, usage, extra):
+                answer.finish_reason, answer.usage, answer.extra = reason, usage, extra
     answer.text, answer.reasoning, answer.refusal = ("".join(pieces) for pieces in texts.values())
     answer.tool_calls = [_whole_call(fragments) for fragments in calls.values()]
     return answer
@@ -53,4 +58,8 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
 def _whole_call(fragments: list[ToolCall]) -> WholeToolCall:
     id = next((each.id for each in fragments if each.id), None)
     name = next((each.name for each in fragments if each.name), None)
-    return WholeToolCall(id, name, "".join([each.arguments or "" for each in fragments]))
+    extra: dict[str, Any] = {}
+    for each in fragments:
+        add_state(extra, each.extra or {})
+    arguments = "".join([each.arguments or "" for each in fragments])
+    return WholeToolCall(id, name, arguments, fragments[0].kind, extra or None)

@@ -117,6 +117,7 @@ class Kinds:
             open_reader,
             max_line_bytes=self._settings.max_upstream_line_bytes,
             think_tags=entry.think_tags,
+            origin=self._origins.origin(entry),
         )
 
 

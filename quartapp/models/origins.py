@@ -28,9 +28,13 @@ class Origins:
 
     def returned(self, entry: Entry, *, max_chars: int) -> Returned:
         """Return what the server of `entry` gets back of earlier answers."""
-        id = _id(entry)
-        origin = Origin(id, is_only=self._ids <= {id})
+        origin = self.origin(entry)
         return Returned(origin, _names(entry, origin), max_chars)
+
+    def origin(self, entry: Entry) -> Origin:
+        """Return the server of `entry`."""
+        id = _id(entry)
+        return Origin(id, is_only=self._ids <= {id})
 
 
 def _names(entry: Entry, origin: Origin) -> frozenset[str]:

@@ -26,7 +26,8 @@ class Responses:
     def __init__(self, server: Server, parameters: Parameters, *, max_line_bytes: int) -> None:
         self._server = server
         self._parameters = parameters
-        self._open_reader = partial(open_response_reader, max_line_bytes=max_line_bytes)
+        origin = parameters.returned.origin
+        self._open_reader = partial(open_response_reader, max_line_bytes=max_line_bytes, origin=origin)
 
     def stream(self, request: ChatRequest, /) -> Batches:
         """The answer, a batch a read, closed with the generator. Raises ChatError."""

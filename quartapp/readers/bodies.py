@@ -10,6 +10,7 @@ from typing import Protocol
 from quartapp.errors import ChatError
 from quartapp.events import Batch
 from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.marks import Origin
 from quartapp.readers.raw_chunks import RawChunkReader
 from quartapp.readers.think_tags import ThinkTagMode
 from quartapp.requests.messages import ChatRequest
@@ -99,16 +100,22 @@ _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 def open_reader(
-    request: ChatRequest, *, content_type: str, max_line_bytes: int, think_tags: ThinkTagMode
+    request: ChatRequest,
+    *,
+    content_type: str,
+    max_line_bytes: int,
+    think_tags: ThinkTagMode,
+    origin: Origin | None = None,
 ) -> ChunkReader | WholeReader:
     """The reader of the answer to `request`, whose `model` is the name that its client knows."""
-    make: Callable[[int], ChunkReader] = partial(ChunkReader, think_tags=think_tags)
+    make: Callable[[int], ChunkReader] = partial(ChunkReader, think_tags=think_tags, origin=origin)
     if request.raw:
         make = partial(
             RawChunkReader,
             model=request.model or "",
             choices=request.choices,
             include_usage=request.include_usage,
+            origin=origin,
         )
     if "json" in content_type.lower():
         return WholeReader(make, max_line_bytes=max_line_bytes)

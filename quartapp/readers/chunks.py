@@ -7,12 +7,16 @@ as OpenAI sends it is read again, loosely; what makes no sense even then is an e
 
 from __future__ import annotations
 
+from typing import Any
+
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
+from quartapp.formats.states import add_state
 from quartapp.readers import loose
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
+from quartapp.readers.marks import Origin
 from quartapp.readers.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
 from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
 from quartapp.readers.tool_calls import ToolCalls
@@ -28,12 +32,21 @@ class ChunkReader:
     and for a line over the limit, or what an error in the stream stands for.
     """
 
-    def __init__(self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1) -> None:
+    def __init__(
+        self,
+        max_line_bytes: int,
+        *,
+        think_tags: ThinkTagMode = "none",
+        choices: int = 1,
+        origin: Origin | None = None,
+    ) -> None:
         self._lines = Lines(max_line_bytes)
         self._think = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
         self._streamed: set[str] = set()
         self._speaks_in_messages = False
+        self._origin = origin or Origin()
+        self._state: dict[str, Any] = {}
         self._has_finished = False
         self._is_counted = False
         self._is_error_event = False
@@ -57,6 +70,8 @@ class ChunkReader:
         self._flush(text, batch.pieces)
         if self._think is not None and (batch.ended or self.error):
             batch.pieces += self._think.release()
+        if self._state and self._has_finished:
+            batch.extra = self._origin.mark(self._state)
         if had_finished and batch.pieces:
             batch.resumes = True
         return batch
@@ -123,6 +138,8 @@ class ChunkReader:
 
     def _add(self, choice: Choice, batch: Batch, text: list[str]) -> None:
         delta = choice.delta
+        if delta.has_state:
+            add_state(self._state, delta.state)
         if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
             self._add_others(delta, batch.pieces, text)
         elif delta.content:
@@ -150,7 +167,7 @@ class ChunkReader:
                 has_text = self._has_streamed("text", index)
                 delta.content = None if has_text else delta.content
                 if has_text or self._has_streamed("thought", index):
-                    delta.reasoning_content = None
+                    delta.reasoning_content = delta.reasoning_details = None
                 if has_text or self._has_streamed("refusal", index):
                     delta.refusal = None
                 delta.tool_calls = None if self._calls.get(index) else delta.tool_calls
@@ -177,7 +194,7 @@ class ChunkReader:
             self._streamed.add("refusal")
             pieces.append(Refusal(delta.refusal))
         if delta.tool_calls:
-            pieces += self._calls[0].add(fragments_of(delta.tool_calls))
+            pieces += self._calls[0].add(fragments_of(delta.tool_calls, self._origin))
 
     def _finish_reason(self, choice: Choice) -> str | None:
         calls = self._calls.get(choice.index)

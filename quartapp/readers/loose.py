@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from quartapp.errors import ChatError
-from quartapp.events import ToolCall, Usage
+from quartapp.events import CALL_STATE, TURN_STATE, ToolCall, Usage
 from quartapp.formats.encoding import to_utf8
 from quartapp.formats.openai import call_object, usage_object
 from quartapp.readers.failures import from_error_object
@@ -148,6 +148,7 @@ def _delta(said: JsonObject) -> ChunkDelta:
         reasoning_content=next(filter(None, [*thoughts, thought]), None),
         refusal=text_in(said.get("refusal")),
         tool_calls=fragments,
+        **{name: said.get(name) for name in TURN_STATE},
     )
 
 
@@ -166,7 +167,8 @@ def _content(content: Any) -> tuple[str, str]:
 def _call(call: Any) -> Call:
     said = _object(call)
     index = _number(said.get("index"))
-    fragment = Call(index=msgspec.UNSET if index is None else index, id=_name(said.get("id")))
+    state = {field: said.get(field) for field in CALL_STATE}
+    fragment = Call(index=msgspec.UNSET if index is None else index, id=_name(said.get("id")), **state)
     function, custom = _object(said.get("function")), _object(said.get("custom"))
     if custom and not function:
         fragment.custom = Custom(_name(custom.get("name")), _arguments(custom.get("input")))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from quartapp.requests.documents import JsonObject
+
+#: How each mark begins.
+PREFIX: Final = b"qa-"
 
 _MARK: Final = re.compile(r"qa-[0-9a-f]{8}\.")
 
@@ -34,7 +37,8 @@ class Origin(msgspec.Struct, frozen=True):
         An only server's state is marked if it looks marked, as that of another chat behind this one does, because
         `unmark` takes one mark away.
         """
-        if self.is_only and not any(map(_MARK.match, _opaque_texts(state))):
+        texts = _opaque_texts(state)
+        if not (any(map(_MARK.match, texts)) if self.is_only else texts):
             return state
         return {name: _changed(value, self._add_mark, name in _ALL_OPAQUE) for name, value in state.items()}
 
@@ -64,7 +68,7 @@ class Origin(msgspec.Struct, frozen=True):
         return text.replace(self._mark, "")  # clients join the pieces of a text, and each had a mark
 
 
-def _opaque_texts(state: JsonObject) -> Iterator[str]:
+def _opaque_texts(state: JsonObject) -> list[str]:
     texts: list[str] = []
 
     def keep(text: str) -> str:
@@ -73,7 +77,7 @@ def _opaque_texts(state: JsonObject) -> Iterator[str]:
 
     for name, value in state.items():
         _changed(value, keep, name in _ALL_OPAQUE)
-    yield from texts
+    return texts
 
 
 def _changed(value: Any, change: Callable[[str], str], is_opaque: bool) -> Any:

@@ -9,11 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from quartapp.errors import ChatError
-from quartapp.events import Batch, Piece, Raw, ToolCall
+from quartapp.events import CALL_STATE, Batch, Piece, Raw, ToolCall
 from quartapp.formats.openai import call_object
 from quartapp.readers import loose
 from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_sound
+from quartapp.readers.marks import Origin
+from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound
 from quartapp.readers.tool_calls import Fragment, with_arguments
 from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
 from quartapp.requests.documents import JsonObject
@@ -28,8 +29,16 @@ class RawChunkReader(ChunkReader):
     `include_usage`.
     """
 
-    def __init__(self, max_line_bytes: int, *, model: str, choices: int, include_usage: bool) -> None:
-        super().__init__(max_line_bytes, choices=choices)
+    def __init__(
+        self,
+        max_line_bytes: int,
+        *,
+        model: str,
+        choices: int,
+        include_usage: bool,
+        origin: Origin | None = None,
+    ) -> None:
+        super().__init__(max_line_bytes, choices=choices, origin=origin)
         self._model = model
         self._ours = b'"model":' + msgspec.json.encode(model)
         self._theirs = self._ours
@@ -54,7 +63,7 @@ class RawChunkReader(ChunkReader):
                 return
             chunk = odd.chunk
         usage = chunk.usage if odd is None else odd.document.get("usage")
-        can_stand = odd is None or is_sound(payload)
+        can_stand = (odd is None or is_sound(payload)) and not is_marked(chunk, payload, self._origin)
         calls: dict[int, list[ToolCall]] = {}
         for place, choice in enumerate(chunk.choices):
             if not (self._has_begun and self._unfinished) and choice.is_event:
@@ -75,12 +84,14 @@ class RawChunkReader(ChunkReader):
         """Whether clients take the fragments of calls for what they are; if not, `calls` gets what they tell."""
         if choice.index not in self._calls:
             return True
-        fragments = fragments_of(choice.delta.tool_calls or [])
+        fragments = fragments_of(choice.delta.tool_calls or [], self._origin)
         calls[place] = [*self._calls[choice.index].add(fragments)]
         if odd is not None and not _has_tool_calls(odd, place):
             self._calling_functions.add(choice.index)
             return True
-        return list(map(_said_of, calls[place])) == list(map(_said_of, fragments))
+        # Clients look into the function of each fragment, also where a server has nothing to say of it.
+        has_tools = all(call.function or call.custom for call in choice.delta.tool_calls or ())
+        return has_tools and list(map(_said_of, calls[place])) == list(map(_said_of, fragments))
 
     def _finish(self, place: int, choice: Choice, batch: Batch, calls: dict[int, list[ToolCall]]) -> bool:
         """Whether the reason to finish is said in OpenAI's words and all calls have arguments; if not, the choice and
@@ -181,6 +192,8 @@ class RawChunkReader(ChunkReader):
                 _mend(choice, chunk.choices[place], calls.get(place))
         else:
             document = loose.mend(odd, calls)
+        for place, choice in enumerate(chunk.choices):
+            document["choices"][place]["delta"] |= self._origin.mark(choice.delta.state)
         rest = {name: value for name, value in document.items() if name not in ("usage", "error")}  # an empty error
         return loose.to_text(rest | {"model": self._model} | usage).encode()
 
@@ -211,8 +224,9 @@ def _has_tool_calls(odd: loose.Odd, place: int) -> bool:
     return not loose.is_old_call(choice.get("delta") or choice.get("message") or {})
 
 
-def _said_of(call: ToolCall | Fragment) -> tuple[int | None, str | None, str | None, str | None]:
-    return call.index, call.id, call.name, call.arguments
+def _said_of(call: ToolCall | Fragment) -> tuple[object, ...]:
+    is_custom = call.is_custom if isinstance(call, Fragment) else call.kind == "custom"
+    return call.index, call.id, call.name, call.arguments, is_custom, call.extra
 
 
 def _mend(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
@@ -233,7 +247,7 @@ def _told(theirs: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonO
     return [call_object(call) | rest for call, rest in zip(calls, rests, strict=True)]
 
 
-_OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"})
+_OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"}) | CALL_STATE
 
 # In JSON these quotes are no part of a text: there they would be escaped.
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

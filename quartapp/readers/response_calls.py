@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
-from typing import Final
+from typing import Any, Final
 
 from quartapp.errors import ChatError
 from quartapp.events import ToolCall
+from quartapp.readers.marks import Origin
 from quartapp.readers.response_rests import arguments_rest
-from quartapp.readers.response_shapes import Call, Name, Place
+from quartapp.readers.response_shapes import Call, Name, Place, Thinking
 
 MAX_CALLS: Final = 128
 
@@ -18,10 +19,10 @@ MAX_CALLS: Final = 128
 class _Told:
     """What was told of a call; `opening` are arguments that came with its beginning, which few servers mean."""
 
-    def __init__(self, index: int, opening: str, *, is_custom: bool) -> None:
+    def __init__(self, index: int, kind: str | None, opening: str) -> None:
         self.index = index
+        self.kind = kind
         self.opening = opening
-        self.is_custom = is_custom
         self.arguments = StringIO()
         self.has_ended = False
 
@@ -29,14 +30,23 @@ class _Told:
 class Calls:
     """The calls of one response, told to `tell`. Raises ChatError: upstream_error."""
 
-    def __init__(self, tell: Callable[[ToolCall], None]) -> None:
+    def __init__(self, tell: Callable[[ToolCall], None], origin: Origin | None = None) -> None:
         self._tell = tell
+        self._origin = origin or Origin()
+        self._thinking: list[dict[str, Any]] = []  # what led to the next call
+        self._kept: set[str | None] = set()
         self._calls: list[_Told] = []
         self._by_name: dict[Name, _Told] = {}
         self._early: dict[Place, StringIO] = {}  # arguments of calls that have not begun
 
     def __bool__(self) -> bool:
         return bool(self._calls)
+
+    def keep_thinking(self, item: Thinking) -> None:
+        """Keep an encrypted item, which the next request brings back before the call that it led to."""
+        if item.item is not None and item.encrypted_content not in self._kept:
+            self._kept.add(item.encrypted_content)
+            self._thinking.append(item.item)
 
     def begin(self, place: Place, call: Call) -> None:
         """A call has begun. Its arguments come in pieces, or with its end; one without a name yet is waited for."""
@@ -86,7 +96,7 @@ class Calls:
         """The response has ended. A complete call without arguments gets `{}`, because clients decode them as JSON."""
         for call in self._calls:
             if not call.arguments.tell():
-                empty = "{}" if is_complete and not call.is_custom else ""
+                empty = "{}" if is_complete and call.kind is None else ""
                 self._tell_arguments(call, call.opening or empty)
         if self._early:
             raise ChatError("upstream_error")  # a call that nobody can make, as it has no name
@@ -110,15 +120,19 @@ class Calls:
     def _begin(self, place: Place, call: Call) -> _Told:
         if not call.name or len(self._calls) == MAX_CALLS:
             raise ChatError("upstream_error")
-        told = _Told(len(self._calls), call.arguments or call.input or "", is_custom=call.input is not None)
+        told = _Told(len(self._calls), call.kind, call.arguments or call.input or "")
         self._calls.append(told)
         names = {*place, call.call_id} - {None, ""}
         self._by_name |= dict.fromkeys(names, told)
         id = call.call_id or call.id or f"call_{secrets.token_hex(12)}"
-        self._tell(ToolCall(told.index, id, call.name))
+        self._tell(ToolCall(told.index, id, call.name, None, told.kind, self._take_thinking()))
         for early in [each for each in self._early if each.name is None or not names.isdisjoint(each)]:
             self._tell_arguments(told, self._early.pop(early).getvalue())
         return told
+
+    def _take_thinking(self) -> dict[str, Any] | None:
+        items, self._thinking = self._thinking, []
+        return self._origin.mark({"extra_content": {"openai": {"reasoning_items": items}}}) if items else None
 
     def _end(self, told: _Told, call: Call) -> None:
         told.has_ended = True
@@ -131,4 +145,4 @@ class Calls:
     def _tell_arguments(self, call: _Told, arguments: str) -> None:
         if arguments:
             call.arguments.write(arguments)
-            self._tell(ToolCall(call.index, arguments=arguments))
+            self._tell(ToolCall(call.index, arguments=arguments, kind=call.kind))

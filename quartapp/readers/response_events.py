@@ -6,6 +6,7 @@ that tell something of an answer are known here, and any other is passed over.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from quartapp.errors import ChatError
@@ -15,6 +16,7 @@ from quartapp.readers.bodies import WholeBody
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.lines import Lines
 from quartapp.readers.loose import parse
+from quartapp.readers.marks import Origin
 from quartapp.readers.response_output import Output
 from quartapp.readers.usages import read_usage
 
@@ -30,9 +32,9 @@ class ResponseReader:
     and for a line over the limit, or what a failure in the stream stands for.
     """
 
-    def __init__(self, max_line_bytes: int) -> None:
+    def __init__(self, max_line_bytes: int, origin: Origin | None = None) -> None:
         self._lines = Lines(max_line_bytes)
-        self._output = Output()
+        self._output = Output(origin)
         self._has_ended = False
         self._failure: ChatError | None = None
         self.error: ChatError | None = None
@@ -84,10 +86,12 @@ class ResponseReader:
                 self._begin_item(event)
             case shapes.ITEM_DONE:
                 self._end_item(event)
-            case shapes.ARGUMENTS_DELTA:
+            case shapes.ARGUMENTS_DELTA | shapes.INPUT_DELTA:
                 self._output.calls.add_arguments(event.place, _given(event.delta))
             case shapes.ARGUMENTS_DONE:
                 self._output.calls.end_arguments(event.place, event.arguments or "")
+            case shapes.INPUT_DONE:
+                self._output.calls.end_arguments(event.place, event.input or "")
             case kind if kind in shapes.PARTS:
                 self._output.end_part(shapes.PARTS[kind], event.place, event.part, event.text or event.refusal)
             case kind if kind in shapes.ENDS:
@@ -117,11 +121,15 @@ class ResponseReader:
 class WholeResponseReader(WholeBody):
     """Reads the response of a server that streams none."""
 
+    def __init__(self, *, max_line_bytes: int, origin: Origin | None = None) -> None:
+        super().__init__(partial(ResponseReader, origin=origin), max_line_bytes=max_line_bytes)
+        self._origin = origin
+
     def _read(self, body: bytes) -> Batch:
         response = shapes.read_response(body)
         if response.output is None and not response.error:
             raise ChatError("upstream_error")
-        batch, output = Batch(0, []), Output()
+        batch, output = Batch(0, []), Output(self._origin)
         try:
             _conclude(response, response.status or "completed", output, batch)
         except ChatError as error:
@@ -130,11 +138,13 @@ class WholeResponseReader(WholeBody):
         return batch
 
 
-def open_response_reader(content_type: str, *, max_line_bytes: int) -> ResponseReader | WholeResponseReader:
+def open_response_reader(
+    content_type: str, *, max_line_bytes: int, origin: Origin | None = None
+) -> ResponseReader | WholeResponseReader:
     """The reader for what a server says it sends; a response in one piece is one line, and no longer."""
     if "json" in content_type.lower():
-        return WholeResponseReader(ResponseReader, max_line_bytes=max_line_bytes)
-    return ResponseReader(max_line_bytes)
+        return WholeResponseReader(max_line_bytes=max_line_bytes, origin=origin)
+    return ResponseReader(max_line_bytes, origin)
 
 
 def _status(event: shapes.Event, response: shapes.Response) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from quartapp.errors import ChatError
 from quartapp.events import Piece, Reasoning, ToolCall
+from quartapp.readers.marks import Origin
 from quartapp.readers.response_calls import Calls
 from quartapp.readers.response_shapes import (
     PIECES,
@@ -33,8 +34,8 @@ _BETWEEN_PARTS: Final = "\n\n"
 class Output:
     """What was told of one response, and the pieces of one read. Raises ChatError: upstream_error."""
 
-    def __init__(self) -> None:
-        self.calls = Calls(self._tell_call)
+    def __init__(self, origin: Origin | None = None) -> None:
+        self.calls = Calls(self._tell_call, origin)
         self._pieces: list[Piece] = []
         self._told = Texts()
         # Text that is no piece yet, what it is a piece of, and the part that was the last of each.
@@ -78,6 +79,8 @@ class Output:
         if isinstance(item, Call):
             self.calls.end_call(place, item)
             return
+        if isinstance(item, Thinking):
+            self.calls.keep_thinking(item)
         wholes = list(self._wholes(place, item))
         for kind, same in _by_kind(wholes).items():
             self._told.end_item(kind, place, same)
@@ -95,6 +98,8 @@ class Output:
         for (_, item), texts in zip(said, wholes, strict=True):
             for whole in texts:
                 self._tell_rest(whole)
+            if isinstance(item, Thinking):
+                self.calls.keep_thinking(item)
             if isinstance(item, Call):
                 next(calls)
         self.calls.end(is_complete=is_complete)

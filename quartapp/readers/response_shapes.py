@@ -77,11 +77,13 @@ class Message(msgspec.Struct):
 
 
 class Thinking(msgspec.Struct):
-    """What the model thinks, or a summary of it."""
+    """What the model thinks, or a summary of it. If it is encrypted, `item` is all of it, for the next request."""
 
     id: str | None = None
     content: list[Part] | None = None
     summary: list[Part] | None = None
+    encrypted_content: str | None = None
+    item: dict[str, Any] | None = None
 
 
 class Call(msgspec.Struct):
@@ -92,6 +94,12 @@ class Call(msgspec.Struct):
     name: str | None = None
     arguments: str | None = None
     input: str | None = None
+    type: str | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of the events that tell of it."""
+        return "custom" if self.type == "custom_tool_call" else None
 
 
 Item = Message | Thinking | Call
@@ -111,6 +119,7 @@ class Event(msgspec.Struct, gc=False):
     text: str | None = None
     refusal: str | None = None
     arguments: str | None = None
+    input: str | None = None
     item: msgspec.Raw = _NOTHING
     response: msgspec.Raw = _NOTHING
     error: Any = None
@@ -174,13 +183,18 @@ ITEM_ADDED: Final = "response.output_item.added"
 ITEM_DONE: Final = "response.output_item.done"
 ARGUMENTS_DELTA: Final = "response.function_call_arguments.delta"
 ARGUMENTS_DONE: Final = "response.function_call_arguments.done"
+INPUT_DELTA: Final = "response.custom_tool_call_input.delta"
+INPUT_DONE: Final = "response.custom_tool_call_input.done"
 ERROR: Final = "error"
 
-_KNOWN: Final = frozenset({*DELTAS, *PARTS, *ENDS, ITEM_ADDED, ITEM_DONE, ARGUMENTS_DELTA, ARGUMENTS_DONE, ERROR})
+_KNOWN: Final = frozenset(
+    {*DELTAS, *PARTS, *ENDS, ITEM_ADDED, ITEM_DONE, ARGUMENTS_DELTA, ARGUMENTS_DONE, INPUT_DELTA, INPUT_DONE, ERROR}
+)
 
 # -- decoding
 
 _decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_typed: Final = msgspec.json.Decoder(_Typed).decode
 _decode_response: Final = msgspec.json.Decoder(Response).decode
 _decode_call: Final = msgspec.json.Decoder(Call).decode
@@ -208,7 +222,10 @@ def read_event(payload: bytes) -> Event | None:
 def read_item(item: msgspec.Raw) -> Item | None:
     """An item of the output; None for one that an answer cannot tell. Raises ChatError: upstream_error."""
     decode = _decode_item.get(_decoded(_decode_typed, item).type or "")
-    return None if decode is None else _decoded(decode, item)
+    read = None if decode is None else _decoded(decode, item)
+    if isinstance(read, Thinking):
+        read.item = _decoded(_decode_object, item) if read.encrypted_content else None
+    return read
 
 
 def read_response(response: Json) -> Response:

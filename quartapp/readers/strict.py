@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
+from quartapp.events import CALL_STATE, TURN_STATE
+from quartapp.readers.marks import PREFIX, Origin
 from quartapp.readers.tool_calls import Fragment
 
 #: What decoding raises for a chunk of another form, and for what is none.
@@ -58,13 +60,23 @@ class Custom(msgspec.Struct, gc=False):
 
 
 class Call(msgspec.Struct, gc=False):
-    """A fragment of a tool call."""
+    """A fragment of a tool call, which may have state of its server's."""
 
     index: int | msgspec.UnsetType = msgspec.UNSET
     id: str | None = None
     type: _Word | None = None
     function: Function | None = None
     custom: Custom | None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+
+    @property
+    def has_state(self) -> bool:
+        return bool(self.extra_content or self.provider_specific_fields)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return _state(self, CALL_STATE)
 
 
 class ChunkDelta(msgspec.Struct, gc=False):
@@ -79,6 +91,9 @@ class ChunkDelta(msgspec.Struct, gc=False):
     tool_calls: list[Call] | None = None
     function_call: None = None
     thinking: None = None
+    extra_content: Any = None
+    provider_specific_fields: Any = None
+    thinking_blocks: Any = None
 
     @property
     def thought(self) -> str | None:
@@ -88,6 +103,22 @@ class ChunkDelta(msgspec.Struct, gc=False):
     def is_event(self) -> bool:
         """Whether it says more than a role."""
         return bool(self.content or self.thought or self.refusal or self.tool_calls)
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the server wants something back with the answer. Runs for each token."""
+        said = self.reasoning_details or self.extra_content or self.thinking_blocks or self.provider_specific_fields
+        return bool(said)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return _state(self, TURN_STATE)
+
+
+def _state(holder: Call | ChunkDelta, names: frozenset[str]) -> dict[str, Any]:
+    """Return the fields of those names that say something, in their order on the wire."""
+    fields = msgspec.structs.asdict(holder)
+    return {name: value for name, value in fields.items() if name in names and value}
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -162,15 +193,26 @@ def is_sound(payload: bytes) -> bool:
     return True
 
 
-def fragments_of(calls: list[Call]) -> list[Fragment]:
-    """What a chunk says of tool calls, in which an empty text says nothing."""
-    return [_fragment(call) for call in calls]
+def fragments_of(calls: list[Call], origin: Origin) -> list[Fragment]:
+    """Return what a chunk of `origin` says of tool calls, in which an empty text says nothing."""
+    return [_fragment(call, origin) for call in calls]
 
 
-def _fragment(call: Call) -> Fragment:
+def _fragment(call: Call, origin: Origin) -> Fragment:
     index = None if call.index is msgspec.UNSET else call.index
+    extra = origin.mark(call.state) if call.has_state else None
     if call.custom is not None:
-        return Fragment(index, call.id or None, call.custom.name or None, call.custom.input or None, is_custom=True)
+        return Fragment(index, call.id or None, call.custom.name or None, call.custom.input or None, True, extra)
     if call.function is None:
-        return Fragment(index, call.id or None)
-    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None)
+        return Fragment(index, call.id or None, extra=extra)
+    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None, extra=extra)
+
+
+def is_marked(chunk: Chunk, payload: bytes, origin: Origin) -> bool:
+    """Return whether state in a chunk of `origin` gets a mark, and so cannot be passed on unchanged."""
+    if origin.is_only and PREFIX not in payload:
+        return False
+    deltas = [choice.delta for choice in chunk.choices]
+    holders: list[Call | ChunkDelta] = [*deltas, *(call for delta in deltas for call in delta.tool_calls or ())]
+    states = [holder.state for holder in holders if holder.has_state]
+    return any(origin.mark(state) is not state for state in states)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -26,10 +27,11 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     name: str | None = None
     arguments: str | None = None
     is_custom: bool = False
+    extra: dict[str, Any] | None = None
 
     @property
     def is_empty(self) -> bool:
-        return self.id is None and self.name is None and self.arguments is None
+        return self.id is None and self.name is None and self.arguments is None and not self.extra
 
 
 class _Call:
@@ -39,6 +41,8 @@ class _Call:
         self.index = index
         self.id = id
         self.name: str | None = None
+        self.kind: str | None = None
+        self.extra: dict[str, Any] = {}
         self.held: list[str] = []
         self.held_chars = 0
         self.lacks_json = True
@@ -142,18 +146,20 @@ class ToolCalls:
     def _tell(self, call: _Call, said: Fragment) -> Iterator[ToolCall]:
         is_told = call.name is not None
         call.lacks_json = call.lacks_json and not (said.arguments or said.is_custom)
-        call.name = call.name or said.name
+        call.name, call.kind = call.name or said.name, "custom" if said.is_custom else call.kind
         if said.arguments and (not is_told or call.id is None):
             self._room -= len(said.arguments)
             if self._room < 0:
                 raise ChatError("upstream_error")
             call.held.append(said.arguments)
             call.held_chars += len(said.arguments)
-        if is_told and said.arguments:
-            yield ToolCall(call.index, arguments=said.arguments)
-        elif not is_told and call.name is not None:
+        if is_told and (said.arguments or said.extra):
+            yield ToolCall(call.index, None, None, said.arguments, call.kind, said.extra)
+            return
+        call.extra |= said.extra or {}
+        if not is_told and call.name is not None:
             id = call.id or f"call_{secrets.token_hex(12)}"
-            yield ToolCall(call.index, id, call.name, "".join(call.held) or None)
+            yield ToolCall(call.index, id, call.name, "".join(call.held) or None, call.kind, call.extra or None)
 
 
 def with_arguments(calls: Sequence[ToolCall], ended: Sequence[ToolCall]) -> list[ToolCall]:

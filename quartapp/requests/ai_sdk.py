@@ -31,7 +31,7 @@ _RESULTS = ("output-available", "output-error", "output-denied")
 _PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
 _DENIED = "The user did not allow this call."
 
-#: The name under which `providerMetadata` holds what a client brings back to us unchanged (formats/ai_sdk.py).
+#: The name under which `providerMetadata` holds what formats/ai_sdk.py wrote there, and a client brings back.
 OURS = "quartapp"
 
 

@@ -8,13 +8,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
 
+from quartapp.events import CALL_STATE
 from quartapp.requests.documents import JsonObject, Strict
 
 #: The result that is sent for a call without one, next to calls of the same turn that have theirs.
 NO_RESULT: Final = "There is no result: this call was not answered."
-
-#: Fields of a call in which servers keep state that the next request must bring back.
-CALL_STATE: Final = frozenset({"extra_content", "provider_specific_fields"})
 
 # As long as its server made it: there are servers that put a signature into an id.
 Given = Annotated[str, Field(min_length=1)]

@@ -9,7 +9,8 @@ import msgspec
 from pydantic import ConfigDict, Field
 
 from quartapp.errors import ChatError, Reason
-from quartapp.requests.calls import CALL_STATE, Answered, Given, ToolCallMessage, settle, state_in
+from quartapp.events import TURN_STATE
+from quartapp.requests.calls import Answered, Given, ToolCallMessage, settle, state_in
 from quartapp.requests.documents import JsonObject, Strict, safe_path
 from quartapp.requests.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
 from quartapp.settings import Settings
@@ -17,9 +18,6 @@ from quartapp.settings import Settings
 SYSTEM_ROLES = ("system", "developer")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-
-#: Fields of an answer in which servers keep state that the next request must bring back.
-TURN_STATE: Final = CALL_STATE | {"reasoning_details", "thinking_blocks"}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):

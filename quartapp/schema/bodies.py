@@ -56,6 +56,13 @@ class Function(TypedDict, total=False):
     arguments: str | None
 
 
+class Custom(TypedDict, total=False):
+    """The custom tool that a model calls; in a stream, a fragment of its name and of its text."""
+
+    name: str | None
+    input: str | None
+
+
 class CompletionToolCall(TypedDict, total=False):
     """A tool call; in a stream, a fragment of the call at `index`."""
 
@@ -63,6 +70,9 @@ class CompletionToolCall(TypedDict, total=False):
     id: str | None
     type: str | None
     function: Function | None
+    custom: Custom | None
+    extra_content: Any
+    provider_specific_fields: Any
 
 
 class CompletionMessage(TypedDict, total=False):

@@ -35,6 +35,20 @@ class FinishMetadata(Struct):
     usage: UsageCounts
 
 
+class AttachedState(Struct):
+    """What the client brings back with the part: state of a call, of the whole step, and that a tool takes text."""
+
+    extra: dict[str, Any] | UnsetType = UNSET
+    turn: dict[str, Any] | UnsetType = UNSET
+    kind: Literal["custom"] | UnsetType = UNSET
+
+
+class ProviderMetadata(Struct):
+    """What the SDK keeps with a part unchanged."""
+
+    quartapp: AttachedState
+
+
 class StartPart(Part, tag="start"):
     """The answer has begun; `messageId` is the request's id."""
 
@@ -63,6 +77,7 @@ class TextEndPart(Part, tag="text-end"):
     """A run of text ends."""
 
     id: str
+    provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
 class ReasoningStartPart(Part, tag="reasoning-start"):
@@ -82,6 +97,7 @@ class ReasoningEndPart(Part, tag="reasoning-end"):
     """A run of the model's thinking ends."""
 
     id: str
+    provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
 class ToolInputStartPart(Part, tag="tool-input-start"):
@@ -104,6 +120,7 @@ class ToolInputAvailablePart(Part, tag="tool-input-available"):
     tool_call_id: str
     tool_name: str
     input: Any
+    provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
 class ToolInputErrorPart(Part, tag="tool-input-error"):
@@ -113,6 +130,7 @@ class ToolInputErrorPart(Part, tag="tool-input-error"):
     tool_name: str
     input: str
     error_text: str
+    provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
 class PingPart(Part, tag="data-ping"):
