@@ -70,8 +70,8 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
     joined: list[Piece] = []
     for piece in pieces:
         match joined[-1] if joined else None, piece:
-            case ToolCall(index, id, name, given), ToolCall(other, None, None, more) if index == other:
-                joined[-1] = ToolCall(index, id, name, (given or "") + (more or ""))
+            case ToolCall(index, id, name, given, kind, extra), ToolCall(other, None, None, more) if index == other:
+                joined[-1] = ToolCall(index, id, name, (given or "") + (more or ""), kind, extra)
             case Delta(begun), Delta(more):
                 joined[-1] = Delta(begun + more)
             case Reasoning(begun), Reasoning(more):
@@ -483,7 +483,43 @@ def test_a_call_without_the_id_of_its_result_gets_one(id: str | None, shown: str
 
 def test_a_call_of_a_tool_that_takes_text_is_told_with_its_text() -> None:
     item = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_1", "name": "run", "input": "ls"}
-    assert read(encode(ended(item))).pieces == (ToolCall(0, "call_1", "run", "ls"),)
+    assert read(encode(ended(item))).pieces == (ToolCall(0, "call_1", "run", "ls", "custom"),)
+
+
+def test_the_text_of_a_custom_tool_is_told_as_it_comes() -> None:
+    item = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_1", "name": "run", "input": ""}
+    place = {"item_id": "ct_1", "output_index": 0}
+    reader = ResponseReader(LIMIT)
+    begun = [
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.custom_tool_call_input.delta", **place, "delta": "l"},
+    ]
+    assert reader.feed(encode(begun)).pieces == [
+        ToolCall(0, "call_1", "run", kind="custom"),
+        ToolCall(0, arguments="l", kind="custom"),
+    ]
+    rest = [{"type": "response.custom_tool_call_input.done", **place, "input": "ls"}, *ended(item | {"input": "ls"})]
+    assert reader.feed(encode(rest)).pieces == [ToolCall(0, arguments="s", kind="custom")]
+
+
+ENCRYPTED = {**thinking("Hm."), "encrypted_content": "ZW5j", "status": "completed"}
+
+
+def test_an_encrypted_item_of_reasoning_goes_with_the_call_that_it_led_to() -> None:
+    state = {"extra_content": {"openai": {"reasoning_items": [ENCRYPTED]}}}
+    told_once = read(encode(ended(ENCRYPTED, call()))).pieces
+    streamed = read(
+        encode([{"type": "response.output_item.done", "output_index": 0, "item": ENCRYPTED}]),
+        encode(ended(ENCRYPTED, call(), call(number=2))),
+    ).pieces
+    [first] = [piece for piece in told_once if isinstance(piece, ToolCall)]
+    assert first.extra == state
+    assert [piece.extra for piece in streamed if isinstance(piece, ToolCall)] == [state, None]
+
+
+def test_reasoning_in_words_alone_is_no_state() -> None:
+    [piece] = [piece for piece in read(encode(ended(thinking("Hm."), call()))).pieces if isinstance(piece, ToolCall)]
+    assert piece.extra is None
 
 
 def test_the_standards_own_event_of_reasoning_is_reasoning() -> None:

@@ -21,6 +21,7 @@ from quartapp.readers.strict import REFUSALS, Choice, ChunkDelta, decode, fragme
 from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
 from quartapp.readers.tool_calls import ToolCalls
 from quartapp.readers.usages import read_usage
+from quartapp.requests.documents import JsonObject
 
 
 class ChunkReader:
@@ -33,12 +34,7 @@ class ChunkReader:
     """
 
     def __init__(
-        self,
-        max_line_bytes: int,
-        *,
-        think_tags: ThinkTagMode = "none",
-        choices: int = 1,
-        origin: Origin | None = None,
+        self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1, origin: Origin | None = None
     ) -> None:
         self._lines = Lines(max_line_bytes)
         self._think = None if think_tags == "none" else ThinkTags(think_tags)
@@ -46,10 +42,8 @@ class ChunkReader:
         self._streamed: set[str] = set()
         self._speaks_in_messages = False
         self._origin = origin or Origin()
-        self._state: dict[str, Any] = {}
-        self._has_finished = False
-        self._is_counted = False
-        self._is_error_event = False
+        self._state: JsonObject = {}
+        self._has_finished = self._is_counted = self._is_error_event = False
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
@@ -128,7 +122,7 @@ class ChunkReader:
             raise _error_in(payload)
         if not word:
             return None
-        odd = loose.read(_parsed(payload))
+        odd = loose.read(parsed(payload))
         if odd.messages:
             self._flush(text, batch.pieces)
             self._drop_streamed(odd)
@@ -231,7 +225,8 @@ class ChunkReader:
 _NO_FIELDS = (b"{", b"[")
 
 
-def _parsed(payload: bytes) -> object:
+def parsed(payload: bytes) -> Any:
+    """Return the value of a chunk. Raise ChatError, upstream_error, for what is no JSON."""
     try:
         return loose.parse(payload)
     except (ValueError, RecursionError) as error:

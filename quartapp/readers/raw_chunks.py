@@ -12,7 +12,7 @@ from quartapp.errors import ChatError
 from quartapp.events import CALL_STATE, Batch, Piece, Raw, ToolCall
 from quartapp.formats.openai import call_object
 from quartapp.readers import loose
-from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.chunks import ChunkReader, parsed
 from quartapp.readers.marks import Origin
 from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound
 from quartapp.readers.tool_calls import Fragment, with_arguments
@@ -30,13 +30,7 @@ class RawChunkReader(ChunkReader):
     """
 
     def __init__(
-        self,
-        max_line_bytes: int,
-        *,
-        model: str,
-        choices: int,
-        include_usage: bool,
-        origin: Origin | None = None,
+        self, max_line_bytes: int, *, model: str, choices: int, include_usage: bool, origin: Origin | None = None
     ) -> None:
         super().__init__(max_line_bytes, choices=choices, origin=origin)
         self._model = model
@@ -180,12 +174,12 @@ class RawChunkReader(ChunkReader):
 
     def _renamed_anew(self, payload: bytes) -> bytes:
         """The same for a name that has to be looked for among others, or that is no text or spelt oddly."""
-        document = _parse(payload)
+        document = parsed(payload)
         return loose.to_text(document | {"model": self._model}).encode() if "model" in document else payload
 
     def _mended(self, payload: bytes, chunk: Chunk, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bytes:
         """The chunk as OpenAI's clients can take it, with all else that it says."""
-        document = _parse(payload) if odd is None else odd.document
+        document = parsed(payload) if odd is None else odd.document
         usage = self._usage(document, chunk)
         if odd is None or is_sound(payload):
             for place, choice in enumerate(document.get("choices") or []):
@@ -206,15 +200,6 @@ class RawChunkReader(ChunkReader):
         if counted is not None and (theirs is not None or self._include_usage):
             return {"usage": to_openais_usage(theirs, counted)}
         return {"usage": None} if "usage" in document and theirs is None and self._include_usage else {}
-
-
-def _parse(payload: bytes) -> JsonObject:
-    """The object that a chunk is. Raises ChatError: upstream_error, for a number that nobody can write down."""
-    try:
-        document: JsonObject = loose.parse(payload)
-    except ValueError as error:
-        raise ChatError("upstream_error") from error
-    return document
 
 
 def _has_tool_calls(odd: loose.Odd, place: int) -> bool:

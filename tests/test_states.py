@@ -1,0 +1,48 @@
+"""State that comes in pieces is put together as its server means it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from quartapp.formats.states import add_state
+
+TEXT = {"type": "reasoning.text", "index": 0}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        ([{"a": {"b": "s"}}, {"a": {"c": "t"}}], {"a": {"b": "s", "c": "t"}}),
+        ([{"a": {"b": "s"}}, {"a": {"b": "s"}}], {"a": {"b": "s"}}),
+        ([{"a": {"b": "s"}}, {"a": None}], {"a": {"b": "s"}}),
+        (
+            [{"d": [TEXT | {"text": "Let"}]}, {"d": [TEXT | {"text": " me", "signature": "s"}]}],
+            {"d": [TEXT | {"text": "Let me", "signature": "s"}]},
+        ),
+        (
+            [{"d": [TEXT | {"text": "a", "signature": "s"}]}, {"d": [TEXT | {"text": "b"}]}],
+            {"d": [TEXT | {"text": "a", "signature": "s"}, TEXT | {"text": "b"}]},
+        ),
+        (
+            [
+                {"d": [{"type": "reasoning.encrypted", "data": "a"}]},
+                {"d": [{"type": "reasoning.encrypted", "data": "b"}]},
+            ],
+            {"d": [{"type": "reasoning.encrypted", "data": "a"}, {"type": "reasoning.encrypted", "data": "b"}]},
+        ),
+        (
+            [{"d": [{"type": "a", "text": "x"}]}, {"d": [{"type": "b", "text": "y"}, 1]}],
+            {"d": [{"type": "a", "text": "x"}, {"type": "b", "text": "y"}, 1]},
+        ),
+    ],
+)
+def test_pieces_of_state_are_put_together(pieces: list[dict[str, Any]], whole: dict[str, Any]) -> None:
+    known: dict[str, Any] = {}
+    for piece in pieces:
+        before = repr(known)
+        earlier = dict(known)
+        add_state(known, piece)
+        assert repr(earlier) == before  # what was told already does not change
+    assert known == whole
