@@ -27,7 +27,7 @@ from quartapp.models.servers import PIECE_BYTES, Address, Server, Servers
 from quartapp.models.transport import Connecting
 from quartapp.requests.messages import ChatRequest
 from tests.doors import Client, Reply, offered_by, serving
-from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, head, http_chunk, reply
+from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, Received, head, http_chunk, reply
 from tests.upstream_models import (
     MIB,
     TOKEN,
@@ -620,3 +620,83 @@ async def test_whole_numbers_of_any_size_are_sent_as_they_are() -> None:
     async with Loopback(reply(body=WHOLE)) as server, model_at(server.base_url) as model:
         assert await ask(model, request) == "a."
         assert server.requests[0].json["tools"] == tools
+
+
+# -- connections that have died while they were kept
+
+
+class Dying(Loopback):
+    """A server whose first connections die under their second request: `die` ends each, after `late` or at once."""
+
+    def __init__(self, die: Callable[[Exchange], Awaitable[None]], dying: int) -> None:
+        super().__init__(self._answer)
+        self._die = die
+        self._dying = dying
+        self.arrived = asyncio.Semaphore(0)
+        self.go = asyncio.Event()
+
+    async def _answer(self, exchange: Exchange) -> None:
+        number = exchange.request.connection
+        if number < self._dying and sum(each.connection == number for each in self.requests) > 1:
+            await self._die(exchange)
+            return
+        self.arrived.release()
+        await self.go.wait()
+        await reply(body=WHOLE)(exchange)
+
+
+async def close_it(exchange: Exchange) -> None:
+    exchange.close()
+
+
+async def reset_it(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+async def half_a_head(exchange: Exchange) -> None:
+    await exchange.send(b"HTTP/1.1 200 OK\r\nContent-")
+    exchange.close()
+
+
+@asynccontextmanager
+async def kept(server: Dying, count: int) -> AsyncIterator[Any]:
+    """A model without retries that keeps `count` connections to `server`."""
+    async with server, model_at(server.base_url, CHAT_RETRIES=0) as model:
+        asking = [asyncio.ensure_future(ask(model)) for _ in range(count)]
+        for _ in range(count):
+            await server.arrived.acquire()
+        server.go.set()
+        assert set(await asyncio.gather(*asking)) == {"a."}
+        assert server.connections == count
+        server.requests.clear()
+        server.requests.extend(Received(number, "", "", {}, b"") for number in range(count))
+        yield model
+
+
+@pytest.mark.parametrize("die", [close_it, reset_it])
+async def test_ten_dead_kept_connections_cause_no_error_and_are_dropped_together(
+    die: Callable[[Exchange], Awaitable[None]],
+) -> None:
+    server = Dying(die, 10)
+    async with kept(server, 10) as model:
+        assert await asyncio.gather(*(ask(model) for _ in range(20))) == ["a."] * 20
+    server = Dying(die, 10)
+    async with kept(server, 10) as model:
+        assert await ask(model) == "a."
+        assert await ask(model) == "a."
+        dead = [request for request in server.requests[10:] if request.connection < 10]
+        assert len(dead) == 1
+
+
+async def test_a_request_is_not_sent_again_once_a_byte_of_its_response_has_come() -> None:
+    server = Dying(half_a_head, 1)
+    async with kept(server, 1) as model:
+        assert (await failure(model)).code == "upstream_error"
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("die", [close_it, reset_it])
+async def test_a_request_over_a_fresh_connection_is_not_sent_again(die: Callable[[Exchange], Awaitable[None]]) -> None:
+    async with Loopback(die) as server, model_at(server.base_url, CHAT_RETRIES=0) as model:
+        assert (await failure(model)).code == "upstream_error"
+        assert len(server.requests) == 1

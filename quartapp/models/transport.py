@@ -9,15 +9,18 @@ from __future__ import annotations
 import io
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator
-from functools import cached_property
+from contextvars import ContextVar
+from functools import cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import httpx2
 import msgspec
+from aiohttp.client_proto import ResponseHandler
 from openai import OpenAIError
 from pydantic import SecretStr
 
@@ -32,6 +35,8 @@ _MAX_BYTES_AT_ONCE: Final = 2**20
 
 #: Bytes of an answer that wait to be read, and as many more, before the server is held back; aiohttp has 256 KiB.
 READ_BYTES: Final = 2**16
+# The end of a dead connection comes within a round trip. A server that ends one later may have worked on the request.
+_STALE_WITHIN_S: Final = 3.0
 
 
 class Connecting(msgspec.Struct, frozen=True):
@@ -72,23 +77,33 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 if not way.is_kept:
                     raise  # a server that speaks first would be connected to for ever
                 # Nothing was sent, and that connection is closed.
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if not way.is_stale:
+                    raise
+                # The server closed a kept connection before it read the request, which is sent again. Browsers do this
+                # for a POST too, if the connection was reused and no byte of a response has come (Chromium's
+                # HttpNetworkTransaction::ShouldResendRequest). In any other case the request may be billed already.
+                # The other idle connections are probably as old and as dead.
+                self._connector.close_idle()
 
     async def aclose(self) -> None:
         if "_session" in self.__dict__:
             await self._session.close()
 
     @cached_property
+    def _connector(self) -> _Connector:
+        connecting = self._connecting
+        return _Connector(limit=connecting.max_connections, keepalive_timeout=connecting.keep_alive_s, ssl=self._trust)
+
+    @cached_property
     def _session(self) -> aiohttp.ClientSession:
         """Made with the first request: a start that stops has nothing to close."""
-        connecting = self._connecting
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=connecting.max_connections, keepalive_timeout=connecting.keep_alive_s, ssl=self._trust
-            ),
+            connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             proxy=self._proxy.get_secret_value() if self._proxy else None,
-            timeout=aiohttp.ClientTimeout(total=None, connect=connecting.timeout_s),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._connecting.timeout_s),
             request_class=_Request,
             read_bufsize=READ_BYTES,
             trace_configs=[_trace_way()],
@@ -96,6 +111,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     async def _send(self, request: httpx2.Request, way: _Way) -> aiohttp.ClientResponse:
         content = request.content
+        _WAY.set(way)
         try:
             return await self._session.request(
                 request.method,
@@ -133,7 +149,35 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:
             raise _UnaskedError
+        way = _WAY.get()
+        if way is not None and isinstance(conn.protocol, _Protocol):
+            conn.protocol.is_answered = False
+            way.protocol, way.sent_at = conn.protocol, time.monotonic()
         return await super().send(conn)
+
+
+class _Protocol(ResponseHandler):
+    """A connection that knows whether a byte of a response has come."""
+
+    is_answered = False
+
+    def data_received(self, data: bytes) -> None:
+        self.is_answered = True
+        super().data_received(data)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """The connections to one server."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_Protocol, loop=self._loop)  # type: ignore[assignment]
+
+    def close_idle(self) -> None:
+        """Close the connections that no request uses."""
+        while self._conns:
+            for protocol, _ in self._conns.popitem()[1]:
+                protocol.close()
 
 
 class _Way(msgspec.Struct):
@@ -141,6 +185,17 @@ class _Way(msgspec.Struct):
 
     is_waiting: bool = False
     is_kept: bool = False
+    protocol: Any = None
+    sent_at: float = 0.0
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the connection, which has failed, was dead before the server read the request."""
+        is_unanswered = self.protocol is not None and not self.protocol.is_answered
+        return self.is_kept and is_unanswered and time.monotonic() - self.sent_at < _STALE_WITHIN_S
+
+
+_WAY: ContextVar[_Way | None] = ContextVar("quartapp_way", default=None)
 
 
 def _trace_way() -> aiohttp.TraceConfig:
