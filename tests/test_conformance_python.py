@@ -120,7 +120,7 @@ def test_openai_python_is_told_when_a_busy_model_may_be_asked_again(servers: Ser
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
     with client, pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="fault-status:429", messages=[{"role": "user", "content": "hello"}])
-    assert (caught.value.code, caught.value.response.headers["retry-after"]) == ("upstream_busy", "7")
+    assert (caught.value.code, caught.value.response.headers["retry-after"]) == ("rate_limit_exceeded", "7")
 
 
 @each("500", *NAMES)
