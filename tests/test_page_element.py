@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Literal
 
 import pytest
@@ -64,6 +64,21 @@ async def test_a_hostile_style_sheet_and_a_strict_policy_do_no_harm(two: Two) ->
     box = await chat.scope.bounding_box()
     assert box
     assert box["height"] == 400
+
+
+@IN_A_BROWSER
+async def test_a_src_of_the_host_works_behind_a_proxy_that_takes_a_prefix_off(
+    browser: Browser, servers: Servers, needs: Callable[[str], str]
+) -> None:
+    host = servers.get("hypercorn", "below_a_prefix:app")
+    strip = "if ($request_uri !~ ^/team/app/) { return 404; } rewrite ^/team/app(/.*)$ $1 break; proxy_buffering off;"
+    proxy = servers.proxy(needs("nginx"), host, strip)
+    for port, path in ((host.port, "/"), (proxy.port, "/team/app/")):
+        async with opened(browser) as chat:
+            await chat.page.goto(f"http://127.0.0.1:{port}{path}")
+            await chat.box.wait_for()
+            await chat.ask("count to 3")
+            await expect(chat.answer()).to_contain_text("1 2 3")
 
 
 @IN_A_BROWSER

@@ -186,10 +186,16 @@ export class QuartChat extends HTMLElement {
 
   // -- what it is asked with
 
-  /** The folder of the chat's doors; unless it is named, the one above the folder of this module and its version. */
+  /**
+   * The folder of the chat's routes; unless `src` names it, the one above the folder of this module and its version.
+   * A proxy may take a prefix off each path: `/ai` is then the end of the module's own folder, which has that prefix.
+   */
   get #base() {
-    const named = () => new URL(this.getAttribute("src") ?? new URL(ABOVE, import.meta.url), document.baseURI);
-    return (this.#folder ??= new URL(named().href.replace(/\/?([?#].*)?$/, "/")));
+    const own = new URL(ABOVE, import.meta.url);
+    const named = new URL(this.getAttribute("src") ?? own, document.baseURI);
+    const folder = new URL(named.href.replace(/\/?([?#].*)?$/, "/"));
+    const isOwn = folder.pathname !== "/" && own.href.endsWith(folder.pathname) && own.host === folder.host;
+    return (this.#folder ??= isOwn ? own : folder);
   }
 
   /** @returns {Options} */
