@@ -78,7 +78,7 @@ class OwnModel:
         if isinstance(item, str):
             return Batch(len(item), [Delta(item)] if item else [])
         if isinstance(item, Done):
-            return Batch(0, finish_reason=item.finish_reason, usage=item.usage, ended=True)
+            return Batch(0, finish_reason=item.finish_reason, usage=item.usage, ended=True, extra=item.extra)
         if isinstance(item, _PIECES):
             text = item.arguments if isinstance(item, ToolCall) else item.text
             return Batch(len(text or ""), [item])

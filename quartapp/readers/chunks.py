@@ -91,7 +91,7 @@ class ChunkReader:
         field, _, value = line.rstrip(b"\r").partition(b":")
         if field == b"event":
             self._is_error_event = value.strip() == b"error"
-        elif field == b"error" or line.lstrip()[:1] in _NO_FIELDS:
+        elif field == b"error" or line.lstrip()[:1] in (b"{", b"["):
             raise _error_in(value if field == b"error" else line)
         elif b"\r" in field + value:
             raise ChatError("upstream_error")
@@ -219,10 +219,6 @@ class ChunkReader:
         pieces += self._think.split(joined)
         if self._think.is_over:
             self._think = None
-
-
-# No field of an event stream begins so; JSON does.
-_NO_FIELDS = (b"{", b"[")
 
 
 def parsed(payload: bytes) -> Any:
