@@ -145,8 +145,8 @@ class Settings(Loaded):
     )
     max_upstream_line_bytes: int = named(
         "CHAT_MAX_UPSTREAM_LINE_BYTES",
-        MIB,
-        "1048576",
+        8 * MIB,
+        "8388608",
         "Longest line an upstream may send, or whole answer in JSON.",
         ge=1024,
         le=64 * MIB,

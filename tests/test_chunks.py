@@ -414,6 +414,32 @@ def test_a_call_of_a_custom_tool_may_have_no_input() -> None:
     assert read(begun + finish("tool_calls")) == Said((ToolCall(0, "c1", "f"),), "tool_calls")
 
 
+SOUND = {"audio": {"id": "a1", "data": "UklGRg=="}}
+IMAGE = {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}
+
+
+@pytest.mark.parametrize("media", [SOUND, IMAGE])
+def test_an_answer_of_nothing_but_images_or_sound_is_an_error_and_never_an_empty_answer(media: Any) -> None:
+    assert read(delta(**media) + finish() + DONE) == Said(error="upstream_error")
+    assert read(delta(**media) + A + finish()) == read(A + delta(**media) + finish()) == Said((Delta("a"),), "stop")
+
+
+def test_the_transcript_of_a_sound_is_text() -> None:
+    spoken = delta(audio={"id": "a1", "transcript": "Hi"}) + delta(**SOUND) + delta(audio={"transcript": "!"})
+    assert read(spoken + finish()) == Said((Delta("Hi!"),), "stop")
+
+
+def test_images_and_sounds_of_any_size_are_passed_on_unchanged_as_they_come() -> None:
+    reader = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    for media in (*[{"audio": {"id": "a1", "data": "x" * (LIMIT // 5)}}] * 8, IMAGE):
+        payload = json.dumps({"model": "m", "choices": [{"index": 0, "delta": media}]}).encode()
+        pieces = reader.feed(b"data: " + payload + b"\n\n").pieces
+        assert [each.payload for each in pieces if isinstance(each, Raw)] == [
+            payload.replace(b'"model": ', b'"model":')
+        ]
+    assert reader.error is None
+
+
 def test_an_error_in_a_choice_ends_the_stream_by_its_own_code() -> None:
     said = {"choices": [{"index": 0, "delta": {"content": "a"}, "error": {"code": 429}, "finish_reason": "error"}]}
     assert read(event(said)) == Said(error="upstream_busy")

@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from quartapp.errors import KINDS, ChatError, UpstreamFault, describe
+from quartapp.models.attempts import TRANSIENT
 from quartapp.models.transport import TRANSPORT_ERRORS
 from quartapp.readers.failures import from_error_object, from_response
 
@@ -238,6 +239,107 @@ def test_retry_after_may_be_milliseconds_or_a_date_after_the_responses_own(
     headers: dict[str, str], seconds: int | None
 ) -> None:
     assert from_response(429, headers, b"").retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ms-retry-after-ms": "1200"}, 2),
+        ({"x-ms-retry-after-ms": "1200", "retry-after": "60"}, 2),
+        ({"x-ratelimit-reset-requests": "7s"}, 7),
+        ({"x-ratelimit-reset-tokens": "6m0s"}, 360),
+        ({"x-ratelimit-reset-tokens": "2m59.56s"}, 180),
+        ({"x-ratelimit-reset-tokens": "120ms"}, 1),
+        ({"x-ratelimit-reset-requests": "1h2m3s"}, 3723),
+        ({"x-ratelimit-reset-requests": "9"}, 9),
+        ({"x-ratelimit-reset": "9"}, 9),
+        ({"x-ratelimit-reset-requests": "1s", "x-ratelimit-reset-tokens": "6s"}, 6),
+        ({"x-ratelimit-reset-requests": "1h", "x-ratelimit-reset-tokens": "6s", "retry-after": "7"}, 7),
+        (
+            {
+                "x-ratelimit-reset-requests": "1h",
+                "x-ratelimit-remaining-requests": "14",
+                "x-ratelimit-reset-tokens": "6s",
+                "x-ratelimit-remaining-tokens": "0",
+            },
+            6,
+        ),
+        ({"x-ratelimit-reset-requests": "0s", "x-ratelimit-reset-tokens": "6s"}, 6),
+        ({"x-ratelimit-reset": "1795255207", "date": DATE}, 7),
+        ({"x-ratelimit-reset": "1795255207000", "date": DATE}, 7),
+        ({"x-ratelimit-reset": "1795255207"}, None),
+        ({"anthropic-ratelimit-requests-reset": "2026-11-21T10:00:07Z", "date": DATE}, 7),
+        ({"x-ratelimit-reset-tokens": "soon"}, None),
+        ({"x-ratelimit-reset-tokens": ""}, None),
+        ({"x-ratelimit-reset-tokens": "-1"}, None),
+        ({"x-ratelimit-remaining-tokens": "7"}, None),
+    ],
+)
+def test_the_time_of_a_retry_may_be_in_azures_header_or_in_those_of_rate_limits(
+    headers: dict[str, str], seconds: int | None
+) -> None:
+    assert from_response(429, headers, b"").retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [("36s", 36), ("36.4s", 37), ("0.5s", 1), ("soon", None), (36, None), (None, None)],
+)
+def test_the_time_of_a_retry_may_be_in_googles_retry_info(delay: Any, seconds: int | None) -> None:
+    info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "details": [{"@type": "other"}, None, info]}
+    assert from_response(429, {}, json.dumps([{"error": error}]).encode()).retry_after_s == seconds
+    assert from_error_object({"error": error}).retry_after_s == seconds
+
+
+TOO_LONG = {
+    "OpenAI and vLLM": "This model's maximum context length is 2048 tokens. However, you requested 4096 tokens.",
+    "SGLang": "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
+    "Anthropic": "prompt is too long: 210000 tokens > 200000 maximum",
+    "Mistral": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length",
+    "Gemini": "The input token count (1000001) exceeds the maximum number of tokens allowed (1000000).",
+    "llama.cpp": "the request exceeds the available context size, try increasing it",
+    "Bedrock": "Input is too long for requested model.",
+    "xAI": "This model's maximum prompt length is 131072 but the request contains 140000 tokens.",
+    "Moonshot": "Invalid request: Your request exceeded model token limit: 8192",
+    "Text Generation Inference": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.",
+}
+
+
+@pytest.mark.parametrize("server", TOO_LONG)
+def test_a_conversation_that_is_too_long_is_recognised_by_words_alone(server: str) -> None:
+    for body in ({"error": {"message": TOO_LONG[server]}}, {"message": TOO_LONG[server]}, {"error": TOO_LONG[server]}):
+        document = json.dumps(body | {"type": "invalid_request_error"}).encode()
+        assert [from_response(status, {}, document).code for status in (400, 413, 422)] == ["context_too_long"] * 3
+        assert from_error_object(body).code == "context_too_long"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens: 300000 > 200000, which is the maximum allowed number of output tokens",
+        "Invalid 'user': string too long. Expected a string with maximum length 64.",
+        "messages.1: text content blocks must be non-empty",
+        "Unknown parameter: 'top_k'.",
+    ],
+)
+def test_other_words_are_no_conversation_that_is_too_long(words: str) -> None:
+    assert from_response(400, {}, json.dumps({"error": {"message": words}}).encode()).code == "upstream_refused"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (413, "Request too large for model `m` on tokens per minute (TPM): Limit 6000, Requested 8000"),
+        (413, "secret"),
+        (429, "Request too large for gpt-4o in organization o on tokens per min (TPM): Limit 10000, Requested 12000."),
+    ],
+)
+def test_a_request_that_is_larger_than_a_minutes_tokens_is_too_long_and_never_busy(status: int, message: str) -> None:
+    body = openai_error(message=message, type="tokens", code="rate_limit_exceeded")
+    error = from_response(status, {"retry-after": "7"}, body)
+    assert (error.code, error.status, error.retry_after_s) == ("context_too_long", 400, None)
+    assert error.code not in TRANSIENT
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404])

@@ -264,6 +264,30 @@ async def test_everything_that_chunks_say_is_in_the_completion() -> None:
     }
 
 
+@pytest.mark.parametrize("size", [8191, 60_000])
+async def test_an_answer_with_a_large_header_is_an_answer(size: int) -> None:
+    body = event_stream(chunk({"content": "a"}), chunk(finish_reason="stop"))
+    headers = {"Content-Type": "text/event-stream", "X-Large": "x" * size}
+    async with (
+        Loopback(reply(body=body, headers=headers)) as upstream,
+        serving(path=COMPLETIONS, **offered_by(upstream)) as client,
+    ):
+        assert (await client.ask(question("ours"))).json["choices"][0]["message"]["content"] == "a"
+
+
+@pytest.mark.parametrize("end", ["[DONE]", "a clean end"])
+async def test_one_choice_of_a_server_that_ignores_n_is_a_complete_answer(end: str) -> None:
+    one = [chunk({"content": "a"}), chunk(finish_reason="stop")]
+    announced = [chunk({"role": "assistant"}, choices=[{"index": 1, "delta": {"role": "assistant"}}]), *one]
+    cut = b"" if end == "[DONE]" else b"data: [DONE]\n\n"
+    body = event_stream(*one).removesuffix(cut)
+    assert (await answered(body, streamed("ours", n=2))).is_done
+    [choice] = (await answered(body, question("ours", n=2))).json["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("a", "stop")
+    reply = await answered(event_stream(*announced).removesuffix(cut), question("ours", n=2))
+    assert (reply.status, reply.json["error"]["code"]) == (502, "upstream_truncated")
+
+
 async def test_what_clients_would_misread_is_in_openais_words_streamed_and_whole() -> None:
     calls = [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in "ab"]
     body = event_stream(

@@ -37,6 +37,8 @@ _MAX_BYTES_AT_ONCE: Final = 2**20
 READ_BYTES: Final = 2**16
 # The end of a dead connection comes within a round trip. A server that ends one later may have worked on the request.
 _STALE_WITHIN_S: Final = 3.0
+# aiohttp's own limit of 8 190 bytes is less than some gateways send; OpenAI's own client takes 60 kB and more.
+_MAX_HEADER_BYTES: Final = 2**16
 
 
 class Connecting(msgspec.Struct, frozen=True):
@@ -107,6 +109,8 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             request_class=_Request,
             read_bufsize=READ_BYTES,
             trace_configs=[_trace_way()],
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
         )
 
     async def _send(self, request: httpx2.Request, way: _Way) -> aiohttp.ClientResponse:

@@ -7,13 +7,11 @@ as OpenAI sends it is read again, loosely; what makes no sense even then is an e
 
 from __future__ import annotations
 
-from typing import Any
-
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.formats.states import add_state
 from quartapp.readers import loose
-from quartapp.readers.failures import from_error_object
+from quartapp.readers.event_data import error_in, is_whole, parsed
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
 from quartapp.readers.marks import Origin
@@ -44,6 +42,7 @@ class ChunkReader:
         self._origin = origin or Origin()
         self._state: JsonObject = {}
         self._has_finished = self._is_counted = self._is_error_event = False
+        self._has_media = False
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
@@ -73,7 +72,7 @@ class ChunkReader:
     def end(self) -> Batch:
         """What was held back, and what a last line says that no line feed ended; if it was cut, it says nothing."""
         rest = self._lines.rest() if self.error is None else b""
-        batch = self.feed(rest + b"\n") if _is_whole(rest) else Batch(0, [])
+        batch = self.feed(rest + b"\n") if is_whole(rest) else Batch(0, [])
         batch.size = 0
         try:
             if self._is_error_event:
@@ -81,6 +80,7 @@ class ChunkReader:
             self._check_calls()
         except ChatError as error:
             self.error = self.error or error
+        self._conclude(batch)
         if self._think is not None:
             batch.pieces += self._think.release()
         return batch
@@ -92,7 +92,7 @@ class ChunkReader:
         if field == b"event":
             self._is_error_event = value.strip() == b"error"
         elif field == b"error" or line.lstrip()[:1] in (b"{", b"["):
-            raise _error_in(value if field == b"error" else line)
+            raise error_in(value if field == b"error" else line)
         elif b"\r" in field + value:
             raise ChatError("upstream_error")
 
@@ -116,10 +116,11 @@ class ChunkReader:
         word = payload.strip()
         if word == b"[DONE]":
             self._check_calls()
+            self._conclude(batch)
             batch.ended = True
             return None
         if self._is_error_event:
-            raise _error_in(payload)
+            raise error_in(payload)
         if not word:
             return None
         odd = loose.read(parsed(payload))
@@ -140,14 +141,26 @@ class ChunkReader:
             text.append(delta.content)
         elif delta.reasoning_details:
             self._add_others(delta, batch.pieces, text)
+        if delta.audio or delta.images:
+            self._has_media = True
+            text += [delta.transcript] if delta.transcript else []
         if choice.finish_reason and (reason := self._finish_reason(choice)):
+            self._flush(text, batch.pieces)
+            self._check_text()
             batch.finish_reason = reason
             self._has_finished = True
-            self._flush(text, batch.pieces)
             if self._think is not None:
                 batch.pieces += self._think.release()
             if reason == "tool_calls":
                 batch.pieces += self._calls[0].end()
+
+    def _conclude(self, batch: Batch) -> None:
+        """Add what the end alone tells; nothing, for one choice."""
+
+    def _check_text(self) -> None:
+        """Raises ChatError: upstream_error, for an answer that is nothing but images or sound."""
+        if self._has_media and not self._streamed and not self._calls[0]:
+            raise ChatError("upstream_error")
 
     def _drop_streamed(self, odd: loose.Odd) -> None:
         """Drop from a final message what deltas of its choice have said: it is the whole answer once more.
@@ -219,31 +232,3 @@ class ChunkReader:
         pieces += self._think.split(joined)
         if self._think.is_over:
             self._think = None
-
-
-def parsed(payload: bytes) -> Any:
-    """Return the value of a chunk. Raise ChatError, upstream_error, for what is no JSON."""
-    try:
-        return loose.parse(payload)
-    except (ValueError, RecursionError) as error:
-        raise ChatError("upstream_error") from error
-
-
-def _is_whole(line: bytes) -> bool:
-    """Whether a line that no line feed ended was not cut, as far as that can be told."""
-    field, _, value = line.partition(b":")
-    if field != b"data" or value.strip() == b"[DONE]":
-        return bool(line)
-    try:
-        loose.parse(value)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _error_in(data: bytes) -> ChatError:
-    """What `data` stands for, which may be an error object, or any words, where an error stands."""
-    try:
-        return from_error_object(loose.parse(data))
-    except (ValueError, RecursionError):
-        return ChatError("upstream_error")

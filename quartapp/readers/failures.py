@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import msgspec
 
 from quartapp.errors import ChatError, Code, UpstreamFault, masked
+from quartapp.readers.retry_times import retry_after_s
 
 MAX_ERROR_BODY_BYTES: Final = 65_536
 
@@ -38,8 +37,31 @@ _BY_NAME: Final[Mapping[str, Code]] = {
 }
 # Where an error says what it is: OpenAI, Anthropic and vLLM, Google.
 _NAMED_BY: Final = ("code", "type", "status")
-_MAX_RETRY_S: Final = 86_400
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_NEVER_PASSES: Final = frozenset({"upstream_unpaid", "context_too_long"})
+_BUSY: Final = frozenset({"upstream_busy", "upstream_overloaded"})
+_TOO_LARGE: Final = 413
+_TOO_LARGE_FOR_A_MINUTE = re.compile(r"\brequest too large\b", re.IGNORECASE)
+# The statuses of requests that are wrong, and none, of an error in a stream.
+_MAY_BE_TOO_LONG: Final = frozenset({0, 400, 413, 422, 429})
+#: What servers write that have no name of their own for it.
+_TOO_LONG = re.compile(
+    "|".join(
+        (
+            r"\bcontext[ _-]?(length|window|size|limit)\b",  # OpenAI, vLLM, SGLang, Mistral, llama.cpp, LM Studio
+            r"\b(prompt|input|conversation|messages)( token count| length)? (is |are )?too (long|large)\b",  # Anthropic
+            r"\binput token count\b.{0,80}\bexceeds\b",  # Gemini
+            r"\bmaximum (prompt|input) length\b",  # xAI
+            r"\bprompt exceeds\b",  # Zhipu
+            r"\bmodel token limit\b",  # Moonshot
+            r"\brange of input length\b",  # DashScope
+            r"\breduce the length of (the|your) (messages|prompt|input)\b",  # Groq
+            r"`inputs` tokens \+ `max_new_tokens` must be",  # Text Generation Inference
+        )
+    ),
+    re.IGNORECASE,
+)
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
@@ -50,9 +72,9 @@ def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatE
         said = {}
     request_id = headers.get("x-request-id", "")
     fault = _fault(said, status, request_id if _SAFE.fullmatch(request_id) else None)
-    code = (_by_name(said) if status < 500 else None) or _by_status(status)
-    may_pass = (status in _MAY_PASS or status >= 500) and code != "upstream_unpaid"
-    return ChatError(code, retry_after_s=_retry_after_s(headers) if may_pass else None, fault=fault)
+    code = (_by_name(said, fault.message, status) if status < 500 else None) or _by_status(status)
+    may_pass = (status in _MAY_PASS or status >= 500) and code not in _NEVER_PASSES
+    return ChatError(code, retry_after_s=retry_after_s(headers, said) if may_pass else None, fault=fault)
 
 
 def from_error_object(said: Any) -> ChatError:
@@ -61,7 +83,9 @@ def from_error_object(said: Any) -> ChatError:
     Its names count as in a refusal, and a number in their place as the status it might have had.
     """
     said = _error_object(said)
-    return ChatError(_by_name(said) or _by_status(_number(said)), fault=_fault(said, None, None))
+    fault, status = _fault(said, None, None), _number(said)
+    code = _by_name(said, fault.message, status) or _by_status(status)
+    return ChatError(code, retry_after_s=retry_after_s({}, said) if code in _BUSY else None, fault=fault)
 
 
 def _error_object(document: Any) -> dict[str, Any]:
@@ -74,10 +98,16 @@ def _error_object(document: Any) -> dict[str, Any]:
     return said if isinstance(said, dict) else document
 
 
-def _by_name(said: Mapping[str, Any]) -> Code | None:
+def _by_name(said: Mapping[str, Any], message: str | None, status: int) -> Code | None:
+    """Return the code that an error's names stand for, or its words where the names are those of other errors too."""
     names = [said.get(name) for name in _NAMED_BY]
     known = [_BY_NAME[name.lower()] for name in names if isinstance(name, str) and name.lower() in _BY_NAME]
-    return known[0] if known else None
+    code = known[0] if known else None
+    if code == "upstream_busy" and (status == _TOO_LARGE or _TOO_LARGE_FOR_A_MINUTE.search(message or "")):
+        return "context_too_long"  # larger than a minute's tokens: it would be refused at any time
+    if code is None and status in _MAY_BE_TOO_LONG and _TOO_LONG.search(message or ""):
+        return "context_too_long"
+    return code
 
 
 def _by_status(status: int) -> Code:
@@ -105,25 +135,3 @@ def _safe(value: Any) -> str | None:
     """`value` if it is a name; free text may quote a prompt, and what looks like a key may be one."""
     text = str(value)
     return text if value is not None and _SAFE.fullmatch(text) and masked(text) == text else None
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> int | None:
-    """When to ask again, in whole seconds and at most a day: as OpenAI says it in milliseconds, or as HTTP does, in
-    seconds or as a date, which counts from the response's own, so that no clock is needed."""
-    waits_ms, waits = _number_of(headers.get("retry-after-ms")), _number_of(headers.get("retry-after"))
-    seconds = waits_ms / 1000 if waits_ms is not None else waits
-    if seconds is None:
-        seconds = _seconds_between(headers.get("date"), headers.get("retry-after"))
-    return None if seconds is None else min(math.ceil(seconds), _MAX_RETRY_S)
-
-
-def _number_of(value: str | None) -> float | None:
-    return float(value) if value is not None and re.fullmatch(r"\s*\d{1,12}(\.\d{1,12})?\s*", value, re.ASCII) else None
-
-
-def _seconds_between(date: str | None, later: str | None) -> float | None:
-    try:
-        waits = parsedate_to_datetime(later or "") - parsedate_to_datetime(date or "")
-    except (TypeError, ValueError, OverflowError):  # no date, or one with a zone and one without
-        return None
-    return max(waits.total_seconds(), 0)

@@ -149,6 +149,8 @@ def _delta(said: JsonObject) -> ChunkDelta:
         refusal=text_in(said.get("refusal")),
         tool_calls=fragments,
         **{name: said.get(name) for name in TURN_STATE},
+        audio=said.get("audio"),
+        images=said.get("images"),
     )
 
 

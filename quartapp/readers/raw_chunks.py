@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from quartapp.errors import ChatError
-from quartapp.events import CALL_STATE, Batch, Piece, Raw, ToolCall
-from quartapp.formats.openai import call_object
+from quartapp.events import Batch, Piece, Raw, ToolCall
 from quartapp.readers import loose
-from quartapp.readers.chunks import ChunkReader, parsed
+from quartapp.readers.chunks import ChunkReader
+from quartapp.readers.event_data import parsed
 from quartapp.readers.marks import Origin
-from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound
+from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound, mend_choice
 from quartapp.readers.tool_calls import Fragment, with_arguments
 from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
 from quartapp.requests.documents import JsonObject
@@ -38,9 +37,11 @@ class RawChunkReader(ChunkReader):
         self._theirs = self._ours
         self._their_head = self._our_head = b"{" + self._ours  # what the last chunk began with, up to the name
         self._unfinished = set(range(choices))
+        self._reason: str | None = None
         self._calling_functions: set[int] = set()  # the choices with the call of a function, as it was before tools
         self._include_usage = include_usage
         self._textless = set(range(choices))  # the choices without text: soon none, so that most tokens cost nothing
+        self._begun: set[int] = set()  # the choices of which a chunk has come, a role alone too
         self._untexted: set[tuple[str, int]] = set()  # what else the choices have said before their text
         self._held: list[Piece] = []
         self._room = max_line_bytes
@@ -95,6 +96,7 @@ class RawChunkReader(ChunkReader):
             choice.finish_reason = None
             return False
         self._unfinished.discard(choice.index)
+        self._reason = reason
         if not self._unfinished:
             batch.finish_reason = reason
         is_old = reason == "tool_calls" != said and choice.index in self._calling_functions
@@ -110,6 +112,12 @@ class RawChunkReader(ChunkReader):
             calls[place] = with_arguments(calls.get(place, []), ended)
         return not ended
 
+    def _conclude(self, batch: Batch) -> None:
+        """Complete an answer that ends once each choice that has begun has finished: some servers ignore `n`."""
+        if self._reason is not None and self._unfinished and not self._unfinished & self._begun:
+            self._unfinished.clear()
+            batch.finish_reason = self._reason
+
     def _is_finished(self, index: int) -> bool:
         return index in self._calls and index not in self._unfinished
 
@@ -119,6 +127,7 @@ class RawChunkReader(ChunkReader):
         return (kind, index) in self._untexted
 
     def _note_streamed(self, choice: Choice) -> None:
+        self._begun.add(choice.index)
         if choice.delta.thought:
             self._untexted.add(("thought", choice.index))
         if choice.delta.refusal:
@@ -183,7 +192,7 @@ class RawChunkReader(ChunkReader):
         usage = self._usage(document, chunk)
         if odd is None or is_sound(payload):
             for place, choice in enumerate(document.get("choices") or []):
-                _mend(choice, chunk.choices[place], calls.get(place))
+                mend_choice(choice, chunk.choices[place], calls.get(place))
         else:
             document = loose.mend(odd, calls)
         for place, choice in enumerate(chunk.choices):
@@ -213,26 +222,6 @@ def _said_of(call: ToolCall | Fragment) -> tuple[object, ...]:
     is_custom = call.is_custom if isinstance(call, Fragment) else call.kind == "custom"
     return call.index, call.id, call.name, call.arguments, is_custom, call.extra
 
-
-def _mend(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
-    """Puts into a choice, which is sound otherwise, what was found of its reason to finish and of its calls."""
-    if said.finish_reason or choice.get("finish_reason"):
-        choice["finish_reason"] = said.finish_reason
-    if calls:
-        choice["delta"]["tool_calls"] = _told(choice["delta"].get("tool_calls") or [], calls)
-    elif calls is not None:
-        choice["delta"].pop("tool_calls", None)
-
-
-def _told(theirs: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonObject]:
-    """The calls, with what else their server says of each if it is plain which is which."""
-    if len(theirs) != len(calls):
-        return [call_object(call) for call in calls]
-    rests = [{name: value for name, value in each.items() if name not in _OF_CALLS} for each in theirs]
-    return [call_object(call) | rest for call, rest in zip(calls, rests, strict=True)]
-
-
-_OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"}) | CALL_STATE
 
 # In JSON these quotes are no part of a text: there they would be escaped.
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

@@ -6,14 +6,16 @@ one that OpenAI never fills, so that a chunk with something in it is refused wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 
-from quartapp.events import CALL_STATE, TURN_STATE
+from quartapp.events import CALL_STATE, TURN_STATE, ToolCall
+from quartapp.formats.openai import call_object
 from quartapp.readers.marks import PREFIX, Origin
 from quartapp.readers.tool_calls import Fragment
+from quartapp.requests.documents import JsonObject
 
 #: What decoding raises for a chunk of another form, and for what is none.
 REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -94,15 +96,23 @@ class ChunkDelta(msgspec.Struct, gc=False):
     extra_content: Any = None
     provider_specific_fields: Any = None
     thinking_blocks: Any = None
+    audio: Any = None
+    images: Any = None
 
     @property
     def thought(self) -> str | None:
         return self.reasoning_content or self.reasoning or text_in(self.reasoning_details)
 
     @property
+    def transcript(self) -> str:
+        """The words of a sound."""
+        words = self.audio.get("transcript") if isinstance(self.audio, dict) else None
+        return words if isinstance(words, str) else ""
+
+    @property
     def is_event(self) -> bool:
         """Whether it says more than a role."""
-        return bool(self.content or self.thought or self.refusal or self.tool_calls)
+        return bool(self.content or self.thought or self.refusal or self.tool_calls or self.audio or self.images)
 
     @property
     def has_state(self) -> bool:
@@ -216,3 +226,24 @@ def is_marked(chunk: Chunk, payload: bytes, origin: Origin) -> bool:
     holders: list[Call | ChunkDelta] = [*deltas, *(call for delta in deltas for call in delta.tool_calls or ())]
     states = [holder.state for holder in holders if holder.has_state]
     return any(origin.mark(state) is not state for state in states)
+
+
+def mend_choice(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
+    """Puts into a choice, which is sound otherwise, what was found of its reason to finish and of its calls."""
+    if said.finish_reason or choice.get("finish_reason"):
+        choice["finish_reason"] = said.finish_reason
+    if calls:
+        choice["delta"]["tool_calls"] = _told(choice["delta"].get("tool_calls") or [], calls)
+    elif calls is not None:
+        choice["delta"].pop("tool_calls", None)
+
+
+def _told(theirs: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonObject]:
+    """The calls, with what else their server says of each if it is plain which is which."""
+    if len(theirs) != len(calls):
+        return [call_object(call) for call in calls]
+    rests = [{name: value for name, value in each.items() if name not in _OF_CALLS} for each in theirs]
+    return [call_object(call) | rest for call, rest in zip(calls, rests, strict=True)]
+
+
+_OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"}) | CALL_STATE
