@@ -411,7 +411,7 @@ def test_a_call_that_a_limit_cut_before_its_arguments_stays_without() -> None:
 
 def test_a_call_of_a_custom_tool_may_have_no_input() -> None:
     begun = call(id="c1", custom={"name": "f", "input": ""})
-    assert read(begun + finish("tool_calls")) == Said((ToolCall(0, "c1", "f"),), "tool_calls")
+    assert read(begun + finish("tool_calls")) == Said((ToolCall(0, "c1", "f", kind="custom"),), "tool_calls")
 
 
 SOUND = {"audio": {"id": "a1", "data": "UklGRg=="}}
