@@ -28,6 +28,9 @@ from quartapp.requests.messages import ChatRequest
 _BYTES_OF_PIECE = 16
 _BYTES_OF_TOKEN = 128
 
+# Texts that are counted together: a count costs as much for many as for one.
+_MAX_WAITING = 256
+
 
 async def limited(batches: Batches, limit: int, choices: int = 1) -> Batches:
     """The batches of an answer, in which each choice has at most `limit` tokens, as far as they can be counted.
@@ -73,15 +76,15 @@ class _Count(NamedTuple):
         """The fewest tokens that this can be."""
         return max(self.words, min(self.pieces, self.bytes // _BYTES_OF_PIECE), self.bytes // _BYTES_OF_TOKEN)
 
-    def after(self, text: str) -> _Count:
-        """The count with one piece more."""
+    def after(self, text: str, pieces: int = 1) -> _Count:
+        """The count with `text` more, which came in so many pieces."""
         if not text:
             return self
         words = len(text.split())
         if self.ends_in_word and not text[0].isspace():
             words -= 1
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        return _Count(self.words + words, self.pieces + 1, self.bytes + size, not text[-1].isspace())
+        return _Count(self.words + words, self.pieces + pieces, self.bytes + size, not text[-1].isspace())
 
 
 class _Output:
@@ -90,6 +93,8 @@ class _Output:
     def __init__(self, limit: int, choices: int) -> None:
         self._limit = limit
         self._counts: dict[int, _Count] = {}
+        self._waiting: dict[int, list[str]] = {}
+        self._rooms: dict[int, int] = {}
         self._unfinished = set(range(choices))
         self._truncated: set[int] = set()
 
@@ -129,10 +134,21 @@ class _Output:
         return _cut_chunk(chunk, gone, rooms) if gone or rooms else chunk
 
     def _add(self, index: int, text: str) -> int | None:
-        """Counts `text`; if it goes over the limit, returns how many of its characters do not."""
-        before = self._counts.get(index, _NOTHING)
+        """Counts `text`; if it goes over the limit, returns how many of its characters do not.
+
+        As long as the texts cannot be over the limit whatever they say, they wait, and are counted together.
+        """
+        waiting = self._waiting.setdefault(index, [])
+        room = self._rooms.get(index, self._limit) - len(text) // 2 - 1  # two characters or more make a word
+        if room >= 0 and len(waiting) < _MAX_WAITING:
+            waiting.append(text)
+            self._rooms[index] = room
+            return None
+        before = self._counts.get(index, _NOTHING).after("".join(waiting), sum(map(bool, waiting)))
+        waiting.clear()
         after = self._counts[index] = before.after(text)
         if after.tokens <= self._limit:
+            self._rooms[index] = self._limit - after.tokens
             return None
         self._truncated.add(index)
         sizes = range(len(text) + 1)
@@ -144,6 +160,8 @@ _NOTHING = _Count()
 
 def _said(delta: ChunkDelta) -> str:
     """All that a chunk adds to a choice, in the order in which `_cut_delta` cuts it."""
+    if delta.content and not (delta.tool_calls or delta.refusal or delta.thought):
+        return delta.content
     calls = "".join(map(_arguments, delta.tool_calls or ()))
     return (delta.thought or "") + (delta.content or "") + (delta.refusal or "") + calls
 
