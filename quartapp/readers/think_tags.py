@@ -9,8 +9,9 @@ from quartapp.events import Delta, Piece, Reasoning
 
 ThinkTagMode = Literal["leading", "open", "none"]
 
-_OPENING: Final = "<think>"
 _CLOSING: Final = "</think>"
+# Gemini has a tag of its own.
+_TAGS: Final = {"<think>": _CLOSING, "<thought>": "</thought>"}
 
 # White space that is held back in case a block follows it; an answer that begins with more is text.
 _MAX_SPACE_CHARS = 256
@@ -34,6 +35,7 @@ class ThinkTags:
         self._place = _Place.START if mode == "leading" else _Place.INSIDE
         self._skips_space = mode == "open"
         self._held = ""
+        self._closing = _CLOSING
 
     @property
     def is_over(self) -> bool:
@@ -66,10 +68,11 @@ class ThinkTags:
     def _open(self, text: str) -> str:
         start = text.lstrip()
         if len(text) - len(start) <= _MAX_SPACE_CHARS:
-            if start.startswith(_OPENING):
-                self._place, self._skips_space = _Place.INSIDE, True
-                return start[len(_OPENING) :]
-            if _OPENING.startswith(start):
+            for opening, closing in _TAGS.items():
+                if start.startswith(opening):
+                    self._place, self._skips_space, self._closing = _Place.INSIDE, True, closing
+                    return start[len(opening) :]
+            if any(opening.startswith(start) for opening in _TAGS):
                 self._held = text
                 return ""
         self._place = _Place.TEXT
@@ -77,11 +80,11 @@ class ThinkTags:
 
     def _close(self, text: str) -> tuple[str, str]:
         """The thought, and what follows the end of the block if it has come."""
-        thought, tag, rest = text.partition(_CLOSING)
+        thought, tag, rest = text.partition(self._closing)
         if tag:
             self._place, self._skips_space = _Place.TEXT, True
             return thought, rest
-        end = len(thought) - _overlap(thought, _CLOSING)
+        end = len(thought) - _overlap(thought, self._closing)
         self._held = thought[end:]
         return thought[:end], ""
 
