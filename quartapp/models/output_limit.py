@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container, Mapping
 from contextlib import aclosing
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -87,21 +87,54 @@ class _Count(NamedTuple):
         return _Count(self.words + words, self.pieces + pieces, self.bytes + size, not text[-1].isspace())
 
 
+class _Choice:
+    """A counter of the tokens of one choice; `room` is how many it can have more, whatever its waiting texts say."""
+
+    __slots__ = ("_count", "_limit", "_room", "_waiting")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = self._room = limit
+        self._count = _Count()
+        self._waiting: list[str] = []
+
+    def add(self, text: str) -> int | None:
+        """Count `text`; if it goes over the limit, return how many of its characters do not. Runs for each token.
+
+        As long as the texts cannot be over the limit whatever they say, they wait, and are counted together.
+        """
+        room = self._room - len(text) // 2 - 1  # two characters or more make a word
+        if room < 0 or len(self._waiting) == _MAX_WAITING:
+            return self._add_counted(text)
+        self._waiting.append(text)
+        self._room = room
+        return None
+
+    def _add_counted(self, text: str) -> int | None:
+        before = self._count.after("".join(self._waiting), sum(map(bool, self._waiting)))
+        self._waiting.clear()
+        self._count = before.after(text)
+        self._room = self._limit - self._count.tokens
+        if self._room >= 0:
+            return None
+        sizes = range(len(text) + 1)
+        return bisect_right(sizes, self._limit, key=lambda size: before.after(text[:size]).tokens) - 1
+
+
+_NONE: Final[frozenset[int]] = frozenset()
+
+
 class _Output:
-    """Counts what the choices of one answer say, and truncates those that say more than `limit` tokens."""
+    """Counts what the choices of one answer say, and truncates those that say more than `limit` tokens.
+
+    It `is_over` once a choice was truncated and no other is left to come.
+    """
 
     def __init__(self, limit: int, choices: int) -> None:
         self._limit = limit
-        self._counts: dict[int, _Count] = {}
-        self._waiting: dict[int, list[str]] = {}
-        self._rooms: dict[int, int] = {}
+        self._choices = {index: _Choice(limit) for index in range(choices)}
         self._unfinished = set(range(choices))
         self._truncated: set[int] = set()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether a choice was truncated, and no other is left to come."""
-        return bool(self._truncated) and not self._unfinished
+        self.is_over = False
 
     def hold(self, batch: Batch) -> None:
         """Takes out of `batch` what is over the limit, and ends the answer with it if it `is_over`."""
@@ -114,53 +147,33 @@ class _Output:
             return None
         if isinstance(piece, Raw):
             return self._held_chunk(piece)
-        room = self._add(0, (piece.arguments or "") if isinstance(piece, ToolCall) else piece.text)
+        room = self._choices[0].add((piece.arguments or "") if isinstance(piece, ToolCall) else piece.text)
         if room is None:
             return piece
-        self._unfinished.clear()  # these pieces tell of one choice alone
+        self.is_over = True  # these pieces are of one choice alone
         return _cut_piece(piece, room)
 
     def _held_chunk(self, chunk: Raw) -> Raw | None:
-        gone, rooms = set(), {}
+        rooms: dict[int, int] = {}
+        gone = self._truncated & {choice.index for choice in chunk.choices} if self._truncated else _NONE
         for choice in chunk.choices:
-            if choice.index in self._truncated:
-                gone.add(choice.index)
+            index = choice.index
+            if index in gone:
                 continue
-            room = self._add(choice.index, _said(choice.delta))
+            counter = self._choices.get(index) or self._choices.setdefault(index, _Choice(self._limit))
+            room = counter.add(_said(choice.delta))
             if room is not None:
-                rooms[choice.index] = room
+                rooms[index] = room
+                self._truncated.add(index)
             if choice.finish_reason or room is not None:
-                self._unfinished.discard(choice.index)
+                self._unfinished.discard(index)
+                self.is_over = bool(self._truncated) and not self._unfinished
         return _cut_chunk(chunk, gone, rooms) if gone or rooms else chunk
-
-    def _add(self, index: int, text: str) -> int | None:
-        """Counts `text`; if it goes over the limit, returns how many of its characters do not.
-
-        As long as the texts cannot be over the limit whatever they say, they wait, and are counted together.
-        """
-        waiting = self._waiting.setdefault(index, [])
-        room = self._rooms.get(index, self._limit) - len(text) // 2 - 1  # two characters or more make a word
-        if room >= 0 and len(waiting) < _MAX_WAITING:
-            waiting.append(text)
-            self._rooms[index] = room
-            return None
-        before = self._counts.get(index, _NOTHING).after("".join(waiting), sum(map(bool, waiting)))
-        waiting.clear()
-        after = self._counts[index] = before.after(text)
-        if after.tokens <= self._limit:
-            self._rooms[index] = self._limit - after.tokens
-            return None
-        self._truncated.add(index)
-        sizes = range(len(text) + 1)
-        return bisect_right(sizes, self._limit, key=lambda size: before.after(text[:size]).tokens) - 1
-
-
-_NOTHING = _Count()
 
 
 def _said(delta: ChunkDelta) -> str:
     """All that a chunk adds to a choice, in the order in which `_cut_delta` cuts it."""
-    if delta.content and not (delta.tool_calls or delta.refusal or delta.thought):
+    if delta.content and not (delta.thought or delta.tool_calls or delta.refusal):
         return delta.content
     calls = "".join(map(_arguments, delta.tool_calls or ()))
     return (delta.thought or "") + (delta.content or "") + (delta.refusal or "") + calls

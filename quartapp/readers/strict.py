@@ -101,7 +101,7 @@ class ChunkDelta(msgspec.Struct, gc=False):
 
     @property
     def thought(self) -> str | None:
-        return self.reasoning_content or self.reasoning or text_in(self.reasoning_details)
+        return self.reasoning_content or self.reasoning or (self.reasoning_details and text_in(self.reasoning_details))
 
     @property
     def transcript(self) -> str:
