@@ -32,12 +32,15 @@ MAX_WAITING_BYTES = 2**16
 MAX_PIECES = 1000
 PIECE_BYTES = 256
 
+# How long a route has to refuse a body over the limits in its own words, before the server does it without any.
+OWN_WORDS_S = 1.0
+
 # For the tasks of an aborted connection to end; they wait for nothing any more.
 ABORTED_WITHIN_S = 1.0
 
 
 async def serve(
-    app: Any, config: Config, *, shutdown_trigger: Callable[[], Awaitable[None]], max_body_bytes: int
+    app: Any, config: Config, *, shutdown_trigger: Callable[[], Awaitable[object]], max_body_bytes: int
 ) -> None:
     """Serve `app` on the addresses of `config` until `shutdown_trigger` returns.
 
@@ -125,6 +128,7 @@ class Http1(H11Protocol):
         super().__init__(*arguments)
         self._max_body_bytes = max_body_bytes
         self._parsing = asyncio.Lock()
+        self._has_answered = asyncio.Event()
         self._pieces = self._body_bytes = 0
         self._is_paused = self._is_closed = False
 
@@ -180,7 +184,10 @@ class Http1(H11Protocol):
         await self.send(Updated(idle=False))
         status = _fault(request)
         if status is None:
+            self._has_answered.clear()
             await self._create_stream(request)
+            if self.stream is not None and self.stream.closed:  # hypercorn forgets the connection of such a handshake
+                await self._refuse(400)
         else:
             await self._refuse(status)
 
@@ -188,9 +195,16 @@ class Http1(H11Protocol):
         self._pieces += 1
         self._body_bytes += len(data)
         if self._body_bytes > self._max_body_bytes or self._pieces > MAX_PIECES + self._body_bytes // PIECE_BYTES:
-            await self._refuse(413)
+            await self._refuse_body()
         elif self.stream is not None:
             await self.stream.handle(Body(STREAM_ID, data))
+
+    async def _refuse_body(self) -> None:
+        """Refuse a body over the limits, unless the app does so soon; nothing is read in the meantime."""
+        if self.connection.our_state is h11.SEND_RESPONSE:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_answered.wait(), OWN_WORDS_S)
+        await self._refuse(413)
 
     async def _refuse(self, status: int) -> None:
         """Send `status` if no answer has begun, and close the connection; the app is told of a disconnect."""
@@ -203,6 +217,7 @@ class Http1(H11Protocol):
     async def _maybe_recycle(self) -> None:
         was_paused, self._is_paused = self._is_paused, False
         await super()._maybe_recycle()
+        self._has_answered.set()
         if was_paused and self.connection.our_state is h11.IDLE:
             self.task_group.spawn(self._handle_events)
 

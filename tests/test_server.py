@@ -9,10 +9,12 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from hypercorn.config import Config
 
+from quartapp.server import serve
 from tests.raw_upstreams import RawUpstream
 from tests.serving import CANARY_PROMPT, Server, Servers, asking
 
@@ -154,7 +156,48 @@ async def test_the_preface_of_http_2_is_refused(server: Server) -> None:
         assert (await client.read_to_end()).startswith(b"HTTP/1.1 505 ")
 
 
+# -- WebSockets
+
+
+async def test_the_connection_of_a_refused_handshake_is_closed(server: Server) -> None:
+    handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\n"  # without a key
+    async with connected(server) as client:
+        await client.send(head("GET /api/stream", handshake))
+        assert (await client.read_to_end()).startswith(b"HTTP/1.1 400 ")
+
+
 # -- bodies
+
+
+async def late(scope: Any, receive: Any, send: Any) -> None:
+    """An app that reads no body; it answers in the words of its route, if it does, a little later."""
+    if scope["type"] == "lifespan":
+        for step in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{step}.complete"})
+    elif scope["path"] == "/late":
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"words"})
+    else:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(("path", "words"), [("/late", b"words"), ("/never", b"")])
+async def test_a_body_over_the_limit_is_refused_in_the_words_of_its_route_if_they_come(path: str, words: bytes) -> None:
+    stop, config, listening = asyncio.Event(), Config(), socket.create_server(("127.0.0.1", 0))
+    address = listening.getsockname()
+    config.bind = [f"fd://{listening.detach()}"]
+    serving = asyncio.create_task(serve(late, config, shutdown_trigger=stop.wait, max_body_bytes=10))
+    client = Client(*await asyncio.open_connection(*address))
+    await client.send(head(f"POST {path}", "Content-Length: 100\r\n") + b"a" * 50)
+    top, _, body = (await client.read_to_end()).partition(b"\r\n\r\n")
+    client.disconnect()
+    stop.set()
+    await serving
+    assert top.startswith(b"HTTP/1.1 413 ")
+    assert body == words
 
 
 @pytest.mark.parametrize("path", ["/api/stream", "/v1/chat/completions", "/nowhere"])
