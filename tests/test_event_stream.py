@@ -228,6 +228,13 @@ async def test_a_get_that_no_script_of_ours_has_sent_is_refused_and_asks_no_mode
 
 
 @EACH_DOOR
+async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str) -> None:
+    async with serving(path=path) as client:
+        reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"Accept": "*/*"})
+        assert (reply.error["code"], reply.error["path"]) == ("forbidden", "Accept")
+
+
+@EACH_DOOR
 @pytest.mark.parametrize(
     "headers",
     [

@@ -100,8 +100,10 @@ def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
         raise ChatError("method_not_allowed", headers={"Allow": ", ".join((*METHODS, "OPTIONS"))})
     headers = request.headers
     purpose = headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or ""
-    if "prefetch" in purpose or _is_foreign(house.chat().settings.origins) or not _is_for_script(offered):
+    if "prefetch" in purpose or _is_foreign(house.chat().settings.origins):
         raise ChatError("forbidden")
+    if not _is_for_script(offered):
+        raise ChatError("forbidden", path=None if "Sec-Fetch-Dest" in headers else "Accept")
 
 
 def _is_for_script(offered: Sequence[str]) -> bool:
