@@ -125,6 +125,11 @@ FORMS: dict[str, tuple[bytes, Said]] = {
     "DONE with spaces": (b"data:   [DONE] \t \r\n\r\n", Said(ended=True)),
     "white space in the JSON": (b'data: { "choices" : [ { "delta" : { "content" : "a" } } ] } \n\n', text("a")),
     "unknown fields": (event({"id": "x", "x_groq": {"id": [1]}, "choices": [{"delta": {"content": "a"}}]}), text("a")),
+    "an event of several lines": (
+        b'data: {"choices":[{"index":0,"delta":\ndata: {"content":"a"},"finish_reason":"stop"}]}\n\n',
+        Said((Delta("a"),), "stop"),
+    ),
+    "an event of several lines that nothing ends": (b'data: {"choices":\ndata:[{"delta":{"content":"a"}}]}', text("a")),
     "no choices": (event({"choices": []}), Said()),
     "null for choices": (event({"choices": None}), Said()),
     "a choice without a delta": (event({"choices": [{"finish_reason": None}]}), Said()),
@@ -241,6 +246,9 @@ GARBAGE = {
     "a tool call without a name": call(id="c1") + finish(),
     "a tool call without a name at the end": call(id="c1") + DONE,
     "half of an object": b'data: {"choices": [\n',
+    "half of an object, and a line that completes none": b'data: {"choices": [\ndata: {}\n\n',
+    "half of an object at the end of its event": b'data: {"choices": [\n\n' + A,
+    "a text that goes on in the next line": b'data: {"choices": [{"delta": {"content": "a\ndata: b"}}]}\n\n',
     "two objects": b"data: {} {}\n",
     "null": b"data: null\n",
     "text": b'data: "hello"\n',
@@ -495,6 +503,13 @@ def test_an_endless_line_is_refused_before_much_more_than_the_limit_is_held() ->
     assert reader.error is None
     reader.feed(b"a")
     assert reader.error is not None
+
+
+def test_the_lines_of_one_event_are_together_no_longer_than_the_limit() -> None:
+    lines = [b"data:" + line + b"\n" for line in (b'{"choices":', b'[{"delta":', b'{"content":"a"}}]}')]
+    size = len(b"".join(lines)) - 5 * len(lines) - 1
+    assert read(*lines, b"\n", max_line_bytes=size) == text("a")
+    assert read(*lines, max_line_bytes=size - 1).error == "upstream_error"
 
 
 def test_the_limit_is_one_of_lines_and_not_of_reads() -> None:

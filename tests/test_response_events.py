@@ -206,6 +206,14 @@ def test_a_stream_says_the_same_however_it_is_cut(name: str, cuts: Sequence[floa
     assert read(*(body[at:to] for at, to in zip([0, *places], [*places, len(body)], strict=True))) == expected
 
 
+@pytest.mark.parametrize("name", SOUND | FAILED)
+def test_a_stream_says_the_same_with_its_events_on_several_data_lines(name: str) -> None:
+    events, expected = (SOUND | FAILED)[name]
+    body = encode(events).replace(b"data: {", b"data: {\ndata:\n: a comment\ndata:")
+    assert read(body) == read(body.replace(b"\n", b"\r\n")) == read(body.rstrip()) == expected
+    assert read(*(body[at : at + 1] for at in range(len(body)))) == expected
+
+
 def test_events_that_tell_nothing_yet_make_no_pieces() -> None:
     events = [*begun(), *told(message("Hello"))[:2], *told(thinking("Hm."))[:2]]
     assert read(encode(events)) == Said()
@@ -926,6 +934,13 @@ def test_a_line_of_exactly_the_limit_is_read_and_a_longer_one_is_refused_however
     for reads in ([line + b"\n"], [line, b"\n"], [line[:9], line[9:] + b"\n"]):
         assert read(*reads, reader=ResponseReader(len(line))).pieces == (Delta("a"),)
         assert read(*reads, reader=ResponseReader(len(line) - 2)).error == "upstream_error"
+
+
+def test_the_data_lines_of_one_event_are_together_no_longer_than_the_limit() -> None:
+    lines = [b"data: " + line + b"\n" for line in (TEXT % b'"a"')[6:].rstrip().partition(b",")]
+    size = len(b"".join(lines)) - 6 * len(lines) + 2
+    assert read(*lines, b"\n", reader=ResponseReader(size)).pieces == (Delta("a"),)
+    assert read(*lines, reader=ResponseReader(size - 1)).error == "upstream_error"
 
 
 def test_a_last_line_without_a_line_feed_is_read_if_it_is_whole() -> None:

@@ -107,6 +107,27 @@ def test_a_body_says_the_same_with_carriage_returns(stream: Stream) -> None:
     assert told(opened(stream), [stream.body.replace(b"\n", b"\r\n")]) == stream.records
 
 
+OBJECTS = re.compile(rb"^(data:[ \t]*\{)(.*)$", re.MULTILINE)
+
+
+# Those whose events have one line each, and that line an end.
+OF_ONE_LINE = [stream for name, stream in STREAMS.items() if not name.endswith(("-data-lines", "-cut-line"))]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("stream", OF_ONE_LINE, ids=lambda stream: stream.name)
+def test_a_body_says_the_same_with_its_objects_on_several_data_lines(stream: Stream, raw: bool) -> None:
+    body = OBJECTS.sub(rb"\1\ndata:\ndata: \2\n", stream.body)
+    if raw:
+        batches = read(opened(stream, raw=True), [body])
+        payloads = [piece.payload for batch in batches for piece in batch.pieces if isinstance(piece, Raw)]
+        assert not any(end in payload for payload in payloads for end in (b"\r", b"\n"))
+        assert told(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])[:-1] == stream.records[:-1]
+        return
+    assert told(opened(stream), [body]) == stream.records
+    assert told(opened(stream), [body[at : at + 1] for at in range(len(body))]) == stream.records
+
+
 @each_stream
 def test_a_stream_is_one_whatever_its_server_calls_it(stream: Stream) -> None:
     content_type = "application/json" if stream.content_type == "text/event-stream" else stream.content_type

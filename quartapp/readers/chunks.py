@@ -11,7 +11,7 @@ from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.formats.states import add_state
 from quartapp.readers import loose
-from quartapp.readers.event_data import error_in, is_whole, parsed
+from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
 from quartapp.readers.marks import Origin
@@ -35,6 +35,7 @@ class ChunkReader:
         self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1, origin: Origin | None = None
     ) -> None:
         self._lines = Lines(max_line_bytes)
+        self._data = EventData(max_line_bytes)
         self._think = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
         self._streamed: set[str] = set()
@@ -50,12 +51,13 @@ class ChunkReader:
         batch = Batch(len(data), [])
         had_finished = self._has_finished
         text: list[str] = []
+        held = self._data.lines
         try:
             for line in self._lines.split(data):
-                if line.startswith(b"data:"):
+                if line.startswith(b"data:") and not held:
                     self._read(line[5:], batch, text)
-                elif line:
-                    self._read_field(line)
+                elif line or held:
+                    self._read_field(line, batch, text)
         except ChatError as error:
             self.error = error
         except RecursionError:  # JSON just not too deep to be read may be too deep to be told again
@@ -72,7 +74,8 @@ class ChunkReader:
     def end(self) -> Batch:
         """What was held back, and what a last line says that no line feed ended; if it was cut, it says nothing."""
         rest = self._lines.rest() if self.error is None else b""
-        batch = self.feed(rest + b"\n") if is_whole(rest) else Batch(0, [])
+        is_read = self.error is None and (self._data.lines or is_whole(rest))
+        batch = self.feed(rest + b"\n\n") if is_read else Batch(0, [])
         batch.size = 0
         try:
             if self._is_error_event:
@@ -85,16 +88,11 @@ class ChunkReader:
             batch.pieces += self._think.release()
         return batch
 
-    def _read_field(self, line: bytes) -> None:
-        """A line that is no data. Raises ChatError for an error in a field of its own, as llama.cpp sent it once, and
-        for JSON that stands in no field, and for a carriage return that would end a line where none ends here."""
-        field, _, value = line.rstrip(b"\r").partition(b":")
-        if field == b"event":
-            self._is_error_event = value.strip() == b"error"
-        elif field == b"error" or line.lstrip()[:1] in (b"{", b"["):
-            raise error_in(value if field == b"error" else line)
-        elif b"\r" in field + value:
-            raise ChatError("upstream_error")
+    def _read_field(self, line: bytes, batch: Batch, text: list[str]) -> None:
+        """Read any line other than the first one of an event's data."""
+        if (payload := self._data.add(line)) is not None:
+            self._read(payload, batch, text)
+        self._is_error_event = is_error_event(line, self._is_error_event)
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
         """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
@@ -118,6 +116,8 @@ class ChunkReader:
             self._check_calls()
             self._conclude(batch)
             batch.ended = True
+            return None
+        if self._data.begin(payload):
             return None
         if self._is_error_event:
             raise error_in(payload)

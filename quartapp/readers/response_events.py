@@ -13,6 +13,7 @@ from quartapp.errors import ChatError
 from quartapp.events import Batch
 from quartapp.readers import response_shapes as shapes
 from quartapp.readers.bodies import WholeBody
+from quartapp.readers.event_data import EventData
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.lines import Lines
 from quartapp.readers.loose import parse
@@ -34,6 +35,7 @@ class ResponseReader:
 
     def __init__(self, max_line_bytes: int, origin: Origin | None = None) -> None:
         self._lines = Lines(max_line_bytes)
+        self._data = EventData(max_line_bytes)
         self._output = Output(origin)
         self._has_ended = False
         self._failure: ChatError | None = None
@@ -42,12 +44,13 @@ class ResponseReader:
     def feed(self, data: bytes) -> Batch:
         """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
         batch = Batch(len(data), [])
+        held = self._data.lines
         try:
             for line in self._lines.split(data):
-                if line.startswith(b"data:"):
-                    self._read(line[5:], batch)
-                elif line and line.startswith(_BARE):
-                    self._read(line.removeprefix(b"error:"), batch)
+                if line.startswith(b"data:") and not held:
+                    self._read_line(line[5:], batch)
+                elif line or held:
+                    self._read_field(line, batch)
         except ChatError as error:
             self.error = error
         batch.pieces = self._output.take()
@@ -58,7 +61,10 @@ class ResponseReader:
         batch = Batch(0, [])
         try:
             line = self._lines.rest()
-            if line.startswith(b"data:") and _is_json(line[5:]):
+            if self._data.lines:
+                self._read_field(line, batch)
+                self._read_field(b"", batch)
+            elif line.startswith(b"data:") and _is_json(line[5:]):
                 self._read(line[5:], batch)
         except ChatError as error:
             self.error = error
@@ -66,8 +72,23 @@ class ResponseReader:
         batch.pieces = self._output.take()
         return batch
 
+    def _read_line(self, payload: bytes, batch: Batch) -> None:
+        """Read the data of one line, or begin with it what more lines complete."""
+        try:
+            self._read(payload, batch)
+        except ChatError:
+            if not self._data.begin(payload):
+                raise
+
+    def _read_field(self, line: bytes, batch: Batch) -> None:
+        """Read any line other than the first one of an event's data."""
+        if (payload := self._data.add(line)) is not None:
+            self._read(payload, batch)
+        elif line.startswith(_BARE):
+            self._read(line.removeprefix(b"error:"), batch)
+
     def _read(self, payload: bytes, batch: Batch) -> None:
-        """Adds what one `data` line says to the output, or to `batch`."""
+        """Adds what the data of an event says to the output, or to `batch`."""
         if self._has_ended:
             return
         event = shapes.read_event(payload)
