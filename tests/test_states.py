@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.formats.states import add_state
+from quartapp.formats.states import add_state, joined
 
 TEXT = {"type": "reasoning.text", "index": 0}
 
@@ -41,8 +41,29 @@ TEXT = {"type": "reasoning.text", "index": 0}
 def test_pieces_of_state_are_put_together(pieces: list[dict[str, Any]], whole: dict[str, Any]) -> None:
     known: dict[str, Any] = {}
     for piece in pieces:
-        before = repr(known)
-        earlier = dict(known)
+        earlier, before = joined(known), repr(joined(known))
+        sent = repr(piece)
         add_state(known, piece)
-        assert repr(earlier) == before  # what was told already does not change
-    assert known == whole
+        assert (repr(earlier), repr(piece)) == (before, sent)  # what was told already does not change
+    assert joined(known) == whole
+
+
+class Copied(str):
+    """A text that cannot be added to another."""
+
+    def __radd__(self, other: str) -> str:
+        raise AssertionError("all that came before is copied for each piece")
+
+
+def test_a_thought_in_many_pieces_is_joined_once() -> None:
+    known: dict[str, Any] = {}
+    for piece in ("a", "b", "c"):
+        add_state(known, {"reasoning_details": [TEXT | {"text": Copied(piece)}]})
+    assert joined(known) == {"reasoning_details": [TEXT | {"text": "abc"}]}
+
+
+def test_a_summary_that_is_a_list_once_is_no_crash() -> None:
+    known: dict[str, Any] = {}
+    for summary in (["a"], "b"):
+        add_state(known, {"reasoning_details": [TEXT | {"summary": summary}]})
+    assert joined(known) == {"reasoning_details": [TEXT | {"summary": "b"}]}

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.formats.encoding import from_json, to_json, to_utf8
-from quartapp.formats.states import add_state
+from quartapp.formats.states import add_state, joined
 
 HEADERS: Final[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
@@ -105,7 +105,7 @@ class Parts:
         """Each call's whole input, which a reader may act on only now; what it cannot take is an error of the model."""
         for index, (call_id, name) in self._ids.items():
             text = "".join(self._calls[index])
-            ours = self._ours[index]
+            ours = joined(self._ours[index])
             part: Part = {"toolCallId": call_id, "toolName": name, **_metadata(ours)}
             try:
                 given = text if "kind" in ours else _input(text)

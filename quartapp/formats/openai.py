@@ -24,7 +24,7 @@ from quartapp.events import (
     Usage,
 )
 from quartapp.formats.encoding import from_json, to_json
-from quartapp.formats.states import add_state
+from quartapp.formats.states import Texts, add_state, joined
 
 Chunk = dict[str, Any]
 
@@ -198,10 +198,6 @@ class _Choice:
         return {"index": index, "message": _joined(message), **_joined(self._rest)}
 
 
-class _Texts(list[str]):
-    """A text still in its pieces: to join them as they come would take the square of their time."""
-
-
 def _merge_into(merged: Chunk, added: Chunk) -> None:
     for name, value in added.items():
         known = merged.get(name)
@@ -213,7 +209,7 @@ def _merge_into(merged: Chunk, added: Chunk) -> None:
             merged[name] = inner = known if isinstance(known, dict) else {}
             _merge_into(inner, value)
         elif isinstance(value, str) and name not in _ATOMS:
-            merged[name] = texts = known if isinstance(known, _Texts) else _Texts()
+            merged[name] = texts = known if isinstance(known, Texts) else Texts()
             texts.append(value)
         elif isinstance(value, list) and type(known) is list:
             known += value
@@ -222,7 +218,10 @@ def _merge_into(merged: Chunk, added: Chunk) -> None:
 
 
 def _joined(merged: Chunk) -> Chunk:
-    return {
-        name: "".join(value) if isinstance(value, _Texts) else _joined(value) if isinstance(value, dict) else value
-        for name, value in merged.items()
-    }
+    return {name: _joined_value(name, value) for name, value in merged.items()}
+
+
+def _joined_value(name: str, value: Any) -> Any:
+    if name in TURN_STATE or isinstance(value, Texts):
+        return joined(value)
+    return _joined(value) if isinstance(value, dict) else value

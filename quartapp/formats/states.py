@@ -10,36 +10,72 @@ State = dict[str, Any]
 _PIECES: Final = frozenset({"text", "thinking", "summary", "data"})
 
 
+class Texts(list[str]):
+    """A text still in its pieces: to join them as they come would take the square of their time."""
+
+
+class _Entries(list[Any]):
+    """Entries of a list that were put together here, so that more can be added in place."""
+
+
+class _Entry(dict[str, Any]):
+    """An entry that was put together here."""
+
+
 def add_state(known: State, added: State) -> None:
-    """Add what a chunk has of an answer's state. Texts are not joined: servers that repeat one mean the same."""
+    """Add what a chunk has of an answer's state to `known`, for `joined` to make the state of it.
+
+    Texts are not joined unless they are pieces of one entry: servers that repeat one mean the same.
+    """
     for name, value in added.items():
         theirs = known.get(name)
         if isinstance(theirs, dict) and isinstance(value, dict):
             known[name] = theirs = {**theirs}
             add_state(theirs, value)
         elif isinstance(theirs, list) and isinstance(value, list):
-            known[name] = add_entries(theirs, value)
+            known[name] = entries = theirs if isinstance(theirs, _Entries) else _Entries(theirs)
+            _add_entries(entries, value)
         elif value is not None:
             known[name] = value
 
 
-def add_entries(entries: list[Any], added: list[Any]) -> list[Any]:
-    """Return the entries of a list with those that a chunk adds: more of them, or the next piece of the last one."""
-    joined = [*entries]
-    for entry in added:
-        last = joined[-1] if joined else None
-        if isinstance(last, dict) and isinstance(entry, dict) and _goes_on(last, entry):
-            joined[-1] = last | {name: _piece(name, last, value) for name, value in entry.items() if value is not None}
+def joined(known: Any) -> Any:
+    """Return what `add_state` has put together, with each text in one piece."""
+    match known:
+        case Texts():
+            return "".join(known)
+        case dict():
+            return {name: joined(value) for name, value in known.items()}
+        case list():
+            return [joined(each) for each in known]
+        case _:
+            return known
+
+
+def _add_entries(entries: _Entries, added: list[Any]) -> None:
+    """Add what a chunk has of a list: more entries, or the next piece of the last one."""
+    for piece in added:
+        last = entries[-1] if entries else None
+        if isinstance(last, dict) and isinstance(piece, dict) and _goes_on(last, piece):
+            entries[-1] = entry = last if isinstance(last, _Entry) else _Entry(last)
+            _add_piece(entry, piece)
         else:
-            joined.append(entry)
-    return joined
+            entries.append(piece)
 
 
-def _goes_on(last: State, added: State) -> bool:
-    """Return whether `added` is the next piece of `last`. Thoughts come in pieces, and their signature comes last."""
-    same = all(last.get(name) == added.get(name) for name in ("type", "index"))
-    return same and not last.get("signature") and not (last.get("data") and "index" not in last)
+def _goes_on(last: State, piece: State) -> bool:
+    """Return whether `piece` is the next one of `last`. Thoughts come in pieces, and their signature comes last."""
+    is_same = last.get("type") == piece.get("type") and last.get("index") == piece.get("index")
+    return is_same and not last.get("signature") and not (last.get("data") and "index" not in last)
 
 
-def _piece(name: str, last: State, value: Any) -> Any:
-    return (last.get(name) or "") + value if name in _PIECES and isinstance(value, str) else value
+def _add_piece(entry: _Entry, piece: State) -> None:
+    for name, value in piece.items():
+        if name in _PIECES and isinstance(value, str):
+            known = entry.get(name)
+            texts = entry[name] = known if isinstance(known, Texts) else Texts()
+            if isinstance(known, str):
+                texts.append(known)
+            texts.append(value)
+        elif value is not None:
+            entry[name] = value

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from quartapp.events import Delta, Done, Event, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats.states import add_state
+from quartapp.formats.states import add_state, joined
 
 
 class WholeToolCall(msgspec.Struct, omit_defaults=True):
@@ -62,4 +62,4 @@ def _whole_call(fragments: list[ToolCall]) -> WholeToolCall:
     for each in fragments:
         add_state(extra, each.extra or {})
     arguments = "".join([each.arguments or "" for each in fragments])
-    return WholeToolCall(id, name, arguments, fragments[0].kind, extra or None)
+    return WholeToolCall(id, name, arguments, fragments[0].kind, joined(extra) or None)

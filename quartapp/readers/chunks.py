@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
-from quartapp.formats.states import add_state
+from quartapp.formats.states import add_state, joined
 from quartapp.readers import loose
 from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed
 from quartapp.readers.finish_reasons import read_finish_reason
@@ -66,7 +66,7 @@ class ChunkReader:
         if self._think is not None and (batch.ended or self.error):
             batch.pieces += self._think.release()
         if self._state and self._has_finished:
-            batch.extra = self._origin.mark(self._state)
+            batch.extra = self._origin.mark(joined(self._state))
         if had_finished and batch.pieces:
             batch.resumes = True
         return batch
