@@ -15,7 +15,7 @@ from quart.logging import default_handler
 from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
 from quartapp.errors import ChatError, SettingsError
-from quartapp.events import Delta, Done, Reasoning, Refusal, ToolCall, Usage
+from quartapp.events import Annotation, Delta, Done, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.guards.auth import bearer_token
 from quartapp.models.own import Model
 from quartapp.requests.messages import ChatRequest
@@ -24,10 +24,12 @@ from quartapp.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
 
 __all__ = [
+    "Annotation",
     "ChatError",
     "ChatRequest",
     "Delta",
     "Done",
+    "Image",
     "Model",
     "Reasoning",
     "Refusal",

@@ -61,6 +61,29 @@ class ToolCall(Record, frozen=True, tag="tool_call"):
     extra: dict[str, Any] | None = None
 
 
+class Annotation(Record, frozen=True, tag="annotation"):
+    """A source of the answer's text, with OpenAI's fields; `kind` is its `type`, for example `url_citation`.
+
+    `url` is an http or https address. `start_index` and `end_index` count characters of the text.
+    """
+
+    kind: str
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    container_id: str | None = None
+    index: int | None = None
+
+
+class Image(Record, frozen=True, tag="image"):
+    """An image in the answer; `url` is a data URL of an image, or an http or https address."""
+
+    url: str
+
+
 class Ping(Record, frozen=True, tag="ping"):
     """Keeps the connection alive while the model is silent."""
 
@@ -109,7 +132,7 @@ class Raw(msgspec.Struct, frozen=True):
     choices: Sequence[Any] = ()
 
 
-Piece = Delta | Reasoning | Refusal | ToolCall | Raw
+Piece = Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Raw
 Event = Start | Piece | Ping | Done | Failed
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from quartapp.errors import KINDS
-from quartapp.events import Delta, Done, Event, Failed, Reasoning, Refusal, Start, ToolCall
+from quartapp.events import Annotation, Delta, Done, Event, Failed, Image, Reasoning, Refusal, Start, ToolCall
 
 Record = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Stream:
 def _event(record: Record, id: str) -> Event:
     if record["type"] == "error":
         record = record | {"id": id, "message": KINDS[record["code"]].message}
-    event: Event = msgspec.convert(record, Delta | Reasoning | Refusal | ToolCall | Done | Failed)
+    event: Event = msgspec.convert(record, Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Done | Failed)
     return event
 
 

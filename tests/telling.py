@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from quartapp.errors import KINDS
-from quartapp.events import Delta, Done, Event, Failed, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.events import Annotation, Delta, Done, Event, Failed, Image, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.formats.openai import OPENAI_CODES
 from tests.parsers import Json
 from tests.ui_parser import refuse_prototypes
@@ -91,6 +91,12 @@ def extra(fragments: Iterable[ToolCall]) -> Json:
     return {name: value for fragment in fragments for name, value in (fragment.extra or {}).items()}
 
 
+def attached(events: Iterable[Event], kind: type) -> list[Json]:
+    """The fields of the records of a kind, without those that do not apply."""
+    found = [record(event) for event in events if isinstance(event, kind)]
+    return [{name: value for name, value in fields.items() if name != "type"} for fields in found]
+
+
 def whole_answer(events: Sequence[Event]) -> Json:
     start, done = the(Start, events), the(Done, events)
     assert start is not None
@@ -100,7 +106,7 @@ def whole_answer(events: Sequence[Event]) -> Json:
         for each in calls(events).values()
     ]
     answer = _present(reasoning=_joined(events, Reasoning), refusal=_joined(events, Refusal), tool_calls=told)
-    answer |= _present(extra=done.extra)
+    answer |= _present(annotations=attached(events, Annotation), images=attached(events, Image), extra=done.extra)
     if done.usage is not None:
         answer["usage"] = usage(done.usage)
     always = {"id": start.id, "model": start.model, "finish_reason": done.finish_reason, "text": _joined(events, Delta)}
@@ -120,9 +126,20 @@ def deltas(events: Iterable[Event]) -> list[Json]:
             found.append({_TEXTS[type(event)]: well_formed(event.text)})
         elif isinstance(event, ToolCall):
             found.append({"tool_calls": [_openai_call(event)]})
+        elif isinstance(event, Annotation | Image):
+            found.append(_openai_attached(event))
         elif isinstance(event, Done):
             found.append({})
     return found
+
+
+def _openai_attached(event: Annotation | Image) -> Json:
+    fields = record(event)
+    del fields["type"]
+    if isinstance(event, Image):
+        return {"images": [{"type": "image_url", "image_url": fields}]}
+    kind = fields.pop("kind")
+    return {"annotations": [{"type": kind, kind: fields}]}
 
 
 def _openai_call(event: ToolCall) -> Json:
@@ -146,6 +163,10 @@ def completion(events: Sequence[Event], created: int) -> Json:
             message[name] = _joined(events, kind)
     if calls(events):
         message["tool_calls"] = [_whole_openai_call(fragments) for _, fragments in sorted(calls(events).items())]
+    for event in events:
+        if isinstance(event, Annotation | Image):
+            for name, entries in _openai_attached(event).items():
+                message[name] = [*message.get(name, []), *entries]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": done.finish_reason}
     head = {"id": f"chatcmpl-{start.id}", "object": "chat.completion", "created": created, "model": start.model}
     usage = openai_usage(done.usage)
@@ -215,15 +236,19 @@ def ui_parts(events: Sequence[Event]) -> list[Json]:
     fragments = calls(events)
     is_whole = isinstance(events[-1], Done)
     open_kind = ""
+    open_part: Json = {}
     end = events[-1]
     turn = {"turn": end.extra} if isinstance(end, Done) and end.extra else {}
     for event in events:
         if isinstance(event, Delta | Refusal | Reasoning):
             kind = "reasoning" if isinstance(event, Reasoning) else "text"
             if kind != open_kind:
-                parts.append({"type": kind, "text": "", "state": "done"})
-            parts[-1]["text"] += well_formed(event.text)
+                open_part = {"type": kind, "text": "", "state": "done"}
+                parts.append(open_part)
+            open_part["text"] += well_formed(event.text)
             open_kind = kind
+        elif isinstance(event, Annotation | Image):
+            parts += _ui_attached(event, parts)
         elif isinstance(event, ToolCall):
             open_kind = ""
             if event is fragments[event.index][0]:
@@ -232,8 +257,22 @@ def ui_parts(events: Sequence[Event]) -> list[Json]:
                 attached = {"callProviderMetadata": {"quartapp": ours}} if ours and is_whole else {}
                 parts.append(_ui_call(fragments[event.index], is_whole=is_whole) | attached)
     if open_kind and turn:
-        parts[-1]["providerMetadata"] = {"quartapp": turn}
+        open_part["providerMetadata"] = {"quartapp": turn}
     return parts
+
+
+def _ui_attached(event: Annotation | Image, parts: list[Json]) -> list[Json]:
+    if isinstance(event, Image):
+        is_data = event.url.startswith("data:")
+        return [
+            {"type": "file", "mediaType": re.split("[:;,]", event.url)[1] if is_data else "image/*", "url": event.url}
+        ]
+    known = [part["url"] for part in parts if part["type"] == "source-url"]
+    if event.url is None or event.url in known:
+        return []
+    return [
+        {"type": "source-url", "sourceId": f"source-{len(known) + 1}", "url": event.url, **_present(title=event.title)}
+    ]
 
 
 def open_calls(parts: list[Json]) -> list[Json]:

@@ -14,7 +14,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from quartapp.embedded import create_embedded
-from quartapp.events import Batch, Delta, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
+from quartapp.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
 from quartapp.formats.openai import merge
 from quartapp.readers.chunks import ChunkReader
 from quartapp.readers.raw_chunks import RawChunkReader
@@ -66,7 +66,7 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
                 arguments = (last.arguments or "") + (piece.arguments or "")
                 joined[-1] = ToolCall(last.index, last.id, last.name, arguments, last.kind)
                 continue
-        elif not isinstance(piece, Raw) and type(piece) is type(last):
+        elif isinstance(piece, Delta | Reasoning | Refusal) and type(piece) is type(last):
             joined[-1] = type(piece)(getattr(last, "text", "") + piece.text)
             continue
         joined.append(piece)
@@ -426,10 +426,42 @@ SOUND = {"audio": {"id": "a1", "data": "UklGRg=="}}
 IMAGE = {"images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}]}
 
 
-@pytest.mark.parametrize("media", [SOUND, IMAGE])
-def test_an_answer_of_nothing_but_images_or_sound_is_an_error_and_never_an_empty_answer(media: Any) -> None:
-    assert read(delta(**media) + finish() + DONE) == Said(error="upstream_error")
-    assert read(delta(**media) + A + finish()) == read(A + delta(**media) + finish()) == Said((Delta("a"),), "stop")
+def test_an_answer_of_nothing_but_sound_is_an_error_and_never_an_empty_answer() -> None:
+    assert read(delta(**SOUND) + finish() + DONE) == Said(error="upstream_error")
+    assert read(delta(**SOUND) + A + finish()) == read(A + delta(**SOUND) + finish()) == Said((Delta("a"),), "stop")
+
+
+def test_images_next_to_text_and_alone_are_shown() -> None:
+    image = Image("data:image/png;base64,iVBORw0KGgo=")
+    assert read(delta(**IMAGE) + finish() + DONE) == Said((image,), "stop", ended=True)
+    assert read(delta(**IMAGE) + A + finish()) == Said((image, Delta("a")), "stop")
+    assert read(delta(content="a", **IMAGE) + A + finish()) == Said((Delta("a"), image, Delta("a")), "stop")
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", "", "/image.png", None, 1])
+def test_an_image_that_cannot_be_shown_is_an_error_and_never_dropped(url: Any) -> None:
+    images = [{"type": "image_url", "image_url": {"url": url}}]
+    assert read(A + delta(images=images) + finish()) == Said((Delta("a"),), error="upstream_error")
+
+
+def test_images_in_the_parts_of_a_content_are_shown_and_passed_on() -> None:
+    part = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
+    body = delta(content=[{"type": "text", "text": "a"}, part]) + finish()
+    assert read(body) == Said((Delta("a"), Image("https://a.example/b.png")), "stop")
+    reader = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    [first, _] = [json.loads(each.payload) for each in reader.feed(body).pieces if isinstance(each, Raw)]
+    assert first["choices"][0]["delta"] == {"content": "a", "images": [part]}
+
+
+CITED: dict[str, Any] = {"url": "https://a.example/b", "title": "B", "start_index": 0, "end_index": 1}
+
+
+def test_citations_are_told_once_however_often_their_server_repeats_them() -> None:
+    cited = {"annotations": [{"type": "url_citation", "url_citation": {**CITED, "content": "x"}}]}
+    again = event({"choices": [{"index": 0, "message": {"content": "a", **cited}, "finish_reason": "stop"}]})
+    expected = Said((Delta("a"), Annotation("url_citation", **CITED)), "stop")
+    assert read(A + delta(**cited) + delta(content="", **cited) + finish()) == expected
+    assert read(A + delta(**cited) + again) == expected
 
 
 def test_the_transcript_of_a_sound_is_text() -> None:

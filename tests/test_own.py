@@ -6,13 +6,15 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+import httpx2
 import pytest
 from quart import Quart, Request
 
-from quartapp import ChatError, ChatRequest, Delta, Done, Reasoning, ToolCall, Usage, chat_blueprint
+from quartapp import Annotation, ChatError, ChatRequest, Delta, Done, Image, Reasoning, ToolCall, Usage, chat_blueprint
 from quartapp.events import Batch
+from quartapp.models.in_process import ASGIApp, InProcessTransport
 from quartapp.routes.replies import handle_errors, render
 
 QUESTION = {"message": "a haiku"}
@@ -49,6 +51,19 @@ async def haiku(_: ChatRequest) -> AsyncIterator[str]:
     yield "An old "
     yield ""
     yield "silent pond"
+
+
+IMAGE = "data:image/png;base64,iVBORw0KGgo="
+
+
+async def painter(_: ChatRequest) -> AsyncIterator[Image]:
+    yield Image(IMAGE)
+
+
+async def scholar(_: ChatRequest) -> AsyncIterator[str | Annotation | Image]:
+    yield "An old pond"
+    yield Annotation("url_citation", "https://a.example/", "A", 0, 3)
+    yield Image(IMAGE)
 
 
 async def eventful(_: ChatRequest) -> AsyncIterator[Reasoning | Delta | ToolCall | str | Done]:
@@ -274,3 +289,31 @@ async def test_an_app_that_was_not_started_says_what_to_do(
     assert sentence in caplog.text
     assert "KeyError" not in caplog.text + text
     assert line.getMessage().startswith("failed ")
+
+
+# -- citations and images
+
+
+async def test_a_model_may_yield_citations_and_images() -> None:
+    assert await records(host(scholar)) == [
+        {"type": "delta", "text": "An old pond"},
+        {
+            "type": "annotation",
+            "kind": "url_citation",
+            "url": "https://a.example/",
+            "title": "A",
+            "start_index": 0,
+            "end_index": 3,
+        },
+        {"type": "image", "url": IMAGE},
+        {"type": "done", "finish_reason": "stop"},
+    ]
+
+
+async def test_text_of_images_alone_is_broken_off_and_never_an_empty_answer() -> None:
+    app = host(painter)
+    transport = InProcessTransport(cast(ASGIApp, app))
+    async with app.test_app(), httpx2.AsyncClient(transport=transport, base_url="http://host") as http:
+        with pytest.raises(httpx2.ReadError):
+            await http.post("/ai/api/stream", json=QUESTION, headers={"Accept": "text/plain"})
+    assert (await records(host(painter)))[-1] == {"type": "done", "finish_reason": "stop"}

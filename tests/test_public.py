@@ -21,10 +21,12 @@ PACKAGE = ROOT / "quartapp"
 
 # A name more or less is a decision, and belongs into the changelog.
 PUBLIC = [
+    "Annotation",
     "ChatError",
     "ChatRequest",
     "Delta",
     "Done",
+    "Image",
     "Model",
     "Reasoning",
     "Refusal",

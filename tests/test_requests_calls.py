@@ -68,6 +68,15 @@ def test_state_of_a_turn_is_accepted_in_each_form_in_which_it_was_sent() -> None
     assert sent(turn | ours) == [turn | {"extra": kept}]
 
 
+def test_citations_and_images_of_an_earlier_answer_are_accepted_and_not_sent() -> None:
+    turn = {"role": "assistant", "content": "a"}
+    cited = {"type": "url_citation", "url_citation": {"url": "https://a.example/", "title": "A"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    theirs = {"annotations": [cited], "images": [image]}
+    ours = {"annotations": [{"kind": "url_citation", "url": "https://a.example/"}], "images": [image["image_url"]]}
+    assert sent(USER, turn | theirs, USER) == sent(USER, turn | ours, USER) == [USER, turn, USER]
+
+
 @pytest.mark.parametrize("content", ["", None, []])
 @pytest.mark.parametrize("calls", [[], None])
 def test_an_answer_that_says_nothing_is_accepted_and_not_sent(content: Any, calls: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from quartapp.events import Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.events import Annotation, Delta, Image, Piece, Reasoning, Refusal, ToolCall, Usage
 from quartapp.formats.whole import WholeToolCall, merge
 from quartapp.readers.response_calls import MAX_CALLS
 from quartapp.readers.response_events import ResponseReader, WholeResponseReader, open_response_reader
@@ -27,6 +27,7 @@ from tests.responses_upstream import (
     message,
     refusal,
     stream,
+    text,
     thinking,
     told,
 )
@@ -252,6 +253,33 @@ def test_an_end_without_an_ending_is_left_to_the_answer() -> None:
     body = encode([*begun(), *told(message("a"))])
     assert read(body) == Said((Delta("a"),))
     assert read(body + DONE) == Said((Delta("a"),), ended=True)
+
+
+# -- citations and images
+
+CITED: Document = {"url": "https://a.example/b", "title": "B", "start_index": 0, "end_index": 1}
+FILE: Document = {"file_id": "file-1", "filename": "a.pdf", "index": 1}
+SOURCES = [{"type": "url_citation", **CITED}, {"type": "file_citation", **FILE}]
+SOURCED = said(Delta("a"), Annotation("url_citation", **CITED), Annotation("file_citation", **FILE))
+
+
+def annotations_added() -> list[Document]:
+    kind, place = "response.output_text.annotation.added", {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+    return [{"type": kind, **place, "annotation_index": at, "annotation": each} for at, each in enumerate(SOURCES)]
+
+
+@pytest.mark.parametrize("left_out", [(), ("annotation",), ("item.done",), ("annotation", "item.done")])
+def test_citations_are_told_once_wherever_a_server_sends_them(left_out: tuple[str, ...]) -> None:
+    cited = message({**text("a"), "annotations": SOURCES})
+    events = stream(cited)
+    after = next(at for at, each in enumerate(events) if each["type"] == "response.output_text.delta") + 1
+    assert read(encode(without([*events[:after], *annotations_added(), *events[after:]], *left_out))) == SOURCED
+
+
+def test_an_image_that_a_tool_of_the_server_makes_is_told_once() -> None:
+    made = {"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": "iVBORw0KGgo="}
+    body = encode(stream(message("See:"), made))
+    assert read(body) == said(Delta("See:"), Image("data:image/png;base64,iVBORw0KGgo="))
 
 
 # -- servers that leave out what others say

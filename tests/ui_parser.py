@@ -27,6 +27,8 @@ PARTS: Final[dict[str, tuple[Fields, Fields]]] = {
     "tool-input-delta": ({"toolCallId": str, "inputTextDelta": str}, {}),
     "tool-input-available": ({**_CALL, "input": object}, {"providerMetadata": dict}),
     "tool-input-error": ({**_CALL, "input": object, "errorText": str}, {"providerMetadata": dict}),
+    "source-url": ({"sourceId": str, "url": str}, {"title": str}),
+    "file": ({"mediaType": str, "url": str}, {}),
     "data-ping": ({"data": dict, "transient": bool}, {}),
     "error": ({"errorText": str}, {}),
     "finish": ({}, {"finishReason": str, "messageMetadata": dict}),
@@ -75,6 +77,9 @@ class UiMessageReader:
                 self.message.id, self.message.metadata = part["messageId"], part["messageMetadata"]
             case "data-ping":
                 self.message.pings += 1
+            case "source-url" | "file":
+                expect(self._in_step, "what is said belongs to a step")
+                self.message.parts.append(part)
             case "start-step":
                 expect(not self._in_step, "steps follow each other")
                 self._in_step = True

@@ -14,7 +14,20 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from quartapp.events import Delta, Done, Event, Failed, Ping, Raw, Reasoning, Refusal, Start, ToolCall
+from quartapp.events import (
+    Annotation,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Image,
+    Ping,
+    Raw,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+)
 from quartapp.formats import ai_sdk, ndjson, openai, sse, text, whole
 from quartapp.formats.encoding import to_json
 
@@ -96,7 +109,8 @@ def _expanded(value: Any) -> Any:
 def _event(record: Json) -> Event:
     if record["type"] == "raw":
         return Raw(record["payload"].encode())
-    said: Event = msgspec.convert(record, Start | Delta | Reasoning | Refusal | ToolCall | Ping | Done | Failed)
+    kinds = Start | Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Ping | Done | Failed
+    said: Event = msgspec.convert(record, kinds)
     return said
 
 

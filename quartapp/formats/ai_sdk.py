@@ -6,10 +6,24 @@ with `error` and `finish`, and only parts that all three versions know are sent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.events import (
+    Annotation,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Image,
+    Ping,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+    Usage,
+)
 from quartapp.formats.encoding import from_json, to_json, to_utf8
 from quartapp.formats.states import add_state, joined
 
@@ -19,6 +33,8 @@ Part = dict[str, Any]
 
 #: The name under which `providerMetadata` holds what requests/ai_sdk.py reads when a client brings it back.
 OURS: Final = "quartapp"
+
+_DATA = re.compile(r"data:(image/[a-z0-9.+-]+)", re.IGNORECASE)
 
 _FINISH_REASONS = {
     "stop": "stop",
@@ -35,6 +51,7 @@ class Parts:
     def __init__(self) -> None:
         self._open = ""
         self._count = 0
+        self._sources: set[str] = set()
         self._calls: dict[int, list[str]] = {}
         self._ids: dict[int, tuple[str, str]] = {}
         self._ours: dict[int, Part] = {}
@@ -54,24 +71,37 @@ class Parts:
                 yield {"type": "start-step"}
             case Ping():  # transient: it goes to `onData`, and into no message
                 yield {"type": "data-ping", "data": {}, "transient": True}
-            case Delta(text) | Refusal(text):
-                yield from self._text("text", text)
-            case Reasoning(text):
-                yield from self._text("reasoning", text)
+            case Delta(text) | Refusal(text) | Reasoning(text):
+                yield from self._text("reasoning" if isinstance(event, Reasoning) else "text", text)
             case ToolCall():
                 yield from self._tool_call(event)
-            case Done(reason, usage, extra):
-                if extra and self._ours:  # where the first call is, because a step of several has one place alone
-                    next(iter(self._ours.values()))["turn"] = extra
-                yield from self._close({"turn": extra} if extra else {})
-                yield from self._tool_inputs()
-                yield {"type": "finish-step"}
-                yield _finish(_FINISH_REASONS.get(reason, "other"), usage)
+            case Annotation(url=url, title=title):
+                yield from self._source(url, title)
+            case Image(url):
+                yield {"type": "file", "mediaType": _media_type(url), "url": url}
+            case Done():
+                yield from self._end(event)
             case Failed(_, message):
                 yield from self._close()
                 yield {"type": "finish-step"}
                 yield {"type": "error", "errorText": message}
                 yield _finish("error", None)
+
+    def _end(self, done: Done) -> Iterator[Part]:
+        extra = done.extra
+        if extra and self._ours:  # where the first call is, because a step of several has one place alone
+            next(iter(self._ours.values()))["turn"] = extra
+        yield from self._close({"turn": extra} if extra else {})
+        yield from self._tool_inputs()
+        yield {"type": "finish-step"}
+        yield _finish(_FINISH_REASONS.get(done.finish_reason, "other"), done.usage)
+
+    def _source(self, url: str | None, title: str | None) -> Iterator[Part]:
+        """Yield a source, once for each address, because the SDK has no place for where the text cites it."""
+        if url is not None and url not in self._sources:
+            self._sources.add(url)
+            source = {"type": "source-url", "sourceId": f"source-{len(self._sources)}", "url": url}
+            yield source | ({"title": title} if title else {})
 
     def _text(self, kind: str, text: str) -> Iterator[Part]:
         if self._open != kind:
@@ -112,6 +142,11 @@ class Parts:
                 yield {"type": "tool-input-available", **part, "input": given}
             except (ValueError, RecursionError):
                 yield {"type": "tool-input-error", **part, "input": text, "errorText": "The arguments are not JSON."}
+
+
+def _media_type(url: str) -> str:
+    """Return the type of an image; of one elsewhere only its server knows more than that it is an image."""
+    return found[1].lower() if (found := _DATA.match(url)) else "image/*"
 
 
 def _metadata(ours: Part | None) -> Part:

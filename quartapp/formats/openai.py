@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from msgspec.structs import asdict as to_fields
+
 from quartapp.errors import KINDS
 from quartapp.events import (
     TURN_STATE,
+    Annotation,
     Delta,
     Done,
     Event,
     Failed,
+    Image,
     Ping,
     Raw,
     Reasoning,
@@ -29,6 +33,7 @@ from quartapp.formats.states import Texts, add_state, joined
 Chunk = dict[str, Any]
 
 _DONE = b"data: [DONE]\n\n"
+_TEXTS: Final[Mapping[type, str]] = {Delta: "content", Reasoning: "reasoning_content", Refusal: "refusal"}
 
 
 #: OpenAI's own words for our codes. Clients act on them: they shorten a conversation, ask another model, or stop.
@@ -94,14 +99,14 @@ class Chunks:
             case Raw(payload):
                 self._is_raw = True
                 yield from_json(payload)
-            case Delta(text):
-                yield self._chunk({"content": text})
-            case Reasoning(text):
-                yield self._chunk({"reasoning_content": text})
-            case Refusal(text):
-                yield self._chunk({"refusal": text})
+            case Delta(text) | Reasoning(text) | Refusal(text):
+                yield self._chunk({_TEXTS[type(event)]: text})
             case ToolCall():
                 yield self._chunk({"tool_calls": [call_object(event)]})
+            case Annotation():
+                yield self._chunk({"annotations": [annotation_object(event)]})
+            case Image(url):
+                yield self._chunk({"images": [{"type": "image_url", "image_url": {"url": url}}]})
             case Done(reason, usage, extra) if not self._is_raw:
                 yield self._chunk(extra or {}, reason)
                 if self._include_usage and usage is not None:
@@ -143,6 +148,12 @@ def call_object(event: ToolCall) -> dict[str, Any]:
         call |= {"id": event.id, "type": kind}
     fields = {"name": event.name, text: event.arguments if event.name is None else event.arguments or ""}
     return call | {kind: {name: value for name, value in fields.items() if value is not None}} | (event.extra or {})
+
+
+def annotation_object(event: Annotation) -> dict[str, Any]:
+    """Return an annotation as a message has it: its fields in an object named after its type."""
+    fields = {name: value for name, value in to_fields(event).items() if name != "kind" and value is not None}
+    return {"type": event.kind, event.kind: fields}
 
 
 def _data(chunk: Chunk) -> bytes:

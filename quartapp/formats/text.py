@@ -1,6 +1,7 @@
 """text/plain: the answer's text and nothing else.
 
-It has no room for a record, so an answer that fails is broken off, and reasoning, tool calls and usage are not shown.
+It has no room for a record, so an answer that fails, or that is images alone, is broken off, and reasoning, tool calls,
+citations, images and usage are not shown.
 """
 
 from __future__ import annotations

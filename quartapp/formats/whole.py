@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from quartapp.events import Delta, Done, Event, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.events import Annotation, Delta, Done, Event, Image, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.formats.states import add_state, joined
 
 
@@ -21,6 +21,26 @@ class WholeToolCall(msgspec.Struct, omit_defaults=True):
     extra: dict[str, Any] | None = None
 
 
+class WholeAnnotation(msgspec.Struct, omit_defaults=True):
+    """A source of the answer's text, with the fields of the record `annotation`."""
+
+    kind: str
+    url: str | None = None
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    container_id: str | None = None
+    index: int | None = None
+
+
+class WholeImage(msgspec.Struct):
+    """An image of the answer, with the field of the record `image`."""
+
+    url: str
+
+
 class WholeAnswer(msgspec.Struct, omit_defaults=True):
     """The body of an answer that is not streamed; what an answer has none of is left out, but for its text."""
 
@@ -31,6 +51,8 @@ class WholeAnswer(msgspec.Struct, omit_defaults=True):
     reasoning: str = ""
     refusal: str = ""
     tool_calls: list[WholeToolCall] = []
+    annotations: list[WholeAnnotation] = []
+    images: list[WholeImage] = []
     usage: Usage | None = None
     extra: dict[str, Any] | None = None
 
@@ -48,6 +70,10 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
                 texts[type(event)].append(text)
             case ToolCall(index):
                 calls.setdefault(index, []).append(event)
+            case Annotation():
+                answer.annotations.append(WholeAnnotation(**msgspec.structs.asdict(event)))
+            case Image(url):
+                answer.images.append(WholeImage(url))
             case Done(reason, usage, extra):
                 answer.finish_reason, answer.usage, answer.extra = reason, usage, extra
     answer.text, answer.reasoning, answer.refusal = ("".join(pieces) for pieces in texts.values())

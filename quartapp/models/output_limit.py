@@ -19,12 +19,13 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from quartapp.events import Batch, Batches, Delta, Piece, Raw, Reasoning, Refusal, ToolCall
+from quartapp.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
 from quartapp.readers import loose
 from quartapp.readers.strict import Call, ChunkDelta
 from quartapp.requests.documents import JsonObject
 from quartapp.requests.messages import ChatRequest
 
+_TEXTLESS: Final = (Annotation, Image)  # nothing of them can be counted as tokens
 _BYTES_OF_PIECE = 16
 _BYTES_OF_TOKEN = 128
 
@@ -147,6 +148,8 @@ class _Output:
             return None
         if isinstance(piece, Raw):
             return self._held_chunk(piece)
+        if isinstance(piece, _TEXTLESS):
+            return piece
         room = self._choices[0].add((piece.arguments or "") if isinstance(piece, ToolCall) else piece.text)
         if room is None:
             return piece

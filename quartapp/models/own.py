@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from typing import Any, Protocol
 
 from quartapp.errors import ChatError, host_failure
-from quartapp.events import Batch, Batches, Delta, Done, Piece, Reasoning, Refusal, ToolCall
+from quartapp.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
 from quartapp.models.history import without_state
 from quartapp.requests.messages import ChatRequest
 
@@ -27,7 +27,7 @@ class Model(Protocol):
         ...
 
 
-_PIECES = (Delta, Reasoning, Refusal, ToolCall)
+_PIECES = (Delta, Reasoning, Refusal, ToolCall, Annotation, Image)
 
 
 class OwnModel:
@@ -80,8 +80,7 @@ class OwnModel:
         if isinstance(item, Done):
             return Batch(0, finish_reason=item.finish_reason, usage=item.usage, ended=True, extra=item.extra)
         if isinstance(item, _PIECES):
-            text = item.arguments if isinstance(item, ToolCall) else item.text
-            return Batch(len(text or ""), [item])
+            return Batch(_size(item), [item])
         raise TypeError(f"model {self._name} yielded {_kind(item)}; it yields str, or events of quartapp")
 
 
@@ -95,6 +94,16 @@ def check_models(models: Mapping[str, Any]) -> None:
                 f"models: {name} is not an async generator function, nor an object whose method stream is; for example "
                 'async def haiku(request): yield "An old silent pond"'
             )
+
+
+def _size(piece: Delta | Reasoning | Refusal | ToolCall | Annotation | Image) -> int:
+    match piece:
+        case ToolCall(arguments=text) | Annotation(title=text):
+            return len(text or "")
+        case Image(url):
+            return len(url)
+        case _:
+            return len(piece.text)
 
 
 def _kind(value: object) -> str:

@@ -11,6 +11,7 @@ from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.formats.states import add_state, joined
 from quartapp.readers import loose
+from quartapp.readers.attached import Attached
 from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
@@ -43,7 +44,8 @@ class ChunkReader:
         self._origin = origin or Origin()
         self._state: JsonObject = {}
         self._has_finished = self._is_counted = self._is_error_event = False
-        self._has_media = False
+        self._has_sound = False
+        self._attached = Attached()
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
@@ -141,9 +143,8 @@ class ChunkReader:
             text.append(delta.content)
         elif delta.reasoning_details:
             self._add_others(delta, batch.pieces, text)
-        if delta.audio or delta.images:
-            self._has_media = True
-            text += [delta.transcript] if delta.transcript else []
+        if delta.audio or delta.images or delta.annotations:
+            self._add_attached(delta, batch.pieces, text)
         if choice.finish_reason and (reason := self._finish_reason(choice)):
             self._flush(text, batch.pieces)
             self._check_text()
@@ -158,8 +159,8 @@ class ChunkReader:
         """Add what the end alone tells; nothing, for one choice."""
 
     def _check_text(self) -> None:
-        """Raises ChatError: upstream_error, for an answer that is nothing but images or sound."""
-        if self._has_media and not self._streamed and not self._calls[0]:
+        """Raises ChatError: upstream_error, for an answer that is nothing but sound."""
+        if self._has_sound and not self._streamed and not self._calls[0]:
             raise ChatError("upstream_error")
 
     def _drop_streamed(self, odd: loose.Odd) -> None:
@@ -202,6 +203,14 @@ class ChunkReader:
             pieces.append(Refusal(delta.refusal))
         if delta.tool_calls:
             pieces += self._calls[0].add(fragments_of(delta.tool_calls, self._origin))
+
+    def _add_attached(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+        text += [delta.transcript] if delta.transcript else []
+        self._has_sound = self._has_sound or bool(delta.audio)
+        for piece in self._attached.read(delta.annotations, delta.images):
+            self._flush(text, pieces)
+            pieces.append(piece)
+            self._streamed.add("attached")
 
     def _finish_reason(self, choice: Choice) -> str | None:
         calls = self._calls.get(choice.index)

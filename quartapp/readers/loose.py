@@ -14,6 +14,7 @@ from quartapp.errors import ChatError
 from quartapp.events import CALL_STATE, TURN_STATE, ToolCall, Usage
 from quartapp.formats.encoding import to_utf8
 from quartapp.formats.openai import call_object, usage_object
+from quartapp.readers.attached import images_of
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.strict import Call, Choice, Chunk, ChunkDelta, Custom, Function, text_in
 from quartapp.readers.usages import find_usage, read_timings
@@ -150,7 +151,8 @@ def _delta(said: JsonObject) -> ChunkDelta:
         tool_calls=fragments,
         **{name: said.get(name) for name in TURN_STATE},
         audio=said.get("audio"),
-        images=said.get("images"),
+        images=images_of(said),
+        annotations=said.get("annotations"),
     )
 
 
@@ -242,7 +244,7 @@ _RETOLD: Final = frozenset({"content", "reasoning_content", "reasoning", "thinki
 
 def _mended_delta(theirs: JsonObject, said: ChunkDelta, calls: list[ToolCall]) -> JsonObject:
     told: JsonObject = {"content": said.content, "reasoning_content": said.reasoning_content, "refusal": said.refusal}
-    told["tool_calls"] = [call_object(call) for call in calls]
+    told |= {"tool_calls": [call_object(call) for call in calls], "images": said.images}
     empty = {name for name in ("role", "function_call") if _is_nothing(theirs.get(name))}
     rest = {name: value for name, value in theirs.items() if name not in _RETOLD | empty}
     return rest | {name: value for name, value in told.items() if value}

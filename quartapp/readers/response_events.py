@@ -109,12 +109,12 @@ class ResponseReader:
                 self._end_item(event)
             case shapes.ARGUMENTS_DELTA | shapes.INPUT_DELTA:
                 self._output.calls.add_arguments(event.place, _given(event.delta))
-            case shapes.ARGUMENTS_DONE:
-                self._output.calls.end_arguments(event.place, event.arguments or "")
-            case shapes.INPUT_DONE:
-                self._output.calls.end_arguments(event.place, event.input or "")
+            case shapes.ARGUMENTS_DONE | shapes.INPUT_DONE:
+                self._output.calls.end_arguments(event.place, event.arguments or event.input or "")
             case kind if kind in shapes.PARTS:
                 self._output.end_part(shapes.PARTS[kind], event.place, event.part, event.text or event.refusal)
+            case shapes.ANNOTATION:
+                self._output.annotate(event.annotation)
             case kind if kind in shapes.ENDS:
                 self._end(event, batch)
             case kind if not kind.startswith("response."):

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from quartapp.errors import ChatError
-from quartapp.events import Piece, Reasoning, ToolCall
+from quartapp.events import Annotation, Image, Piece, Reasoning, ToolCall
+from quartapp.readers.attached import Attached, Picture
 from quartapp.readers.marks import Origin
 from quartapp.readers.response_calls import Calls
 from quartapp.readers.response_shapes import (
@@ -37,6 +38,7 @@ class Output:
     def __init__(self, origin: Origin | None = None) -> None:
         self.calls = Calls(self._tell_call, origin)
         self._pieces: list[Piece] = []
+        self._attached = Attached()
         self._told = Texts()
         # Text that is no piece yet, what it is a piece of, and the part that was the last of each.
         self._texts: list[str] = []
@@ -66,6 +68,10 @@ class Output:
         self._texts.append(event.delta)
         self._streamed.said.write(event.delta)
 
+    def annotate(self, annotation: object) -> None:
+        """An annotation of the text that came last."""
+        self._add_attached(self._attached.annotations(annotation))
+
     def end_part(self, kind: TextKind, place: Place, part: int | None, text: str | None) -> None:
         """A whole part: what is new in it."""
         if text:
@@ -87,6 +93,7 @@ class Output:
         for whole in wholes:
             self._tell_rest(whole)
         self._streamed = None
+        self._tell_attached(item)
 
     def end(self, items: Iterable[Item], *, is_complete: bool) -> None:
         """The whole output."""
@@ -98,13 +105,14 @@ class Output:
         for (_, item), texts in zip(said, wholes, strict=True):
             for whole in texts:
                 self._tell_rest(whole)
+            self._tell_attached(item)
             if isinstance(item, Thinking):
                 self.calls.keep_thinking(item)
             if isinstance(item, Call):
                 next(calls)
         self.calls.end(is_complete=is_complete)
 
-    def _wholes(self, place: Place, item: Message | Thinking) -> Iterator[Whole]:
+    def _wholes(self, place: Place, item: Message | Thinking | Picture) -> Iterator[Whole]:
         """The parts of an item that say something."""
         parts = self._thoughts(item) if isinstance(item, Thinking) else map(_said, item.content or ())
         for number, (kind, text) in enumerate(parts):
@@ -140,6 +148,18 @@ class Output:
         if piece is Reasoning and self._last.get(piece, part) is not part:
             self._texts.append(_BETWEEN_PARTS)
         self._last[piece] = part
+
+    def _tell_attached(self, item: Item) -> None:
+        if isinstance(item, Message):
+            for part in item.content or ():
+                self._add_attached(self._attached.annotations(part.annotations))
+        elif isinstance(item, Picture):
+            self._add_attached(self._attached.images(item.url))
+
+    def _add_attached(self, attached: Iterable[Annotation | Image]) -> None:
+        for piece in attached:
+            self._flush()
+            self._pieces.append(piece)
 
     def _tell_call(self, call: ToolCall) -> None:
         self._flush()

@@ -15,6 +15,7 @@ import msgspec
 
 from quartapp.errors import ChatError
 from quartapp.events import Delta, Reasoning, Refusal
+from quartapp.readers.attached import Picture
 from quartapp.readers.loose import parse
 from quartapp.readers.strict import REFUSALS
 
@@ -67,6 +68,7 @@ class Part(msgspec.Struct, gc=False):
     type: str = ""
     text: str | None = None
     refusal: str | None = None
+    annotations: Any = None
 
 
 class Message(msgspec.Struct):
@@ -102,7 +104,7 @@ class Call(msgspec.Struct):
         return "custom" if self.type == "custom_tool_call" else None
 
 
-Item = Message | Thinking | Call
+Item = Message | Thinking | Call | Picture
 
 # -- events
 
@@ -125,6 +127,7 @@ class Event(msgspec.Struct, gc=False):
     error: Any = None
     code: Any = None
     message: Any = None
+    annotation: Any = None
 
     @property
     def place(self) -> Place:
@@ -185,6 +188,7 @@ ARGUMENTS_DELTA: Final = "response.function_call_arguments.delta"
 ARGUMENTS_DONE: Final = "response.function_call_arguments.done"
 INPUT_DELTA: Final = "response.custom_tool_call_input.delta"
 INPUT_DONE: Final = "response.custom_tool_call_input.done"
+ANNOTATION: Final = "response.output_text.annotation.added"
 ERROR: Final = "error"
 
 _KNOWN: Final = frozenset(
@@ -203,6 +207,7 @@ _decode_item: Final[Mapping[str, Callable[[Json], Item]]] = {
     "reasoning": msgspec.json.Decoder(Thinking).decode,
     "function_call": _decode_call,
     "custom_tool_call": _decode_call,
+    "image_generation_call": msgspec.json.Decoder(Picture).decode,
 }
 
 

@@ -98,6 +98,7 @@ class ChunkDelta(msgspec.Struct, gc=False):
     thinking_blocks: Any = None
     audio: Any = None
     images: Any = None
+    annotations: Any = None
 
     @property
     def thought(self) -> str | None:

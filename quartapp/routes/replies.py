@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from quart import Blueprint, Quart, Response, current_app, g, has_request_context, request, websocket
@@ -17,7 +17,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 
 from quartapp.answer import Answer
 from quartapp.errors import ChatError, Code, describe, host_failure, host_fault
-from quartapp.events import Event, Failed
+from quartapp.events import Done, Event, Failed, Image
 from quartapp.formats import Format
 
 log = logging.getLogger("quartapp.request")
@@ -129,11 +129,10 @@ class AnswerBody:
     """
 
     def __init__(self, answer: Answer, wire: Format, held: Callable[[], int] | None = None) -> None:
-        self._answer = answer
-        self._held = held
+        self._answer, self._held = answer, held
         self._encode = wire.encoder()
         self._has_records = wire.has_records
-        self._is_broken = False
+        self._is_broken = self._has_text = self._has_images = False
 
     def __aiter__(self) -> AnswerBody:
         return self
@@ -149,8 +148,15 @@ class AnswerBody:
                 raise asyncio.CancelledError
             events = await anext(self._answer)
             data = self._encode(events)
-            self._is_broken = not self._has_records and isinstance(events[-1], Failed)
+            self._is_broken = not self._has_records and self._is_not_shown(events, data)
         return data
+
+    def _is_not_shown(self, events: Sequence[Event], data: bytes) -> bool:
+        """Whether text, which has no records, ends without what the answer says: a failure, or images alone."""
+        self._has_text |= bool(data)
+        self._has_images |= any(isinstance(event, Image) for event in events)
+        is_lost = self._has_images and not self._has_text and isinstance(events[-1], Done)
+        return is_lost or isinstance(events[-1], Failed)
 
     async def aclose(self) -> None:
         self._answer.close()

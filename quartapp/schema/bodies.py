@@ -83,6 +83,8 @@ class CompletionMessage(TypedDict, total=False):
     reasoning_content: str | None
     refusal: str | None
     tool_calls: list[CompletionToolCall] | None
+    annotations: Any
+    images: Any
 
 
 class ChunkChoice(TypedDict, total=False):

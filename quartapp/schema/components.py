@@ -10,7 +10,7 @@ import msgspec
 from pydantic import BaseModel
 
 from quartapp.errors import KINDS, NAMED_SENTENCES
-from quartapp.events import Delta, Done, Failed, Ping, Reasoning, Refusal, Start, ToolCall
+from quartapp.events import Annotation, Delta, Done, Failed, Image, Ping, Reasoning, Refusal, Start, ToolCall
 from quartapp.formats.offer import Offer
 from quartapp.formats.whole import WholeAnswer
 from quartapp.requests.ai_sdk import UIBody
@@ -21,7 +21,7 @@ from quartapp.schema.parts import UIMessageChunk
 
 Json = dict[str, Any]
 
-Record = Start | Delta | Reasoning | Refusal | ToolCall | Ping | Done | Failed
+Record = Start | Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Ping | Done | Failed
 
 _UNIONS: Final[Json] = {"Record": Record, "UIMessageChunk": UIMessageChunk}
 _BODIES: Final = (WholeAnswer, Offer, Error, OpenAIError, Chunk, Completion, ModelCard, ModelList)

@@ -133,6 +133,21 @@ class ToolInputErrorPart(Part, tag="tool-input-error"):
     provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
+class SourceUrlPart(Part, tag="source-url"):
+    """A page that the answer cites."""
+
+    source_id: str
+    url: str
+    title: str | UnsetType = UNSET
+
+
+class FilePart(Part, tag="file"):
+    """An image; `url` is a data URL or its address, and `mediaType` is `image/*` if its type is not known."""
+
+    media_type: str
+    url: str
+
+
 class PingPart(Part, tag="data-ping"):
     """Keeps the connection alive while the model is silent. It belongs to no message."""
 
@@ -170,6 +185,8 @@ UIMessageChunk = (
     | ToolInputDeltaPart
     | ToolInputAvailablePart
     | ToolInputErrorPart
+    | SourceUrlPart
+    | FilePart
     | PingPart
     | FinishStepPart
     | ErrorPart

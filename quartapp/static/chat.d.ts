@@ -31,6 +31,27 @@ export interface ToolCall {
   arguments?: string;
 }
 
+/** A source that the text before it cites; `url` is an http or https address. */
+export interface Annotation {
+  type: "annotation";
+  /** OpenAI's type, for example `url_citation`. */
+  kind: string;
+  url?: string;
+  title?: string;
+  start_index?: number;
+  end_index?: number;
+  file_id?: string;
+  filename?: string;
+  container_id?: string;
+  index?: number;
+}
+
+/** An image of the answer; `url` is a data URL of an image, or an http or https address. */
+export interface Image {
+  type: "image";
+  url: string;
+}
+
 export interface Ping {
   type: "ping";
 }
@@ -53,7 +74,7 @@ export interface Done {
 }
 
 /** Records of types that are not among these may come: pass over them. */
-export type ChatRecord = Start | TextRecord | ToolCall | Ping | Done;
+export type ChatRecord = Start | TextRecord | ToolCall | Annotation | Image | Ping | Done;
 
 /** What `fetch` takes, or nothing; an object may also be one of `{ Authorization: … } : {}`. */
 type OwnHeaders = RequestInit["headers"] | Record<string, undefined>;
