@@ -70,6 +70,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._proxy = proxy
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        is_resent = False
         while True:
             way = _Way()
             try:
@@ -80,11 +81,13 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                     raise  # a server that speaks first would be connected to for ever
                 # Nothing was sent, and that connection is closed.
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not way.is_stale:
+                if is_resent or not way.is_stale:
                     raise
+                is_resent = True
                 # The server closed a kept connection before it read the request, which is sent again. Browsers do this
                 # for a POST too, if the connection was reused and no byte of a response has come (Chromium's
                 # HttpNetworkTransaction::ShouldResendRequest). In any other case the request may be billed already.
+                # A server that closes each connection after it has read the request gets a question twice at most.
                 # The other idle connections are probably as old and as dead.
                 self._connector.close_idle()
 
