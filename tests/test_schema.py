@@ -155,7 +155,7 @@ def test_records_are_told_apart_by_their_type() -> None:
     record = schemas["Record"]["discriminator"]
     assert record["propertyName"] == "type"
     assert list(record["mapping"]) == [
-        "start", "delta", "reasoning", "refusal", "tool_call", "ping", "done", "error",
+        "start", "delta", "reasoning", "refusal", "tool_call", "annotation", "image", "ping", "done", "error",
     ]  # fmt: skip
     for kind, reference in record["mapping"].items():
         schema = schemas[reference.rpartition("/")[2]]

@@ -141,7 +141,7 @@ class SourceUrlPart(Part, tag="source-url"):
     title: str | UnsetType = UNSET
 
 
-class FilePart(Part, tag="file"):
+class ShownImagePart(Part, tag="file"):
     """An image; `url` is a data URL or its address, and `mediaType` is `image/*` if its type is not known."""
 
     media_type: str
@@ -186,7 +186,7 @@ UIMessageChunk = (
     | ToolInputAvailablePart
     | ToolInputErrorPart
     | SourceUrlPart
-    | FilePart
+    | ShownImagePart
     | PingPart
     | FinishStepPart
     | ErrorPart
