@@ -17,7 +17,7 @@ from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
 from quartapp.readers.marks import Origin
 from quartapp.readers.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
-from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
+from quartapp.readers.think_tags import ThinkTagMode, ThinkTags, without_thought_mark
 from quartapp.readers.tool_calls import ToolCalls
 from quartapp.readers.usages import read_usage
 from quartapp.requests.documents import JsonObject
@@ -26,10 +26,9 @@ from quartapp.requests.documents import JsonObject
 class ChunkReader:
     """Turns the reads of one response's body into batches; `end` comes once, after the last of them.
 
-    Lines end in LF or CRLF; comments and unknown fields are passed over, as the event stream format says. Of anything
-    else that has to be held no more is than of a line. `think_tags` says how reasoning is told apart that stands in the
-    text, `choices` how many answers were asked for. `error`, once set, is final: upstream_error for garbage
-    and for a line over the limit, or what an error in the stream stands for.
+    Lines end in LF or CRLF; comments and unknown fields are passed over, as the event stream format says. `think_tags`
+    says how reasoning is told apart that stands in the text, `choices` how many answers were asked for. `error`, once
+    set, is final: upstream_error for garbage and for a line over the limit, or what an error in the stream stands for.
     """
 
     def __init__(
@@ -136,7 +135,7 @@ class ChunkReader:
     def _add(self, choice: Choice, batch: Batch, text: list[str]) -> None:
         delta = choice.delta
         if delta.has_state:
-            add_state(self._state, delta.state)
+            self._add_state(delta, batch.pieces, text)
         if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
             self._add_others(delta, batch.pieces, text)
         elif delta.content:
@@ -154,6 +153,15 @@ class ChunkReader:
                 batch.pieces += self._think.release()
             if reason == "tool_calls":
                 batch.pieces += self._calls[0].end()
+
+    def _add_state(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+        state, is_thought = without_thought_mark(delta.state)
+        add_state(self._state, state)
+        if is_thought and delta.content:
+            self._flush(text, pieces)
+            self._think = self._think or ThinkTags("leading")
+            self._flush([delta.content], pieces, is_thought=True)
+            delta.content = None
 
     def _conclude(self, batch: Batch) -> None:
         """Add what the end alone tells; nothing, for one choice."""
@@ -192,7 +200,8 @@ class ChunkReader:
         if thought := delta.thought:
             self._streamed.add("thought")
             self._flush(text, pieces)
-            pieces.append(Reasoning(thought))
+            thought = self._think.without_known(thought) if self._think is not None else thought
+            pieces += [Reasoning(thought)] if thought else []
         if delta.content:
             text.append(delta.content)
         if delta.refusal or delta.tool_calls:
@@ -224,12 +233,11 @@ class ChunkReader:
             calls.check_names()
 
     def _count(self, said: object, batch: Batch) -> None:
-        usage = read_usage(said)
-        if usage is not None:
+        if (usage := read_usage(said)) is not None:
             batch.usage = usage
             self._is_counted = True
 
-    def _flush(self, text: list[str], pieces: list[Piece]) -> None:
+    def _flush(self, text: list[str], pieces: list[Piece], *, is_thought: bool = False) -> None:
         if not text:
             return
         joined = "".join(text)
@@ -238,6 +246,5 @@ class ChunkReader:
         if self._think is None:
             pieces.append(Delta(joined))
             return
-        pieces += self._think.split(joined)
-        if self._think.is_over:
-            self._think = None
+        pieces += self._think.split(joined, is_thought=is_thought)
+        self._think = None if self._think.is_over else self._think

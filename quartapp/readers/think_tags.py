@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from quartapp.events import Delta, Piece, Reasoning
+from quartapp.requests.documents import JsonObject
 
 ThinkTagMode = Literal["leading", "open", "none"]
 
@@ -15,6 +16,9 @@ _TAGS: Final = {"<think>": _CLOSING, "<thought>": "</thought>"}
 
 # White space that is held back in case a block follows it; an answer that begins with more is text.
 _MAX_SPACE_CHARS = 256
+
+# How much of a thought is kept to compare another with it.
+_MAX_THOUGHT_BYTES: Final = 2**20
 
 
 class _Place(Enum):
@@ -36,22 +40,24 @@ class ThinkTags:
         self._skips_space = mode == "open"
         self._held = ""
         self._closing = _CLOSING
+        self._thoughts = Thoughts()
 
     @property
     def is_over(self) -> bool:
         """Whether all that may still come is text as it stands."""
         return self._place is _Place.TEXT and not self._skips_space
 
-    def split(self, text: str) -> list[Piece]:
-        """What `text` says, after what was held back before it."""
+    def split(self, text: str, *, is_thought: bool = False) -> list[Piece]:
+        """What `text` says, after what was held back before it; `is_thought` if its server marks it as a thought."""
         text, self._held = self._held + text, ""
         pieces: list[Piece] = []
         if self._place is _Place.START:
             text = self._open(text)
+        if is_thought and self._place is _Place.TEXT:
+            return self._reasoning(text)
         if self._place is _Place.INSIDE:
             thought, text = self._close(self._without_space(text))
-            if thought:
-                pieces.append(Reasoning(thought))
+            pieces += self._reasoning(thought)
         if self._place is _Place.TEXT and (text := self._without_space(text)):
             pieces.append(Delta(text))
         return pieces
@@ -63,7 +69,15 @@ class ThinkTags:
             self._place = _Place.TEXT
         if not held:
             return []
-        return [Reasoning(held) if self._place is _Place.INSIDE else Delta(held)]
+        return self._reasoning(held) if self._place is _Place.INSIDE else [Delta(held)]
+
+    def without_known(self, thought: str) -> str:
+        """Return what a thought in a field adds to those in the text; some servers send one thought as both."""
+        return self._thoughts.add(thought, is_text=False)
+
+    def _reasoning(self, thought: str) -> list[Piece]:
+        thought = self._thoughts.add(thought, is_text=True) if thought else ""
+        return [Reasoning(thought)] if thought else []
 
     def _open(self, text: str) -> str:
         start = text.lstrip()
@@ -93,6 +107,54 @@ class ThinkTags:
             text = text.lstrip()
             self._skips_space = not text
         return text
+
+
+class Thoughts:
+    """A thought that is both in the text and in a field: what one of the two has of it and the other does not yet."""
+
+    def __init__(self) -> None:
+        self._ahead = bytearray()
+        self._compared = 0  # bytes at the start of `_ahead` that both have
+        self._is_text = False  # whether the text is ahead
+        self._differs = False
+
+    def add(self, thought: str, *, is_text: bool) -> str:
+        """Return the part of `thought` that the other one does not have; if it differs from the other's, all of it."""
+        if self._differs:
+            return thought
+        data = thought.encode()
+        if self._ahead and self._is_text != is_text:
+            return self._compare(data, is_text)
+        self._is_text = is_text
+        self._ahead += data
+        self._differs = len(self._ahead) > _MAX_THOUGHT_BYTES
+        return thought
+
+    def _compare(self, data: bytes, is_text: bool) -> str:
+        end = self._compared + len(data)
+        if self._ahead.startswith(data[: len(self._ahead) - self._compared], self._compared):
+            known = min(len(data), len(self._ahead) - self._compared)
+            self._compared = end
+            if end < len(self._ahead):
+                return ""
+            self._ahead[:] = data[known:]
+            self._compared, self._is_text = 0, is_text
+            return data[known:].decode()
+        self._differs = True
+        return (bytes(self._ahead[: self._compared]) + data).decode()
+
+
+def without_thought_mark(state: JsonObject) -> tuple[JsonObject, bool]:
+    """Return state without Gemini's mark of a thought, which is no state, and whether it had one."""
+    content = state.get("extra_content")
+    google: Any = content.get("google") if isinstance(content, dict) else None
+    if not isinstance(google, dict) or google.get("thought") is not True:
+        return state, False
+    theirs = {name: value for name, value in google.items() if name != "thought"}
+    others = {name: value for name, value in content.items() if name != "google"} if content else {}
+    content = others | ({"google": theirs} if theirs else {})
+    rest = {name: value for name, value in state.items() if name != "extra_content"}
+    return rest | ({"extra_content": content} if content else {}), True
 
 
 def _overlap(text: str, tag: str) -> int:
