@@ -103,10 +103,12 @@ async def test_each_encoding_has_an_etag_of_its_own(client: Client) -> None:
     assert crossed.status == 200
 
 
-async def test_a_range_counts_bytes_of_the_file_itself(client: Client) -> None:
-    reply = await get(client, "static/chat.js", Accept_Encoding="gzip", Range="bytes=3-9")
-    assert reply.status == 206
-    assert reply.body == (STATIC / "chat.js").read_bytes()[3:10]
+@pytest.mark.parametrize("asked", ["bytes=3-9", "bytes=-5", "bytes=0-0,2-3", "bytes=9999999-", "lines=1-2", "-"])
+async def test_any_range_gets_the_complete_file(asked: str, client: Client) -> None:
+    for condition in ({}, {"If_Range": '"another"'}):
+        reply = await get(client, "static/chat.js", Range=asked, **condition)
+        assert reply.status == 200
+        assert reply.body == (STATIC / "chat.js").read_bytes()
 
 
 @pytest.mark.parametrize("path", ["../blueprint.py", "%2e%2e/blueprint.py", "element", "", "element/../chat.js"])

@@ -90,8 +90,7 @@ def add_static(blueprint: Blueprint) -> None:
 
     async def static(filename: str) -> Response:
         file, is_versioned = static_files().find(filename)
-        # A range counts bytes of the file itself.
-        is_gzipped = request.accept_encodings["gzip"] > 0 and "Range" not in request.headers
+        is_gzipped = request.accept_encodings["gzip"] > 0
         body = file.gzipped if is_gzipped else file.body
         response = Response(
             body,
@@ -105,7 +104,7 @@ def add_static(blueprint: Blueprint) -> None:
         if is_gzipped:
             response.headers["Content-Encoding"] = "gzip"
         response.set_etag(f"{file.etag}-gzip" if is_gzipped else file.etag)
-        return await response.make_conditional(request, accept_ranges=True, complete_length=len(body))
+        return await response.make_conditional(request)  # ranges are passed over: no file is large
 
     blueprint.before_app_serving(read)
     blueprint.add_url_rule(STATIC, "static", static, methods=["GET"], provide_automatic_options=False)
