@@ -233,6 +233,7 @@ DATE = "Sat, 21 Nov 2026 10:00:00 GMT"
         ({"retry-after": "Sat, 99 Nov 2026 10:00:07 GMT", "date": DATE}, None),
         ({"retry-after": "Sat, 21 Nov 999999 10:00:07 GMT", "date": DATE}, None),
         ({"date": DATE}, None),
+        ({"x-ratelimit-reset": "1795000000", "date": "0001-01-01T00:00:00"}, None),
     ],
 )
 def test_retry_after_may_be_milliseconds_or_a_date_after_the_responses_own(

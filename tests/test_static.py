@@ -105,7 +105,8 @@ async def test_each_encoding_has_an_etag_of_its_own(client: Client) -> None:
 
 @pytest.mark.parametrize("asked", ["bytes=3-9", "bytes=-5", "bytes=0-0,2-3", "bytes=9999999-", "lines=1-2", "-"])
 async def test_any_range_gets_the_complete_file(asked: str, client: Client) -> None:
-    for condition in ({}, {"If_Range": '"another"'}):
+    conditions: list[dict[str, str]] = [{}, {"If_Range": '"another"'}]
+    for condition in conditions:
         reply = await get(client, "static/chat.js", Range=asked, **condition)
         assert reply.status == 200
         assert reply.body == (STATIC / "chat.js").read_bytes()

@@ -76,7 +76,8 @@ def _reset_s(value: str, date: str | None) -> float | None:
         return number
     now = _moment(date)
     moment = number / 1000 if number >= _EPOCH_MS else number
-    return None if now is None else max(moment - now.timestamp(), 0)
+    # A date without a zone would be one of this machine's, in which the year 1 has no timestamp.
+    return None if now is None or now.tzinfo is None else max(moment - now.timestamp(), 0)
 
 
 def _duration(value: str) -> float | None:
