@@ -12,7 +12,7 @@ answer of a server that obeys the limit is never cut. An answer has at least as 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from contextlib import aclosing
 from typing import Final, NamedTuple, Protocol
 
@@ -99,16 +99,17 @@ class _Choice:
         self._waiting: list[str] = []
 
     def add(self, text: str) -> int | None:
-        """Count `text`; if it goes over the limit, return how many of its characters do not. Runs for each token.
+        """Count `text`; if it goes over the limit, return how many of its characters do not."""
+        return None if self.keep((text,)) else self._add_counted(text)
 
-        As long as the texts cannot be over the limit whatever they say, they wait, and are counted together.
-        """
-        room = self._room - len(text) // 2 - 1  # two characters or more make a word
-        if room < 0 or len(self._waiting) == _MAX_WAITING:
-            return self._add_counted(text)
-        self._waiting.append(text)
+    def keep(self, texts: Sequence[str]) -> bool:
+        """Let `texts` wait, to be counted together. Return False, and keep none, if they may be over the limit."""
+        room = self._room - sum(map(len, texts)) // 2 - len(texts)  # two characters or more make a word
+        if room < 0 or len(self._waiting) >= _MAX_WAITING:
+            return False
+        self._waiting += texts
         self._room = room
-        return None
+        return True
 
     def _add_counted(self, text: str) -> int | None:
         before = self._count.after("".join(self._waiting), sum(map(bool, self._waiting)))
@@ -139,6 +140,8 @@ class _Output:
 
     def hold(self, batch: Batch) -> None:
         """Takes out of `batch` what is over the limit, and ends the answer with it if it `is_over`."""
+        if not self._truncated and (texts := _texts(batch.pieces)) is not None and self._choices[0].keep(texts):
+            return
         batch.pieces = [held for piece in batch.pieces if (held := self._held(piece)) is not None]
         if self.is_over:
             batch.finish_reason, batch.ended = "length", True
@@ -157,21 +160,32 @@ class _Output:
         return _cut_piece(piece, room)
 
     def _held_chunk(self, chunk: Raw) -> Raw | None:
+        choices = [(choice.index, _said(choice.delta), choice.finish_reason) for choice in chunk.choices]
+        choices = choices if chunk.text is None else [(0, chunk.text, None)]
         rooms: dict[int, int] = {}
-        gone = self._truncated & {choice.index for choice in chunk.choices} if self._truncated else _NONE
-        for choice in chunk.choices:
-            index = choice.index
+        gone = self._truncated & {index for index, _, _ in choices} if self._truncated else _NONE
+        for index, text, finish_reason in choices:
             if index in gone:
                 continue
             counter = self._choices.get(index) or self._choices.setdefault(index, _Choice(self._limit))
-            room = counter.add(_said(choice.delta))
+            room = counter.add(text)
             if room is not None:
                 rooms[index] = room
                 self._truncated.add(index)
-            if choice.finish_reason or room is not None:
+            if finish_reason or room is not None:
                 self._unfinished.discard(index)
                 self.is_over = bool(self._truncated) and not self._unfinished
         return _cut_chunk(chunk, gone, rooms) if gone or rooms else chunk
+
+
+def _texts(pieces: Sequence[Piece]) -> list[str] | None:
+    """Return what the pieces add to the first choice; None if there is more than text."""
+    texts = []
+    for piece in pieces:
+        if isinstance(piece, ToolCall | Annotation | Image) or piece.text is None:
+            return None
+        texts.append(piece.text)
+    return texts
 
 
 def _said(delta: ChunkDelta) -> str:

@@ -12,7 +12,7 @@ from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.formats.states import add_state, joined
 from quartapp.readers import loose
 from quartapp.readers.attached import Attached
-from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed
+from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed, plain_text
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
 from quartapp.readers.marks import Origin
@@ -42,8 +42,7 @@ class ChunkReader:
         self._speaks_in_messages = False
         self._origin = origin or Origin()
         self._state: JsonObject = {}
-        self._has_finished = self._is_counted = self._is_error_event = False
-        self._has_sound = False
+        self._has_finished = self._is_counted = self._is_error_event = self._has_sound = False
         self._attached = Attached()
         self.error: ChatError | None = None
 
@@ -100,12 +99,13 @@ class ChunkReader:
         try:
             chunk = decode(payload)
         except REFUSALS:
-            odd = self._read_odd(payload, batch, text)
-            if odd is None:
+            if (odd := self._read_odd(payload, batch, text)) is None:
                 return
             chunk = odd.chunk
         for choice in chunk.choices:
-            if choice.index == 0:  # one answer was asked for
+            if plain := plain_text(choice):
+                text.append(plain)
+            elif choice.index == 0:  # one answer was asked for
                 self._add(choice, batch, text)
         if chunk.usage:
             self._count(chunk.usage, batch)

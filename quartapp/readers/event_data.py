@@ -7,6 +7,7 @@ from typing import Any, Final
 from quartapp.errors import ChatError
 from quartapp.readers.failures import from_error_object
 from quartapp.readers.loose import parse
+from quartapp.readers.strict import Choice
 
 _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -95,3 +96,25 @@ def error_in(data: bytes) -> ChatError:
         return from_error_object(parse(data))
     except (ValueError, RecursionError):
         return ChatError("upstream_error")
+
+
+def plain_text(choice: Choice) -> str | None:
+    """Return the text of the first choice if its chunk adds nothing else to it. Runs for each token."""
+    delta = choice.delta
+    if (
+        choice.index
+        or choice.finish_reason
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.reasoning_details
+        or delta.refusal
+        or delta.tool_calls
+        or delta.extra_content
+        or delta.provider_specific_fields
+        or delta.thinking_blocks
+        or delta.audio
+        or delta.images
+        or delta.annotations
+    ):
+        return None
+    return delta.content

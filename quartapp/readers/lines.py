@@ -29,8 +29,9 @@ class Lines:
             self.check(self._tail)
             return ()
         whole = (bytes(self._tail) + data[:cut]) if self._tail else data[:cut]
-        self._tail[:] = data[cut + 1 :]
-        lines = self._from_start(whole).split(b"\n")
+        if self._tail or cut + 1 < len(data):
+            self._tail[:] = data[cut + 1 :]
+        lines = (self._from_start(whole) if self._at_start else whole).split(b"\n")
         # What comes before a line that is too long counts, however it was cut.
         return lines if len(whole) <= self._max_line_bytes else self._checked(lines)
 
@@ -50,7 +51,7 @@ class Lines:
             raise ChatError("upstream_error")
 
     def _from_start(self, lines: bytes) -> bytes:
-        if self._at_start:
-            self._at_start = False
-            return lines.removeprefix(_BOM)
-        return lines
+        if not self._at_start:
+            return lines
+        self._at_start = False
+        return lines.removeprefix(_BOM)

@@ -11,7 +11,7 @@ from quartapp.errors import ChatError
 from quartapp.events import Batch, Piece, Raw, ToolCall
 from quartapp.readers import loose
 from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.event_data import parsed
+from quartapp.readers.event_data import parsed, plain_text
 from quartapp.readers.marks import Origin
 from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound, mend_choice
 from quartapp.readers.tool_calls import Fragment, with_arguments
@@ -58,8 +58,21 @@ class RawChunkReader(ChunkReader):
                 return
             chunk = odd.chunk
         usage = chunk.usage if odd is None else odd.document.get("usage")
-        can_stand = (odd is None or is_sound(payload)) and not is_marked(chunk, payload, self._origin)
+        plain = plain_text(chunk.choices[0]) if odd is None and len(chunk.choices) == 1 else None
         calls: dict[int, list[ToolCall]] = {}
+        is_next = plain and self._has_begun and self._unfinished and not self._textless
+        can_stand = bool(is_next) or self._note_choices(chunk, payload, odd, batch, calls)
+        if chunk.usage is not msgspec.UNSET and (chunk.usage or usage is not None):
+            can_stand = self._add_usage(chunk, usage, batch) and can_stand
+        payload = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
+        self._tell(chunk, Raw(payload, plain) if plain else Raw(payload, choices=chunk.choices), batch)
+
+    def _note_choices(
+        self, chunk: Chunk, payload: bytes, odd: loose.Odd | None, batch: Batch, calls: dict[int, list[ToolCall]]
+    ) -> bool:
+        """Notes what the choices say. Returns whether clients can take them unchanged; if not, `calls` gets the calls
+        as clients can take them."""
+        can_stand = (odd is None or is_sound(payload)) and not is_marked(chunk, payload, self._origin)
         for place, choice in enumerate(chunk.choices):
             if not (self._has_begun and self._unfinished) and choice.is_event:
                 self._has_begun = True
@@ -70,10 +83,7 @@ class RawChunkReader(ChunkReader):
                 can_stand = self._add_calls(place, choice, odd, calls) and can_stand
             if choice.finish_reason:
                 can_stand = self._finish(place, choice, batch, calls) and can_stand
-        if chunk.usage is not msgspec.UNSET:
-            can_stand = self._add_usage(chunk, usage, batch) and can_stand
-        payload = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
-        self._tell(chunk, payload, batch)
+        return can_stand
 
     def _add_calls(self, place: int, choice: Choice, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bool:
         """Whether clients take the fragments of calls for what they are; if not, `calls` gets what they tell."""
@@ -143,11 +153,10 @@ class RawChunkReader(ChunkReader):
             return not (chunk.usage and self._include_usage)
         return is_openais_usage(usage)
 
-    def _tell(self, chunk: Chunk, payload: bytes, batch: Batch) -> None:
+    def _tell(self, chunk: Chunk, piece: Raw, batch: Batch) -> None:
         """Adds the chunk, unless it has nothing but the usage that nobody asked for."""
         if chunk.usage and not chunk.choices and not self._include_usage:
             return
-        piece = Raw(payload, chunk.choices)
         if self._has_begun and not self._held:
             batch.pieces.append(piece)
             return

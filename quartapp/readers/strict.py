@@ -117,7 +117,7 @@ class ChunkDelta(msgspec.Struct, gc=False):
 
     @property
     def has_state(self) -> bool:
-        """Whether the server wants something back with the answer. Runs for each token."""
+        """Whether the server wants something back with the answer."""
         said = self.reasoning_details or self.extra_content or self.thinking_blocks or self.provider_specific_fields
         return bool(said)
 
