@@ -20,7 +20,7 @@ from quart_schema import QuartSchema
 from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.embedded import CATALOGUE
 from quartapp.errors import ChatError
-from quartapp.events import Batch, Batches, Delta, Reasoning, Refusal, ToolCall, Usage
+from quartapp.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.requests.chat import parse
 from quartapp.requests.openai import parse_completion
 from quartapp.routes.asking import House
@@ -416,6 +416,7 @@ class Everything:
 
     async def stream(self, _: ChatRequest, /) -> Batches:
         yield Batch(1, [Reasoning("so"), Delta("a"), Refusal("no"), Delta("b")])
+        yield Batch(1, [Annotation("url_citation", "https://a.test/", "A"), Image("data:image/png;base64,AAAA")])
         yield Batch(1, [ToolCall(0, "one", "f", '{"x":'), ToolCall(0, arguments="1}"), ToolCall(1, "two", "g", "{not")])
         yield Batch(1, finish_reason="tool_calls", usage=Usage(1, 2, 3), ended=True)
 
@@ -434,7 +435,7 @@ async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_fo
             if form is UI:
                 parts = {json.loads(event["data"])["type"] for event in list(events(body.decode()))[:-1]}
                 named = document()["components"]["schemas"]["UIMessageChunk"]["discriminator"]["mapping"]
-                assert parts == named.keys() - {"error"}
+                assert parts == named.keys() - {"error", "data-ping"}
 
 
 async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
@@ -481,7 +482,7 @@ async def test_refusals_are_as_the_document_says(path: str, method: str, headers
         (200, "application/x-ndjson", b'{"type":"delta","text":"a","more":1}\n'),
         (200, "application/x-ndjson", b'{"type":"done"'),
         (200, "text/event-stream", b'data: {"type":"other"}\n\n'),
-        (200, "text/event-stream", b'event: ping\ndata: {"type":"ping"}\n\n'),
+        (200, "text/event-stream", b'event: pong\ndata: {"type":"ping"}\n\n'),
         (200, "text/event-stream", b"data: {not json\n\n"),
         (200, "text/event-stream", b"\xff\n\n"),
         (200, "application/json", b'{"id":"1","model":"m","finish_reason":NaN,"text":""}'),
