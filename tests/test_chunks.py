@@ -781,3 +781,11 @@ def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: byt
 @settings(max_examples=500, deadline=None)
 def test_random_bytes_never_raise_anything_else(data: list[bytes], prefix: bytes) -> None:
     assert read(*(prefix + each + b"\n" for each in data)).error in (None, "upstream_error")
+
+
+def test_state_that_is_nested_too_deeply_is_an_error() -> None:
+    deep = b"[" * 900 + b"]" * 900
+    reader = ChunkReader(2**20)
+    reader.feed(b'data: {"choices":[{"index":0,"delta":{"extra_content":%b},"finish_reason":"stop"}]}\n\n' % deep)
+    assert reader.error is not None
+    assert reader.error.code == "upstream_error"

@@ -58,6 +58,8 @@ class ChunkReader:
                     self._read(line[5:], batch, text)
                 elif line or held:
                     self._read_field(line, batch, text)
+            if self._state and self._has_finished:
+                batch.extra = self._origin.mark(joined(self._state))
         except ChatError as error:
             self.error = error
         except RecursionError:  # JSON just not too deep to be read may be too deep to be told again
@@ -65,8 +67,6 @@ class ChunkReader:
         self._flush(text, batch.pieces)
         if self._think is not None and (batch.ended or self.error):
             batch.pieces += self._think.release()
-        if self._state and self._has_finished:
-            batch.extra = self._origin.mark(joined(self._state))
         if had_finished and batch.pieces:
             batch.resumes = True
         return batch

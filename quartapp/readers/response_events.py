@@ -53,6 +53,8 @@ class ResponseReader:
                     self._read_field(line, batch)
         except ChatError as error:
             self.error = error
+        except RecursionError:  # a reasoning item that is nested too deeply to be sent back
+            self.error = ChatError("upstream_error")
         batch.pieces = self._output.take()
         return batch
 
