@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import h11
 from hypercorn.asyncio.lifespan import Lifespan
@@ -225,10 +226,21 @@ class Http1(H11Protocol):
 def _fault(request: h11.Request) -> int | None:
     """The status to refuse `request` with, or None.
 
-    A body with two lengths is how one request is hidden in another (RFC 9112, section 6.3).
+    Quart ends in a 500 at a target without a path, or with half of an IPv6 address. A body with two lengths is how one
+    request is hidden in another (RFC 9112, section 6.3).
     """
     if not request.http_version.startswith(b"1."):
         return 505
+    if not _is_target(request.target):
+        return 400
     names = {name for name, _ in request.headers}
     is_coded = b"transfer-encoding" in names
     return 400 if is_coded and (b"content-length" in names or request.http_version == b"1.0") else None
+
+
+def _is_target(target: bytes) -> bool:
+    try:
+        urlsplit(target)
+    except ValueError:
+        return False
+    return not target.startswith((b"?", b"#"))

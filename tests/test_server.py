@@ -156,6 +156,13 @@ async def test_the_preface_of_http_2_is_refused(server: Server) -> None:
         assert (await client.read_to_end()).startswith(b"HTTP/1.1 505 ")
 
 
+@pytest.mark.parametrize("target", ["http://[evil/", "?message=hi", "#"])
+async def test_a_target_that_is_no_address_is_refused(server: Server, target: str) -> None:
+    async with connected(server) as client:
+        await client.send(head(f"GET {target}", ""))
+        assert (await client.read_to_end()).startswith(b"HTTP/1.1 400 ")
+
+
 # -- WebSockets
 
 
