@@ -89,7 +89,7 @@ def link(href: str, face: str) -> str:
 
 
 def host(name: str) -> str:
-    return f' <bdi class="host">({name})</bdi>'
+    return f'<bdi class="host"> ({name})</bdi>'
 
 
 #: What each text comes to.

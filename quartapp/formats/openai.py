@@ -28,7 +28,7 @@ from quartapp.events import (
     Usage,
 )
 from quartapp.formats.encoding import from_json, to_json
-from quartapp.formats.states import Texts, add_state, joined
+from quartapp.formats.states import Texts, add_state, joined, without_thought_mark
 
 Chunk = dict[str, Any]
 
@@ -190,9 +190,10 @@ class _Choice:
         self._message: Chunk = {"role": "assistant", "content": None}
         self._calls: dict[int, Chunk] = {}
         self._rest: Chunk = {"logprobs": None, "finish_reason": None}
+        self._has_thought_tag = False
 
     def add(self, choice: Chunk) -> None:
-        delta = choice.get("delta") or {}
+        delta = self._with_thought(choice.get("delta") or {})
         for call in delta.get("tool_calls") or ():
             fragment = {name: value for name, value in call.items() if name != "index"}
             _merge_into(self._calls.setdefault(call.get("index", 0), {}), fragment)
@@ -202,6 +203,16 @@ class _Choice:
                 _merge_into(self._rest, {name: value})
             elif name not in ("index", "delta") and value is not None:
                 self._rest[name] = value
+
+    def _with_thought(self, delta: Chunk) -> Chunk:
+        """Return the delta with a text that Gemini marks as a thought where a completion has thoughts, unless tags in
+        the text mark it too."""
+        rest, is_thought = without_thought_mark(delta)
+        if not is_thought:
+            return delta
+        text = delta.get("content")
+        self._has_thought_tag = self._has_thought_tag or str(text).startswith("<thought>")
+        return rest if self._has_thought_tag else rest | {"content": None, "reasoning_content": text}
 
     def whole(self, index: int) -> Chunk:
         calls = [self._calls[number] for number in sorted(self._calls)]

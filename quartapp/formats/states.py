@@ -19,7 +19,7 @@ class _Entries(list[Any]):
 
 
 class _Entry(dict[str, Any]):
-    """An entry that was put together here."""
+    """An object that was put together here, so that more can be added in place."""
 
 
 def add_state(known: State, added: State) -> None:
@@ -30,8 +30,8 @@ def add_state(known: State, added: State) -> None:
     for name, value in added.items():
         theirs = known.get(name)
         if isinstance(theirs, dict) and isinstance(value, dict):
-            known[name] = theirs = {**theirs}
-            add_state(theirs, value)
+            known[name] = entry = theirs if isinstance(theirs, _Entry) else _Entry(theirs)
+            add_state(entry, value)
         elif isinstance(theirs, list) and isinstance(value, list):
             known[name] = entries = theirs if isinstance(theirs, _Entries) else _Entries(theirs)
             _add_entries(entries, value)
@@ -50,6 +50,19 @@ def joined(known: Any) -> Any:
             return [joined(each) for each in known]
         case _:
             return known
+
+
+def without_thought_mark(state: State) -> tuple[State, bool]:
+    """Return state without Gemini's mark of a thought, which is no state, and whether it had one."""
+    content = state.get("extra_content")
+    google: Any = content.get("google") if isinstance(content, dict) else None
+    if not isinstance(google, dict) or google.get("thought") is not True:
+        return state, False
+    theirs = {name: value for name, value in google.items() if name != "thought"}
+    others = {name: value for name, value in content.items() if name != "google"} if content else {}
+    content = others | ({"google": theirs} if theirs else {})
+    rest = {name: value for name, value in state.items() if name != "extra_content"}
+    return rest | ({"extra_content": content} if content else {}), True
 
 
 def _add_entries(entries: _Entries, added: list[Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
-from quartapp.formats.states import add_state, joined
+from quartapp.formats.states import add_state, joined, without_thought_mark
 from quartapp.readers import loose
 from quartapp.readers.attached import Attached
 from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed, plain_text
@@ -17,7 +17,7 @@ from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
 from quartapp.readers.marks import Origin
 from quartapp.readers.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
-from quartapp.readers.think_tags import ThinkTagMode, ThinkTags, without_thought_mark
+from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
 from quartapp.readers.tool_calls import ToolCalls
 from quartapp.readers.usages import read_usage
 from quartapp.requests.documents import JsonObject

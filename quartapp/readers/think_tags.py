@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from quartapp.events import Delta, Piece, Reasoning
-from quartapp.requests.documents import JsonObject
 
 ThinkTagMode = Literal["leading", "open", "none"]
 
@@ -142,19 +141,6 @@ class Thoughts:
             return data[known:].decode()
         self._differs = True
         return (bytes(self._ahead[: self._compared]) + data).decode()
-
-
-def without_thought_mark(state: JsonObject) -> tuple[JsonObject, bool]:
-    """Return state without Gemini's mark of a thought, which is no state, and whether it had one."""
-    content = state.get("extra_content")
-    google: Any = content.get("google") if isinstance(content, dict) else None
-    if not isinstance(google, dict) or google.get("thought") is not True:
-        return state, False
-    theirs = {name: value for name, value in google.items() if name != "thought"}
-    others = {name: value for name, value in content.items() if name != "google"} if content else {}
-    content = others | ({"google": theirs} if theirs else {})
-    rest = {name: value for name, value in state.items() if name != "extra_content"}
-    return rest | ({"extra_content": content} if content else {}), True
 
 
 def _overlap(text: str, tag: str) -> int:
