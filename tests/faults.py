@@ -34,8 +34,15 @@ TAIL_S = 2.0
 # The reader knows so long after the event, or after the limit that makes it one.
 KNOWS_WITHIN_S = 1.0
 
-#: The errors after which OpenAI's clients must not ask again on their own: the first answer may have been billed.
-MAY_BE_BILLED = ("upstream_error", "upstream_truncated", "upstream_timeout", "deadline_exceeded", "internal_error")
+#: The errors after which OpenAI's clients must not ask again: the answer may have been billed, or the request fails again.
+NOT_TO_BE_RETRIED = (
+    "upstream_refused",
+    "upstream_error",
+    "upstream_truncated",
+    "upstream_timeout",
+    "deadline_exceeded",
+    "internal_error",
+)
 
 
 class Phase(Enum):
@@ -175,7 +182,7 @@ def assert_told(reader: Reader, fault: Fault) -> None:
     assert (reader.refused, reader.headers["content-type"]) == (fault.code, reader.form.refusal_type)
     assert reader.form in (CHUNKS, COMPLETION, UI) or reader.headers["x-request-id"].encode() in reader.body
     assert ("retry-after" in reader.headers) == (fault.status in (429, 503) or fault.prompt == "status:500")
-    must_not_retry = reader.form in (CHUNKS, COMPLETION) and fault.code in MAY_BE_BILLED
+    must_not_retry = reader.form in (CHUNKS, COMPLETION) and fault.code in NOT_TO_BE_RETRIED
     assert reader.headers.get("x-should-retry") == ("false" if must_not_retry else None)
 
 
