@@ -326,7 +326,7 @@ async def test_a_compressed_endless_line_does_not_fill_the_memory(codings: int) 
     for _ in range(codings):
         bomb = gzip.compress(bomb)
     answer = reply(body=bomb, headers=EVENT_STREAM | {"Content-Encoding": ", ".join(["gzip"] * codings)})
-    async with Loopback(answer) as server, model_at(server.base_url) as model:
+    async with Loopback(answer) as server, model_at(server.base_url, CHAT_MAX_UPSTREAM_LINE_BYTES=MIB) as model:
         assert await peak_bytes(model) < 8 * MIB
 
 
