@@ -34,7 +34,7 @@ TAIL_S = 2.0
 # The reader knows so long after the event, or after the limit that makes it one.
 KNOWS_WITHIN_S = 1.0
 
-#: The errors after which OpenAI's clients must not ask again: the answer may have been billed, or the request fails again.
+#: After these OpenAI's clients must not ask again: the answer may have been billed, or the request fails again.
 NOT_TO_BE_RETRIED = (
     "upstream_refused",
     "upstream_error",
