@@ -52,7 +52,6 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     app = ChatApp("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.before_serving(_log_to_stderr)
-    app.logger.addFilter(is_no_wrong_setting)
     app.before_serving(ignore_cancelled_connections)
     app.register_blueprint(chat_blueprint())
     handle_errors(app, render)
@@ -62,6 +61,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
 async def _log_to_stderr() -> None:
     """Show the lines of answers, unless the process has set up logging by the time the app starts serving."""
     logger = logging.getLogger("quartapp")
+    logger.addFilter(is_no_wrong_setting)
     if not logger.hasHandlers():
         logger.addHandler(default_handler)
     if logger.level == logging.NOTSET:

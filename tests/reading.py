@@ -103,11 +103,11 @@ class Reader:
         self.headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         return self.status
 
-    async def read_until(self, text: bytes) -> None:
-        """Reads the head and on, until the body holds `text`."""
+    async def read_until(self, text: bytes, times: int = 1) -> None:
+        """Read the head and the body, until the body contains `text` this many times."""
         if not self.status:
             await self.read_head()
-        while text not in self.body:
+        while self.body.count(text) < times:
             assert await self._read_chunk(), f"the body ended without {text!r}: {self.body!r}"
 
     async def read(self) -> Self:

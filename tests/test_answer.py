@@ -453,7 +453,7 @@ async def test_a_failure_is_logged_by_its_types_and_not_its_texts(caplog: pytest
     line = json.loads(record.getMessage().removeprefix("answer "))
     assert (line["ending"], line["causes"]) == ("internal_error", ["ZeroDivisionError"])
     assert line["at"]
-    assert record.levelno == logging.WARNING
+    assert record.levelno == logging.ERROR
     assert "canary" not in caplog.text
 
 

@@ -9,6 +9,7 @@ import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -120,7 +121,7 @@ async def test_a_tunnel_that_is_refused_is_an_upstream_error(
     assert describe(error, with_message=True) == {
         "error": "upstream_error",
         "causes": ["ClientHttpProxyError"],
-        "upstream": {"status": status},
+        "upstream": {"status": status, "address": urlsplit(away(server)).netloc},
     }
     assert "canary" not in caplog.text
 
@@ -349,7 +350,7 @@ CONTENTS: dict[str, bytes | None] = {
 
 @pytest.mark.parametrize("kind", CONTENTS)
 async def test_a_file_without_certificates_stops_the_start(kind: str, tmp_path: Path) -> None:
-    path = tmp_path / "canary.pem"
+    path = tmp_path / "authorities.pem"
     content = CONTENTS[kind]
     if content is not None:
         path.write_bytes(content)
@@ -359,9 +360,9 @@ async def test_a_file_without_certificates_stops_the_start(kind: str, tmp_path: 
     with pytest.raises(LifespanError) as raised:
         async with app.test_app():
             pass
-    told = str(raised.value)
-    assert "CHAT_CA_FILE: no file of certificates" in told
-    assert "canary" not in told
+    message = str(raised.value)
+    assert f'CHAT_CA_FILE: no certificates in PEM at "{path}"' in message
+    assert "canary" not in message
 
 
 async def test_a_directory_is_no_file_of_certificates(tmp_path: Path) -> None:
