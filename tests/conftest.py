@@ -6,8 +6,9 @@ import ipaddress
 import itertools
 import os
 import shutil
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.reading import LongAnswers
 from tests.serving import FOREIGN, Servers
 
 LOCAL_NAMES = ("", "localhost", "None")
+REPEATED_ALARM_S = 5.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,6 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(settings: Any) -> Generator[None, Any, Any]:
+    """Repeat the alarm of a test's timeout, because asyncio swallows one that is raised inside a callback."""
+    result = yield
+    if settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, REPEATED_ALARM_S)
+    return result
 
 
 @pytest.fixture(autouse=True, scope="session")
