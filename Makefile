@@ -25,7 +25,7 @@ run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 test test-real bench: export PATH := $(PATH):/usr/sbin:/sbin
 
 test: $(READY) $(NODE_READY) ## Runs every test that stays on this machine
-	@$(PY) -m pytest -m "not real"
+	@$(PY) -m pytest -m "not real" -n auto --dist loadfile
 
 test-real: $(READY) ## Runs against third parties' servers, installed for the occasion
 	@$(PY) -m pytest -m real tests/real
