@@ -96,7 +96,7 @@ export interface Options {
   maxRetryAfterSeconds?: number | undefined;
   /** How long no byte may come. Default 45. */
   idleSeconds?: number | undefined;
-  /** The longest line that is taken. Default 1,048,576. */
+  /** The longest line that is taken; an image comes in one. Default 8,388,608. */
   maxLineChars?: number | undefined;
 }
 

@@ -93,7 +93,7 @@ async function* attempt(messages, options, signal) {
 
 /** The lines of a body, an empty one last, and whether it ended in them. */
 async function* lines(coming, options, signal, error) {
-  const { idleSeconds = 45, maxLineChars = 2 ** 20 } = options;
+  const { idleSeconds = 45, maxLineChars = 2 ** 23 } = options;
   const decoder = new TextDecoder();
   let rest = "";
   try {
