@@ -8,6 +8,7 @@ from typing import Any
 from playwright.async_api import expect
 
 from tests.pages import ChatPage
+from tests.png import dusk, noise
 
 LARGE = "document.documentElement.style.fontSize = '200%'"
 RIGHT_TO_LEFT = "document.documentElement.dir = 'rtl'"
@@ -50,6 +51,23 @@ async def counting_down(chat: ChatPage) -> None:
     await chat.ask("count to 5", "busy")
 
 
+async def sourced(chat: ChatPage) -> None:
+    """Images, one of them elsewhere and one too large to be kept, sources, and a call of a tool."""
+    images = (dusk(360, 200), noise(170), "https://fox.example/fox.png", "data:image/svg+xml,x")
+    sources = ("Red fox", "The red fox, its dens and its young: a survey of three summers", "الثعلب الأحمر", "")
+    await chat.answered(
+        {"type": "delta", "text": "A fox at dusk, as [the survey](https://fox.example/survey) has it."},
+        *({"type": "image", "url": url} for url in images),
+        *(
+            {"type": "annotation", "kind": "url_citation", "url": f"https://fox{n}.example/a", "title": title}
+            for n, title in enumerate(sources)
+        ),
+        {"type": "annotation", "kind": "file_citation", "filename": "foxes-of-the-north.pdf"},
+        {"type": "tool_call", "index": 0, "id": "1", "name": "find_image", "arguments": '{"of": "fox"}'},
+    )
+    await chat.answer().get_by_role("heading", name="Sources").wait_for()
+
+
 async def editing(chat: ChatPage) -> None:
     await chat.ask("count to 5")
     await chat.question().hover()
@@ -69,7 +87,7 @@ async def empty(chat: ChatPage) -> None:
 STATES: dict[str, Callable[[ChatPage], Awaitable[None]]] = {
     state.__name__: state
     for state in (
-        empty, waiting, streaming, stopped, finished, thinking, failed, counting_down, editing, list_open,
+        empty, waiting, streaming, stopped, finished, thinking, sourced, failed, counting_down, editing, list_open,
     )
 }  # fmt: skip
 

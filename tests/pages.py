@@ -31,6 +31,8 @@ MODELS = {
     "too-long": "fault-context-too-long",
 }
 
+DONE = {"type": "done", "finish_reason": "stop"}
+
 #: What axe and the like may not find, and no console may say, is collected of each page.
 IGNORED_MESSAGE = "Failed to load resource"
 
@@ -116,6 +118,13 @@ class ChatPage:
             await self.choose(model)
         await self.send(text)
         await self.ended()
+
+    async def answered(self, *records: Any, end: Any = DONE) -> None:
+        """Asks, and waits until the answer has ended, of which these are the records."""
+        lines = [{"type": "start", "id": "1", "model": "fast"}, *records, end]
+        answer = {"body": "".join(json.dumps(line) + "\n" for line in lines), "content_type": "application/x-ndjson"}
+        await self.page.route("**/api/stream", lambda route: route.fulfill(**answer), times=1)
+        await self.ask("What is a fox?")
 
     async def ended(self) -> None:
         await expect(self.button("Send")).to_be_visible()

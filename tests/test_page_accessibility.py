@@ -46,7 +46,7 @@ def axe(needs: Callable[[str], str]) -> str:
 LOOKED_AT = [
     *((state, "in the light") for state in STATES),
     *((state, "in the dark") for state in STATES if state not in ("waiting", "streaming", "stopped")),
-    *((state, view) for view in list(VIEWS)[2:] for state in ("empty", "finished", "failed", "list_open")),
+    *((state, view) for view in list(VIEWS)[2:] for state in ("empty", "finished", "sourced", "failed", "list_open")),
 ]
 
 

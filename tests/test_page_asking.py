@@ -363,7 +363,8 @@ async def test_a_call_of_a_tool_can_be_opened_and_keeps_the_focus_while_it_comes
         chat,
         (more, end),
     ):
-        fold = chat.answer().get_by_text("Calls weather")
+        fold = chat.answer().locator("summary:visible")
+        await expect(fold).to_have_text("Calls weather")
         box = await fold.bounding_box()
         assert box
         await chat.page.mouse.move(box["x"] + 5, box["y"] + 5)
@@ -377,6 +378,7 @@ async def test_a_call_of_a_tool_can_be_opened_and_keeps_the_focus_while_it_comes
         end.set()
         await chat.ended()
         await expect(fold).to_be_focused()
+        await expect(fold).to_have_text("Called weather")
         assert await arguments.inner_text() == '{\n  "city": "Bern"\n}'
 
 
@@ -426,7 +428,7 @@ async def test_a_call_of_a_tool_is_folded_with_its_arguments_laid_out(browser: B
     async with Loopback(reply(200, said + end)) as upstream, opened(browser) as chat:
         await chat.open(servers.start("quartapp", OPENAI_BASE_URL=upstream.base_url))
         await chat.ask("What is the weather in Bern?")
-        await chat.answer().get_by_text("Calls weather").click()
+        await chat.answer().get_by_text("Called weather").click()
         arguments = chat.answer().get_by_role("region", name="Arguments of weather")
         assert await arguments.inner_text() == '{\n  "city": "Bern",\n  "days": 3\n}'
 

@@ -50,6 +50,7 @@ export class QuartChat extends HTMLElement {
     ask: (text) => this.#ask(text),
     replace: (turn, text) => this.#talk.replace(turn, text),
     help: /** @returns {Partial<CardActs>} */ (turn, text) => this.#talk.help(turn, text),
+    outdated: () => this.#notices.tellOutdated(),
     refocus: () => (hasTouch() ? this.#conversation.element : this.#composer).focus({ preventScroll: true }),
   });
   #composer = new Composer({

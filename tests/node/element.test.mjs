@@ -150,6 +150,16 @@ test("the error of an answer is kept, and one that an earlier version kept is re
   assert.deepEqual([reply.fault, reply.model], [fault, "fast"]);
   history.storage.setItem(KEY, JSON.stringify([{ turns: [{ question: "q", reply: { fault: "Broken." } }] }]));
   assert.deepEqual(history.list()[0].turns[0].reply.fault, { message: "Broken.", code: "", status: 0, id: "" });
+
+test("an image of more characters than there is room for is kept as none, and stays in the chat", () => {
+  const history = new History(new Store(), KEY);
+  const chat = chatOf(["draw", ""]);
+  const images = ["x".repeat(100_000), "x".repeat(100_001)];
+  chat.turns[0].reply.images = images;
+  history.save(chat);
+  assert.deepEqual(history.list()[0].turns[0].reply.images, [images[0], ""]);
+  assert.equal(chat.turns[0].reply.images, images);
+});
 });
 
 test("all is deleted at once", () => {

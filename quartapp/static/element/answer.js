@@ -3,7 +3,7 @@
 
 import { errorCard } from "./cards.js";
 import { copyText } from "./code.js";
-import { button, h, spokenHeading } from "./dom.js";
+import { button, h, note, spokenHeading } from "./dom.js";
 import { Markdown } from "./markdown.js";
 
 /** @import { Call, CardActs, ChatRecord, Reply, ToolCall, Usage } from "./types" */
@@ -29,6 +29,9 @@ export class Answer {
   #refusing = h("div", { className: "refusal", part: "refusal", hidden: true }, note(REFUSED), this.#refusal);
   #pulse = h("p", { className: "pulse", "aria-hidden": "true" });
   #foot = h("div", { className: "foot" });
+  #beside = h("div", { className: "beside" });
+  /** What shows images and sources, once one has come. @type {Promise<typeof import("./sources.js") | void> | undefined} */
+  #sources;
   #markdown = new Markdown(this.#prose, TOP_HEADING);
   #thinking;
   #calls;
@@ -37,29 +40,36 @@ export class Answer {
   /**
    * `reply` is written into as the answer comes, so that it can be kept at any moment.
    * @param {Reply} reply
-   * @param {{again: () => void, goOn: () => void, help: () => Partial<CardActs>}} acts
+   * @param {{again: () => void, goOn: () => void, help: () => Partial<CardActs>, outdated: () => void}} acts
    */
   constructor(reply, acts) {
     this.reply = reply;
     this.#acts = acts;
     this.#thinking = new Thinking(reply);
     this.#calls = new ToolCalls(reply.calls);
-    const parts = [this.#thinking.element, this.#prose, this.#refusing, this.#calls.element, this.#pulse, this.#foot];
+    const shown = [this.#thinking.element, this.#prose, this.#beside, this.#refusing];
+    const parts = [...shown, this.#calls.element, this.#pulse, this.#foot];
     this.element = h("article", { className: "answer", part: "answer" }, spokenHeading("Answer"), ...parts);
   }
 
   /** How it ended, for those who hear it. */
   get ending() {
-    const { text, refusal } = this.reply;
-    const count = (text || refusal).split(/\s+/).filter(Boolean).length;
+    const { text, refusal, images } = this.reply;
+    const words = (text || refusal).split(/\s+/).filter(Boolean).length;
     const how = this.#remark?.replace(/\.$/, "") ?? "Answer finished";
-    return how + (count ? `, ${count} word${count === 1 ? "" : "s"}` : "");
+    return [how, counted(words, "word"), counted(images.length, "image")].filter(Boolean).join(", ");
   }
 
   /** What there is to say of how it ended. */
   get #remark() {
-    const { text, refusal, calls, finishReason } = this.reply;
-    return ENDINGS.get(finishReason) ?? (text.trim() || refusal || calls.length ? undefined : NONE);
+    const { text, finishReason } = this.reply;
+    return ENDINGS.get(finishReason) ?? (text.trim() || this.#hasMore ? undefined : NONE);
+  }
+
+  /** Whether something came that is no text. */
+  get #hasMore() {
+    const { refusal, calls, images } = this.reply;
+    return Boolean(refusal || calls.length || images.length);
   }
 
   begin() {
@@ -95,6 +105,11 @@ export class Answer {
     else if (record.type === "reasoning") reply.reasoning += record.text;
     else if (record.type === "refusal") reply.refusal += record.text;
     else if (record.type === "tool_call") this.#calls.take(record);
+    else if (record.type === "image") reply.images.push(String(record.url));
+    else if (record.type === "annotation") {
+      const { url, title, filename } = record;
+      reply.sources.push({ url: String(url ?? ""), title: String(title || filename || "") });
+    }
     else if (record.type === "done") {
       reply.finishReason = record.finish_reason;
       reply.tokens = record.usage?.output_tokens ?? 0;
@@ -104,13 +119,30 @@ export class Answer {
 
   /** @returns {boolean} whether there is more to draw */
   draw() {
-    const { text, reasoning, refusal, calls } = this.reply;
-    this.#pulse.hidden = Boolean(text || reasoning || refusal || calls.length);
-    this.#thinking.draw(Boolean(text || refusal || calls.length));
+    const { text, reasoning, refusal } = this.reply;
+    const isAnswered = this.#hasMore || Boolean(text);
+    this.#pulse.hidden = isAnswered || Boolean(reasoning);
+    this.#thinking.draw(isAnswered);
     this.#calls.draw();
+    void this.#showBeside();
     this.#refusing.hidden = !refusal;
     if (refusal) this.#refusal.textContent = refusal;
     return !this.#markdown.render();
+  }
+
+  /** Shows images as they come, and sources in the end. Few answers have any, so it is loaded with the first. */
+  async #showBeside() {
+    const { images, sources } = this.reply;
+    if (!images.length && !sources.length) return;
+    this.#sources ??= import("./sources.js").catch(this.#acts.outdated);
+    const loaded = await this.#sources;
+    loaded?.show(this.#beside, this.reply, !this.element.hasAttribute("aria-busy"));
+  }
+
+  /** The answer as Markdown, its sources at the end. */
+  async #written() {
+    const { text, sources } = this.reply;
+    return text + ((await this.#sources)?.sourcesText(sources) ?? "");
   }
 
   /** @param {Reply["ending"]} ending @param {Element | null} [card] what to do about it, if it is not whole */
@@ -141,14 +173,14 @@ export class Answer {
    * @param {Element | null} card
    */
   #actions(card) {
-    const { text, refusal, calls, model, tokens, seconds, ending, finishReason } = this.reply;
-    const figures = text || refusal || calls.length ? [model, counted(tokens), took(seconds)] : [];
+    const { text, model, tokens, seconds, ending, finishReason } = this.reply;
+    const figures = text || this.#hasMore ? [model, counted(tokens, "token"), took(seconds)] : [];
     const isPart = text && (ending !== "done" || finishReason === "length");
     const isOffered = card && (card.matches("form") || card.querySelector("[data-act=again]"));
     return h(
       "div",
       { className: "actions", part: "actions" },
-      text ? copyAction(text) : null,
+      text ? copyAction(() => this.#written()) : null,
       isPart ? button("Continue", { className: "quiet again", onclick: this.#acts.goOn }) : null,
       isOffered ? null : button("Ask again", { className: "quiet again", onclick: this.#acts.again }),
       h("span", { className: "figures", dir: "ltr" }, figures.filter(Boolean).join(" · ")),
@@ -160,22 +192,17 @@ export class Answer {
   }
 }
 
-/** @param {number} tokens */
-const counted = (tokens) => tokens && `${tokens} token${tokens === 1 ? "" : "s"}`;
+/** @param {number} count @param {string} thing */
+const counted = (count, thing) => count && `${count} ${thing}${count === 1 ? "" : "s"}`;
 
 /** @param {number} seconds */
 const took = (seconds) => seconds && `${Math.max(0.1, seconds).toFixed(1)} s`;
 
-/** @param {string} words */
-function note(words) {
-  return h("p", { className: "note" }, words);
-}
-
-/** @param {string} text */
-function copyAction(text) {
+/** @param {() => Promise<string>} written */
+function copyAction(written) {
   const face = button("Copy", { className: "quiet" });
   face.onclick = async () => {
-    face.textContent = (await copyText(text)) ? "Copied" : "Not copied";
+    face.textContent = (await copyText(await written())) ? "Copied" : "Not copied";
     setTimeout(() => (face.textContent = "Copy"), COPIED_MS);
   };
   return face;
@@ -259,13 +286,14 @@ class ToolCalls {
 /** It is made once, for it can be opened and have the focus while more comes. */
 class FoldedCall {
   #call;
+  #does = new Text("Calls ");
   #name = h("code", { dir: "ltr" });
   #text = h("pre", { tabIndex: 0, role: "region", dir: "ltr" });
 
   /** @param {Call} call @param {Element} parent */
   constructor(call, parent) {
     this.#call = call;
-    const summary = h("summary", {}, "Calls ", this.#name);
+    const summary = h("summary", {}, this.#does, this.#name);
     parent.append(h("details", { className: "fold", part: "tool-call" }, summary, this.#text));
   }
 
@@ -274,8 +302,9 @@ class FoldedCall {
     const { name, arguments: text } = this.#call;
     this.#name.textContent = name || "a tool";
     this.#text.setAttribute("aria-label", `Arguments of ${name}`);
-    if (isOver) this.#text.textContent = pretty(text);
-    else grow(this.#text, text);
+    if (!isOver) return grow(this.#text, text);
+    this.#does.data = "Called ";
+    this.#text.textContent = pretty(text);
   }
 }
 

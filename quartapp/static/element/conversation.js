@@ -28,7 +28,7 @@ export class Conversation {
   /**
    * @param {Element} head what stands before the first turn
    * @param {{ask: (text: string) => void, replace: (turn: Turn, text: string) => void, refocus: () => void,
-   *   help: (turn: Turn, text: string) => Partial<CardActs>}} acts
+   *   help: (turn: Turn, text: string) => Partial<CardActs>, outdated: () => void}} acts
    */
   constructor(head, acts) {
     this.#acts = acts;
@@ -91,7 +91,7 @@ export class Conversation {
 
   /** @param {Turn} turn @returns {View} */
   #add(turn) {
-    const { ask, replace } = this.#acts;
+    const { ask, replace, outdated } = this.#acts;
     const question = new Question(turn.question, (text) => replace(turn, text));
     const help = (text = turn.question) => ({
       again: () => replace(turn, text),
@@ -99,7 +99,8 @@ export class Conversation {
       ...this.#acts.help(turn, text),
     });
     const again = () => replace(turn, turn.question);
-    const answer = new Answer(turn.reply, { again, goOn: () => ask("Go on where you stopped."), help });
+    const goOn = () => ask("Go on where you stopped.");
+    const answer = new Answer(turn.reply, { again, goOn, help, outdated });
     const view = { element: h("div", { className: "turn" }, question.element, answer.element), question, answer, help };
     this.#views.set(turn, view);
     this.#turns.append(view.element);

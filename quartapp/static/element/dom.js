@@ -29,6 +29,11 @@ export function spokenHeading(text) {
   return h("h3", { className: "spoken" }, text);
 }
 
+/** @param {string} words */
+export function note(words) {
+  return h("p", { className: "note" }, words);
+}
+
 /** A drawing of one line, 24 units wide and high, in the colour of the text around it. @param {string} path */
 export function icon(path) {
   const drawing = document.createElementNS(SVG, "svg");

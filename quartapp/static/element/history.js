@@ -6,6 +6,7 @@ import { sha256 } from "./digest.js";
 /** @import { Chat, Fault, Reply, Turn } from "./types" */
 
 const MOST_TITLE_CHARS = 60;
+const MOST_IMAGE_CHARS = 100_000;
 
 /** @returns {Chat} */
 export function newChat() {
@@ -56,6 +57,8 @@ function readReply(value) {
     reasoning: textOf(value?.reasoning),
     refusal: textOf(value?.refusal),
     calls: listOf(value?.calls).map((call) => ({ name: textOf(call?.name), arguments: textOf(call?.arguments) })),
+    images: listOf(value?.images).map(textOf),
+    sources: listOf(value?.sources).map((source) => ({ url: textOf(source?.url), title: textOf(source?.title) })),
     ending: ["done", "failed"].includes(value?.ending) ? value.ending : "stopped",
     finishReason: textOf(value?.finishReason),
     model: textOf(value?.model),
@@ -80,6 +83,14 @@ const numberOf = (value) => (Number.isFinite(value) && value > 0 ? value : 0);
 
 /** @param {unknown} value @returns {any[]} */
 const listOf = (value) => (Array.isArray(value) ? value : []);
+
+/** Whether there is room for an image in the store. @param {string} url */
+export const isKeepable = (url) => url.length <= MOST_IMAGE_CHARS;
+
+/** `turn`, with nothing in place of an image that there is no room for. @param {Turn} turn @returns {Turn} */
+function keepable({ question, reply }) {
+  return { question, reply: { ...reply, images: reply.images.map((url) => (isKeepable(url) ? url : "")) } };
+}
 
 /** As good as `crypto.randomUUID`, which a page without TLS does not have. */
 function newId() {
@@ -171,7 +182,7 @@ export class History extends Shelf {
     if (stored && (isNamed(stored) || isNamed(chat))) chat.title = stored.title;
     const { version } = chat;
     chat.version = newId();
-    if (this.#write([chat, ...chats.filter(({ id }) => id !== chat.id)])) return true;
+    if (this.#write([{ ...chat, turns: chat.turns.map(keepable) }, ...chats.filter(({ id }) => id !== chat.id)])) return true;
     chat.version = version;
     return false;
   }

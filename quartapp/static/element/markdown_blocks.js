@@ -101,7 +101,7 @@ const MAKE_INLINE = {
   codespan: ({ text }) => h("code", {}, shown(text)),
   math: ({ text }) => h("span", { className: "math" }, text),
   checkbox: ({ checked }) => checkbox(checked),
-  link: (token, isLink) => (isLink ? inlineOf(token.tokens, true) : linkTo(token.href, inlineOf(token.tokens, true))),
+  link: (token, isLink) => (isLink ? inlineOf(token.tokens, true) : linkTo(decode(token.href), inlineOf(token.tokens, true))),
   image: (token, isLink) => picture(token, isLink),
 };
 
@@ -131,7 +131,7 @@ function checkbox(isChecked) {
 function picture({ href, tokens }, isLink) {
   const face = inlineOf(tokens, true);
   if (!face.textContent) face.append("image");
-  return isLink ? face : linkTo(href, face);
+  return isLink ? face : linkTo(decode(href), face);
 }
 
 /**
@@ -139,11 +139,11 @@ function picture({ href, tokens }, isLink) {
  * @param {string} target @param {Node} face  what is shown for it
  * @returns {Node}
  */
-function linkTo(target, face) {
-  const written = withoutHidden(decode(target)).trim();
+export function linkTo(target, face) {
+  const written = withoutHidden(target).trim();
   const said = (face.textContent ?? "").trim();
   const address = addressOf(written);
-  if (!address) return h("span", {}, face, said === written ? null : ` (${written})`);
+  if (!address) return h("span", {}, face, said === written || !written ? null : ` (${written})`);
   const { href } = address;
   const link = h("a", { href, title: href, rel: "noopener noreferrer nofollow", target: "_blank" }, face);
   const place = placeOf(address);
@@ -152,7 +152,7 @@ function linkTo(target, face) {
 }
 
 /** @param {string} written */
-function addressOf(written) {
+export function addressOf(written) {
   try {
     const address = new URL(written); // without a base: what is no whole address leads nowhere
     return SCHEMES.has(address.protocol) ? address : null;

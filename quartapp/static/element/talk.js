@@ -280,5 +280,5 @@ export class Talk {
 
 /** Whether a record is part of what was asked for. @param {ChatRecord} record */
 function isAnswer({ type }) {
-  return type === "delta" || type === "reasoning" || type === "refusal" || type === "tool_call";
+  return ["delta", "reasoning", "refusal", "tool_call", "image"].includes(type);
 }

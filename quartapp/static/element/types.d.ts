@@ -1,11 +1,17 @@
 // What a chat is made of. Nobody loads this file: it is for those who read the code, and for their tools.
 
-export type { ChatError, ChatRecord, Message, Options, ToolCall, Usage } from "../chat.js";
+export type { Annotation, ChatError, ChatRecord, Message, Options, ToolCall, Usage } from "../chat.js";
 
 /** A tool that the model wants called, and its arguments as the JSON text that the model wrote. */
 export interface Call {
   name: string;
   arguments: string;
+}
+
+/** What an answer cites; `url` is empty for a file, `title` where there is none. */
+export interface Source {
+  url: string;
+  title: string;
 }
 
 /** Why an answer failed, in a sentence and in the server's words; what is not known is empty or 0. */
@@ -31,6 +37,9 @@ export interface Reply {
   reasoning: string;
   refusal: string;
   calls: Call[];
+  /** Addresses, most of which hold the image itself; empty where one was too large to be kept. */
+  images: string[];
+  sources: Source[];
   /** "stopped" until more is known: so ends an answer whose page was closed. */
   ending: "done" | "stopped" | "failed";
   finishReason: string;
