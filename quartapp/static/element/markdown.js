@@ -4,10 +4,13 @@
 import { Fence, copyPressed, finishCode } from "./code.js";
 import { blockOf } from "./markdown_blocks.js";
 import { cutOf, isFence, isLong, lex, settledOf } from "./markdown_lexer.js";
-import { keepFocus, morphChildren } from "./markdown_morph.js";
-import { References } from "./markdown_references.js";
+import { keepFocus, morph, morphChildren } from "./markdown_morph.js";
 
 /** @typedef {import("./markdown_lexer.js").Token} Token */
+/**
+ * A block with brackets, and how much was defined before it.
+ * @typedef {{raw: string, node: ChildNode, outline: number[], linkCount: number}} Shown
+ */
 
 // Every render reads the last block anew: this is the longest that one may be. A longer one is cut.
 const MOST_BLOCK_CHARS = 16_384;
@@ -18,6 +21,8 @@ const SLICE_MS = 6;
 const SLICE_CHARS = 32_768;
 const REST_PER_WORK = 3;
 const FRAME_MS = 17;
+const MOST_LINKS = 1_000;
+const HOLDERS = new Set(["blockquote", "list", "list_item"]);
 
 /**
  * However the text came, its nodes are those of the whole text in one piece, but where a block was cut, for it was longer
@@ -195,5 +200,48 @@ export class Markdown {
   #nodeOf(token, outline) {
     const isEmptyHead = this.#head && token.type === "table" && !token.rows.length;
     return isEmptyHead ? null : blockOf(token, outline);
+  }
+}
+
+/** Links by label, `[text][label]`, of which the address may come after they were shown. */
+class References {
+  /** What is defined so far. @type {import("./markdown_lexer.js").Links} */
+  links = Object.create(null); // labels are the model's words, and one may be `__proto__`
+
+  #linkCount = 0;
+  /** @type {Shown[]} */
+  #shown = [];
+
+  /**
+   * Notes what a settled block defines, and what it may wait for. `outline` is the one before it.
+   * @param {Token} token @param {ChildNode | null} node @param {number[]} outline
+   */
+  settle(token, node, outline) {
+    this.#define(token);
+    const mayWait = node && token.type !== "code" && token.raw.includes("[");
+    if (mayWait) this.#shown.push({ raw: token.raw, node, outline, linkCount: this.#linkCount });
+  }
+
+  /** @param {Token} token */
+  #define(token) {
+    if (token.type === "def" && !(token.tag in this.links) && this.#linkCount < MOST_LINKS) {
+      this.links[token.tag] = { href: token.href, title: token.title };
+      this.#linkCount++;
+    }
+    if (HOLDERS.has(token.type)) for (const child of token.items ?? token.tokens) this.#define(child);
+  }
+
+  /**
+   * Makes the links of one block after which there were definitions; says whether there was such a block.
+   * @param {(token: Token, outline: number[]) => Node | null} make
+   */
+  mendNext(make) {
+    for (let block = this.#shown.pop(); block; block = this.#shown.pop()) {
+      if (block.linkCount === this.#linkCount) continue;
+      const made = make(lex(block.raw, this.links)[0], block.outline);
+      if (made && !morph(block.node, made)) block.node.replaceWith(made);
+      return true;
+    }
+    return false;
   }
 }

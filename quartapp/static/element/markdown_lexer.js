@@ -200,9 +200,9 @@ export function isLong(token) {
 }
 
 /**
- * Cuts `source`, whose first block is as long as one may be and has no end yet: before the last item of a list, which
- * may go on; behind a block that another follows; after the last whole row of a table, whose head is then to be said
- * again; else at the end of a line or of a word. `tokens` are those before the cut, where they need not be read again.
+ * Cuts a block that is as long as one may be: before the last item of a list, which may go on; behind a block that another
+ * follows; after a row of a table, whose head is then said again; else behind a line or a word. `tokens` are those before
+ * the cut, where they need not be read again.
  * @param {Token[]} tokens @param {string} source @returns {{chars: number, tokens?: Token[], head: string}}
  */
 export function cutOf([first, ...others], source) {

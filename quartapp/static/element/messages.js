@@ -19,8 +19,7 @@ function messagesOfTurn({ question, reply }) {
 }
 
 /**
- * The messages to send, `from`: the index of the first turn among them, and `chars`: how long they are. The oldest
- * turns are left out, each as a whole, so that a tool call keeps its result. The last question is always sent.
+ * The newest turns that fit and the last question, as messages; `from` is the index of the first turn, `chars` their length.
  * @param {Pick<Chat, "system" | "turns" | "mostChars">} chat @param {boolean} mayInstruct
  * @param {Limits} [limits] of the server, if it sent them @param {object} [body] what else the request holds
  */
