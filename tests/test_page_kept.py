@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -147,6 +148,80 @@ async def test_enter_while_an_answer_comes_says_why_nothing_is_sent(chat: ChatPa
     await expect(chat.box).to_have_value("next")
     await chat.button("Stop").click()
     await expect(chat.text("Wait for the end of the answer")).to_be_hidden()
+
+
+# -- over a reload
+
+
+async def test_what_is_written_in_place_of_a_question_outlives_a_reload(chat: ChatPage) -> None:
+    for count in (2, 3):
+        await chat.ask(f"count to {count}")
+    await chat.question().hover()
+    await chat.question().get_by_role("button", name="Edit").click()
+    field = chat.scope.get_by_role("textbox", name="Edit your message")
+    await field.fill("count to 4, please")
+    await chat.reload()
+    await expect(field).to_have_value("count to 4, please")
+    await expect(field).to_be_in_viewport()
+    await expect(chat.turns).to_have_count(4)
+    await chat.question().get_by_role("button", name="Cancel").click()
+    await chat.reload()
+    await expect(field).to_have_count(0)
+    await expect(chat.question()).to_contain_text("count to 2")
+
+
+async def test_an_edit_whose_answer_had_not_begun_outlives_a_reload(chat: ChatPage) -> None:
+    await chat.ask("count to 5")
+    await chat.choose("silent")
+    await edit(chat, 0, "count to 7")
+    await expect(chat.button("Stop")).to_be_visible()
+    await chat.reload()
+    field = chat.question().get_by_role("textbox", name="Edit your message")
+    await expect(field).to_have_value("count to 7")
+    await expect(chat.answer()).to_contain_text("1 2 3 4 5")
+
+
+@pytest.mark.parametrize("way", ["answered", "another chat"])
+async def test_an_edit_is_no_draft_any_more_once_it_was(way: str, chat: ChatPage) -> None:
+    await chat.ask("count to 5")
+    await chat.question().hover()
+    await chat.button("Edit").click()
+    await chat.page.keyboard.type(" or 6")
+    if way == "answered":
+        await chat.page.keyboard.press("Enter")
+        await chat.ended()
+    else:
+        await chat.button("New chat").click()
+        await chat.button("Chats").click()
+        await chat.page.get_by_role("button", name=re.compile("^count to 5")).click()
+    await chat.reload()
+    await expect(chat.question()).to_contain_text("count to 5")
+    await expect(chat.question().get_by_role("textbox")).to_have_count(0)
+
+
+async def test_an_error_offers_the_same_after_a_reload(chat: ChatPage) -> None:
+    await chat.ask("count to 5", "drops")
+    buttons = chat.scope.locator(".card").get_by_role("button")
+    await expect(buttons).to_have_text(["Try again", "Choose another model"])
+    await chat.reload()
+    await expect(buttons).to_have_text(["Try again", "Choose another model"])
+
+
+async def test_the_chosen_model_is_chosen_in_the_next_tab_if_it_is_offered_there(
+    chat: ChatPage, server: Server
+) -> None:
+    await chat.choose("echoes")
+    other = ChatPage(await chat.page.context.new_page())
+    await other.open(server)
+    await expect(other.scope.get_by_label("Model", exact=True)).to_have_value("echoes")
+    await other.choose("")
+    await chat.choose("thinks")
+    offer = {"default": "fast", "models": [{"id": "fast"}, {"id": "slow"}]}
+    await chat.page.context.route("**/api/models", lambda route: route.fulfill(json=offer))
+    third = ChatPage(await chat.page.context.new_page())
+    await third.open(server)
+    await expect(third.scope.get_by_label("Model", exact=True)).to_have_value("")
+    await expect(third.scope.get_by_label("Model", exact=True)).to_have_text("fast (default)fastslow")
 
 
 # -- limits

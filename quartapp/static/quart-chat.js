@@ -5,11 +5,11 @@ import { Composer, hasTouch, Instructions } from "./element/composer.js";
 import { Conversation, Scroller } from "./element/conversation.js";
 import { button } from "./element/dom.js";
 import { frame, isDark, Models, Notices, styleSheet, SUGGESTIONS } from "./element/frame.js";
-import { History, keyOf, newChat, storageOf, Tab } from "./element/history.js";
+import { History, keyOf, newChat, Shelf, storageOf, Tab } from "./element/history.js";
 import { Talk } from "./element/talk.js";
 
 /** @import { Chats } from "./element/chats.js" */
-/** @import { CardActs, Chat, Options } from "./element/types" */
+/** @import { CardActs, Chat, Options, Turn } from "./element/types" */
 
 // The server puts the version of its files into their addresses; a copy elsewhere has none.
 const ABOVE = /\/[0-9a-f]{16}\/[^/]*$/.test(import.meta.url) ? "../../" : "../";
@@ -38,6 +38,8 @@ export class QuartChat extends HTMLElement {
   #token = "";
   #history = new History(null, "");
   #tab = new Tab(null, "");
+  /** The model that was chosen last, for other tabs. */
+  #chosen = new Shelf(null, "");
   #leaving = new AbortController();
   #isOpen = false;
   #isDriven = false;
@@ -50,6 +52,7 @@ export class QuartChat extends HTMLElement {
     ask: (text) => this.#ask(text),
     replace: (turn, text) => this.#talk.replace(turn, text),
     help: /** @returns {Partial<CardActs>} */ (turn, text) => this.#talk.help(turn, text),
+    draft: (turn, text) => this.#keepEdit(turn, text),
     outdated: () => this.#notices.tellOutdated(),
     refocus: () => (hasTouch() ? this.#conversation.element : this.#composer).focus({ preventScroll: true }),
   });
@@ -89,6 +92,7 @@ export class QuartChat extends HTMLElement {
     const sheet = styleSheet(() => this.#reveal());
     this.#models.element.addEventListener("change", () => {
       this.#tab.write({ model: this.#models.choice });
+      this.#chosen.put(JSON.stringify(this.#models.choice));
       this.#talk.chat.mostChars = 0; // another model may take more
       this.#suggest();
     });
@@ -164,11 +168,12 @@ export class QuartChat extends HTMLElement {
     this.#driven(() => this.#begin());
   }
 
-  /** Deletes all that this browser keeps of the user's chats here, and forgets the token. */
+  /** Deletes all that this browser keeps of the user's chats here, and forgets the chosen model and the token. */
   clear() {
     if (!this.#isOpen) return;
     this.#signOut();
     this.#history.clear();
+    this.#chosen.clear();
     this.#tab.clear();
     this.#remember();
   }
@@ -216,7 +221,9 @@ export class QuartChat extends HTMLElement {
 
   async #loadModels() {
     const ask = this.fetch ?? globalThis.fetch;
+    const { hasChoice } = this.#models;
     await this.#models.load(ask, new URL("api/models", this.#base), () => this.#allHeaders());
+    if (this.#models.hasChoice !== hasChoice) this.#talk.refresh();
     this.#suggest();
   }
 
@@ -237,7 +244,9 @@ export class QuartChat extends HTMLElement {
   #remember() {
     const name = this.getAttribute("storage") ?? "local";
     const key = keyOf(this.#base.href, this.id, this.#user);
-    this.#history = new History(storageOf(name), key);
+    const storage = storageOf(name);
+    this.#history = new History(storage, key);
+    this.#chosen = new Shelf(storage, `${key} model`);
     this.#tab = new Tab(name === "none" ? null : storageOf("session"), `${key} tab`);
     this.#frame.list.hidden = !this.#history.isOpen;
     const { chatId, draft, system, model } = this.#tab.read();
@@ -247,6 +256,20 @@ export class QuartChat extends HTMLElement {
     this.#notices.keeping = "kept";
     this.#composer.text = draft;
     if (typeof model === "string") this.#models.choose(model);
+    else this.#models.recall(this.#chosen.take());
+    if (!this.#frame.element.hidden) this.#resumeEdit();
+  }
+
+  /** Where a question was being written anew, it is so again. */
+  #resumeEdit() {
+    const { edit, editAt } = this.#tab.read();
+    if (edit) this.#talk.rewrite(editAt, edit);
+  }
+
+  /** @param {Turn} turn @param {string} text in place of its question; empty for none */
+  #keepEdit(turn, text) {
+    const at = this.#talk.chat.turns.indexOf(turn);
+    if (at >= 0 && (text || this.#tab.read().editAt === at)) this.#tab.write({ edit: text, editAt: at });
   }
 
   /** @param {Chat} chat @param {boolean} [isAsked] */
@@ -254,14 +277,16 @@ export class QuartChat extends HTMLElement {
     if (!chat.turns.length) return;
     const isKept = this.#history.save(chat, isAsked);
     this.#notices.keeping = isKept ? "kept" : this.#history.list().length ? "full" : "closed";
-    this.#tab.write({ chatId: this.#talk.chat.id });
+    const { edit, editAt } = this.#tab.read();
+    const isReplaced = isAsked && editAt >= chat.turns.length - 1;
+    this.#tab.write({ chatId: this.#talk.chat.id, edit: isReplaced ? "" : edit });
   }
 
   /** @param {Chat} chat */
   #show(chat) {
     this.#talk.open(chat);
     this.#instructions.text = chat.system;
-    this.#tab.write({ chatId: chat.id, system: chat.system });
+    this.#tab.write({ chatId: chat.id, system: chat.system, edit: "" });
   }
 
   /** @param {string} text @param {boolean} isDone */
@@ -382,6 +407,7 @@ export class QuartChat extends HTMLElement {
   #reveal() {
     if (!this.#frame.element.hidden) return; // it comes anew with each move
     this.#frame.element.hidden = false;
+    this.#resumeEdit();
     if (this.hasAttribute("focused")) this.#takeFocusBack();
   }
 

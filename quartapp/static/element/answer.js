@@ -36,6 +36,7 @@ export class Answer {
   #thinking;
   #calls;
   #acts;
+  #isCalm = false;
 
   /**
    * `reply` is written into as the answer comes, so that it can be kept at any moment.
@@ -84,6 +85,7 @@ export class Answer {
 
   /** Shows `card` beneath the answer, which stays as it is: it could not be replaced. @param {Element} card */
   warn(card) {
+    this.#isCalm = false;
     card.classList.add("fresh");
     this.#conclude(card);
   }
@@ -91,7 +93,13 @@ export class Answer {
   /** Shows how the answer itself ended. */
   calm() {
     const { fault } = this.reply;
+    this.#isCalm = true;
     this.#conclude(fault && errorCard(fault, this.#acts.help()));
+  }
+
+  /** Offers what can help by now. */
+  refresh() {
+    if (this.#isCalm && this.reply.fault && !this.element.matches(":focus-within")) this.calm();
   }
 
   /** Notes what came; it is seen after the next `draw`. @param {ChatRecord} record */

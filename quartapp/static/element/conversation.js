@@ -28,6 +28,7 @@ export class Conversation {
   /**
    * @param {Element} head what stands before the first turn
    * @param {{ask: (text: string) => void, replace: (turn: Turn, text: string) => void, refocus: () => void,
+   *   draft: (turn: Turn, text: string) => void,
    *   help: (turn: Turn, text: string) => Partial<CardActs>, outdated: () => void}} acts
    */
   constructor(head, acts) {
@@ -91,8 +92,11 @@ export class Conversation {
 
   /** @param {Turn} turn @returns {View} */
   #add(turn) {
-    const { ask, replace, outdated } = this.#acts;
-    const question = new Question(turn.question, (text) => replace(turn, text));
+    const { ask, replace, draft, outdated } = this.#acts;
+    const question = new Question(turn.question, {
+      replace: (text) => replace(turn, text),
+      draft: (text) => draft(turn, text),
+    });
     const help = (text = turn.question) => ({
       again: () => replace(turn, text),
       edit: () => question.open(text).focus(),
@@ -117,28 +121,35 @@ export class Conversation {
 
 export class Question {
   #text;
-  #replace;
+  #acts;
   #edit = button("Edit", { className: "quiet", onclick: () => this.open().focus() });
 
-  /** @param {string} text @param {(text: string) => void} replace asks another in its place */
-  constructor(text, replace) {
+  /**
+   * @param {string} text
+   * @param {{replace: (text: string) => void, draft: (text: string) => void}} acts with what is written in its place
+   */
+  constructor(text, acts) {
     this.#text = text;
-    this.#replace = replace;
+    this.#acts = acts;
     this.element = h("article", { className: "question", part: "question" });
     this.close();
   }
 
   /** Shows the question as it was asked. */
   close() {
+    if (this.element.hasChildNodes()) this.#acts.draft("");
     const text = h("p", { className: "asked", dir: "auto" }, this.#text);
     this.element.replaceChildren(spokenHeading("You"), text, h("div", { className: "actions" }, this.#edit));
   }
 
   /** Lets the question be written anew, beginning with `text`. */
   open(text = this.#text) {
-    const ask = () => box.text.trim() && this.#replace(box.text.trim());
+    const ask = () => box.text.trim() && this.#acts.replace(box.text.trim());
     const box = new Box({ "aria-label": "Edit your message", className: "field" }, ask);
     box.text = text;
+    const keep = () => this.#acts.draft(box.text);
+    box.area.addEventListener("input", keep);
+    keep();
     const cancel = () => {
       this.close();
       this.#edit.focus();

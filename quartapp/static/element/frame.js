@@ -48,6 +48,7 @@ export function isDark(element) {
 export class Models {
   #list = h("select", { "aria-label": "Model", part: "model" });
   #usual = "";
+  #recalled = "";
   /** @type {Set<string>} */
   #mocks = new Set();
   /** Of a request, once the server has sent them. @type {Limits | undefined} */
@@ -96,16 +97,22 @@ export class Models {
   #offer(names) {
     const usual = new Option(`${this.#usual} (default)`, "");
     this.#list.replaceChildren(usual, ...names.map((name) => new Option(name, name)));
-    this.choose(this.choice);
+    this.choose(names.includes(this.#recalled) ? this.#recalled : this.choice);
     this.element.hidden = names.length < 2;
   }
 
   /** Where the list does not have it, it is asked for all the same. @param {string} name */
   choose(name) {
     this.choice = name;
+    this.#recalled = "";
     const isListed = Array.from(this.#list.options, ({ value }) => value).includes(name);
     if (!isListed && this.#list.options.length) this.#list.append(new Option(name, name));
     this.#list.value = name;
+  }
+
+  /** Chooses what was chosen in another tab, if it is still offered. @param {string} name */
+  recall(name) {
+    this.#recalled = name;
   }
 
   /** Has the reader choose. */

@@ -111,7 +111,7 @@ export function storageOf(name) {
 }
 
 /** One key of a store, which may be missing, full, or hold whatever somebody wrote there. */
-class Shelf {
+export class Shelf {
   /** @param {Storage | null} storage @param {string} key */
   constructor(storage, key) {
     this.storage = storage;
@@ -204,14 +204,15 @@ export class History extends Shelf {
   }
 }
 
-/** What a tab remembers until it is closed: what was open, chosen, and not sent yet. */
+/** What a tab remembers until it is closed: what was open, chosen, and not sent yet. `editAt` is the turn that `edit` is for. */
 export class Tab extends Shelf {
   read() {
-    const { chatId, draft, system, model } = this.take() ?? {};
-    return { chatId: textOf(chatId), draft: textOf(draft), system: textOf(system), model };
+    const { chatId, draft, system, model, edit, editAt } = this.take() ?? {};
+    const texts = { chatId: textOf(chatId), draft: textOf(draft), system: textOf(system), edit: textOf(edit) };
+    return { ...texts, editAt: numberOf(editAt), model };
   }
 
-  /** @param {Record<string, string>} changes */
+  /** @param {Record<string, string | number>} changes */
   write(changes) {
     this.put(JSON.stringify({ ...this.read(), ...changes }));
   }

@@ -159,12 +159,23 @@ export class Talk {
     this.#conversation.putBack(turn);
     const old = this.chat.turns[at];
     if (!old) return this.#host.giveBack(turn.question);
-    const view = this.#conversation.view(old);
-    if (old.question === turn.question) view?.question.close();
-    else view?.question.open(turn.question);
+    this.rewrite(at, turn.question);
+  }
+
+  /** Lets a question be written anew, where it can be seen, if `text` is another. @param {number} at @param {string} text */
+  rewrite(at, text) {
+    const turn = this.chat.turns[at];
+    const view = this.#conversation.view(turn);
+    if (text === turn?.question) view?.question.close();
+    else view?.question.open(text);
     if (at === this.chat.turns.length - 1) return this.#scroller.toEnd();
     this.#scroller.leave();
     view?.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Offers in the cards what can help by now. */
+  refresh() {
+    for (const turn of this.chat.turns) this.#conversation.view(turn)?.answer.refresh();
   }
 
   /** @param {Turn} turn @param {number} at */
