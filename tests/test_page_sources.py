@@ -198,7 +198,7 @@ async def test_whatever_is_stored_as_images_and_sources_does_no_harm(chat: ChatP
 
 
 async def test_a_part_that_could_not_be_loaded_is_told_and_the_text_is_there(chat: ChatPage) -> None:
-    await chat.page.route("**/element/sources.js", lambda route: route.fulfill(status=404))
+    await chat.page.route("**/element/beside.js", lambda route: route.fulfill(status=404))
     await chat.answered(text("Foxes"), *SOURCES)
     await expect(chat.answer()).to_contain_text("Foxes")
     await expect(chat.text("Reload the page.")).to_be_visible()

@@ -3,9 +3,10 @@
 
 import { errorCard } from "./cards.js";
 import { copyText } from "./code.js";
-import { button, h, note, spokenHeading } from "./dom.js";
+import { button, grow, h, note, spokenHeading } from "./dom.js";
 import { Markdown } from "./markdown.js";
 
+/** @import { Beside } from "./beside.js" */
 /** @import { Call, CardActs, ChatRecord, Reply, ToolCall, Usage } from "./types" */
 
 const ENDINGS = new Map([
@@ -29,12 +30,13 @@ export class Answer {
   #refusing = h("div", { className: "refusal", part: "refusal", hidden: true }, note(REFUSED), this.#refusal);
   #pulse = h("p", { className: "pulse", "aria-hidden": "true" });
   #foot = h("div", { className: "foot" });
-  #beside = h("div", { className: "beside" });
-  /** What shows images and sources, once one has come. @type {Promise<typeof import("./sources.js") | void> | undefined} */
-  #sources;
+  #aside = h("div");
+  /** What shows images, calls and sources, once one has come. @type {Promise<Beside | void> | undefined} */
+  #beside;
+  /** By the fragments' indexes, which are the model's words. @type {Map<number, Call>} */
+  #calls = new Map();
   #markdown = new Markdown(this.#prose, TOP_HEADING);
   #thinking;
-  #calls;
   #acts;
   #isCalm = false;
 
@@ -47,9 +49,7 @@ export class Answer {
     this.reply = reply;
     this.#acts = acts;
     this.#thinking = new Thinking(reply);
-    this.#calls = new ToolCalls(reply.calls);
-    const shown = [this.#thinking.element, this.#prose, this.#beside, this.#refusing];
-    const parts = [...shown, this.#calls.element, this.#pulse, this.#foot];
+    const parts = [this.#thinking.element, this.#prose, this.#refusing, this.#aside, this.#pulse, this.#foot];
     this.element = h("article", { className: "answer", part: "answer" }, spokenHeading("Answer"), ...parts);
   }
 
@@ -112,7 +112,7 @@ export class Answer {
     } else if (record.type === "start") reply.model = record.model;
     else if (record.type === "reasoning") reply.reasoning += record.text;
     else if (record.type === "refusal") reply.refusal += record.text;
-    else if (record.type === "tool_call") this.#calls.take(record);
+    else if (record.type === "tool_call") this.#call(record);
     else if (record.type === "image") reply.images.push(String(record.url));
     else if (record.type === "annotation") {
       const { url, title, filename } = record;
@@ -125,32 +125,39 @@ export class Answer {
     }
   }
 
+  /** @param {ToolCall} fragment */
+  #call({ index, name, arguments: text }) {
+    const call = this.#calls.get(index) ?? { name: "", arguments: "" };
+    if (!this.#calls.has(index)) this.reply.calls.push(call);
+    this.#calls.set(index, call);
+    call.name ||= name ?? "";
+    call.arguments += text ?? "";
+  }
+
   /** @returns {boolean} whether there is more to draw */
   draw() {
     const { text, reasoning, refusal } = this.reply;
     const isAnswered = this.#hasMore || Boolean(text);
     this.#pulse.hidden = isAnswered || Boolean(reasoning);
     this.#thinking.draw(isAnswered);
-    this.#calls.draw();
     void this.#showBeside();
     this.#refusing.hidden = !refusal;
     if (refusal) this.#refusal.textContent = refusal;
     return !this.#markdown.render();
   }
 
-  /** Shows images as they come, and sources in the end. Few answers have any, so it is loaded with the first. */
+  /** Shows what few answers have: what does it is loaded with the first of it. */
   async #showBeside() {
-    const { images, sources } = this.reply;
-    if (!images.length && !sources.length) return;
-    this.#sources ??= import("./sources.js").catch(this.#acts.outdated);
-    const loaded = await this.#sources;
-    loaded?.show(this.#beside, this.reply, !this.element.hasAttribute("aria-busy"));
+    const { images, calls, sources } = this.reply;
+    if (!images.length && !calls.length && !sources.length) return;
+    this.#beside ??= import("./beside.js").then(({ Beside }) => new Beside(this.#aside, this.reply), this.#acts.outdated);
+    const beside = await this.#beside;
+    beside?.draw(!this.element.hasAttribute("aria-busy"));
   }
 
   /** The answer as Markdown, its sources at the end. */
   async #written() {
-    const { text, sources } = this.reply;
-    return text + ((await this.#sources)?.sourcesText(sources) ?? "");
+    return this.reply.text + ((await this.#beside)?.sourcesText ?? "");
   }
 
   /** @param {Reply["ending"]} ending @param {Element | null} [card] what to do about it, if it is not whole */
@@ -166,7 +173,6 @@ export class Answer {
     this.draw();
     void this.#markdown.finish();
     this.#thinking.draw(true);
-    this.#calls.draw(true);
     this.#pulse.hidden = true;
     this.#foot.replaceChildren(...this.#notes(), ...(card ? [card] : []), this.#actions(card));
   }
@@ -244,83 +250,7 @@ class Thinking {
   }
 }
 
-/** Adds to the text in `element` what it lacks of `text`. @param {Element} element @param {string} text */
-function grow(element, text) {
-  const shown = element.firstChild;
-  if (!(shown instanceof Text)) element.textContent = text;
-  else if (text.length > shown.length) shown.appendData(text.slice(shown.length));
-}
-
 /** @param {number} seconds */
 function duration(seconds) {
   return seconds < 1 ? "a moment" : `${Math.round(seconds)} s`;
-}
-
-class ToolCalls {
-  #calls;
-  /** The fragments' indexes are the model's words. @type {Map<number, Call>} */
-  #byIndex = new Map();
-  /** @type {FoldedCall[]} */
-  #folds = [];
-
-  /** @param {Call[]} calls to be shown, and added to */
-  constructor(calls) {
-    this.#calls = calls;
-    this.element = h("div", { className: "calls", hidden: true });
-  }
-
-  /** @param {ToolCall} fragment */
-  take({ index, name, arguments: text }) {
-    let call = this.#byIndex.get(index);
-    if (!call) {
-      call = { name: "", arguments: "" };
-      this.#byIndex.set(index, call);
-      this.#calls.push(call);
-    }
-    call.name ||= name ?? "";
-    call.arguments += text ?? "";
-  }
-
-  /** @param {boolean} [isOver] */
-  draw(isOver = false) {
-    for (const [index, call] of this.#calls.entries()) {
-      this.#folds[index] ??= new FoldedCall(call, this.element);
-      this.#folds[index].draw(isOver);
-    }
-    this.element.hidden = !this.#calls.length;
-  }
-}
-
-/** It is made once, for it can be opened and have the focus while more comes. */
-class FoldedCall {
-  #call;
-  #does = new Text("Calls ");
-  #name = h("code", { dir: "ltr" });
-  #text = h("pre", { tabIndex: 0, role: "region", dir: "ltr" });
-
-  /** @param {Call} call @param {Element} parent */
-  constructor(call, parent) {
-    this.#call = call;
-    const summary = h("summary", {}, this.#does, this.#name);
-    parent.append(h("details", { className: "fold", part: "tool-call" }, summary, this.#text));
-  }
-
-  /** What is not whole is no JSON: it is laid out in the end. @param {boolean} isOver */
-  draw(isOver) {
-    const { name, arguments: text } = this.#call;
-    this.#name.textContent = name || "a tool";
-    this.#text.setAttribute("aria-label", `Arguments of ${name}`);
-    if (!isOver) return grow(this.#text, text);
-    this.#does.data = "Called ";
-    this.#text.textContent = pretty(text);
-  }
-}
-
-/** JSON laid out, or the text as it is where it is none. @param {string} text */
-function pretty(text) {
-  try {
-    return JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    return text;
-  }
 }

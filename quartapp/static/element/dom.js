@@ -34,6 +34,13 @@ export function note(words) {
   return h("p", { className: "note" }, words);
 }
 
+/** Adds to the text in `element` what it lacks of `text`. @param {Element} element @param {string} text */
+export function grow(element, text) {
+  const shown = element.firstChild;
+  if (!(shown instanceof Text)) element.textContent = text;
+  else if (text.length > shown.length) shown.appendData(text.slice(shown.length));
+}
+
 /** A drawing of one line, 24 units wide and high, in the colour of the text around it. @param {string} path */
 export function icon(path) {
   const drawing = document.createElementNS(SVG, "svg");
