@@ -355,3 +355,62 @@ async def test_the_chosen_model_outlives_a_reload(chat: ChatPage) -> None:
     await chat.reload()
     await chat.ask("count to 3")
     assert "model" not in chat.asked()[1]
+
+
+# -- the page's title and address
+
+
+async def test_back_leads_to_the_chat_before_and_an_address_to_its_chat(chat: ChatPage, server: Server) -> None:
+    await chat.ask("count to 3")
+    await expect(chat.page).to_have_title("count to 3")
+    first = chat.page.url
+    assert "#" in first
+    await chat.button("New chat").click()
+    await expect(chat.page).to_have_title("Chat")
+    assert "#" not in chat.page.url
+    await chat.ask("count to 4")
+    await chat.page.go_back()
+    await expect(chat.question()).to_contain_text("count to 3")
+    await expect(chat.page).to_have_title("count to 3")
+    await chat.page.go_forward()
+    await expect(chat.question()).to_contain_text("count to 4")
+    other = ChatPage(await chat.page.context.new_page())
+    await other.open(server, first.removeprefix(f"http://127.0.0.1:{server.port}"))
+    await expect(other.question()).to_contain_text("count to 3")
+
+
+async def test_the_title_follows_a_new_name_at_once(chat: ChatPage) -> None:
+    await chat.ask("count to 3")
+    listed = await chats(chat)
+    await listed.get_by_role("button", name="Rename count to 3").click()
+    await listed.get_by_role("textbox", name="Name").fill("Three")
+    await listed.get_by_role("button", name="Save").click()
+    await expect(chat.page).to_have_title("Three")
+
+
+async def test_back_past_a_chat_that_was_deleted_goes_on(chat: ChatPage) -> None:
+    await chat.ask("count to 3")
+    await chat.button("New chat").click()
+    await chat.ask("count to 4")
+    listed = await chats(chat)
+    await listed.get_by_role("button", name="Delete count to 4").click()
+    await chat.page.keyboard.press("Escape")
+    await chat.page.go_back()
+    await expect(chat.turns).to_have_count(0)
+    assert "#" not in chat.page.url
+    await chat.page.go_back()
+    await expect(chat.question()).to_contain_text("count to 3")
+
+
+async def test_a_host_keeps_its_title_and_its_address(chat: ChatPage) -> None:
+    await chat.page.evaluate(
+        """() => {
+          document.title = "Of the host";
+          history.replaceState(null, "", "#of-the-host");
+          document.body.replaceChildren(document.createElement("quart-chat"));
+        }"""
+    )
+    await chat.ask("count to 3")
+    await chat.button("New chat").click()
+    await expect(chat.page).to_have_title("Of the host")
+    assert chat.page.url.endswith("#of-the-host")

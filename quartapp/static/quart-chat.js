@@ -250,9 +250,11 @@ export class QuartChat extends HTMLElement {
     this.#tab = new Tab(name === "none" ? null : storageOf("session"), `${key} tab`);
     this.#frame.list.hidden = !this.#history.isOpen;
     const { chatId, draft, system, model } = this.#tab.read();
-    const chat = this.#history.find(chatId);
+    const chat = this.#addressed ?? this.#history.find(chatId);
+    if (chat && chat.id !== chatId) this.#tab.write({ chatId: chat.id, edit: "" });
     this.#talk.open(chat ?? { ...newChat(), system });
     this.#instructions.text = this.#talk.chat.system;
+    this.#address(false);
     this.#notices.keeping = "kept";
     this.#composer.text = draft;
     if (typeof model === "string") this.#models.choose(model);
@@ -280,13 +282,37 @@ export class QuartChat extends HTMLElement {
     const { edit, editAt } = this.#tab.read();
     const isReplaced = isAsked && editAt >= chat.turns.length - 1;
     this.#tab.write({ chatId: this.#talk.chat.id, edit: isReplaced ? "" : edit });
+    this.#address(false);
   }
 
-  /** @param {Chat} chat */
-  #show(chat) {
+  /** The chat that the page's address names, on a page of the element's own. */
+  get #addressed() {
+    const isMeant = this.hasAttribute("addressed");
+    return isMeant ? this.#history.list().find((chat) => addressOf(chat) === location.hash) : undefined;
+  }
+
+  /** Gives such a page the title and the address of the chat. @param {boolean} isAnother and Back leads to the one before */
+  #address(isAnother) {
+    if (!this.hasAttribute("addressed") || !this.#history.isOpen) return;
+    const { chat } = this.#talk;
+    document.title = chat.title || this.#frame.heading.textContent;
+    const address = addressOf(chat);
+    if (address === location.hash) return;
+    history[isAnother ? "pushState" : "replaceState"](null, "", address || location.pathname + location.search);
+  }
+
+  /** Goes to the chat that Back or Forward leads to. */
+  #follow() {
+    const chat = this.#addressed ?? newChat();
+    if (this.hasAttribute("addressed") && chat.id !== this.#talk.chat.id) this.#show(chat, false);
+  }
+
+  /** @param {Chat} chat @param {boolean} [isAnother] */
+  #show(chat, isAnother = true) {
     this.#talk.open(chat);
     this.#instructions.text = chat.system;
     this.#tab.write({ chatId: chat.id, system: chat.system, edit: "" });
+    this.#address(isAnother);
   }
 
   /** @param {string} text @param {boolean} isDone */
@@ -305,6 +331,10 @@ export class QuartChat extends HTMLElement {
       isOpen: (id) => id === this.#talk.chat.id,
       open: (id) => this.#open(id),
       leave: (id) => id === this.#talk.chat.id && this.#show(newChat()),
+      renamed: ({ id, title }) => {
+        if (id === this.#talk.chat.id) this.#talk.chat.title = title;
+        this.#address(false);
+      },
       deleted: () => this.#talk.chat.turns.length && this.#keep(this.#talk.chat), // there is room for it now
     });
     if (this.isConnected && !this.#chats.isOpen) this.#chats.open(this.#history);
@@ -371,6 +401,7 @@ export class QuartChat extends HTMLElement {
     this.#leaving = new AbortController();
     const { signal } = this.#leaving;
     addEventListener("keydown", (event) => this.#escape(event), { signal });
+    addEventListener("popstate", () => this.#follow(), { signal });
     addEventListener("pagehide", () => this.#talk.stop(), { signal });
     document.addEventListener("visibilitychange", () => this.#talk.isBusy && this.#keep(this.#talk.chat), { signal });
     const reload = () => this.#models.isEmpty && this.#loadModels();
@@ -430,6 +461,9 @@ export class QuartChat extends HTMLElement {
     return this.dispatchEvent(event);
   }
 }
+
+/** @param {Chat} chat which is not in the list before its first turn */
+const addressOf = ({ id, turns }) => (turns.length ? `#${encodeURIComponent(id)}` : "");
 
 // Where a page has two chats, their modules are two as well.
 if (!customElements.get("quart-chat")) customElements.define("quart-chat", QuartChat);

@@ -19,7 +19,7 @@ export class Chats {
   /**
    * @param {Element} place where it stands
    * @param {{isOpen: (id: string) => boolean, open: (id: string) => void, leave: (id: string) => void,
-   *   deleted: () => void}} acts
+   *   renamed: (chat: Chat) => void, deleted: () => void}} acts
    */
   constructor(place, acts) {
     this.#acts = acts;
@@ -81,6 +81,7 @@ export class Chats {
     onSubmit(form, () => {
       chat.title = name.value.trim() || chat.title;
       this.#history.rename(chat.id, chat.title);
+      this.#acts.renamed(chat);
       done();
     });
     onEscape(form, done); // the dialog stays
