@@ -152,7 +152,7 @@ export class Answer {
     if (!images.length && !calls.length && !sources.length) return;
     this.#beside ??= import("./beside.js").then(({ Beside }) => new Beside(this.#aside, this.reply), this.#acts.outdated);
     const beside = await this.#beside;
-    beside?.draw(!this.element.hasAttribute("aria-busy"));
+    beside?.draw(!this.element.matches("[aria-busy]"));
   }
 
   /** The answer as Markdown, its sources at the end. */
