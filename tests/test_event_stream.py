@@ -199,6 +199,7 @@ async def test_a_get_from_elsewhere_or_ahead_of_its_time_is_refused_and_asks_no_
     assert log.only["error"] == "forbidden"
 
 
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 WITHOUT_FETCH_HEADERS = {
     "an image": {"Accept": "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"},
     "a script": {"Accept": "*/*"},
@@ -211,6 +212,8 @@ WITHOUT_FETCH_HEADERS = {
     "a sandboxed frame": {"Origin": "null", **BOTH},
     "a foreign page": {"Referer": "http://evil.example/page?http://localhost/", **BOTH},
     "a page with our name in its user": {"Referer": "http://localhost@evil.example/", **BOTH},
+    "a browser that shows no page": {"User-Agent": BROWSER, **BOTH},
+    "a browser that shows no page, only a purpose": {"User-Agent": BROWSER, "Sec-Fetch-Dest": "empty", **BOTH},
     "an image by its headers": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "image", **BOTH},
     "a frame by its headers": {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document", **BOTH},
 }
@@ -235,12 +238,23 @@ async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str
 
 
 @EACH_DOOR
+async def test_a_browser_that_shows_no_page_is_told_which_header_is_missing(path: str) -> None:
+    async with serving(path=path) as client:
+        reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"User-Agent": BROWSER, **BOTH})
+        assert (reply.error["code"], reply.error["path"]) == ("forbidden", "Referer")
+
+
+@EACH_DOOR
 @pytest.mark.parametrize(
     "headers",
     [
         BOTH,
         {"Referer": "http://localhost/page", **BOTH},
         {"Origin": "http://localhost", "Host": "localhost", **BOTH},
+        {"User-Agent": "curl/8.14.1", **BOTH},
+        {"User-Agent": BROWSER, "Referer": "http://localhost/page", **BOTH},
+        {"User-Agent": BROWSER, "Origin": "https://front.example", **BOTH},
+        {"User-Agent": BROWSER, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Dest": "empty"},
         {"Referer": "http://chat.example:8080/", "Host": "chat.example:8080", **BOTH},
         {"Referer": "https://chat.example/", "Host": "inner:8000", "X-Forwarded-Host": "chat.example", **BOTH},
         {"Referer": "https://front.example/", "Origin": "https://front.example", **BOTH},

@@ -36,6 +36,10 @@ form.submit();
 add("a", {href: address + "link", target: "of_link"}).click();
 add("a", {href: address + "link", target: "of_link", referrerPolicy: "no-referrer"}).click();
 fetch(address + "script", {mode: "no-cors"}).finally(() => { window.over += 1; });
+for (const accept of ["application/x-ndjson", "text/event-stream"]) {
+  const options = {mode: "no-cors", referrerPolicy: "no-referrer", cache: "no-store", headers: {Accept: accept}};
+  fetch(address + "hidden", options).finally(() => { window.over += 1; });
+}
 const source = new EventSource(address + "source");
 source.onerror = source.onmessage = () => { source.close(); window.over += 1; };
 </script>"""
@@ -76,9 +80,9 @@ async def test_nothing_on_a_foreign_page_over_plain_http_asks_a_model(chromium: 
     async with Loopback(answer) as foreign:
         page = await chromium.new_page()
         await page.goto(foreign.origin.replace("127.0.0.1", "evil.test"))
-        await page.wait_for_function("window.over >= 7")
+        await page.wait_for_function("window.over >= 9")
         assert "sec-fetch-site" not in foreign.requests[0].headers
-        await refused(server, 8)
+        await refused(server, 10)
         await page.close()
 
 

@@ -115,7 +115,7 @@ def page_reply(html: bytes, *directives: str) -> Response:
     """A page that loads from its own server alone; `directives` are added to its content security policy."""
     headers = {
         "Content-Security-Policy": "; ".join((*_PAGE_POLICY, *directives)),
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin",
         "Cache-Control": "no-cache",
         **_common(),
     }

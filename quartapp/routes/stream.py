@@ -92,7 +92,8 @@ def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
 
     Browsers send `Sec-Fetch-...` over https and to loopback alone. Over plain http the `Accept` header shows whether
     the request is for a format in `offered` or for an image, a script, a frame, a form or a link, and `Origin` or
-    `Referer` shows a foreign page.
+    `Referer` shows a foreign page. A browser that sends none of them is refused, because a foreign page can use
+    `fetch` with `no-cors`, `no-referrer` and any `Accept`.
 
     Raises ChatError: method_not_allowed, forbidden.
     """
@@ -102,6 +103,8 @@ def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
     purpose = headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or ""
     if "prefetch" in purpose or _is_foreign(house.chat().settings.origins):
         raise ChatError("forbidden")
+    if _hides_its_page():
+        raise ChatError("forbidden", path="Referer")
     if not _is_for_script(offered):
         raise ChatError("forbidden", path=None if "Sec-Fetch-Dest" in headers else "Accept")
 
@@ -123,6 +126,12 @@ def _is_foreign(origins: Container[str]) -> bool:
         return False
     pages = [headers[name] for name in ("Origin", "Referer") if name in headers]
     return not all(_is_own(page) or _origin(page) in origins for page in pages)
+
+
+def _hides_its_page() -> bool:
+    """Whether a browser sent the request, and no header shows from which page; a page cannot change `User-Agent`."""
+    is_shown = any(name in request.headers for name in ("Sec-Fetch-Site", "Origin", "Referer"))
+    return not is_shown and request.headers.get("User-Agent", "").startswith("Mozilla/")
 
 
 def _origin(page: str) -> str:
