@@ -52,7 +52,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     app = ChatApp("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.before_serving(_log_to_stderr)
-    app.before_serving(ignore_cancelled_connections)
+    app.while_serving(ignore_cancelled_connections)
     app.register_blueprint(chat_blueprint())
     handle_errors(app, render)
     return app
@@ -66,6 +66,7 @@ async def _log_to_stderr() -> None:
         logger.addHandler(default_handler)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
+    logger.addFilter(is_no_wrong_setting)
 
 
 def is_no_wrong_setting(record: logging.LogRecord) -> bool:

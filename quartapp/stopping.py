@@ -7,11 +7,15 @@ the tasks of a connection that is cancelled: they would go on without a client u
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncGenerator
+from typing import Any, Final
 
 from quart import Quart
 
 from quartapp.chat import LAST_BYTES_S, READERS, Readers
+
+# The callback of a stream server's connection, as asyncio and uvloop name it in the context of its exception.
+_CONNECTION: Final = "StreamReaderProtocol.connection_made.<locals>.callback"
 
 
 def end_with_connections(app: Quart) -> None:
@@ -58,14 +62,16 @@ async def _end(readers: Readers) -> None:
             task.cancel()
 
 
-async def ignore_cancelled_connections() -> None:
-    """Leave out of the log that a server cancelled a connection: asyncio before Python 3.11.8 and 3.12.2 takes it for
-    an error and prints a traceback for each."""
+async def ignore_cancelled_connections() -> AsyncGenerator[None, None]:
+    """Leave out of the log that a server cancelled a connection, while the app serves.
+
+    asyncio before Python 3.11.8 and 3.12.2 takes it for an error and prints a traceback for each.
+    """
     loop = asyncio.get_running_loop()
     previous = loop.get_exception_handler()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if isinstance(context.get("exception"), asyncio.CancelledError):
+        if isinstance(context.get("exception"), asyncio.CancelledError) and _CONNECTION in context.get("message", ""):
             return
         if previous is None:
             loop.default_exception_handler(context)
@@ -73,3 +79,6 @@ async def ignore_cancelled_connections() -> None:
             previous(loop, context)
 
     loop.set_exception_handler(handle)
+    yield
+    if loop.get_exception_handler() is handle:
+        loop.set_exception_handler(previous)
