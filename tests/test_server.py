@@ -8,15 +8,15 @@ import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import pytest
 from hypercorn.config import Config
 
-from quartapp.server import serve
+from quartapp.server import LINGER_S, MAX_LINGER_BYTES, serve
 from tests.raw_upstreams import RawUpstream
-from tests.serving import CANARY_PROMPT, Server, Servers, asking
+from tests.serving import CANARY_PROMPT, Server, Servers, asking, eventually
 
 WITHIN_S = 5.0
 LAST_CHUNK = b"0\r\n\r\n"
@@ -191,20 +191,62 @@ async def late(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize(("path", "words"), [("/late", b"words"), ("/never", b"")])
-async def test_a_body_over_the_limit_is_refused_in_the_words_of_its_route_if_they_come(path: str, words: bytes) -> None:
+@asynccontextmanager
+async def late_server() -> AsyncIterator[Client]:
+    """A client of `late`, whose bodies may have 10 bytes."""
     stop, config, listening = asyncio.Event(), Config(), socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()
     config.bind = [f"fd://{listening.detach()}"]
     serving = asyncio.create_task(serve(late, config, shutdown_trigger=stop.wait, max_body_bytes=10))
     client = Client(*await asyncio.open_connection(*address))
-    await client.send(head(f"POST {path}", "Content-Length: 100\r\n") + b"a" * 50)
-    top, _, body = (await client.read_to_end()).partition(b"\r\n\r\n")
-    client.disconnect()
-    stop.set()
-    await serving
+    try:
+        yield client
+    finally:
+        client.disconnect()
+        stop.set()
+        await serving
+
+
+REFUSED_IN_TIME = pytest.mark.parametrize(("path", "words"), [("/late", b"words"), ("/never", b"")])
+
+
+@REFUSED_IN_TIME
+async def test_a_body_over_the_limit_is_refused_in_the_words_of_its_route_if_they_come(path: str, words: bytes) -> None:
+    async with late_server() as client:
+        await client.send(head(f"POST {path}", "Content-Length: 100\r\n") + b"a" * 50)
+        top, _, body = (await client.read_to_end()).partition(b"\r\n\r\n")
     assert top.startswith(b"HTTP/1.1 413 ")
     assert body == words
+
+
+@REFUSED_IN_TIME
+async def test_a_client_that_still_sends_a_refused_body_reads_the_response_to_its_end(path: str, words: bytes) -> None:
+    piece, more = b"a" * 2**16, 32
+    async with late_server() as client:
+        await client.send(head(f"POST {path}", f"Content-Length: {2**30}\r\n") + b"a" * 50)
+        await client.read_head()
+        assert await asyncio.wait_for(client.reader.read(), WITHIN_S) == words  # and the server has closed its half
+        for _ in range(more):  # a reset would end in an error here
+            await client.send(piece)
+
+
+async def test_a_client_that_sends_a_refused_body_for_ever_is_disconnected() -> None:
+    piece, sent = b"a" * 2**16, 0
+    async with late_server() as client:
+        await client.send(head("POST /late", f"Content-Length: {2**30}\r\n") + b"a" * 50)
+        with suppress(ConnectionError):
+            while sent < 2 * MAX_LINGER_BYTES:
+                await client.send(piece)
+                sent += len(piece)
+    assert sent < 2 * MAX_LINGER_BYTES
+
+
+async def test_a_client_of_a_refused_body_that_neither_sends_nor_leaves_is_disconnected() -> None:
+    async with late_server() as client:
+        await client.send(head("POST /late", f"Content-Length: {2**30}\r\n") + b"a" * 50)
+        await client.read_to_end()
+        tasks = len(asyncio.all_tasks())
+        await eventually(lambda: len(asyncio.all_tasks()) < tasks, LINGER_S + WITHIN_S)
 
 
 @pytest.mark.parametrize("path", ["/api/stream", "/v1/chat/completions", "/nowhere"])
