@@ -107,6 +107,25 @@ def test_a_result_counts_for_the_turn_that_it_follows() -> None:
     assert sent(calling(call()), result(), calling(call()), USER) == [calling(call()), result(), USER]
 
 
-def test_a_result_in_the_wrong_place_is_the_servers_to_judge() -> None:
-    turns = [calling(call()), USER, result()]
+@pytest.mark.parametrize("between", [[USER], [{"role": "assistant", "content": "Wait."}, USER]])
+def test_a_late_result_is_moved_to_its_call(between: list[dict[str, Any]]) -> None:
+    late = [calling(call(), call("c2")), result("c2"), *between, result(), USER]
+    assert sent(*late) == [calling(call(), call("c2")), result("c2"), result(), *between, USER]
+
+
+def test_a_late_result_belongs_to_the_latest_call_of_its_id() -> None:
+    turns = [calling(call()), result(), calling(call()), USER, result(content="2")]
+    assert sent(*turns) == [*turns[:3], result(content="2"), USER]
+
+
+def test_a_result_without_a_call_before_it_is_not_sent() -> None:
+    assert sent(result(), calling(call()), result(), result(content="2"), result("nope"), USER) == [
+        calling(call()),
+        result(),
+        USER,
+    ]
+
+
+def test_calls_of_one_turn_and_one_id_have_a_result_each() -> None:
+    turns = [calling(call(), call()), result(), result(content="2")]
     assert sent(*turns) == turns

@@ -53,11 +53,11 @@ def asked(*parts: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
 
 
 def taken(document: Any, **given: Any) -> Any:
-    """The content of the one message, which both ways of asking make the same of."""
+    """The content of the last message, which both ways of asking make the same of."""
     loaded = Settings.load({"CHAT_ALLOW_SYSTEM_ROLE": True, **given})
-    [message] = parse(json.dumps(document).encode(), loaded).messages
-    assert parse_completion(json.dumps({"model": "m", **document}).encode(), loaded).messages == [message]
-    return message["content"]
+    messages = parse(json.dumps(document).encode(), loaded).messages
+    assert parse_completion(json.dumps({"model": "m", **document}).encode(), loaded).messages == messages
+    return messages[-1]["content"]
 
 
 def refused(document: Any, **given: Any) -> tuple[str, str | None]:
@@ -122,7 +122,8 @@ HOLD = {"user": ("text", "image_url", "file", "input_audio"), "assistant": ("tex
 def test_a_message_holds_parts_that_go_with_its_role(role: str, part: dict[str, Any]) -> None:
     document = asked(text(), part, role=role, **ROLES[role])
     if part["type"] in HOLD.get(role, ("text",)):
-        assert taken(document) == [text(), part]
+        call = {"role": "assistant", "tool_calls": [{"id": "c1", "name": "f"}]}
+        assert taken({"messages": [call, *document["messages"]]}) == [text(), part]
     else:
         assert refused(document) == ("invalid_request", "messages.0.content.1.type")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field
@@ -98,35 +98,40 @@ def settle(turns: Sequence[JsonObject]) -> Iterator[JsonObject]:
 
     An answer that ended inside its calls has calls without one. If no call of a turn has a result, the turn loses its
     calls, and its state with them. If some have one, the others get NO_RESULT, because the state of all calls may
-    stand in the first. A turn of an assistant that says nothing is left out.
+    stand in the first. A late result is moved to its call, and one without a call is left out. A turn of an assistant
+    that says nothing is left out.
     """
-    due: list[JsonObject] = []
+    results = _results(turns)
     for index, turn in enumerate(turns):
-        if turn["role"] != "tool":
-            yield from due
-            due = []
+        if turn["role"] == "tool":
+            continue
+        given = results.get(index, [])
         if "tool_calls" in turn:
-            results = _results_behind(turns[index + 1 :])
-            missing = [call for call in turn["tool_calls"] if call["id"] not in results]
-            if len(missing) == len(turn["tool_calls"]):
-                turn = _without(turn, "tool_calls", "extra")
-            else:
-                due = [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
+            answered = {result["tool_call_id"] for result in given}
+            missing = [call for call in turn["tool_calls"] if call["id"] not in answered]
+            if given:
                 turn = turn | {"tool_calls": [_mended(call, missing) for call in turn["tool_calls"]]}
+                given += [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
+            else:
+                turn = _without(turn, "tool_calls", "extra")
         if turn["role"] != "assistant" or turn["content"] or turn.get("refusal") or "tool_calls" in turn:
             yield turn
-    yield from due
+        yield from given
 
 
-def _results_behind(turns: Iterable[JsonObject]) -> set[str]:
-    """Return the ids of the calls that have a result before the assistant's next turn."""
-    ids = set()
-    for turn in turns:
-        if turn["role"] == "assistant":
-            break
+def _results(turns: Sequence[JsonObject]) -> dict[int, list[JsonObject]]:
+    """Return the results of each turn by its index: of the latest calls with the same id, one for each call."""
+    results: dict[int, list[JsonObject]] = {}
+    due: dict[str, tuple[int, int]] = {}  # the turn of the latest calls of an id, and how many have no result
+    for index, turn in enumerate(turns):
+        ids = [call["id"] for call in turn.get("tool_calls", ())]
+        due |= {id: (index, ids.count(id)) for id in ids}
         if turn["role"] == "tool":
-            ids.add(turn["tool_call_id"])
-    return ids
+            caller, left = due.get(turn["tool_call_id"], (index, 0))
+            if left:
+                results.setdefault(caller, []).append(turn)
+                due[turn["tool_call_id"]] = (caller, left - 1)
+    return results
 
 
 def _no_result(call_id: str) -> JsonObject:
