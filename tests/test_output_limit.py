@@ -216,6 +216,16 @@ async def test_a_chunk_that_holds_the_whole_answer_is_cut_inside() -> None:
     assert sent == call | {"function": {"name": "f", "arguments": '{"a": 1, '}}
 
 
+async def test_a_call_in_the_form_of_old_is_cut_too() -> None:
+    old = {"name": "f", "arguments": '{"a": 1, "b": 2}'}
+    chunks, is_done = await raw_chunks([head() + event_stream(chunk({"function_call": old}), done=False)], 2)
+    assert chunks[0]["choices"][0]["delta"]["function_call"] == old | {"arguments": '{"a": 1, '}
+    assert is_done
+    both = {"content": "w0 w1 w2 ", "function_call": old}
+    chunks, _ = await raw_chunks([head() + event_stream(chunk(both), done=False)], 2)
+    assert chunks[0]["choices"][0]["delta"] == {"content": "w0 w1 "}
+
+
 # -- what is never cut
 
 

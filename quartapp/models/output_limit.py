@@ -229,11 +229,12 @@ def _cut_choice(choice: JsonObject, room: int) -> JsonObject:
 
 
 def _cut_delta(delta: JsonObject, room: int) -> JsonObject:
-    cut = {name: value for name, value in delta.items() if name not in ("tool_calls", "reasoning_details")}
+    cut = {name: delta[name] for name in delta if name not in ("tool_calls", "function_call", "reasoning_details")}
     for names in (("reasoning_content", "reasoning"), ("content",), ("refusal",)):
         texts = {name: delta[name] for name in names if isinstance(delta.get(name), str)}
         cut |= {name: text[:room] for name, text in texts.items()}
         room -= min(room, max(map(len, texts.values()), default=0))
+    cut |= _cut_call({"function_call": delta["function_call"]}, room) if room and delta.get("function_call") else {}
     calls = []
     for call in delta.get("tool_calls") or ():
         if room:
@@ -243,7 +244,7 @@ def _cut_delta(delta: JsonObject, room: int) -> JsonObject:
 
 
 def _cut_call(call: JsonObject, room: int) -> JsonObject:
-    for kind, field in (("function", "arguments"), ("custom", "input")):
+    for kind, field in (("function", "arguments"), ("custom", "input"), ("function_call", "arguments")):
         if isinstance(call.get(kind), dict) and isinstance(call[kind].get(field), str):
             call = {**call, kind: {**call[kind], field: call[kind][field][:room]}}
     return call
