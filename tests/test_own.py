@@ -121,6 +121,16 @@ async def test_a_generator_of_str_is_a_model_whose_end_is_stop(model: Any) -> No
     assert await records(host(model)) == HAIKU
 
 
+async def nothing(request: ChatRequest) -> AsyncIterator[str]:
+    if not request.messages:
+        yield "never"
+
+
+@pytest.mark.parametrize("model", [nothing, Poet(), Poet("")])
+async def test_a_model_that_yields_nothing_gives_an_empty_answer_that_is_complete(model: Any) -> None:
+    assert await records(host(model)) == [{"type": "done", "finish_reason": "stop"}]
+
+
 async def test_a_partial_function_is_a_model_and_gets_the_request() -> None:
     assert (await records(host(partial(by_season, "spring"))))[0]["text"] == "spring: a haiku"
 

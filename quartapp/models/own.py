@@ -39,7 +39,6 @@ class OwnModel:
     def __init__(self, name: str, model: Model | ModelFunction, *, shows_faults: bool = False) -> None:
         self._name = name
         self._open: Any = getattr(model, "stream", model)
-        self._is_object = hasattr(model, "stream")
         self._shows_faults = shows_faults
 
     async def stream(self, request: ChatRequest, /) -> Batches:
@@ -49,7 +48,7 @@ class OwnModel:
         """
         try:
             answer = self._answer(request)
-            is_batched = self._is_object
+            is_batched = False
             try:
                 async for item in answer:
                     is_batched = isinstance(item, Batch)
