@@ -194,6 +194,33 @@ def test_usage_as_openai_has_it_keeps_its_details(details: Any) -> None:
     assert json.loads(mended)["usage"] == usage
 
 
+NEGATIVE: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
+    ({"prompt_tokens": -1, "completion_tokens": -1, "total_tokens": -2}, None),
+    (
+        {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": -1},
+        {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+    ),
+    (
+        {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "prompt_tokens_details": {"cached_tokens": -1}},
+        {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "prompt_tokens_details": {}},
+    ),
+    (
+        {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "x": -1, "queue_time": -0.5, "y": [-1, "a"]},
+        {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "queue_time": -0.5, "y": [-1, "a"]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("usage", "sent"), NEGATIVE)
+@pytest.mark.parametrize("index", [0, None])
+def test_a_negative_count_is_left_out_as_unknown(
+    usage: dict[str, Any], sent: dict[str, Any] | None, index: int | None
+) -> None:
+    choices: list[Any] = [{"index": index, "delta": {}, "finish_reason": None}]
+    *_, mended = told(chunk({"content": "a"}), loose(choices, usage=usage), include_usage=True)
+    assert json.loads(mended).get("usage") == sent
+
+
 def test_usage_that_is_null_stands_in_a_chunk_that_is_told_anew() -> None:
     payload = chunk({"content": "a"}, "eos", usage=None)
     [asked], [not_asked] = told(payload, include_usage=True), told(payload)

@@ -48,13 +48,21 @@ def is_openais_usage(usage: Any) -> bool:
     if not type(sent) is type(received) is type(usage.get("total_tokens", 0)) is int:
         return False
     counted = read_usage(usage)
+    if _without_negatives(usage) != usage:
+        return False
     return counted is None or all(usage.get(name) == details for name, details in _details(usage, counted))
 
 
 def to_openais_usage(usage: Any, counted: Usage) -> JsonObject:
     """Return what `usage` contains, with the counts of `counted` under OpenAI's names."""
-    rest = usage if isinstance(usage, dict) else {}
+    rest = _without_negatives(usage) if isinstance(usage, dict) else {}
     return {**rest, **usage_object(counted), **dict(_details(rest, counted))}
+
+
+def _without_negatives(usage: JsonObject) -> JsonObject:
+    """Return `usage` without the counts, and those in its details, that are negative: servers write -1 for unknown."""
+    inner = {name: _without_negatives(value) if isinstance(value, dict) else value for name, value in usage.items()}
+    return {name: value for name, value in inner.items() if not (isinstance(value, int) and value < 0)}
 
 
 def _details(usage: JsonObject, counted: Usage) -> Iterator[tuple[str, JsonObject]]:
