@@ -309,6 +309,44 @@ def test_what_a_chunk_says_beside_its_delta_is_kept() -> None:
     }  # fmt: skip
 
 
+CITED = {"type": "url_citation", "url_citation": {"url": "https://a.example/", "title": "A"}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aa=="}}
+OTHERS: dict[str, list[Any]] = {
+    "annotations": [{"type": "x"}],
+    "images": [{"image_url": {"url": "data:image/png;base64,bb=="}}],
+}
+
+
+@pytest.mark.parametrize("name", ["annotations", "images"])
+@pytest.mark.parametrize("has_others", [False, True])
+def test_what_deltas_have_attached_is_not_attached_again_by_a_final_message(name: str, *, has_others: bool) -> None:
+    attached = {"annotations": [CITED], "images": [PICTURE]}[name]
+    others = OTHERS[name] if has_others else []
+    message = {"role": "assistant", "content": "a", name: [*attached, *others]}
+    first = chunk({"content": "a", name: attached})
+    *_, last = told(first, loose([{"index": 0, "message": message, "finish_reason": "stop"}]))
+    assert json.loads(last)["choices"][0]["delta"] == {"role": "assistant"} | ({name: others} if others else {})
+
+
+def test_an_image_in_the_content_of_a_final_message_is_not_attached_again() -> None:
+    message = {"content": [{"type": "text", "text": "a"}, PICTURE]}
+    end = loose([{"index": 0, "message": message, "finish_reason": "stop"}])
+    *_, last = told(chunk({"content": "a", "images": [PICTURE]}), end)
+    assert json.loads(last)["choices"][0]["delta"] == {}
+
+
+def test_a_part_of_a_type_that_is_no_text_is_no_image() -> None:
+    [mended] = told(loose([{"index": 0, "message": {"content": [{"type": [], "text": "a"}]}}]))
+    assert json.loads(mended)["choices"][0]["delta"] == {"content": "a"}
+
+
+def test_what_one_choice_has_attached_is_attached_to_another_too() -> None:
+    first = loose([{"index": 0, "delta": {"annotations": [CITED]}, "finish_reason": None}])
+    message = {"index": 1, "message": {"content": "b", "annotations": [CITED]}, "finish_reason": "stop"}
+    *_, last = told(first, loose([message]), choices=2)
+    assert json.loads(last)["choices"][0]["delta"]["annotations"] == [CITED]
+
+
 def test_a_call_that_is_told_anew_goes_on_with_one_that_was_not() -> None:
     first = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}]})
     later = loose([{"index": 0, "delta": {"tool_calls": [{"index": None, "function": {"arguments": "{}"}}]}}])

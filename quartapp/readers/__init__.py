@@ -3,7 +3,7 @@
 Servers differ, and most of them are odd. The strict modules read at speed what is as it should be, the loose ones all
 else that has a meaning; what has none is an error.
 
-Order inside this folder: marks, retry_times, failures, usages, finish_reasons, attached, think_tags, tool_calls, lines,
-strict, loose, event_data, chunks, raw_chunks, bodies, response_shapes, response_rests, response_texts,
+Order inside this folder: marks, retry_times, failures, usages, finish_reasons, think_tags, tool_calls, lines,
+strict, attached, loose, event_data, chunks, raw_chunks, bodies, response_shapes, response_rests, response_texts,
 response_calls, response_output, response_events.
 """

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from quartapp.errors import ChatError
 from quartapp.events import Annotation, Image
+from quartapp.readers.strict import ChunkDelta
 
 MAX_ATTACHED: Final = 2048
 
 _MAX_INDEX: Final = 2**53
-_IMAGE_PARTS: Final = frozenset({"image_url", "output_image"})
+_IMAGE_PARTS: Final = ("image_url", "output_image")
 _TEXTS: Final = ("title", "file_id", "filename", "container_id")
 _NUMBERS: Final = ("start_index", "end_index", "index")
 _ADDRESS: Final = re.compile(r"https?://[^\s\x00-\x1f]+", re.IGNORECASE)
@@ -73,6 +74,29 @@ class Attached:
         return True
 
 
+class PassedOn:
+    """What was passed on unchanged with one choice, so that a message that repeats it has only the rest."""
+
+    def __init__(self) -> None:
+        self._known: set[object] = set()
+
+    def note(self, delta: ChunkDelta) -> None:
+        """Note the annotations and images of `delta`, up to MAX_ATTACHED."""
+        self._new(delta.annotations, _source_in)
+        self._new(delta.images, _image_url)
+
+    def keep_new(self, delta: ChunkDelta) -> None:
+        """Take from a message what has come before, and note the rest."""
+        delta.annotations = self._new(delta.annotations, _source_in)
+        delta.images = self._new(delta.images, _image_url)
+
+    def _new(self, entries: Any, source_in: Callable[[Any], object]) -> list[Any] | None:
+        found = [(each, hash(source) if (source := source_in(each)) else None) for each in _entries(entries)]
+        new = [each for each, key in found if key not in self._known]
+        self._known.update([key for _, key in found if key][: MAX_ATTACHED - len(self._known)])
+        return new or None
+
+
 def images_of(delta: dict[str, Any]) -> list[Any] | None:
     """Return the images of a delta or a message, which are in a list of their own or parts of the content."""
     parts = [part for part in _entries(delta.get("content")) if isinstance(part, dict)]
@@ -111,6 +135,11 @@ def _source(annotation: Annotation) -> tuple[object, ...]:
         annotation.end_index,
         annotation.index,
     )
+
+
+def _source_in(entry: Any) -> tuple[object, ...] | None:
+    annotation = _annotation(entry) if isinstance(entry, dict) else None
+    return _source(annotation) if annotation is not None else None
 
 
 def _image_url(entry: Any) -> str:

@@ -239,12 +239,12 @@ def is_old_call(delta: JsonObject) -> bool:
     return bool(delta.get("function_call") and not delta.get("tool_calls"))
 
 
-_RETOLD: Final = frozenset({"content", "reasoning_content", "reasoning", "thinking", "refusal", "tool_calls"})
+_RETOLD: Final = frozenset({"reasoning", "thinking"})  # as `reasoning_content`
 
 
 def _mended_delta(theirs: JsonObject, said: ChunkDelta, calls: list[ToolCall]) -> JsonObject:
     told: JsonObject = {"content": said.content, "reasoning_content": said.reasoning_content, "refusal": said.refusal}
-    told |= {"tool_calls": [call_object(call) for call in calls], "images": said.images}
+    told |= {"tool_calls": [*map(call_object, calls)], "images": said.images, "annotations": said.annotations}
     empty = {name for name in ("role", "function_call") if _is_nothing(theirs.get(name))}
-    rest = {name: value for name, value in theirs.items() if name not in _RETOLD | empty}
+    rest = {name: value for name, value in theirs.items() if name not in told.keys() | _RETOLD | empty}
     return rest | {name: value for name, value in told.items() if value}

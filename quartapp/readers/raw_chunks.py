@@ -10,11 +10,12 @@ import msgspec
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Piece, Raw, ToolCall
 from quartapp.readers import loose
+from quartapp.readers.attached import PassedOn
 from quartapp.readers.chunks import ChunkReader
 from quartapp.readers.event_data import parsed, plain_text
 from quartapp.readers.marks import Origin
 from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound, mend_choice
-from quartapp.readers.tool_calls import Fragment, with_arguments
+from quartapp.readers.tool_calls import said_of, with_arguments
 from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
 from quartapp.requests.documents import JsonObject
 
@@ -43,6 +44,7 @@ class RawChunkReader(ChunkReader):
         self._textless = set(range(choices))  # the choices without text: soon none, so that most tokens cost nothing
         self._begun: set[int] = set()  # the choices of which a chunk has come, a role alone too
         self._untexted: set[tuple[str, int]] = set()  # what else the choices have said before their text
+        self._passed_on = {index: PassedOn() for index in range(choices)}
         self._held: list[Piece] = []
         self._room = max_line_bytes
         self._has_begun = False
@@ -79,6 +81,8 @@ class RawChunkReader(ChunkReader):
                 batch.resumes = not self._unfinished
             if self._textless:
                 self._note_streamed(choice)
+            if (choice.delta.images or choice.delta.annotations) and choice.index in self._passed_on:
+                self._passed_on[choice.index].note(choice.delta)
             if choice.delta.tool_calls:
                 can_stand = self._add_calls(place, choice, odd, calls) and can_stand
             if choice.finish_reason:
@@ -96,7 +100,7 @@ class RawChunkReader(ChunkReader):
             return True
         # Clients look into the function of each fragment, also where a server has nothing to say of it.
         has_tools = all(call.function or call.custom for call in choice.delta.tool_calls or ())
-        return has_tools and list(map(_said_of, calls[place])) == list(map(_said_of, fragments))
+        return has_tools and list(map(said_of, calls[place])) == list(map(said_of, fragments))
 
     def _finish(self, place: int, choice: Choice, batch: Batch, calls: dict[int, list[ToolCall]]) -> bool:
         """Whether the reason to finish is said in OpenAI's words and all calls have arguments; if not, the choice and
@@ -127,6 +131,12 @@ class RawChunkReader(ChunkReader):
         if self._reason is not None and self._unfinished and not self._unfinished & self._begun:
             self._unfinished.clear()
             batch.finish_reason = self._reason
+
+    def _drop_streamed(self, odd: loose.Odd) -> None:
+        super()._drop_streamed(odd)
+        for choice in (odd.chunk.choices[place] for place in odd.messages):
+            if choice.index in self._passed_on:
+                self._passed_on[choice.index].keep_new(choice.delta)
 
     def _is_finished(self, index: int) -> bool:
         return index in self._calls and index not in self._unfinished
@@ -225,11 +235,6 @@ def _has_tool_calls(odd: loose.Odd, place: int) -> bool:
     any, which stands as it is."""
     choice = odd.document["choices"][place]
     return not loose.is_old_call(choice.get("delta") or choice.get("message") or {})
-
-
-def _said_of(call: ToolCall | Fragment) -> tuple[object, ...]:
-    is_custom = call.is_custom if isinstance(call, Fragment) else call.kind == "custom"
-    return call.index, call.id, call.name, call.arguments, is_custom, call.extra
 
 
 # In JSON these quotes are no part of a text: there they would be escaped.

@@ -170,3 +170,9 @@ def with_arguments(calls: Sequence[ToolCall], ended: Sequence[ToolCall]) -> list
         for call in calls
     ]
     return [*begun, *rests.values()]
+
+
+def said_of(call: ToolCall | Fragment) -> tuple[object, ...]:
+    """Return the fields in which a call and the fragment that it was read from are the same."""
+    is_custom = call.is_custom if isinstance(call, Fragment) else call.kind == "custom"
+    return call.index, call.id, call.name, call.arguments, is_custom, call.extra
