@@ -18,6 +18,7 @@ from quartapp.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoni
 from quartapp.formats.openai import merge
 from quartapp.readers.chunks import ChunkReader
 from quartapp.readers.raw_chunks import RawChunkReader
+from quartapp.readers.think_tags import ThinkTagMode
 from quartapp.readers.usages import read_usage
 
 LIMIT = 1_000_000
@@ -39,8 +40,8 @@ class Said:
     error: str | None = None
 
 
-def read(*reads: bytes, max_line_bytes: int = LIMIT) -> Said:
-    reader = ChunkReader(max_line_bytes)
+def read(*reads: bytes, max_line_bytes: int = LIMIT, think_tags: ThinkTagMode = "none") -> Said:
+    reader = ChunkReader(max_line_bytes, think_tags=think_tags)
     batches: list[Batch] = []
     for data in reads:
         batches.append(reader.feed(data))
@@ -462,6 +463,63 @@ def test_citations_are_told_once_however_often_their_server_repeats_them() -> No
     expected = Said((Delta("a"), Annotation("url_citation", **CITED)), "stop")
     assert read(A + delta(**cited) + delta(content="", **cited) + finish()) == expected
     assert read(A + delta(**cited) + again) == expected
+
+
+@pytest.mark.parametrize("is_odd", [False, True])
+def test_the_sources_of_a_chunk_are_annotations_each_once(*, is_odd: bool) -> None:
+    urls: list[Any] = ["https://a.example/b", "https://a.example/c", "javascript:alert(1)", 1]
+    results = [{"title": "B", "url": urls[0], "date": "2026-01-01", "snippet": "x"}, {"title": "none"}, "x", None]
+    choice = {"index": None if is_odd else 0, "delta": {"content": "a"}, "finish_reason": None}
+    chunks = [event({"choices": [choice], "citations": urls, "search_results": results}) for _ in range(2)]
+    cited = [Annotation("url_citation", urls[0], "B"), Annotation("url_citation", urls[1])]
+    assert read(*chunks, finish()) == Said((Delta("a"), *cited, Delta("a")), "stop")
+
+
+def test_citations_that_are_objects_are_annotations_too() -> None:
+    cited = event({"choices": [], "citations": [{"url": "https://a.example/b", "title": "B"}]})
+    expected = Said((Delta("a"), Annotation("url_citation", "https://a.example/b", "B")), "stop")
+    assert read(A, cited, finish()) == expected
+
+
+def test_a_file_that_a_server_has_parsed_is_an_annotation_with_its_name() -> None:
+    file = {"type": "file", "file": {"hash": "abc", "name": "a.pdf", "content": [{"type": "text", "text": "x"}]}}
+    expected = Said((Delta("a"), Annotation("file", filename="a.pdf")), "stop")
+    assert read(A + delta(annotations=[file]) + finish()) == expected
+
+
+def thought(text: str) -> bytes:
+    """A thought as Gemini marks it in the text."""
+    return delta(content=text, extra_content={"google": {"thought": True}})
+
+
+@pytest.mark.parametrize("names", [("field", "text"), ("text",)])
+def test_a_marked_thought_behind_the_text_is_compared_too(names: tuple[str, ...]) -> None:
+    again = {"field": field("hm"), "text": thought("hm")}
+    said = read(A, *(again[name] for name in names), finish(), think_tags="leading")
+    assert said == Said((Delta("a"), Reasoning("hm")), "stop")
+
+
+def field(text: str) -> bytes:
+    return delta(reasoning_content=text)
+
+
+@pytest.mark.parametrize("first", [thought("hm"), delta(content="<think>hm</think>")])
+def test_a_thought_that_a_field_repeats_after_the_text_is_not_told_twice(first: bytes) -> None:
+    said = read(first, A, *map(field, ("h", "m")), finish(), think_tags="leading")
+    assert said == Said((Reasoning("hm"), Delta("a")), "stop")
+
+
+@pytest.mark.parametrize("end", ["message", "message behind the reason"])
+def test_a_final_message_after_marked_thoughts_alone_tells_its_text(end: str) -> None:
+    message = {"role": "assistant", "content": "Hi"}
+    last = event({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    behind = finish() + event({"choices": [{"index": 0, "message": message}]})
+    ended = {"message": last, "message behind the reason": behind}[end]
+    assert read(thought("hm"), ended, DONE).pieces == (Reasoning("hm"), Delta("Hi"))
+    raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    payloads = [each.payload for each in raw.feed(thought("hm") + ended).pieces if isinstance(each, Raw)]
+    texts = [choice["delta"].get("content") for payload in payloads for choice in json.loads(payload)["choices"]]
+    assert [text for text in texts if text] == ["hm", "Hi"]
 
 
 def test_the_transcript_of_a_sound_is_text() -> None:

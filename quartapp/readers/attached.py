@@ -10,7 +10,7 @@ import msgspec
 
 from quartapp.errors import ChatError
 from quartapp.events import Annotation, Image
-from quartapp.readers.strict import ChunkDelta
+from quartapp.readers.strict import Chunk, ChunkDelta
 
 MAX_ATTACHED: Final = 2048
 
@@ -74,6 +74,16 @@ class Attached:
         return True
 
 
+def cited_by(chunk: Chunk) -> ChunkDelta:
+    """Return the pages that Perplexity and xAI name next to the choices as the annotations of a delta.
+
+    Results of a search come first, because they have titles. Citations are addresses.
+    """
+    entries = [*_entries(chunk.search_results), *_entries(chunk.citations)]
+    pages = [each if isinstance(each, dict) else {"url": each} for each in entries]
+    return ChunkDelta(annotations=[{"url": page.get("url"), "title": page.get("title")} for page in pages])
+
+
 class PassedOn:
     """What was passed on unchanged with one choice, so that a message that repeats it has only the rest."""
 
@@ -119,6 +129,8 @@ def _annotation(entry: dict[str, Any]) -> Annotation | None:
     found: dict[str, Any] = {"url": url if isinstance(url, str) and _ADDRESS.fullmatch(url) else None}
     found |= {name: text if isinstance(text := fields.get(name), str) and text else None for name in _TEXTS}
     found |= {name: number if _is_index(number := fields.get(name)) else None for name in _NUMBERS}
+    if kind == "file" and isinstance(name := fields.get("name"), str) and name:  # OpenRouter has parsed it
+        found["filename"] = name
     return Annotation(kind, **found) if found["url"] or found["file_id"] or found["filename"] else None
 
 

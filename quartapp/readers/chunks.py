@@ -11,7 +11,7 @@ from quartapp.errors import ChatError
 from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.formats.states import add_state, joined, without_thought_mark
 from quartapp.readers import loose
-from quartapp.readers.attached import Attached
+from quartapp.readers.attached import Attached, cited_by
 from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed, plain_text
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
@@ -34,16 +34,14 @@ class ChunkReader:
     def __init__(
         self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1, origin: Origin | None = None
     ) -> None:
-        self._lines = Lines(max_line_bytes)
-        self._data = EventData(max_line_bytes)
-        self._think = None if think_tags == "none" else ThinkTags(think_tags)
+        self._lines, self._data = Lines(max_line_bytes), EventData(max_line_bytes)
+        self._think = self._compared = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
         self._streamed: set[str] = set()
         self._speaks_in_messages = False
-        self._origin = origin or Origin()
+        self._origin, self._attached = origin or Origin(), Attached()
         self._state: JsonObject = {}
         self._has_finished = self._is_counted = self._is_error_event = self._has_sound = False
-        self._attached = Attached()
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
@@ -107,6 +105,8 @@ class ChunkReader:
                 text.append(plain)
             elif choice.index == 0:  # one answer was asked for
                 self._add(choice, batch, text)
+        if chunk.search_results or chunk.citations:
+            self._add_attached(cited_by(chunk), batch.pieces, text)
         if chunk.usage:
             self._count(chunk.usage, batch)
 
@@ -159,7 +159,7 @@ class ChunkReader:
         add_state(self._state, state)
         if is_thought and delta.content:
             self._flush(text, pieces)
-            self._think = self._think or ThinkTags("leading")
+            self._think = self._compared = self._compared or ThinkTags("leading")
             self._flush([delta.content], pieces, is_thought=True)
             delta.content = None
 
@@ -200,7 +200,7 @@ class ChunkReader:
         if thought := delta.thought:
             self._streamed.add("thought")
             self._flush(text, pieces)
-            thought = self._think.without_known(thought) if self._think is not None else thought
+            thought = self._compared.without_known(thought) if self._compared is not None else thought
             pieces += [Reasoning(thought)] if thought else []
         if delta.content:
             text.append(delta.content)
@@ -242,7 +242,7 @@ class ChunkReader:
             return
         joined = "".join(text)
         text.clear()
-        self._streamed.add("text")
+        self._streamed.add("thought" if is_thought else "text")
         if self._think is None:
             pieces.append(Delta(joined))
             return

@@ -22,19 +22,8 @@ from quartapp.requests.documents import JsonObject
 
 # An object with none of these is no chunk, unless it says what it is.
 _OF_CHUNKS: Final = frozenset(
-    {
-        "choices",
-        "usage",
-        "x_groq",
-        "timings",
-        "amazon-bedrock-invocationMetrics",
-        "eval_count",
-        "prompt_filter_results",
-        "prompt_annotations",
-        "content_filter_results",
-        "obfuscation",
-    }
-)
+    {"choices", "usage", "x_groq", "timings", "amazon-bedrock-invocationMetrics", "eval_count", "obfuscation"}
+) | {"prompt_filter_results", "prompt_annotations", "content_filter_results"}
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 _HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
@@ -83,7 +72,8 @@ def read(document: Any) -> Odd:
     _check_error(document.get("x_groq"))
     found = [_object(each) for each in _list(document.get("choices"))]
     usage = find_usage(document)
-    chunk = Chunk([_choice(each) for each in found], None if usage is None else usage_object(usage))
+    sources = {name: document.get(name) for name in ("citations", "search_results")}
+    chunk = Chunk([_choice(each) for each in found], None if usage is None else usage_object(usage), **sources)
     messages = [place for place, choice in enumerate(found) if _is_message(choice)]
     return Odd(document, chunk, read_timings(document.get("timings")), messages)
 

@@ -9,6 +9,7 @@ import msgspec
 
 from quartapp.errors import ChatError
 from quartapp.events import Batch, Piece, Raw, ToolCall
+from quartapp.formats.states import without_thought_mark
 from quartapp.readers import loose
 from quartapp.readers.attached import PassedOn
 from quartapp.readers.chunks import ChunkReader
@@ -148,11 +149,12 @@ class RawChunkReader(ChunkReader):
 
     def _note_streamed(self, choice: Choice) -> None:
         self._begun.add(choice.index)
-        if choice.delta.thought:
+        is_thought = bool(choice.delta.extra_content) and without_thought_mark(choice.delta.state)[1]
+        if choice.delta.thought or is_thought:
             self._untexted.add(("thought", choice.index))
         if choice.delta.refusal:
             self._untexted.add(("refusal", choice.index))
-        if choice.delta.content:
+        if choice.delta.content and not is_thought:
             self._textless.discard(choice.index)
 
     def _add_usage(self, chunk: Chunk, usage: Any, batch: Batch) -> bool:

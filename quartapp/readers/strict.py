@@ -20,7 +20,6 @@ from quartapp.requests.documents import JsonObject
 #: What decoding raises for a chunk of another form, and for what is none.
 REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
-
 _TEXT_NAMES: Final = ("text", "thinking", "content", "summary")
 
 
@@ -153,6 +152,8 @@ class Chunk(msgspec.Struct, gc=False):
 
     choices: list[Choice]
     usage: Any = msgspec.UNSET
+    citations: Any = None
+    search_results: Any = None
     error: None = None
     x_groq: None = None
     timings: None = None
@@ -191,7 +192,6 @@ class _SoundChunk(msgspec.Struct, gc=False):
 
 
 decode: Final = msgspec.json.Decoder(Chunk).decode
-
 _decode_sound = msgspec.json.Decoder(_SoundChunk).decode
 
 
