@@ -416,3 +416,14 @@ def taken_or_refused(document: Any) -> list[Any]:
         return []
     assert turns
     return turns
+
+
+@pytest.mark.parametrize("limit", [4, 32, 100])
+@pytest.mark.parametrize("name", ["input", "output"])
+def test_a_tools_input_and_output_may_be_as_deep_as_the_limit(name: str, limit: int) -> None:
+    value: dict[str, Any] = {}
+    for _ in range(limit - 1):
+        value = {"a": value}
+    as_deep, deeper = (body(HI, message(tool() | {name: each}, role="assistant"), HI) for each in (value, {"a": value}))
+    assert taken(as_deep, CHAT_MAX_JSON_DEPTH=limit)
+    assert refused(deeper, CHAT_MAX_JSON_DEPTH=limit) == ("too_deep", None)

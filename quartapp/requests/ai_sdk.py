@@ -26,6 +26,9 @@ from quartapp.settings import Settings
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _MAX_PARTS = 1000
 
+# The levels around the input of a tool, which is JSON here: the body, its messages, a message, its parts, a part.
+_DEPTH_AROUND = 5
+
 # A result that is an error, or that the user did not allow, is a result too.
 _RESULTS = ("output-available", "output-error", "output-denied")
 _PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
@@ -97,7 +100,7 @@ class UIBody(Strict):
 
 def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
     """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
-    asked = parse_document(UIBody, body, settings)
+    asked = parse_document(UIBody, body, settings, depth_around=_DEPTH_AROUND)
     paths = [f"messages.{index}" for index in range(len(asked.messages))]
     messages = [
         turn for message, path in zip(asked.messages, paths, strict=True) for turn in _turns(message, path, settings)

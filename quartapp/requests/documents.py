@@ -27,9 +27,12 @@ class Strict(BaseModel):
 Document = TypeVar("Document", bound=Strict)
 
 
-def parse_document(kind: type[Document], body: bytes, settings: Settings) -> Document:
-    """`body` as a document of that kind. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
-    document = parse_json(body, settings.max_json_depth, settings.max_json_values)
+def parse_document(kind: type[Document], body: bytes, settings: Settings, *, depth_around: int = 0) -> Document:
+    """Return `body` as a document of that kind; `depth_around` is how many levels there are around a client's JSON.
+
+    Raises ChatError: bad_request, too_deep, too_large, invalid_request.
+    """
+    document = parse_json(body, settings.max_json_depth + depth_around, settings.max_json_values)
     if not isinstance(document, dict):
         raise ChatError("invalid_request", path="")
     messages = document.get("messages")
