@@ -942,6 +942,34 @@ def test_random_bytes_never_raise_anything_else(reads: list[bytes], prefix: byte
     assert read(*(prefix + each + b"\n" for each in reads)).error in (None, "upstream_error")
 
 
+def deep_item(depth: int) -> bytes:
+    nested = b"[" * depth + b"]" * depth
+    fields = b'"id":"r","type":"reasoning","encrypted_content":"x","summary":[],"content":[],"x":' + nested
+    return b"{" + fields + b"}"
+
+
+DEEP_BODY = b'{"object":"response","status":"completed","output":[%b,{"type":"function_call","name":"f","id":"f"}]}'
+TWO_LINES = b'data: {"type":"response.completed",\ndata: "response":%b}'
+DEEP = {
+    "an item": ITEM,
+    "the end of a response": END % DEEP_BODY,
+    "a last line that no line feed ends": (END % DEEP_BODY).rstrip(),
+    "an event on two lines": TWO_LINES % DEEP_BODY + b"\n\n",
+    "an event on two lines that nothing ends": TWO_LINES % DEEP_BODY,
+    "a response in one piece": DEEP_BODY,
+}
+
+
+@pytest.mark.parametrize("depth", [100, 700, 900, 950, 1000, 2000])
+@pytest.mark.parametrize("place", DEEP)
+def test_deep_json_is_read_or_an_error_wherever_it_is(place: str, depth: int) -> None:
+    body = DEEP[place] % deep_item(depth)
+    whole = WholeResponseReader(max_line_bytes=LIMIT) if place == "a response in one piece" else None
+    answer = read(body, reader=whole)
+    assert answer.error in ((None,) if depth == 100 else (None, "upstream_error"))
+    assert not (answer.ended and depth >= 1000)
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -68,7 +68,9 @@ class WholeBody(ABC):
             return self._read(bytes(self._body).removeprefix(_BOM))
         except ChatError as error:
             self._error = error
-            return Batch(0, [])
+        except RecursionError:  # JSON just not too deep to be read may be too deep to be sent back
+            self._error = ChatError("upstream_error")
+        return Batch(0, [])
 
     @abstractmethod
     def _read(self, body: bytes) -> Batch:

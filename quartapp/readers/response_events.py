@@ -70,6 +70,8 @@ class ResponseReader:
                 self._read(line[5:], batch)
         except ChatError as error:
             self.error = error
+        except RecursionError:
+            self.error = ChatError("upstream_error")
         self.error = self.error or self._failure
         batch.pieces = self._output.take()
         return batch
