@@ -1,4 +1,4 @@
-"""Python's clients and curl, each asking as its own documentation says: openai-python, LangChain, llm, requests."""
+"""Python's clients and curl, each asking as its own documentation says: openai-python, LangChain, llm and others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 import llm.cli
 import openai
 import requests
 from click.testing import CliRunner
+from httpx_sse import EventSource, connect_sse
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletionMessageParam
@@ -262,6 +264,25 @@ class Requests:
         return requests.post(url, json=body(question), headers=headers, stream=True, timeout=LIMIT_S)
 
 
+class HttpxSse:
+    def ask(self, question: Question, told: Told) -> None:
+        with raised(told, httpx.HTTPError), self._connect(question) as source:
+            if not source.response.is_success:
+                raise httpx.HTTPError(json.loads(source.response.read())["error"]["message"])
+            read_records((event.data for event in source.iter_sse()), told)
+
+    def leave(self, question: Question) -> None:
+        with self._connect(question) as source:
+            next(source.iter_sse())
+
+    @contextmanager
+    def _connect(self, question: Question) -> Iterator[EventSource]:
+        url = f"{question.url}/api/stream"
+        client = httpx.Client(trust_env=False, timeout=LIMIT_S, headers=question.headers)
+        with client, connect_sse(client, "POST", url, json=body(question)) as source:
+            yield source
+
+
 class Curl:
     def __init__(self, accept: str) -> None:
         self._accept = accept
@@ -306,6 +327,7 @@ def adapter_of(name: str, directory: Path) -> Adapter:
         "LangChain ChatOpenAI": LangChain(),
         "llm": Llm(directory),
         "requests": Requests(accept),
+        "httpx-sse": HttpxSse(),
         "curl -N": Curl(accept),
     }
     return adapters[name]

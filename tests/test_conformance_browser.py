@@ -132,6 +132,17 @@ async def test_an_event_source_hears_the_usage(client: Client, tab: Tab, chat: S
     assert heard["events"][-1]["record"]["usage"] == USAGE
 
 
+async def test_an_event_source_hears_pings_by_their_name_and_no_empty_message(servers: Servers, tab: Tab) -> None:
+    often = {"CHAT_GATE_S": "0.05", "CHAT_KEEP_ALIVE_S": "0.05"}
+    server = servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0", **often)
+    await tab.page.goto(origin(server))
+    heard = await tab.listen(server, "fault-slow-first-token:0.5", enough='"done"')
+    kinds = [(event["type"], event["record"]["type"]) for event in heard["events"]]
+    assert ("ping", "ping") in kinds
+    assert {kind for kind in kinds if "ping" not in kind} == {("start", "start"), ("message", "delta"), ("end", "done")}
+    assert text([event["record"] for event in heard["events"]]) == COUNT
+
+
 @pytest.mark.parametrize("clients", [[client for case in CUTS for client in tried(case, EVENT_SOURCE)]], ids=[""])
 async def test_event_sources_hear_of_cut_answers_and_do_not_ask_anew(
     clients: list[Client], tab: Tab, chat: Server

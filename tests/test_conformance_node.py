@@ -1,4 +1,4 @@
-"""JavaScript's clients in Node: openai-node, Vercel's ai in three major versions, and eventsource-parser.
+"""JavaScript's clients in Node: openai-node, Vercel's ai in three major versions, and parsers of events.
 
 The scripts below `tests/node` ask and print what their client made of each answer; what is right stands here.
 """
@@ -18,7 +18,8 @@ from tests.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, ea
 from tests.serving import ROOT, Server, Servers, eventually
 
 NODE = ROOT / "tests" / "node"
-SCRIPTS = {"openai-node": "openai.mjs", "eventsource-parser": "sse.mjs"}
+PARSERS = ("eventsource-parser", "fetch-event-source")
+SCRIPTS = {"openai-node": "openai.mjs", **dict.fromkeys(PARSERS, "sse.mjs")}
 AI_SDK = [name for name in CLIENTS if name.startswith("Vercel")]
 
 #: What has a server of its own in `chat_at`; the embedded model has the others.
@@ -230,10 +231,10 @@ def test_the_ai_sdk_sends_an_image_that_reaches_the_model(client: Client, told: 
     assert told(client, "image")["parts"] == [{"type": "step-start"}, text(TOLD_OF_IMAGE)]
 
 
-# -- eventsource-parser
+# -- parsers of event streams
 
 
-@each("streamed", "eventsource-parser")
+@each("streamed", *PARSERS)
 def test_a_parser_of_event_streams_finds_every_record(client: Client, told: Tell) -> None:
     first, *deltas, last = told(client, "streamed")["events"]
     assert (first["id"], first["event"], first["record"]["type"]) == ("0", "start", "start")
@@ -242,26 +243,26 @@ def test_a_parser_of_event_streams_finds_every_record(client: Client, told: Tell
     assert "".join(delta["record"]["text"] for delta in deltas) == COUNT
 
 
-@each("usage", "eventsource-parser")
+@each("usage", *PARSERS)
 def test_a_parser_of_event_streams_finds_the_usage(client: Client, told: Tell) -> None:
     usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
     assert told(client, "streamed")["events"][-1]["record"]["usage"] == usage
 
 
-@each("streamed", "eventsource-parser")
+@each("streamed", *PARSERS)
 def test_a_parser_of_event_streams_takes_nothing_a_model_says_for_its_own(client: Client, told: Tell) -> None:
     events = told(client, "scripts")["events"]
     said = "".join(event["record"].get("text", "") for event in events)
     assert said == "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"
 
 
-@each("429", "eventsource-parser")
+@each("429", *PARSERS)
 def test_a_refusal_is_no_event_stream(client: Client, told: Tell) -> None:
     refused = told(client, "429")
     assert (refused["status"], refused["error"]["code"]) == (429, "upstream_busy")
 
 
-@each_of(CODES, "eventsource-parser")
+@each_of(CODES, *PARSERS)
 def test_a_parser_of_event_streams_finds_the_error_last(client: Client, case: str, told: Tell) -> None:
     *deltas, last = told(client, case)["events"]
     assert (last["event"], f"{last['record']['type']} record") == ("end", client.cut)

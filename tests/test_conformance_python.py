@@ -21,7 +21,7 @@ CUT = "1 2 3"
 
 NAMES = (
     "openai-python", "LangChain ChatOpenAI", "llm",
-    "requests, NDJSON", "requests, text", "curl -N, NDJSON", "curl -N, text",
+    "requests, NDJSON", "requests, text", "httpx-sse", "curl -N, NDJSON", "curl -N, text",
 )  # fmt: skip
 ASK_AGAIN = NAMES[:3]
 

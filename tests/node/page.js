@@ -10,7 +10,7 @@ globalThis.listen = (url, enough) =>
       if (enough && data.includes(enough)) source.close();
       if (source.readyState === EventSource.CLOSED) resolve(heard);
     };
-    for (const type of ["start", "message", "end"]) source.addEventListener(type, hear);
+    for (const type of ["start", "ping", "message", "end"]) source.addEventListener(type, hear);
     source.onopen = () => (heard.opened += 1);
     source.onerror = () => source.readyState === EventSource.CLOSED && resolve(heard);
   });
