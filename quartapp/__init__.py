@@ -66,7 +66,6 @@ async def _log_to_stderr() -> None:
         logger.addHandler(default_handler)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-    logger.addFilter(is_no_wrong_setting)
 
 
 def is_no_wrong_setting(record: logging.LogRecord) -> bool:

@@ -8,12 +8,13 @@ import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 import pytest
 from hypercorn.config import Config
 
+from quartapp.http1 import MAX_PIECES, PIECE_BYTES
 from quartapp.server import LINGER_S, MAX_LINGER_BYTES, serve
 from tests.raw_upstreams import RawUpstream
 from tests.serving import CANARY_PROMPT, Server, Servers, asking, eventually
@@ -43,6 +44,16 @@ class Client(NamedTuple):
         except ConnectionError:
             pass
         return received
+
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Client]:
+        """Another client of the same server."""
+        address = self.writer.get_extra_info("peername")
+        client = Client(*await asyncio.open_connection(*address[:2]))
+        try:
+            yield client
+        finally:
+            client.disconnect()
 
     def disconnect(self, *, with_reset: bool = False) -> None:
         if with_reset:
@@ -192,12 +203,12 @@ async def late(scope: Any, receive: Any, send: Any) -> None:
 
 
 @asynccontextmanager
-async def late_server() -> AsyncIterator[Client]:
-    """A client of `late`, whose bodies may have 10 bytes."""
+async def served(app: Any, max_body_bytes: int = 2**20) -> AsyncIterator[Client]:
+    """A client of `app`."""
     stop, config, listening = asyncio.Event(), Config(), socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()
     config.bind = [f"fd://{listening.detach()}"]
-    serving = asyncio.create_task(serve(late, config, shutdown_trigger=stop.wait, max_body_bytes=10))
+    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait, max_body_bytes=max_body_bytes))
     client = Client(*await asyncio.open_connection(*address))
     try:
         yield client
@@ -212,7 +223,7 @@ REFUSED_IN_TIME = pytest.mark.parametrize(("path", "words"), [("/late", b"words"
 
 @REFUSED_IN_TIME
 async def test_a_body_over_the_limit_is_refused_in_the_words_of_its_route_if_they_come(path: str, words: bytes) -> None:
-    async with late_server() as client:
+    async with served(late, 10) as client:
         await client.send(head(f"POST {path}", "Content-Length: 100\r\n") + b"a" * 50)
         top, _, body = (await client.read_to_end()).partition(b"\r\n\r\n")
     assert top.startswith(b"HTTP/1.1 413 ")
@@ -222,7 +233,7 @@ async def test_a_body_over_the_limit_is_refused_in_the_words_of_its_route_if_the
 @REFUSED_IN_TIME
 async def test_a_client_that_still_sends_a_refused_body_reads_the_response_to_its_end(path: str, words: bytes) -> None:
     piece, more = b"a" * 2**16, 32
-    async with late_server() as client:
+    async with served(late, 10) as client:
         await client.send(head(f"POST {path}", f"Content-Length: {2**30}\r\n") + b"a" * 50)
         await client.read_head()
         assert await asyncio.wait_for(client.reader.read(), WITHIN_S) == words  # and the server has closed its half
@@ -232,7 +243,7 @@ async def test_a_client_that_still_sends_a_refused_body_reads_the_response_to_it
 
 async def test_a_client_that_sends_a_refused_body_for_ever_is_disconnected() -> None:
     piece, sent = b"a" * 2**16, 0
-    async with late_server() as client:
+    async with served(late, 10) as client:
         await client.send(head("POST /late", f"Content-Length: {2**30}\r\n") + b"a" * 50)
         with suppress(ConnectionError):
             while sent < 2 * MAX_LINGER_BYTES:
@@ -242,7 +253,7 @@ async def test_a_client_that_sends_a_refused_body_for_ever_is_disconnected() -> 
 
 
 async def test_a_client_of_a_refused_body_that_neither_sends_nor_leaves_is_disconnected() -> None:
-    async with late_server() as client:
+    async with served(late, 10) as client:
         await client.send(head("POST /late", f"Content-Length: {2**30}\r\n") + b"a" * 50)
         await client.read_to_end()
         tasks = len(asyncio.all_tasks())
@@ -270,6 +281,34 @@ async def test_a_body_in_tiny_chunks_is_refused_before_its_end(path: str, server
     async with connected(server) as client:
         await client.send(head(f"POST {path}", CHUNKED) + chunks(b"a" * 5000, 1))
         assert (await client.read_to_end()).startswith(b"HTTP/1.1 413 ")
+
+
+async def test_a_request_waits_for_no_more_pieces_of_other_clients_bodies_than_each_may_send() -> None:
+    taken, seen = 0, list[int]()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        """Reads each body; the one without counts the pieces that were taken before it."""
+        nonlocal taken
+        if scope["type"] == "lifespan":
+            await late(scope, receive, send)
+            return
+        while (message := await receive())["type"] == "http.request" and message["more_body"]:
+            taken += 1
+        if scope["path"] == "/health":
+            seen.append(taken)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+
+    clients, pieces = 20, chunks(b"a" * 20_000, 1)
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(served(app))
+        others = [await stack.enter_async_context(first.another()) for _ in range(clients)]
+        for client in others:
+            client.writer.write(head("POST /body", CHUNKED) + pieces)
+        await first.send(head("GET /health", ""))
+        assert (await first.read_head()).startswith(b"HTTP/1.1 204 ")
+        assert [(await client.read_head())[:13] for client in others] == [b"HTTP/1.1 413 "] * clients
+    assert seen[0] <= taken <= clients * MAX_PIECES * PIECE_BYTES // (PIECE_BYTES - 1)
 
 
 async def test_a_body_in_chunks_of_a_usual_size_is_read(server: Server) -> None:
