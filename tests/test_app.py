@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import aiohttp
 import pytest
 
@@ -26,3 +29,14 @@ async def test_an_asgi_server_serves_the_app(kind: str, servers: Servers) -> Non
     url = f"http://127.0.0.1:{server.port}/api/stream"
     async with aiohttp.request("POST", url, json={"message": "count to 3"}) as answer:
         assert await answer.text() == "1 2 3"
+
+
+def test_making_an_app_leaves_logging_to_the_process() -> None:
+    lines = (
+        "import logging, quartapp",
+        "quartapp.create_app()",
+        "logging.basicConfig(format='%(message)s')",
+        "logging.getLogger('quartapp').warning('once')",
+    )
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    assert ended.stderr.splitlines() == ["once"]
