@@ -124,8 +124,9 @@ class Raw(msgspec.Struct, frozen=True):
     One that OpenAI's own clients could not take is told anew.
 
     It stands for whatever it says, in answers that were asked for with `ChatRequest.raw`; it is no record.
-    `text` is what the payload adds to the first choice if it adds nothing else; `choices` are those of any other
-    payload as its parser decoded them (readers.strict.Choice). So the answer can be counted without a second decode.
+    `text` is what the payload adds to the first choice if it is of that one alone and does not end it; `choices` are
+    those of any other payload as its parser decoded them (readers.strict.Choice). So the answer can be counted without
+    a second decode.
     """
 
     payload: bytes

@@ -14,14 +14,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container, Mapping, Sequence
 from contextlib import aclosing
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
 
 from quartapp.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
 from quartapp.readers import loose
-from quartapp.readers.strict import Call, ChunkDelta
+from quartapp.readers.event_data import arguments_in, text_in_delta
+from quartapp.readers.strict import Call
 from quartapp.requests.documents import JsonObject
 from quartapp.requests.messages import ChatRequest
 
@@ -89,40 +90,63 @@ class _Count(NamedTuple):
 
 
 class _Choice:
-    """A counter of the tokens of one choice; `room` is how many it can have more, whatever its waiting texts say."""
+    """A counter of the tokens of one choice.
 
-    __slots__ = ("_count", "_limit", "_room", "_waiting")
+    A text of n characters has at most n // 2 + 1 tokens, because two characters or more make a word. So texts wait, to
+    be counted together, while twice their tokens cannot be more than `spare`.
+    """
+
+    __slots__ = ("_count", "_limit", "_spare", "_waiting")
 
     def __init__(self, limit: int) -> None:
-        self._limit = self._room = limit
+        self._limit = limit
+        self._spare = 2 * limit
         self._count = _Count()
         self._waiting: list[str] = []
 
     def add(self, text: str) -> int | None:
         """Count `text`; if it goes over the limit, return how many of its characters do not."""
-        return None if self.keep((text,)) else self._add_counted(text)
-
-    def keep(self, texts: Sequence[str]) -> bool:
-        """Let `texts` wait, to be counted together. Return False, and keep none, if they may be over the limit."""
-        room = self._room - sum(map(len, texts)) // 2 - len(texts)  # two characters or more make a word
-        if room < 0 or len(self._waiting) >= _MAX_WAITING:
-            return False
-        self._waiting += texts
-        self._room = room
-        return True
-
-    def _add_counted(self, text: str) -> int | None:
-        before = self._count.after("".join(self._waiting), sum(map(bool, self._waiting)))
-        self._waiting.clear()
-        self._count = before.after(text)
-        self._room = self._limit - self._count.tokens
-        if self._room >= 0:
+        if self._wait([text], len(text) + 2):
+            return None
+        before, self._count = self._count, self._count.after(text)
+        self._spare = 2 * (self._limit - self._count.tokens)
+        if self._spare >= 0:
             return None
         sizes = range(len(text) + 1)
         return bisect_right(sizes, self._limit, key=lambda size: before.after(text[:size]).tokens) - 1
 
+    def take(self, pieces: Sequence[Any]) -> bool:
+        """Count the texts of `pieces`. Return False, and count none, if they may be over the limit or are no texts."""
+        waiting, spare = self._waiting, self._spare
+        before = len(waiting)
+        for piece in pieces:
+            kind = type(piece)
+            if kind is Raw or kind is Delta or kind is Reasoning:
+                text = piece.text
+            else:
+                text = piece.arguments if kind is ToolCall else getattr(piece, "text", None)
+            if text is None:
+                del waiting[before:]
+                return False
+            spare -= len(text) + 2
+            waiting.append(text)
+        if spare >= 0 and before < _MAX_WAITING:
+            self._spare = spare
+            return True
+        texts, waiting[before:] = waiting[before:], []
+        return self._wait(texts, self._spare - spare)
 
-_NONE: Final[frozenset[int]] = frozenset()
+    def _wait(self, texts: list[str], need: int) -> bool:
+        """Let `texts` wait. Return False, and keep none, if they may be over the limit."""
+        if self._spare < need or len(self._waiting) >= _MAX_WAITING:
+            self._count = self._count.after("".join(self._waiting), len(self._waiting) - self._waiting.count(""))
+            self._waiting.clear()
+            self._spare = 2 * (self._limit - self._count.tokens)
+        if self._spare < need:
+            return False
+        self._spare -= need
+        self._waiting += texts
+        return True
 
 
 class _Output:
@@ -134,13 +158,14 @@ class _Output:
     def __init__(self, limit: int, choices: int) -> None:
         self._limit = limit
         self._choices = {index: _Choice(limit) for index in range(choices)}
+        self._first = self._choices[0]
         self._unfinished = set(range(choices))
         self._truncated: set[int] = set()
         self.is_over = False
 
     def hold(self, batch: Batch) -> None:
         """Takes out of `batch` what is over the limit, and ends the answer with it if it `is_over`."""
-        if not self._truncated and (texts := _texts(batch.pieces)) is not None and self._choices[0].keep(texts):
+        if not batch.pieces or (not self._truncated and self._first.take(batch.pieces)):
             return
         batch.pieces = [held for piece in batch.pieces if (held := self._held(piece)) is not None]
         if self.is_over:
@@ -160,10 +185,10 @@ class _Output:
         return _cut_piece(piece, room)
 
     def _held_chunk(self, chunk: Raw) -> Raw | None:
-        choices = [(choice.index, _said(choice.delta), choice.finish_reason) for choice in chunk.choices]
+        choices = [(choice.index, text_in_delta(choice.delta), choice.finish_reason) for choice in chunk.choices]
         choices = choices if chunk.text is None else [(0, chunk.text, None)]
         rooms: dict[int, int] = {}
-        gone = self._truncated & {index for index, _, _ in choices} if self._truncated else _NONE
+        gone = self._truncated & {index for index, _, _ in choices}
         for index, text, finish_reason in choices:
             if index in gone:
                 continue
@@ -176,30 +201,6 @@ class _Output:
                 self._unfinished.discard(index)
                 self.is_over = bool(self._truncated) and not self._unfinished
         return _cut_chunk(chunk, gone, rooms) if gone or rooms else chunk
-
-
-def _texts(pieces: Sequence[Piece]) -> list[str] | None:
-    """Return what the pieces add to the first choice; None if there is more than text."""
-    texts = []
-    for piece in pieces:
-        if isinstance(piece, ToolCall | Annotation | Image) or piece.text is None:
-            return None
-        texts.append(piece.text)
-    return texts
-
-
-def _said(delta: ChunkDelta) -> str:
-    """All that a chunk adds to a choice, in the order in which `_cut_delta` cuts it."""
-    if delta.content and not (delta.thought or delta.tool_calls or delta.refusal):
-        return delta.content
-    calls = "".join(map(_arguments, delta.tool_calls or ()))
-    return (delta.thought or "") + (delta.content or "") + (delta.refusal or "") + calls
-
-
-def _arguments(call: Call) -> str:
-    if call.function is not None:
-        return call.function.arguments or ""
-    return (call.custom and call.custom.input) or ""
 
 
 def _cut_piece(piece: Delta | Reasoning | Refusal | ToolCall, room: int) -> Piece | None:
@@ -239,7 +240,7 @@ def _cut_delta(delta: JsonObject, room: int) -> JsonObject:
     for call in delta.get("tool_calls") or ():
         if room:
             calls.append(_cut_call(call, room))
-            room -= min(room, len(_arguments(msgspec.convert(call, Call))))
+            room -= min(room, len(arguments_in(msgspec.convert(call, Call))))
     return cut | ({"tool_calls": calls} if calls else {})
 
 

@@ -4,6 +4,6 @@ Servers differ, and most of them are odd. The strict modules read at speed what 
 else that has a meaning; what has none is an error.
 
 Order inside this folder: marks, retry_times, failures, usages, finish_reasons, think_tags, tool_calls, lines,
-strict, attached, loose, event_data, chunks, raw_chunks, bodies, response_shapes, response_rests, response_texts,
+strict, plain, attached, loose, event_data, chunks, raw_chunks, bodies, response_shapes, response_rests, response_texts,
 response_calls, response_output, response_events.
 """

@@ -12,10 +12,11 @@ from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.formats.states import add_state, joined, without_thought_mark
 from quartapp.readers import loose
 from quartapp.readers.attached import Attached, cited_by
-from quartapp.readers.event_data import EventData, error_in, is_error_event, is_whole, parsed, plain_text
+from quartapp.readers.event_data import KINDS, EventData, drop_from, error_in, is_error_event, is_whole, parsed
 from quartapp.readers.finish_reasons import read_finish_reason
 from quartapp.readers.lines import Lines
 from quartapp.readers.marks import Origin
+from quartapp.readers.plain import MAX_MISSES, decode_plain
 from quartapp.readers.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
 from quartapp.readers.think_tags import ThinkTagMode, ThinkTags
 from quartapp.readers.tool_calls import ToolCalls
@@ -26,9 +27,9 @@ from quartapp.requests.documents import JsonObject
 class ChunkReader:
     """Turns the reads of one response's body into batches; `end` comes once, after the last of them.
 
-    Lines end in LF or CRLF; comments and unknown fields are passed over, as the event stream format says. `think_tags`
-    says how reasoning is told apart that stands in the text, `choices` how many answers were asked for. `error`, once
-    set, is final: upstream_error for garbage and for a line over the limit, or what an error in the stream stands for.
+    Lines end in LF or CRLF; comments and unknown fields are passed over. `think_tags` says how reasoning is told apart
+    that stands in the text, `choices` how many answers were asked for. `error`, once set, is final: upstream_error for
+    garbage and for a line over the limit, or what an error in the stream stands for.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ChunkReader:
         self._origin, self._attached = origin or Origin(), Attached()
         self._state: JsonObject = {}
         self._has_finished = self._is_counted = self._is_error_event = self._has_sound = False
+        self._is_plain, self._misses = True, 0
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
@@ -94,6 +96,19 @@ class ChunkReader:
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
         """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+        if self._is_plain:
+            try:
+                for choice in decode_plain(payload).choices:
+                    if choice.delta.reasoning_content or choice.delta.reasoning:
+                        self._add_others(choice.delta, batch.pieces, text)
+                    elif choice.delta.content:
+                        text.append(choice.delta.content)
+                return
+            except REFUSALS:
+                self._is_plain, self._misses = False, self._misses + 1
+        self._read_any(payload, batch, text)
+
+    def _read_any(self, payload: bytes, batch: Batch, text: list[str]) -> None:
         try:
             chunk = decode(payload)
         except REFUSALS:
@@ -101,9 +116,7 @@ class ChunkReader:
                 return
             chunk = odd.chunk
         for choice in chunk.choices:
-            if plain := plain_text(choice):
-                text.append(plain)
-            elif choice.index == 0:  # one answer was asked for
+            if choice.index == 0:  # one answer was asked for
                 self._add(choice, batch, text)
         if chunk.search_results or chunk.citations:
             self._add_attached(cited_by(chunk), batch.pieces, text)
@@ -134,19 +147,19 @@ class ChunkReader:
 
     def _add(self, choice: Choice, batch: Batch, text: list[str]) -> None:
         delta = choice.delta
-        if delta.has_state:
+        if delta.reasoning_details or delta.extra_content or delta.provider_specific_fields or delta.thinking_blocks:
             self._add_state(delta, batch.pieces, text)
-        if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
-            self._add_others(delta, batch.pieces, text)
-        elif delta.content:
+        if delta.content and not (delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls):
             text.append(delta.content)
-        elif delta.reasoning_details:
+            self._is_plain = self._misses < MAX_MISSES
+        else:
             self._add_others(delta, batch.pieces, text)
         if delta.audio or delta.images or delta.annotations:
             self._add_attached(delta, batch.pieces, text)
         if choice.finish_reason and (reason := self._finish_reason(choice)):
             self._flush(text, batch.pieces)
-            self._check_text()
+            if self._has_sound and not self._streamed and not self._calls[0]:
+                raise ChatError("upstream_error")
             batch.finish_reason = reason
             self._has_finished = True
             if self._think is not None:
@@ -166,11 +179,6 @@ class ChunkReader:
     def _conclude(self, batch: Batch) -> None:
         """Add what the end alone tells; nothing, for one choice."""
 
-    def _check_text(self) -> None:
-        """Raises ChatError: upstream_error, for an answer that is nothing but sound."""
-        if self._has_sound and not self._streamed and not self._calls[0]:
-            raise ChatError("upstream_error")
-
     def _drop_streamed(self, odd: loose.Odd) -> None:
         """Drop from a final message what deltas of its choice have said: it is the whole answer once more.
 
@@ -178,16 +186,10 @@ class ChunkReader:
         """
         for place in odd.messages:
             choice = odd.chunk.choices[place]
-            delta, index = choice.delta, choice.index
-            if not self._speaks_in_messages and (choice.finish_reason or self._is_finished(index)):
-                has_text = self._has_streamed("text", index)
-                delta.content = None if has_text else delta.content
-                if has_text or self._has_streamed("thought", index):
-                    delta.reasoning_content = delta.reasoning_details = None
-                if has_text or self._has_streamed("refusal", index):
-                    delta.refusal = None
-                delta.tool_calls = None if self._calls.get(index) else delta.tool_calls
-            elif delta.is_event:
+            if not self._speaks_in_messages and (choice.finish_reason or self._is_finished(choice.index)):
+                drop_from(choice.delta, {kind for kind in KINDS if self._has_streamed(kind, choice.index)})
+                choice.delta.tool_calls = None if self._calls.get(choice.index) else choice.delta.tool_calls
+            elif choice.delta.is_event:
                 self._speaks_in_messages = True
 
     def _is_finished(self, index: int) -> bool:
@@ -200,8 +202,8 @@ class ChunkReader:
         if thought := delta.thought:
             self._streamed.add("thought")
             self._flush(text, pieces)
-            thought = self._compared.without_known(thought) if self._compared is not None else thought
-            pieces += [Reasoning(thought)] if thought else []
+            if self._compared is None or (thought := self._compared.without_known(thought)):
+                pieces.append(Reasoning(thought))
         if delta.content:
             text.append(delta.content)
         if delta.refusal or delta.tool_calls:
@@ -234,8 +236,7 @@ class ChunkReader:
 
     def _count(self, said: object, batch: Batch) -> None:
         if (usage := read_usage(said)) is not None:
-            batch.usage = usage
-            self._is_counted = True
+            batch.usage, self._is_counted = usage, True
 
     def _flush(self, text: list[str], pieces: list[Piece], *, is_thought: bool = False) -> None:
         if not text:
@@ -243,8 +244,5 @@ class ChunkReader:
         joined = "".join(text)
         text.clear()
         self._streamed.add("thought" if is_thought else "text")
-        if self._think is None:
-            pieces.append(Delta(joined))
-            return
-        pieces += self._think.split(joined, is_thought=is_thought)
-        self._think = None if self._think.is_over else self._think
+        pieces += [Delta(joined)] if self._think is None else self._think.split(joined, is_thought=is_thought)
+        self._think = None if self._think is None or self._think.is_over else self._think

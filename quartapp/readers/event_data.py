@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 from quartapp.errors import ChatError
+from quartapp.events import Raw
 from quartapp.readers.failures import from_error_object
-from quartapp.readers.loose import parse
-from quartapp.readers.strict import Choice
+from quartapp.readers.loose import Odd, is_old_call, parse
+from quartapp.readers.marks import Origin
+from quartapp.readers.strict import Call, Choice, Chunk, ChunkDelta
+
+#: What deltas of a choice may have said before its final message.
+KINDS: Final = ("text", "thought", "refusal")
 
 _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -98,23 +104,57 @@ def error_in(data: bytes) -> ChatError:
         return ChatError("upstream_error")
 
 
-def plain_text(choice: Choice) -> str | None:
-    """Return the text of the first choice if its chunk adds nothing else to it. Runs for each token."""
-    delta = choice.delta
-    if (
-        choice.index
-        or choice.finish_reason
-        or delta.reasoning_content
-        or delta.reasoning
-        or delta.reasoning_details
-        or delta.refusal
-        or delta.tool_calls
-        or delta.extra_content
-        or delta.provider_specific_fields
-        or delta.thinking_blocks
-        or delta.audio
-        or delta.images
-        or delta.annotations
-    ):
-        return None
-    return delta.content
+def is_marked(chunk: Chunk, origin: Origin) -> bool:
+    """Return whether state in a chunk of `origin` gets a mark, and so cannot be passed on unchanged."""
+    for choice in chunk.choices:
+        for holder in (choice.delta, *(choice.delta.tool_calls or ())):
+            if holder.has_state and origin.mark(state := holder.state) is not state:
+                return True
+    return False
+
+
+def has_tool_calls(odd: Odd, place: int) -> bool:
+    """Return whether the choice there has calls of tools, and not the call of a function as it was before tools."""
+    choice = odd.document["choices"][place]
+    return not is_old_call(choice.get("delta") or choice.get("message") or {})
+
+
+def drop_from(delta: ChunkDelta, streamed: Container[str]) -> None:
+    """Drop the kinds of text that were `streamed`. After a text, a thought and a refusal were told too."""
+    has_text = "text" in streamed
+    delta.content = None if has_text else delta.content
+    if has_text or "thought" in streamed:
+        delta.reasoning_content = delta.reasoning_details = None
+    if has_text or "refusal" in streamed:
+        delta.refusal = None
+
+
+def check_utf8(payload: bytes) -> None:
+    """Raise ChatError, upstream_error, for bytes that are no UTF-8."""
+    try:
+        _ = payload.isascii() or payload.decode()
+    except UnicodeDecodeError as error:
+        raise ChatError("upstream_error") from error
+
+
+def raw(payload: bytes, choices: Sequence[Choice]) -> Raw:
+    """Return a chunk of those choices as an event."""
+    if len(choices) == 1 and not (choices[0].index or choices[0].finish_reason):
+        return Raw(payload, text_in_delta(choices[0].delta))
+    return Raw(payload, choices=choices)
+
+
+def text_in_delta(delta: ChunkDelta) -> str:
+    """Return all that a chunk adds to a choice: thought, text, refusal and the arguments of calls, in this order."""
+    thought = delta.reasoning_content or delta.reasoning or (delta.reasoning_details and delta.thought)
+    text = (delta.content or "") if not thought else thought + (delta.content or "")
+    if delta.refusal:
+        text += delta.refusal
+    return text + "".join(map(arguments_in, delta.tool_calls)) if delta.tool_calls else text
+
+
+def arguments_in(call: Call) -> str:
+    """Return what a fragment adds to the arguments of a call."""
+    if call.function is not None:
+        return call.function.arguments or ""
+    return (call.custom and call.custom.input) or ""

@@ -13,10 +13,11 @@ from quartapp.formats.states import without_thought_mark
 from quartapp.readers import loose
 from quartapp.readers.attached import PassedOn
 from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.event_data import parsed, plain_text
-from quartapp.readers.marks import Origin
-from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_marked, is_sound, mend_choice
-from quartapp.readers.tool_calls import said_of, with_arguments
+from quartapp.readers.event_data import check_utf8, has_tool_calls, is_marked, parsed, raw, text_in_delta
+from quartapp.readers.marks import PREFIX, Origin
+from quartapp.readers.plain import MAX_MISSES, decode_plain
+from quartapp.readers.strict import REFUSALS, Choice, Chunk, decode, fragments_of, is_sound, mend_choice
+from quartapp.readers.tool_calls import Fragment, with_arguments
 from quartapp.readers.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
 from quartapp.requests.documents import JsonObject
 
@@ -51,7 +52,15 @@ class RawChunkReader(ChunkReader):
         self._has_begun = False
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
-        _check_utf8(payload)  # the decoder looks at the fields alone that it knows
+        check_utf8(payload)  # the decoder looks at the fields alone that it knows
+        if self._is_plain and self._has_begun and self._unfinished and not self._held:
+            try:
+                chunk = decode_plain(payload)
+                if len(chunk.choices) == 1:
+                    self._add_plain(chunk.choices[0], self._renamed(payload, chunk.usage), batch)
+                    return
+            except REFUSALS:
+                self._is_plain, self._misses = False, self._misses + 1
         odd = None
         try:
             chunk = decode(payload)
@@ -61,21 +70,28 @@ class RawChunkReader(ChunkReader):
                 return
             chunk = odd.chunk
         usage = chunk.usage if odd is None else odd.document.get("usage")
-        plain = plain_text(chunk.choices[0]) if odd is None and len(chunk.choices) == 1 else None
         calls: dict[int, list[ToolCall]] = {}
-        is_next = plain and self._has_begun and self._unfinished and not self._textless
-        can_stand = bool(is_next) or self._note_choices(chunk, payload, odd, batch, calls)
+        can_stand = self._note_choices(chunk, payload, odd, batch, calls)
         if chunk.usage is not msgspec.UNSET and (chunk.usage or usage is not None):
             can_stand = self._add_usage(chunk, usage, batch) and can_stand
         payload = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
-        self._tell(chunk, Raw(payload, plain) if plain else Raw(payload, choices=chunk.choices), batch)
+        self._tell(chunk, raw(payload, chunk.choices), batch)
+
+    def _add_plain(self, choice: Choice, payload: bytes, batch: Batch) -> None:
+        if self._textless:
+            self._note_streamed(choice)
+        delta = choice.delta
+        has_thought = delta.reasoning_content or delta.reasoning
+        batch.pieces.append(Raw(payload, text_in_delta(delta) if has_thought else delta.content or ""))
 
     def _note_choices(
         self, chunk: Chunk, payload: bytes, odd: loose.Odd | None, batch: Batch, calls: dict[int, list[ToolCall]]
     ) -> bool:
         """Notes what the choices say. Returns whether clients can take them unchanged; if not, `calls` gets the calls
         as clients can take them."""
-        can_stand = (odd is None or is_sound(payload)) and not is_marked(chunk, payload, self._origin)
+        can_stand = odd is None or is_sound(payload)
+        if PREFIX in payload or not self._origin.is_only:
+            can_stand = can_stand and not is_marked(chunk, self._origin)
         for place, choice in enumerate(chunk.choices):
             if not (self._has_begun and self._unfinished) and choice.is_event:
                 self._has_begun = True
@@ -96,12 +112,13 @@ class RawChunkReader(ChunkReader):
             return True
         fragments = fragments_of(choice.delta.tool_calls or [], self._origin)
         calls[place] = [*self._calls[choice.index].add(fragments)]
-        if odd is not None and not _has_tool_calls(odd, place):
+        if odd is not None and not has_tool_calls(odd, place):
             self._calling_functions.add(choice.index)
             return True
         # Clients look into the function of each fragment, also where a server has nothing to say of it.
-        has_tools = all(call.function or call.custom for call in choice.delta.tool_calls or ())
-        return has_tools and list(map(said_of, calls[place])) == list(map(said_of, fragments))
+        told, sent = calls[place], choice.delta.tool_calls or []
+        has_tools = all(call.function or call.custom for call in sent)
+        return has_tools and len(told) == len(sent) and all(map(Fragment.is_told_by, fragments, told))
 
     def _finish(self, place: int, choice: Choice, batch: Batch, calls: dict[int, list[ToolCall]]) -> bool:
         """Whether the reason to finish is said in OpenAI's words and all calls have arguments; if not, the choice and
@@ -148,14 +165,16 @@ class RawChunkReader(ChunkReader):
         return (kind, index) in self._untexted
 
     def _note_streamed(self, choice: Choice) -> None:
-        self._begun.add(choice.index)
-        is_thought = bool(choice.delta.extra_content) and without_thought_mark(choice.delta.state)[1]
-        if choice.delta.thought or is_thought:
-            self._untexted.add(("thought", choice.index))
-        if choice.delta.refusal:
-            self._untexted.add(("refusal", choice.index))
-        if choice.delta.content and not is_thought:
-            self._textless.discard(choice.index)
+        index, delta = choice.index, choice.delta
+        self._begun.add(index)
+        is_thought = bool(delta.extra_content) and without_thought_mark(delta.state)[1]
+        if delta.reasoning_content or delta.reasoning or delta.thought or is_thought:
+            self._untexted.add(("thought", index))
+        if delta.refusal:
+            self._untexted.add(("refusal", index))
+        if delta.content and not is_thought:
+            self._textless.discard(index)
+            self._is_plain = self._misses < MAX_MISSES
 
     def _add_usage(self, chunk: Chunk, usage: Any, batch: Batch) -> bool:
         """Whether clients find in `usage`, where they look for it, what the chunk says of it, and as OpenAI has it."""
@@ -232,19 +251,5 @@ class RawChunkReader(ChunkReader):
         return {"usage": None} if "usage" in document and theirs is None and self._include_usage else {}
 
 
-def _has_tool_calls(odd: loose.Odd, place: int) -> bool:
-    """Whether the choice there tells its calls as those of tools, and not of a function as it was before there were
-    any, which stands as it is."""
-    choice = odd.document["choices"][place]
-    return not loose.is_old_call(choice.get("delta") or choice.get("message") or {})
-
-
 # In JSON these quotes are no part of a text: there they would be escaped.
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
-
-
-def _check_utf8(payload: bytes) -> None:
-    try:
-        _ = payload.isascii() or payload.decode()
-    except UnicodeDecodeError as error:
-        raise ChatError("upstream_error") from error

@@ -13,7 +13,7 @@ import msgspec
 
 from quartapp.events import CALL_STATE, TURN_STATE, ToolCall
 from quartapp.formats.openai import call_object
-from quartapp.readers.marks import PREFIX, Origin
+from quartapp.readers.marks import Origin
 from quartapp.readers.tool_calls import Fragment
 from quartapp.requests.documents import JsonObject
 
@@ -77,7 +77,7 @@ class Call(msgspec.Struct, gc=False):
 
     @property
     def state(self) -> dict[str, Any]:
-        return _state(self, CALL_STATE)
+        return _state(self, _CALL_STATE)
 
 
 class ChunkDelta(msgspec.Struct, gc=False):
@@ -122,13 +122,16 @@ class ChunkDelta(msgspec.Struct, gc=False):
 
     @property
     def state(self) -> dict[str, Any]:
-        return _state(self, TURN_STATE)
+        return _state(self, _TURN_STATE)
 
 
-def _state(holder: Call | ChunkDelta, names: frozenset[str]) -> dict[str, Any]:
-    """Return the fields of those names that say something, in their order on the wire."""
-    fields = msgspec.structs.asdict(holder)
-    return {name: value for name, value in fields.items() if name in names and value}
+_CALL_STATE: Final = [name for name in Call.__struct_fields__ if name in CALL_STATE]
+_TURN_STATE: Final = [name for name in ChunkDelta.__struct_fields__ if name in TURN_STATE]
+
+
+def _state(holder: Call | ChunkDelta, names: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of those names that say something."""
+    return {name: value for name in names if (value := getattr(holder, name))}
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -211,22 +214,12 @@ def fragments_of(calls: list[Call], origin: Origin) -> list[Fragment]:
 
 def _fragment(call: Call, origin: Origin) -> Fragment:
     index = None if call.index is msgspec.UNSET else call.index
-    extra = origin.mark(call.state) if call.has_state else None
+    extra = origin.mark(call.state) if call.extra_content or call.provider_specific_fields else None
     if call.custom is not None:
         return Fragment(index, call.id or None, call.custom.name or None, call.custom.input or None, True, extra)
     if call.function is None:
         return Fragment(index, call.id or None, extra=extra)
-    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None, extra=extra)
-
-
-def is_marked(chunk: Chunk, payload: bytes, origin: Origin) -> bool:
-    """Return whether state in a chunk of `origin` gets a mark, and so cannot be passed on unchanged."""
-    if origin.is_only and PREFIX not in payload:
-        return False
-    deltas = [choice.delta for choice in chunk.choices]
-    holders: list[Call | ChunkDelta] = [*deltas, *(call for delta in deltas for call in delta.tool_calls or ())]
-    states = [holder.state for holder in holders if holder.has_state]
-    return any(origin.mark(state) is not state for state in states)
+    return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None, False, extra)
 
 
 def mend_choice(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:

@@ -33,6 +33,17 @@ class Fragment(msgspec.Struct, frozen=True, gc=False):
     def is_empty(self) -> bool:
         return self.id is None and self.name is None and self.arguments is None and not self.extra
 
+    def is_told_by(self, call: ToolCall) -> bool:
+        """Return whether clients that get the fragment unchanged take it for `call`."""
+        return (
+            call.index == self.index
+            and call.arguments == self.arguments
+            and call.id == self.id
+            and call.name == self.name
+            and (call.kind == "custom") == self.is_custom
+            and call.extra == self.extra
+        )
+
 
 class _Call:
     """One call. `id` is its server's, and `held` its arguments as far as they are still needed."""
@@ -70,7 +81,7 @@ class ToolCalls:
         """What the fragments of one chunk tell."""
         begun: set[_Call] = set()
         for position, said in enumerate(fragments):
-            if said.is_empty:
+            if said.arguments is None and said.is_empty:
                 continue
             numbered = self._numbered(said, None if len(fragments) == 1 else position)
             call = self._going_on(said, numbered, begun) or self._begin(said)
@@ -170,9 +181,3 @@ def with_arguments(calls: Sequence[ToolCall], ended: Sequence[ToolCall]) -> list
         for call in calls
     ]
     return [*begun, *rests.values()]
-
-
-def said_of(call: ToolCall | Fragment) -> tuple[object, ...]:
-    """Return the fields in which a call and the fragment that it was read from are the same."""
-    is_custom = call.is_custom if isinstance(call, Fragment) else call.kind == "custom"
-    return call.index, call.id, call.name, call.arguments, is_custom, call.extra

@@ -121,7 +121,10 @@ def _uncounted_input(usage: JsonObject) -> int:
 
 
 def _first_count(usage: JsonObject, names: tuple[str, ...]) -> int | None:
-    return next((count for name in names if (count := _count(usage.get(name))) is not None), None)
+    for name in names:
+        if (count := _count(usage.get(name))) is not None:
+            return count
+    return None
 
 
 def _count(value: Any) -> int | None:
