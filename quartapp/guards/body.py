@@ -17,10 +17,11 @@ READ_BYTES = 256
 
 async def read_body(request: Request, settings: Settings) -> bytes:
     """The body as it came. Raises ChatError: bad_request, unsupported_media_type, too_large, request_timeout."""
-    if "Transfer-Encoding" in request.headers and "Content-Length" in request.headers:
+    headers = request.headers
+    if "Transfer-Encoding" in headers and "Content-Length" in headers:
         # How one request is hidden in another: the connection must not be used again (RFC 9112, section 6.3).
         raise ChatError("bad_request", headers={"Connection": "close"})
-    encoding = request.headers.get("Content-Encoding", "identity")
+    encoding = headers.get("Content-Encoding", "identity")
     if request.mimetype != "application/json" or encoding.lower() != "identity":
         raise ChatError("unsupported_media_type")
     if (request.content_length or 0) > settings.max_body_bytes:

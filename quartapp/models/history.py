@@ -68,6 +68,8 @@ class Returned(msgspec.Struct, frozen=True):
         ]
 
     def _turn(self, turn: JsonObject) -> JsonObject:
+        if "extra" not in turn and "tool_calls" not in turn:
+            return turn
         sent = {name: value for name, value in turn.items() if name != "extra"} | self._state(turn)
         if "tool_calls" in turn:
             sent |= self._thoughts(turn)
@@ -78,7 +80,8 @@ class Returned(msgspec.Struct, frozen=True):
         for turn in turns:
             if "extra" in turn:
                 yield self._state(turn) | (self._thoughts(turn) if "tool_calls" in turn else {})
-            yield from (self._state(call) for call in turn.get("tool_calls", ()) if "extra" in call)
+            if "tool_calls" in turn:
+                yield from (self._state(call) for call in turn["tool_calls"] if "extra" in call)
 
     def _state(self, holder: JsonObject) -> JsonObject:
         """Return the state of a turn or of a call that goes back to the server."""

@@ -96,9 +96,10 @@ def _cache_controls(messages: Sequence[JsonObject]) -> Iterator[str]:
     """The place of each part with a mark."""
     for index, message in enumerate(messages):
         content = message.get("content")
-        for number, part in enumerate(content if isinstance(content, list) else ()):
-            if CACHE_CONTROL in part:
-                yield f"messages.{index}.content.{number}.{CACHE_CONTROL}"
+        if isinstance(content, list):
+            for number, part in enumerate(content):
+                if CACHE_CONTROL in part:
+                    yield f"messages.{index}.content.{number}.{CACHE_CONTROL}"
 
 
 def _without_cache_control(messages: list[JsonObject]) -> list[JsonObject]:

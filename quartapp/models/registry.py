@@ -180,8 +180,10 @@ def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], set
     if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
         model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
 
+    allow = frozenset(entry.allow)
+
     def check(request: ChatRequest) -> None:
-        check_extras(request, frozenset(entry.allow))
+        check_extras(request, allow)
         asked.model.check(request)
 
     return Offered(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "embedded")

@@ -163,6 +163,9 @@ class _Request(aiohttp.ClientRequest):
         return await super().send(conn)
 
 
+_receive: Final = ResponseHandler.data_received  # `super()` would cost each token
+
+
 class _Protocol(ResponseHandler):
     """A connection that knows whether a byte of a response has come."""
 
@@ -170,7 +173,7 @@ class _Protocol(ResponseHandler):
 
     def data_received(self, data: bytes) -> None:
         self.is_answered = True
-        super().data_received(data)
+        _receive(self, data)
 
 
 class _Connector(aiohttp.TCPConnector):

@@ -89,6 +89,8 @@ class ToolCallMessage(Answered):
 
 def state_in(fields: JsonObject | None, extra: Any, names: frozenset[str]) -> JsonObject:
     """Return the state of those names that stands among `fields`, as servers send it, or in our `extra`."""
+    if not fields and not extra:
+        return {}
     places = [fields or {}, extra if isinstance(extra, dict) else {}]
     return {name: value for place in places for name, value in place.items() if name in names and value}
 
@@ -124,8 +126,9 @@ def _results(turns: Sequence[JsonObject]) -> dict[int, list[JsonObject]]:
     results: dict[int, list[JsonObject]] = {}
     due: dict[str, tuple[int, int]] = {}  # the turn of the latest calls of an id, and how many have no result
     for index, turn in enumerate(turns):
-        ids = [call["id"] for call in turn.get("tool_calls", ())]
-        due |= {id: (index, ids.count(id)) for id in ids}
+        if "tool_calls" in turn:
+            ids = [call["id"] for call in turn["tool_calls"]]
+            due |= {id: (index, ids.count(id)) for id in ids}
         if turn["role"] == "tool":
             caller, left = due.get(turn["tool_call_id"], (index, 0))
             if left:

@@ -84,7 +84,12 @@ class Message(Answered):
 
     def as_sent(self) -> JsonObject:
         """Return the message in OpenAI's form; what an answer brought of its server's state stands in `extra`."""
-        turn: JsonObject = self.model_dump(include=_SENT, exclude_none=True)
+        turn: JsonObject = {"role": self.role}
+        if isinstance(self.content, str):
+            turn["content"] = self.content
+        elif self.content is not None:
+            turn["content"] = [part.model_dump(exclude_none=True) for part in self.content]
+        turn |= {name: value for name in _SENT_TOO if (value := getattr(self, name)) is not None}
         if self.role != "assistant":
             return turn
         if not _has_content(self):
@@ -97,7 +102,9 @@ class Message(Answered):
         return turn | {"extra": extra} if extra else turn
 
 
-_SENT: Final = {"role", "content", "name", "refusal", "tool_call_id"}
+_SENT_TOO: Final = ("name", "refusal", "tool_call_id")
+#: The fields of most messages; none of them is at fault in a question.
+_USUAL: Final = frozenset({"role", "content"})
 _OF_ANSWERS: Final = ("refusal", "tool_calls", "reasoning", "reasoning_content", "extra")
 
 
@@ -135,17 +142,23 @@ def _field_at_fault(message: Message, allow_system: bool) -> str | None:
         return "role"
     if role == "assistant":
         return "tool_call_id" if message.tool_call_id is not None else _call_at_fault(message)
-    unknown = [safe_path(name) for name in message.model_extra or ()]
-    if others := [name for name in _OF_ANSWERS if getattr(message, name) is not None] + unknown:
-        return others[0]
+    if not message.model_fields_set <= _USUAL and (other := _field_of_answers(message)):
+        return other
     if (message.tool_call_id is not None) != (role == "tool"):
         return "tool_call_id"
     says = message.content not in (None, []) if role == "tool" else _has_content(message)
     return None if says else "content"
 
 
+def _field_of_answers(message: Message) -> str | None:
+    unknown = [safe_path(name) for name in message.model_extra or ()]
+    return next(iter([name for name in _OF_ANSWERS if getattr(message, name) is not None] + unknown), None)
+
+
 def _call_at_fault(message: Message) -> str | None:
-    faults = [call.field_at_fault for call in message.tool_calls or ()]
+    if not message.tool_calls:
+        return None
+    faults = [call.field_at_fault for call in message.tool_calls]
     return next((f"tool_calls.{index}.{fault}" for index, fault in enumerate(faults) if fault), None)
 
 

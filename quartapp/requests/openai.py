@@ -76,7 +76,8 @@ _WITHOUT_EFFECT: Final[dict[str, list[Any]]] = {
     "service_tier": ["auto", "default"],
     "store": [False],
 }
-_NOT_PARAMS: Final = frozenset({"model", "messages", "stream", "stream_options", "prediction", *_WITHOUT_EFFECT})
+_OF_SOME: Final = {"prediction", *_WITHOUT_EFFECT}
+_NOT_PARAMS: Final = frozenset({"model", "messages", "stream", "stream_options", *_OF_SOME})
 _PARAMS: Final = set(CompletionBody.model_fields) - _NOT_PARAMS
 
 
@@ -103,7 +104,9 @@ def parse_completion(body: bytes, settings: Settings) -> ChatRequest:
 
 def _extras(asked: CompletionBody) -> JsonObject:
     """The parameters that only some models may receive. Null means the same as no parameter."""
-    own = asked.model_dump(include={"prediction", *_WITHOUT_EFFECT}, exclude_none=True)
+    if not asked.model_extra and not asked.model_fields_set & _OF_SOME:
+        return {}
+    own = asked.model_dump(include=_OF_SOME, exclude_none=True)
     foreign = {name: value for name, value in (asked.model_extra or {}).items() if value is not None}
     return foreign | {name: value for name, value in own.items() if value not in _WITHOUT_EFFECT.get(name, [])}
 
