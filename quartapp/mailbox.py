@@ -4,7 +4,7 @@ writes to the reader."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from quartapp.events import Event
 
@@ -40,11 +40,10 @@ class Mailbox:
         """Whether more than `max_bytes` wait to be taken; `add` works all the same."""
         return self._bytes > self._max_bytes
 
-    def add(self, events: Iterable[Event], size: int = 0) -> None:
+    def add(self, events: Sequence[Event], size: int = 0) -> None:
         """Puts `events` in, for which `size` bytes were read, however full it is. Each counts EVENT_BYTES more."""
-        before = len(self._events)
         self._events += events
-        self._bytes += size + EVENT_BYTES * (len(self._events) - before)
+        self._bytes += size + EVENT_BYTES * len(events)
         _wake(self._taker)
 
     async def wait_for_room(self) -> None:

@@ -47,6 +47,9 @@ def end_with_connections(app: Quart) -> None:
                     if task is not None and task is not asyncio.current_task():
                         task.cancel()
                 raise
+            finally:  # tasks that hold each other would wait for the garbage collector
+                receivers.clear()
+                readers.clear()
 
     app.asgi_http_class = Connection
 

@@ -153,10 +153,12 @@ class AnswerBody:
 
     def _is_not_shown(self, events: Sequence[Event], data: bytes) -> bool:
         """Whether text, which has no records, ends without what the answer says: a failure, or images alone."""
-        self._has_text |= bool(data)
-        self._has_images |= any(isinstance(event, Image) for event in events)
-        is_lost = self._has_images and not self._has_text and isinstance(events[-1], Done)
-        return is_lost or isinstance(events[-1], Failed)
+        last = type(events[-1])
+        if data:
+            self._has_text = True
+        elif not self._has_text:
+            self._has_images = self._has_images or any(isinstance(event, Image) for event in events)
+        return last is Failed or (last is Done and self._has_images and not self._has_text)
 
     async def aclose(self) -> None:
         self._answer.close()
