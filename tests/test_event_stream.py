@@ -200,13 +200,15 @@ async def test_a_get_from_elsewhere_or_ahead_of_its_time_is_refused_and_asks_no_
 
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-WITHOUT_FETCH_HEADERS = {
+NO_FORMAT = {
     "an image": {"Accept": "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"},
     "a script": {"Accept": "*/*"},
     "a style sheet": {"Accept": "text/css,*/*;q=0.1"},
     "a frame, a form, a link": {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"},
     "nothing": {},
     "a format that is not wanted": {"Accept": "text/event-stream;q=0, application/json;q=0, */*"},
+}
+NOT_OURS = {
     "a foreign origin": {"Origin": "http://evil.example", **BOTH},
     "another port": {"Origin": "http://localhost:81", **BOTH},
     "a sandboxed frame": {"Origin": "null", **BOTH},
@@ -220,21 +222,24 @@ WITHOUT_FETCH_HEADERS = {
 
 
 @EACH_DOOR
-@pytest.mark.parametrize("name", WITHOUT_FETCH_HEADERS)
+@pytest.mark.parametrize("name", NO_FORMAT | NOT_OURS)
 async def test_a_get_that_no_script_of_ours_has_sent_is_refused_and_asks_no_model(
     log: Log, path: str, name: str
 ) -> None:
+    code = "not_acceptable" if name in NO_FORMAT else "forbidden"
     async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
-        reply = await client.send(path=f"{path}?message=hi", method="GET", headers=WITHOUT_FETCH_HEADERS[name])
-        assert reply.error["code"] == "forbidden"
-    assert log.only["error"] == "forbidden"
+        headers = (NO_FORMAT | NOT_OURS)[name]
+        reply = await client.send(path=f"{path}?message=hi", method="GET", headers=headers)
+        assert reply.error["code"] == code
+    assert log.only["error"] == code
 
 
 @EACH_DOOR
 async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str) -> None:
     async with serving(path=path) as client:
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"Accept": "*/*"})
-        assert (reply.error["code"], reply.error["path"]) == ("forbidden", "Accept")
+        assert (reply.error["code"], reply.error["path"]) == ("not_acceptable", "Accept")
+        assert "application/json" in reply.headers["X-Offered"]
 
 
 @EACH_DOOR

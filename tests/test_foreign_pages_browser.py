@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from urllib.parse import quote
 
@@ -54,8 +55,9 @@ async def chromium(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
 
 
 async def refused(server: Server, messages: int) -> None:
-    """Waits until so many requests were refused, and finds that no model was asked."""
-    await eventually(lambda: server.log_text().count('"error": "forbidden"') >= messages, 20)
+    """Wait until `messages` requests were refused, and find that no model was asked."""
+    codes = re.compile('"error": "(forbidden|not_acceptable)"')
+    await eventually(lambda: len(codes.findall(server.log_text())) >= messages, 20)
     assert server.answer_lines() == []
 
 

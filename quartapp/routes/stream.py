@@ -68,8 +68,12 @@ def _accepted(offered: Sequence[str], default: Format | None) -> Format | None:
     liked = {media_type: _liking(media_type) for media_type in (first, *offered)}
     best = max(liked, key=lambda media_type: liked[media_type])
     if liked[best][0] == 0:
-        raise ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
+        raise _not_acceptable(offered)
     return ACCEPTED.get(best)
+
+
+def _not_acceptable(offered: Sequence[str]) -> ChatError:
+    return ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
 
 
 def _liking(media_type: str) -> tuple[float, int]:
@@ -95,7 +99,7 @@ def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
     `Referer` shows a foreign page. A browser that sends none of them is refused, because a foreign page can use
     `fetch` with `no-cors`, `no-referrer` and any `Accept`.
 
-    Raises ChatError: method_not_allowed, forbidden.
+    Raises ChatError: method_not_allowed, forbidden, not_acceptable.
     """
     if request.method == "HEAD":
         raise ChatError("method_not_allowed", headers={"Allow": ", ".join((*METHODS, "OPTIONS"))})
@@ -106,7 +110,7 @@ def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
     if _hides_its_page():
         raise ChatError("forbidden", path="Referer")
     if not _is_for_script(offered):
-        raise ChatError("forbidden", path=None if "Sec-Fetch-Dest" in headers else "Accept")
+        raise ChatError("forbidden") if "Sec-Fetch-Dest" in headers else _not_acceptable(offered)
 
 
 def _is_for_script(offered: Sequence[str]) -> bool:
