@@ -52,8 +52,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     app = ChatApp("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
     app.before_serving(_log_to_stderr)
-    app.while_serving(ignore_cancelled_connections)
     app.register_blueprint(chat_blueprint())
+    ignore_cancelled_connections(app)
     handle_errors(app, render)
     return app
 

@@ -35,8 +35,8 @@ def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str 
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
     chat = ChatApp("quartapp", static_folder=None)
     chat.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(Settings.named_in(flask_app.config)))
-    chat.while_serving(ignore_cancelled_connections)
     chat.register_blueprint(blueprint or chat_blueprint(), url_prefix=url_prefix)
+    ignore_cancelled_connections(chat)
     flask = WSGIMiddleware(cast(Any, _WithWholeBodies(flask_app)), workers=workers)
     chat.asgi_app = _Fork(chat.asgi_app, flask, url_prefix)  # type: ignore[method-assign]
     return chat

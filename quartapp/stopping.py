@@ -7,7 +7,8 @@ the tasks of a connection that is cancelled: they would go on without a client u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from quart import Quart
@@ -65,12 +66,25 @@ async def _end(readers: Readers) -> None:
             task.cancel()
 
 
-async def ignore_cancelled_connections() -> AsyncGenerator[None, None]:
-    """Leave out of the log that a server cancelled a connection, while the app serves.
+def ignore_cancelled_connections(app: Quart) -> None:
+    """Leave out of the log that a server cancelled a connection, while `app` serves.
 
     asyncio before Python 3.11.8 and 3.12.2 takes it for an error and prints a traceback for each.
     """
-    loop = asyncio.get_running_loop()
+    ignored = ExitStack()
+
+    async def start() -> None:
+        ignored.enter_context(_ignored(asyncio.get_running_loop()))
+
+    async def stop() -> None:
+        ignored.close()
+
+    app.before_serving(start)
+    app.after_serving(stop)
+
+
+@contextmanager
+def _ignored(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     previous = loop.get_exception_handler()
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
