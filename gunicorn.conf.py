@@ -3,9 +3,9 @@
 import os
 import socket
 
-from quartapp.errors import SettingsError
+from quartapp.core.errors import SettingsError
 from quartapp.process import allow_open_files
-from quartapp.settings import ServerSettings, Settings, user_timeout_ms
+from quartapp.settings.settings import ServerSettings, Settings, user_timeout_ms
 
 try:
     _listen, _settings = ServerSettings.load(), Settings.load()

@@ -14,13 +14,13 @@ from quart.logging import default_handler
 
 from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
-from quartapp.errors import ChatError, SettingsError
-from quartapp.events import Annotation, Delta, Done, Image, Reasoning, Refusal, ToolCall, Usage
+from quartapp.core.errors import ChatError, SettingsError
+from quartapp.core.events import Annotation, Delta, Done, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.guards.auth import bearer_token
 from quartapp.models.own import Model
-from quartapp.requests.messages import ChatRequest
+from quartapp.protocols.common.messages import ChatRequest
 from quartapp.routes.replies import handle_errors, render
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
 
 __all__ = [

@@ -17,12 +17,12 @@ from hypercorn.utils import LifespanFailureError
 
 from quartapp import create_app
 from quartapp.blueprint import running_chats
-from quartapp.embedded import create_embedded
-from quartapp.environment import unknown_around
-from quartapp.errors import SettingsError
+from quartapp.core.errors import SettingsError
+from quartapp.mock import create_embedded
 from quartapp.process import allow_open_files
 from quartapp.server import serve
-from quartapp.settings import MAX_PORT, ServerSettings, Settings, user_timeout_ms
+from quartapp.settings.loader import unknown_around
+from quartapp.settings.settings import MAX_PORT, ServerSettings, Settings, user_timeout_ms
 
 try:
     import uvloop

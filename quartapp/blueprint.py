@@ -8,22 +8,22 @@ from typing import Any, cast
 
 from quart import Blueprint, Quart, current_app
 
-from quartapp.chat import Chat
-from quartapp.environment import unknown_around
 from quartapp.guards.auth import Authenticate
 from quartapp.models.own import Model, ModelFunction, check_models
-from quartapp.routes.ai_sdk import ai_sdk_doors
+from quartapp.openapi.document import hidden
+from quartapp.protocols.ai_sdk.routes import ai_sdk_doors
+from quartapp.protocols.chat_completions.routes import openai_doors
+from quartapp.protocols.native.routes import CHAT, METHODS, STREAM, add_stream
 from quartapp.routes.asking import House
-from quartapp.routes.openai import openai_doors
 from quartapp.routes.origins import allow_origins
 from quartapp.routes.other import add_other, serve_double_slashes
 from quartapp.routes.page import MODELS, add_page
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
-from quartapp.routes.stream import CHAT, METHODS, STREAM, add_stream
-from quartapp.schema.document import hidden
-from quartapp.settings import Settings
+from quartapp.running import Chat
+from quartapp.settings.loader import unknown_around
+from quartapp.settings.settings import Settings
 from quartapp.stopping import end_with_connections
 
 log = logging.getLogger("quartapp")

@@ -18,7 +18,7 @@ except ImportError as error:
 
 from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from quart import Quart
 
-from quartapp.chat import LAST_BYTES_S, READERS, Readers
+from quartapp.running import LAST_BYTES_S, READERS, Readers
 
 # The callback of a stream server's connection, as asyncio and uvloop name it in the context of its exception.
 _CONNECTION: Final = "StreamReaderProtocol.connection_made.<locals>.callback"

@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 
 from hypothesis import strategies as st
 
-from quartapp.errors import KINDS
-from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.core.errors import KINDS
+from quartapp.core.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
 from tests import vectors
 from tests.vectors import Case
 

@@ -17,7 +17,7 @@ import pytest
 from quart import Quart
 
 from quartapp import ChatError, ChatRequest, Model, chat_blueprint
-from quartapp.events import Batch, Batches, Delta, ToolCall
+from quartapp.core.events import Batch, Batches, Delta, ToolCall
 from tests.serving import ROOT, Server, Servers, asking
 
 PROTOCOL = ROOT / "docs" / "protocol.md"

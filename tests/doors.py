@@ -15,8 +15,8 @@ import pytest
 from quart import Quart
 
 from quartapp import ChatRequest, Model, chat_blueprint
-from quartapp.errors import KINDS
-from quartapp.events import Batch, Batches
+from quartapp.core.errors import KINDS
+from quartapp.core.events import Batch, Batches
 from quartapp.guards.auth import Authenticate
 from tests.loopback import Exchange, Loopback, head
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.forms import CHUNKS, COMPLETION, DONE, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Form
 from tests.raw_upstreams import RawUpstream
 from tests.reading import Door, Reader, in_each_form

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from quartapp.errors import KINDS
-from quartapp.formats.openai import OPENAI_CODES
+from quartapp.core.errors import KINDS
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 
 Document = dict[str, Any]
 

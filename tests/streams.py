@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.errors import KINDS
-from quartapp.events import Annotation, Delta, Done, Event, Failed, Image, Reasoning, Refusal, Start, ToolCall
+from quartapp.core.errors import KINDS
+from quartapp.core.events import Annotation, Delta, Done, Event, Failed, Image, Reasoning, Refusal, Start, ToolCall
 
 Record = dict[str, Any]
 

@@ -10,9 +10,21 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from quartapp.errors import KINDS
-from quartapp.events import Annotation, Delta, Done, Event, Failed, Image, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats.openai import OPENAI_CODES
+from quartapp.core.errors import KINDS
+from quartapp.core.events import (
+    Annotation,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Image,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+    Usage,
+)
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 from tests.parsers import Json
 from tests.ui_parser import refuse_prototypes
 

@@ -10,8 +10,8 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import ChatError
-from quartapp.errors import KINDS
-from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.core.errors import KINDS
+from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
 from tests.doors import ID, PROMPT, Client, Log, OwnModel, Reply, Silent, chunk, event_stream, offered_by, serving
 
 UI = "/ai/api/ui"

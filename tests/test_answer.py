@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from quartapp.answer import TAIL_S, Answer
-from quartapp.errors import ChatError, Code, UpstreamFault
-from quartapp.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
-from quartapp.limits import Limits
-from quartapp.mailbox import EVENT_BYTES
-from quartapp.outcome import MAX_TRIED
+from quartapp.answer.limits import Limits
+from quartapp.answer.queue import EVENT_BYTES
+from quartapp.answer.report import MAX_TRIED
+from quartapp.answer.run import TAIL_S, Answer
+from quartapp.core.errors import ChatError, Code, UpstreamFault
+from quartapp.core.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
 from tests.clock import FakeClock
 
 LIMITS = Limits(

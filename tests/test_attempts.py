@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp import ChatRequest
-from quartapp.errors import KINDS, ChatError, Code
-from quartapp.events import Attempt, Batch, Batches, Delta, Usage
-from quartapp.models.attempts import Attempts, Candidate
+from quartapp.core.errors import KINDS, ChatError, Code
+from quartapp.core.events import Attempt, Batch, Batches, Delta, Usage
+from quartapp.models.fallback import Attempts, Candidate
 from tests.clock import FakeClock
 
 REQUEST = ChatRequest([{"role": "user", "content": "hello"}])

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.azure_upstream import CHUNKS, DEPLOYMENT, SAFE, VERSION, WHOLE, Azure, cut, refusal
 from tests.doors import NDJSON, PROMPT, Client, chunk, event_stream, serving
 from tests.loopback import Answer, Loopback, reply

@@ -16,9 +16,9 @@ from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.blueprint import running_chats
-from quartapp.events import Batch, Batches, Delta
+from quartapp.core.events import Batch, Batches, Delta
 from quartapp.flask import mount
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 
 PACE = {"CHAT_EMBEDDED_TOKENS_PER_S": "0"}
 ECHO = {**PACE, "CHAT_MODEL": "embedded-echo"}

@@ -14,13 +14,13 @@ from typing import Any
 import httpx2
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.events import Delta
-from quartapp.models.chat_completions import ChatCompletions
-from quartapp.models.parameters import Parameters
-from quartapp.models.servers import Address, Server
-from quartapp.readers.bodies import open_reader
-from quartapp.requests.messages import ChatRequest
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Delta
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.bodies import open_parser
+from quartapp.upstreams.chat_completions.model import ChatCompletions
+from quartapp.upstreams.http.servers import Address, Server
+from quartapp.upstreams.parameters import Parameters
 from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, head, http_chunk, raw, reply
 from tests.upstream_models import (
     KEY,
@@ -524,7 +524,7 @@ async def test_another_transport_takes_the_place_of_the_socket() -> None:
             return httpx2.Response(200, content=WHOLE, request=request)
 
     server = Server(Address("http://embedded/v1"), Transport())
-    reading = partial(open_reader, max_line_bytes=MIB, think_tags="none")
+    reading = partial(open_parser, max_line_bytes=MIB, think_tags="none")
     model = ChatCompletions(server, Parameters(model="m"), reading)
     assert await ask(model) == "a."
     await server.close()

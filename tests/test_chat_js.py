@@ -18,8 +18,8 @@ import pytest
 from quart import Quart, render_template_string
 
 from quartapp import chat_blueprint
-from quartapp.errors import KINDS
-from quartapp.settings import Settings
+from quartapp.core.errors import KINDS
+from quartapp.settings.settings import Settings
 from tests import vectors
 from tests.conformance import chat_at
 from tests.loopback import Answer, Exchange, Loopback, head, reply

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from quartapp.embedded import create_embedded
-from quartapp.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
-from quartapp.formats.openai import merge
-from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.raw_chunks import RawChunkReader
-from quartapp.readers.think_tags import ThinkTagMode
-from quartapp.readers.usages import read_usage
+from quartapp.core.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
+from quartapp.mock import create_embedded
+from quartapp.protocols.chat_completions.encode import merge
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
+from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
+from quartapp.upstreams.common.think_tags import ThinkTagMode
+from quartapp.upstreams.common.usages import read_usage
 
 LIMIT = 1_000_000
 BOM = b"\xef\xbb\xbf"
@@ -41,7 +41,7 @@ class Said:
 
 
 def read(*reads: bytes, max_line_bytes: int = LIMIT, think_tags: ThinkTagMode = "none") -> Said:
-    reader = ChunkReader(max_line_bytes, think_tags=think_tags)
+    reader = ChunkParser(max_line_bytes, think_tags=think_tags)
     batches: list[Batch] = []
     for data in reads:
         batches.append(reader.feed(data))
@@ -283,7 +283,7 @@ def test_what_came_before_garbage_does_not_depend_on_the_reads(kind: str) -> Non
 
 @pytest.mark.parametrize("reason", ["null", "foo"])
 def test_text_behind_a_reason_to_finish_resumes_the_answer(reason: str) -> None:
-    reader = ChunkReader(LIMIT)
+    reader = ChunkParser(LIMIT)
     choices = [{"index": 0, "delta": {"content": text}, "finish_reason": reason} for text in "abc"]
     batches = [reader.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") for choice in choices]
     expected = [(None, False)] * 3 if reason == "null" else [("foo", False), ("foo", True), ("foo", True)]
@@ -311,7 +311,7 @@ def test_a_finish_reason_counts_whatever_comes_after_it_in_the_same_read(after: 
     ],
 )
 def test_an_error_object_ends_the_stream_by_its_own_code(error: Any, code: str) -> None:
-    reader = ChunkReader(LIMIT)
+    reader = ChunkParser(LIMIT)
     batch = reader.feed(event({"error": error, "choices": [{"delta": {"content": "a"}}]}))
     assert batch.pieces == []
     assert reader.error is not None
@@ -355,7 +355,7 @@ def test_an_empty_thing_where_openai_sends_nothing_says_nothing(place: str, noth
     whole = A + delta(tool_calls=[call]) + finish("tool_calls") + DONE
     expected = Said((Delta("a"), ToolCall(0, "c1", "f", "{}")), "tool_calls", ended=True)
     assert read(whole) == read(event(chunk) + whole) == read(A + event(chunk) + whole[len(A) :]) == expected
-    raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    raw = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
     payloads = [piece.payload for piece in raw.feed(event(chunk) + whole).pieces if isinstance(piece, Raw)]
     assert raw.error is None
     assert read(*[b"data: " + payload + b"\n\n" for payload in payloads], DONE) == expected
@@ -385,7 +385,7 @@ def test_a_final_message_that_sums_up_the_deltas_is_not_told_twice(kind: str) ->
     ):
         once = read(streamed + finish() + DONE)
         assert read(streamed + end + DONE) == read(streamed, end, DONE) == once
-        raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+        raw = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
         pieces = raw.feed(streamed + end).pieces
         assert read(*[b"data: " + each.payload + b"\n\n" for each in pieces if isinstance(each, Raw)], DONE) == once
 
@@ -406,7 +406,7 @@ def test_a_complete_call_without_arguments_has_an_empty_object(empty: Any) -> No
     expected = ToolCall(0, "c1", "f", "{}")
     assert read(begun + finish("tool_calls")) == Said((expected,), "tool_calls")
     assert read(begun + call(function={"arguments": ""}) + finish("stop")) == Said((expected,), "tool_calls")
-    raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    raw = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
     pieces = raw.feed(begun + finish("tool_calls")).pieces
     joined = merge(json.loads(each.payload) for each in pieces if isinstance(each, Raw))
     [passed] = joined["choices"][0]["message"]["tool_calls"]
@@ -449,7 +449,7 @@ def test_images_in_the_parts_of_a_content_are_shown_and_passed_on() -> None:
     part = {"type": "image_url", "image_url": {"url": "https://a.example/b.png"}}
     body = delta(content=[{"type": "text", "text": "a"}, part]) + finish()
     assert read(body) == Said((Delta("a"), Image("https://a.example/b.png")), "stop")
-    reader = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    reader = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
     [first, _] = [json.loads(each.payload) for each in reader.feed(body).pieces if isinstance(each, Raw)]
     assert first["choices"][0]["delta"] == {"content": "a", "images": [part]}
 
@@ -516,7 +516,7 @@ def test_a_final_message_after_marked_thoughts_alone_tells_its_text(end: str) ->
     behind = finish() + event({"choices": [{"index": 0, "message": message}]})
     ended = {"message": last, "message behind the reason": behind}[end]
     assert read(thought("hm"), ended, DONE).pieces == (Reasoning("hm"), Delta("Hi"))
-    raw = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    raw = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
     payloads = [each.payload for each in raw.feed(thought("hm") + ended).pieces if isinstance(each, Raw)]
     texts = [choice["delta"].get("content") for payload in payloads for choice in json.loads(payload)["choices"]]
     assert [text for text in texts if text] == ["hm", "Hi"]
@@ -528,7 +528,7 @@ def test_the_transcript_of_a_sound_is_text() -> None:
 
 
 def test_images_and_sounds_of_any_size_are_passed_on_unchanged_as_they_come() -> None:
-    reader = RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+    reader = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
     for media in (*[{"audio": {"id": "a1", "data": "x" * (LIMIT // 5)}}] * 8, IMAGE):
         payload = json.dumps({"model": "m", "choices": [{"index": 0, "delta": media}]}).encode()
         pieces = reader.feed(b"data: " + payload + b"\n\n").pieces
@@ -587,7 +587,7 @@ def test_a_complete_line_over_the_limit_is_refused_however_it_comes(cut: int | N
 
 
 def test_an_endless_line_is_refused_before_much_more_than_the_limit_is_held() -> None:
-    reader = ChunkReader(10_000)
+    reader = ChunkParser(10_000)
     for _ in range(100):
         reader.feed(b"data: " + b"a" * 94)
     assert reader.error is None
@@ -696,7 +696,7 @@ def test_usage_is_found_wherever_it_stands_and_timings_count_last(chunks: list[A
 
 
 def test_text_that_could_have_been_a_tag_comes_before_what_follows_it() -> None:
-    reader = ChunkReader(LIMIT, think_tags="leading")
+    reader = ChunkParser(LIMIT, think_tags="leading")
     held = delta(content="<thi"), delta(content="<"), delta(refusal="no")
     assert reader.feed(held[0]).pieces == []
     assert reader.feed(held[0] + call(id="c", function={"name": "f"})).pieces == [
@@ -705,15 +705,15 @@ def test_text_that_could_have_been_a_tag_comes_before_what_follows_it() -> None:
     ]
     assert reader.feed(held[0]).pieces == [Delta("<thi")]
     for last in (held[2], finish(), DONE, GARBAGE["null"]):
-        reader = ChunkReader(LIMIT, think_tags="leading")
+        reader = ChunkParser(LIMIT, think_tags="leading")
         assert reader.feed(held[0]).pieces == []
         assert reader.feed(last).pieces[0] == Delta("<thi")
-    reader = ChunkReader(LIMIT, think_tags="leading")
+    reader = ChunkParser(LIMIT, think_tags="leading")
     assert [reader.feed(held[0]).pieces, reader.end().pieces] == [[], [Delta("<thi")]]
 
 
 def test_the_end_of_a_body_is_told_once_and_adds_nothing_to_what_was_read() -> None:
-    reader = ChunkReader(LIMIT)
+    reader = ChunkParser(LIMIT)
     reader.feed(A + B.rstrip())
     assert [reader.end(), reader.end()] == [Batch(0, [Delta("b")]), Batch(0, [])]
 
@@ -843,7 +843,7 @@ def test_random_bytes_never_raise_anything_else(data: list[bytes], prefix: bytes
 
 def test_state_that_is_nested_too_deeply_is_an_error() -> None:
     deep = b"[" * 900 + b"]" * 900
-    reader = ChunkReader(2**20)
+    reader = ChunkParser(2**20)
     reader.feed(b'data: {"choices":[{"index":0,"delta":{"extra_content":%b},"finish_reason":"stop"}]}\n\n' % deep)
     assert reader.error is not None
     assert reader.error.code == "upstream_error"

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartapp.errors import ChatError
-from quartapp.events import Raw, Start
-from quartapp.formats.encoding import to_json
-from quartapp.formats.openai import Chunks, merge
-from quartapp.readers.raw_chunks import RawChunkReader
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Raw, Start
+from quartapp.protocols.chat_completions.encode import Chunks, merge
+from quartapp.protocols.common.encoding import to_json
+from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests import telling
 from tests.answers import answers
 from tests.vectors import CREATED, Case
@@ -103,7 +103,7 @@ CHUNKS = st.fixed_dictionaries(
 @settings(deadline=None, max_examples=150)
 @given(stream=st.lists(CHUNKS, max_size=4))
 def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None:
-    reader = RawChunkReader(10**6, model="m", choices=1, include_usage=True)
+    reader = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
     pieces = reader.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in stream).encode()).pieces
     chunks = Chunks(CREATED, include_usage=True)
     completion = merge(chunk for piece in [Start("i", "m"), *pieces] for chunk in chunks.of(piece))
@@ -111,6 +111,6 @@ def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None
 
 
 def test_an_upstream_whose_chunks_are_no_chunks_is_refused() -> None:
-    reader = RawChunkReader(10**6, model="m", choices=1, include_usage=True)
+    reader = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
     reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":1}}]}\n\n')
     assert isinstance(reader.error, ChatError)

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.models.compression import PIECE_BYTES, Decompressed
+from quartapp.core.errors import ChatError
+from quartapp.upstreams.http.compression import PIECE_BYTES, Decompressed
 
 TEXT = b"data: some words, and more of them\n\n" * 20
 

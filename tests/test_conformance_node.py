@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.serving import ROOT, Server, Servers, eventually
 

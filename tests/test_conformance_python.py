@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.python_clients import LIMIT_S, Adapter, Question, Told, adapter_of
 from tests.raw_upstreams import RawUpstream

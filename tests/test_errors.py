@@ -9,8 +9,8 @@ from typing import get_args
 
 import pytest
 
-from quartapp.errors import KINDS, ChatError, Code, UpstreamFault, describe
-from quartapp.formats.openai import OPENAI_CODES
+from quartapp.core.errors import KINDS, ChatError, Code, UpstreamFault, describe
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
 PROMPT = "the prompt nobody may read"

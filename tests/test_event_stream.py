@@ -10,7 +10,7 @@ import pytest
 from quart import Request
 
 from quartapp import create_app
-from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall
+from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall
 from tests.doors import FAST, ID, PROMPT, Client, Log, OwnModel, Silent, chunk, event_stream, offered_by, serving
 
 SSE = {"Accept": "text/event-stream"}

@@ -13,10 +13,10 @@ import httpx2
 import openai
 import pytest
 
-from quartapp.errors import KINDS, ChatError, UpstreamFault, describe
-from quartapp.models.attempts import TRANSIENT
-from quartapp.models.transport import TRANSPORT_ERRORS
-from quartapp.readers.failures import from_error_object, from_response
+from quartapp.core.errors import KINDS, ChatError, UpstreamFault, describe
+from quartapp.models.fallback import TRANSIENT
+from quartapp.upstreams.common.failures import from_error_object, from_response
+from quartapp.upstreams.http.transport import TRANSPORT_ERRORS
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
 PROMPT = "the prompt nobody may read"

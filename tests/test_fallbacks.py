@@ -16,7 +16,7 @@ import pytest
 from quart import Quart
 
 from quartapp import create_app
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.direct import Question
 from tests.doors import Log, chunk, event_stream
 from tests.forms import CHUNKS, DONE, FORMS, JSON, NDJSON, TEXT, Form

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.readers.finish_reasons import read_finish_reason
+from quartapp.core.errors import ChatError
+from quartapp.upstreams.common.finish_reasons import read_finish_reason
 
 READ = {
     **{reason: reason for reason in ("stop", "length", "tool_calls", "content_filter")},

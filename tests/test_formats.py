@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quartapp.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats import ACCEPTED, ndjson, text
+from quartapp.core.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.protocols.native import ndjson, text
+from quartapp.protocols.native.formats import ACCEPTED
 
 RECORDS: list[tuple[Event, str]] = [
     (Start("id-1", "m"), '{"type":"start","id":"id-1","model":"m"}'),

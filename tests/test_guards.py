@@ -10,11 +10,11 @@ import pytest
 from quart import Quart, Request, Response, request
 
 from quartapp import ChatRequest
-from quartapp.errors import ChatError
-from quartapp.events import Batch, Batches, Delta
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Batch, Batches, Delta
 from quartapp.guards.auth import Authenticate, principal
 from quartapp.guards.body import read_body
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 from tests.doors import Log, serving
 
 JSON = {"Content-Type": "application/json"}

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.models.entry import Entry
-from quartapp.models.history import Returned, without_state
-from quartapp.models.origins import Origins
-from quartapp.requests.chat import parse
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.protocols.native.request import parse
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.common.history import Returned, without_state
+from quartapp.upstreams.entry import Entry
+from quartapp.upstreams.origins import Origins
 
 SIGNATURE = {"extra_content": {"google": {"thought_signature": "c2lnbmVk"}}}
 CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}

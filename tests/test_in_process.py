@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from quartapp.models.in_process import InProcessTransport, Message
+from quartapp.upstreams.in_process import InProcessTransport, Message
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

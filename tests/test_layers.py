@@ -1,10 +1,12 @@
-"""Who may import whom: every import in the package, against the house that docs/design.md draws."""
+"""The imports of the package: from lower floors, without cycles, and third parties in their places alone."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,37 +15,42 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "quartapp"
 
-# A floor's modules import from lower floors alone; on the ground floor, from what stands to their left too.
+# A module imports from lower floors and from its own; on one floor, files and folders import each other without cycles.
 FLOORS = (
-    ("errors", "events", "urls", "environment", "settings", "process"),
-    ("requests", "formats", "embedded", "alarm", "mailbox", "outcome", "limits"),
-    ("readers",),
-    ("models",),
-    ("guards", "answer", "schema"),
-    ("chat",),
-    ("routes", "stopping"),
-    ("blueprint", "app", "http1"),
-    ("__init__", "flask", "server"),
+    ("core", "settings", "process"),
+    ("protocols",),
+    ("mock",),
+    ("upstreams",),
+    ("models", "answer"),
+    ("guards",),
+    ("running",),
+    ("protocols/*/routes", "routes", "openapi"),
+    ("stopping", "app", "blueprint"),
+    ("flask", "server", "http1"),
+    ("__init__",),
     ("__main__",),
 )
-WEB_FLOORS = FLOORS[4:]
+WEB_FLOORS = [part for parts in FLOORS[4:] for part in parts]
+
+#: The largest number of modules in a folder, `__init__` not counted.
+MAX_MODULES = 10
 
 # Third parties that only these parts of the package may import; a part is a module or a folder at its top.
-DOORS = {
-    "openai": {"models"},
-    "httpx2": {"models"},
-    "aiohttp": {"models"},
-    "yarl": {"models"},
-    "azure": {"models"},
+PLACES = {
+    "openai": {"upstreams"},
+    "httpx2": {"upstreams"},
+    "aiohttp": {"upstreams"},
+    "yarl": {"upstreams"},
+    "azure": {"upstreams"},
     "hypercorn": {"__main__", "server", "http1"},
     "flask": {"flask"},
     "a2wsgi": {"flask"},
     "h11": {"http1"},
-    "dotenv": {"environment"},
-    "pydantic_settings": {"environment", "settings"},
-    "quart_schema": {"schema"},
-    "quart": {"embedded"}.union(*WEB_FLOORS),
-    "werkzeug": {"embedded"}.union(*WEB_FLOORS),
+    "dotenv": {"settings"},
+    "pydantic_settings": {"settings"},
+    "quart_schema": {"openapi"},
+    "quart": {"mock", *WEB_FLOORS},
+    "werkzeug": {"mock", *WEB_FLOORS},
 }
 
 
@@ -55,7 +62,10 @@ class Module(NamedTuple):
 
     @property
     def part(self) -> str:
-        return self.name.partition(".")[0]
+        """Return the name by which FLOORS lists the module: its file or folder at the top of the package."""
+        first, _, rest = self.name.partition(".")
+        last = rest.rpartition(".")[2]
+        return f"{first}/*/routes" if first == "protocols" and last == "routes" else first
 
     @property
     def folder(self) -> str:
@@ -68,7 +78,6 @@ def read(path: Path) -> Module:
 
 
 MODULES = {module.name: module for module in map(read, sorted(PACKAGE.rglob("*.py")))}
-FOLDERS = sorted({module.folder for module in MODULES.values() if module.folder})
 EACH = pytest.mark.parametrize("module", MODULES.values(), ids=lambda module: module.name)
 
 
@@ -103,78 +112,83 @@ def reads_environment(module: Module) -> bool:
     return not {"environ", "environb", "getenv", "getenvb", "putenv"}.isdisjoint(attributes | from_os)
 
 
-def floor(part: str) -> int:
-    return next(number for number, parts in enumerate(FLOORS) if part in parts)
+def floor(module: Module) -> int:
+    return next(number for number, parts in enumerate(FLOORS) if module.part in parts)
 
 
-def order(folder: str) -> list[str]:
-    """The modules of `folder` as its docstring orders them: a list after "Order inside this folder", or one a line."""
-    docstring = ast.get_docstring(MODULES[f"{folder}.__init__"].tree) or ""
-    listed = re.findall(r"^    (\w+)", docstring, re.MULTILINE)
-    if not listed:
-        sentence = docstring.partition("Order inside this folder:")[2].partition(".")[0]
-        listed = [name.strip() for name in sentence.split(",")]
-    return [name for name in listed if f"{folder}.{name}" in MODULES]
+def cycle(edges: dict[str, set[str]]) -> list[str]:
+    """Return names that lead back to the first of them along `edges`, or nothing if there are none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
 
 
-def may_import(importer: Module, name: str) -> bool:
-    part = name.partition(".")[0]
-    if part != importer.part:
-        ground = FLOORS[0]
-        to_the_left = part in ground and importer.part in ground and ground.index(part) < ground.index(importer.part)
-        return floor(part) < floor(importer.part) or to_the_left
-    if importer.name.endswith("__init__"):
-        return True
-    names = [f"{importer.folder}.{each}" for each in order(importer.folder)]
-    return name in names and names.index(name) < names.index(importer.name)
+def siblings(module: Module, other: Module) -> tuple[str, str]:
+    """Return the outermost file or folder of each of two modules that does not contain both."""
+    ours, theirs = module.name.split("."), other.name.split(".")
+    shared = next(count for count, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1])
+    return ".".join(ours[: shared + 1]), ".".join(theirs[: shared + 1])
 
 
-def test_every_part_of_the_package_stands_on_exactly_one_floor() -> None:
+def test_every_part_of_the_package_is_on_exactly_one_floor() -> None:
     assert sorted(part for parts in FLOORS for part in parts) == sorted({module.part for module in MODULES.values()})
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_orders_each_of_its_modules_once(folder: str) -> None:
-    own = [name.rpartition(".")[2] for name, module in MODULES.items() if module.folder == folder]
-    assert sorted([*order(folder), "__init__"]) == sorted(own)
+def test_no_folder_is_crowded() -> None:
+    counts = Counter(module.folder for module in MODULES.values() if not module.name.endswith("__init__"))
+    del counts[""], counts["mock"]
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
 
 
 @EACH
-def test_a_module_imports_from_below_it_alone(module: Module) -> None:
-    assert [name for name in own_imports(module) if not may_import(module, name)] == []
+def test_a_module_imports_from_no_higher_floor(module: Module) -> None:
+    assert [name for name in own_imports(module) if floor(MODULES[name]) > floor(module)] == []
+
+
+def test_modules_import_each_other_without_cycles() -> None:
+    assert cycle({module.name: set(own_imports(module)) - {module.name} for module in MODULES.values()}) == []
+
+
+def test_siblings_of_one_floor_import_each_other_without_cycles() -> None:
+    """A sibling is a file or a folder with all that it contains."""
+    edges: dict[str, set[str]] = defaultdict(set)
+    for module in MODULES.values():
+        for other in (MODULES[name] for name in own_imports(module)):
+            if other is not module and floor(other) == floor(module):
+                sibling, imported_sibling = siblings(module, other)
+                edges[sibling].add(imported_sibling)
+    assert cycle(edges) == []
 
 
 @EACH
-def test_each_third_party_has_its_door(module: Module) -> None:
+def test_each_third_party_has_its_place(module: Module) -> None:
     thirds = {name.partition(".")[0] for name in imported(module)}
-    assert [third for third in sorted(thirds & DOORS.keys()) if module.part not in DOORS[third]] == []
+    assert [third for third in sorted(thirds & PLACES.keys()) if module.part not in PLACES[third]] == []
 
 
-def test_the_embedded_model_shares_no_code_with_what_it_checks() -> None:
-    embedded = [module for module in MODULES.values() if module.part == "embedded"]
-    assert {name.partition(".")[0] for module in embedded for name in own_imports(module)} == {"embedded"}
+def test_the_mock_model_shares_no_code_with_what_it_checks() -> None:
+    mock = [module for module in MODULES.values() if module.part == "mock"]
+    assert {MODULES[name].part for module in mock for name in own_imports(module)} == {"mock"}
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    assert [module.name for module in MODULES.values() if reads_environment(module)] == ["environment"]
+    assert [module.name for module in MODULES.values() if reads_environment(module)] == ["settings.loader"]
 
 
 def test_the_design_draws_the_same_floors() -> None:
     page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d) \| ([^|]+) \|", page, re.MULTILINE)
-    drawn = {int(number): tuple(re.findall(r"`(\w+)(?:\.py|/)`", parts)) for number, parts in rows}
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
+    drawn = {int(number): tuple(re.findall(r"`([\w/*]+?)(?:\.py|/)`", parts)) for number, parts in rows}
     assert drawn == dict(enumerate(FLOORS))
 
 
 def test_the_rules_refuse_what_they_are_for() -> None:
-    assert may_import(MODULES["settings"], "errors")
-    assert not may_import(MODULES["errors"], "settings")
-    assert not may_import(MODULES["requests.chat"], "models.registry")
-    assert not may_import(MODULES["models.table"], "models.registry")
-    assert not may_import(MODULES["readers.chunks"], "models.registry")
-    assert not may_import(MODULES["flask"], "__init__")
-    assert list(own_imports(Module("models.x", ast.parse("from . import table\nfrom .registry import Model")))) == [
-        "models.table",
-        "models.registry",
-    ]
+    assert floor(MODULES["protocols.native.routes"]) > floor(MODULES["running"]) > floor(MODULES["models.registry"])
+    assert floor(MODULES["protocols.native.request"]) < floor(MODULES["upstreams.kinds"])
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert set(cycle({"a": {"b"}, "b": {"a"}})) == {"a", "b"}
+    relative = Module("models.x", ast.parse("from . import config\nfrom .registry import Model"))
+    assert list(own_imports(relative)) == ["models.config", "models.registry"]
     assert list(own_imports(Module("x", ast.parse("from quartapp import create_app")))) == ["__init__"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from quartapp.events import Delta
-from quartapp.mailbox import EVENT_BYTES, Mailbox
+from quartapp.answer.queue import EVENT_BYTES, Mailbox
+from quartapp.core.events import Delta
 
 
 async def test_takes_all_that_has_come_in_order() -> None:

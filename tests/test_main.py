@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from quartapp import is_no_wrong_setting
-from quartapp.errors import SettingsError
+from quartapp.core.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
 

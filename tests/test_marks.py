@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quartapp.readers.marks import Origin
+from quartapp.upstreams.common.marks import Origin
 
 ONE, OTHER = Origin("00000001", is_only=False), Origin("00000002", is_only=False)
 ONLY = Origin("00000003")

@@ -11,8 +11,8 @@ import pytest
 from quart.testing.app import LifespanError
 
 from quartapp.models.registry import open_models
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
 from tests.doors import NDJSON, STREAM, Client, Log, chunk, event_stream, serving
 from tests.loopback import Answer, Loopback, reply
 

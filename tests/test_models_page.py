@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from quartapp.models.entry import OPENAI_URL, Entry, Kind
+from quartapp.models.config import read_table
 from quartapp.models.registry import open_models
-from quartapp.models.table import read_table
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.entry import OPENAI_URL, Entry, Kind
 from tests.doors import Client, chunk, event_stream, serving
 from tests.loopback import Loopback, Received, reply
 

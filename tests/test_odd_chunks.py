@@ -8,9 +8,9 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from quartapp.events import Batch, Event, Raw
-from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.raw_chunks import RawChunkReader
+from quartapp.core.events import Batch, Event, Raw
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
+from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests import streams
 from tests.streams import Record
 
@@ -77,7 +77,7 @@ def event(document: Any) -> bytes:
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
-def read(reader: ChunkReader, reads: list[bytes]) -> list[Batch]:
+def read(reader: ChunkParser, reads: list[bytes]) -> list[Batch]:
     batches: list[Batch] = []
     for data in reads:
         batches.append(reader.feed(data))
@@ -103,8 +103,8 @@ def records(batches: list[Batch]) -> list[Record]:
     return [record | ({"index": numbers.index(record["index"])} if "index" in record else {}) for record in said]
 
 
-def raw_reader() -> RawChunkReader:
-    return RawChunkReader(LIMIT, model="m", choices=1, include_usage=True)
+def raw_reader() -> RawChunkParser:
+    return RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
 
 
 def payloads(batches: list[Batch]) -> list[bytes]:
@@ -114,7 +114,7 @@ def payloads(batches: list[Batch]) -> list[bytes]:
 @settings(deadline=None, max_examples=400)
 @given(stream=STREAM)
 def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: list[Any]) -> None:
-    plain, raw = ChunkReader(LIMIT), raw_reader()
+    plain, raw = ChunkParser(LIMIT), raw_reader()
     reads = [event(document) for document in stream]
     read(plain, reads)
     read(raw, reads)
@@ -124,7 +124,7 @@ def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: l
 @settings(deadline=None, max_examples=400)
 @given(stream=STREAM)
 def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
-    plain, raw, again = ChunkReader(LIMIT), raw_reader(), ChunkReader(LIMIT)
+    plain, raw, again = ChunkParser(LIMIT), raw_reader(), ChunkParser(LIMIT)
     reads = [event(document) for document in stream]
     said = records(read(plain, reads))
     passed = payloads(read(raw, reads))
@@ -138,7 +138,7 @@ def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
 @given(stream=STREAM, size=st.integers(1, 200))
 def test_a_stream_says_the_same_however_it_is_cut(stream: list[Any], size: int) -> None:
     data = b"".join(event(document) for document in stream)
-    whole, cut = (ChunkReader(LIMIT, think_tags="leading") for _ in range(2))
+    whole, cut = (ChunkParser(LIMIT, think_tags="leading") for _ in range(2))
     reads = [data[at : at + size] for at in range(0, len(data), size)]
     assert records(read(whole, [data])) == records(read(cut, reads))
     assert (whole.error and whole.error.code) == (cut.error and cut.error.code)

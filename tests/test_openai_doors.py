@@ -10,9 +10,9 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import ChatError
-from quartapp.errors import KINDS, Code
-from quartapp.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
-from quartapp.formats.openai import OPENAI_CODES
+from quartapp.core.errors import KINDS, Code
+from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 from tests.doors import PROMPT, Client, Log, OwnModel, Reply, Silent, chunk, event_stream, offered_by, serving
 from tests.loopback import Loopback, reply
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from quartapp.events import Batch, Batches, Delta, Reasoning, ToolCall
-from quartapp.models.output_limit import limited
+from quartapp.core.events import Batch, Batches, Delta, Reasoning, ToolCall
+from quartapp.upstreams.chat_completions.output_limit import limited
 from tests.doors import STREAM, Client, OwnModel, chunk, event_stream, offered_by, serving
 from tests.forms import DONE, FORMS, TEXT, Form
 from tests.loopback import Exchange, Loopback, head, reply

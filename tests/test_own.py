@@ -13,9 +13,9 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import Annotation, ChatError, ChatRequest, Delta, Done, Image, Reasoning, ToolCall, Usage, chat_blueprint
-from quartapp.events import Batch
-from quartapp.models.in_process import ASGIApp, InProcessTransport
+from quartapp.core.events import Batch
 from quartapp.routes.replies import handle_errors, render
+from quartapp.upstreams.in_process import ASGIApp, InProcessTransport
 
 QUESTION = {"message": "a haiku"}
 OPENAI = {"model": "haiku", "messages": [{"role": "user", "content": "a haiku"}], "stream": True}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 from tests.doors import Client, OwnModel, serving
 
 MODELS = "/ai/api/models"

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.hosts.foreign_page import TOKEN
 from tests.pages import ChatPage, opened, page_server
 from tests.proxy import Proxy, resets_after

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.pages import ChatPage, opened, page_server
 from tests.serving import Server, Servers
 

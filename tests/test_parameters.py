@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from quartapp import Settings, SettingsError
-from quartapp.models.table import read_table
+from quartapp.models.config import read_table
 from tests.doors import chunk, event_stream, serving
 from tests.loopback import Loopback, reply
 

@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from quartapp.events import Batch, Raw
-from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.plain import decode_plain
-from quartapp.readers.raw_chunks import RawChunkReader
-from quartapp.readers.strict import REFUSALS, Choice, Chunk, ChunkDelta
+from quartapp.core.events import Batch, Raw
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
+from quartapp.upstreams.chat_completions.plain import decode_plain
+from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
+from quartapp.upstreams.chat_completions.strict import REFUSALS, Choice, Chunk, ChunkDelta
 from tests.doors import chunk, event_stream
 
-READERS: dict[str, Callable[[], ChunkReader]] = {
-    "taken apart": lambda: ChunkReader(2**20),
-    "kept": lambda: RawChunkReader(2**20, model="m", choices=1, include_usage=True),
+READERS: dict[str, Callable[[], ChunkParser]] = {
+    "taken apart": lambda: ChunkParser(2**20),
+    "kept": lambda: RawChunkParser(2**20, model="m", choices=1, include_usage=True),
 }
 CALL = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 URL = "data:image/png;base64,AA=="
@@ -44,7 +44,7 @@ def with_field(place: type, name: str, value: Any) -> Any:
     return document
 
 
-def told(reader: ChunkReader, data: bytes) -> list[Any]:
+def told(reader: ChunkParser, data: bytes) -> list[Any]:
     """All that a reader tells of `data`, and of the end of the answer after it."""
     batches = [reader.feed(data), reader.end()]
     return [*map(facts, batches), reader.error and reader.error.code]

@@ -17,9 +17,9 @@ from quart import Quart
 from quart.testing.app import LifespanError
 
 from quartapp import chat_blueprint
-from quartapp.errors import SettingsError, describe
-from quartapp.models.servers import Address, Servers
-from quartapp.models.transport import Connecting
+from quartapp.core.errors import SettingsError, describe
+from quartapp.upstreams.http.servers import Address, Servers
+from quartapp.upstreams.http.transport import Connecting
 from tests.doors import serving
 from tests.loopback import Loopback, reply
 from tests.tls import AUTHORITY, LOCALHOST, TlsLoopback, ca_file

@@ -73,7 +73,7 @@ def test_a_module_says_what_it_is_for(module: ModuleType) -> None:
 
 
 # Inside the embedded model, which others see through its `__init__` alone, a name that says it all stands for itself.
-OPEN = [module for module in MODULES if not module.__name__.startswith("quartapp.embedded.")]
+OPEN = [module for module in MODULES if not module.__name__.startswith("quartapp.mock.")]
 
 
 @pytest.mark.parametrize("module", OPEN, ids=lambda module: module.__name__)
@@ -82,7 +82,7 @@ def test_what_a_module_offers_says_what_its_signature_cannot(module: ModuleType)
 
 
 def test_what_the_embedded_model_offers_is_said_too() -> None:
-    offered = {name: getattr(quartapp.embedded, name) for name in quartapp.embedded.__all__}
+    offered = {name: getattr(quartapp.mock, name) for name in quartapp.mock.__all__}
     assert [name for name, value in offered.items() if inspect.isfunction(value) and not value.__doc__] == []
 
 

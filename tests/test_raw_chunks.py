@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from quartapp.events import Raw
-from quartapp.readers.raw_chunks import RawChunkReader
+from quartapp.core.events import Raw
+from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 
 LIMIT = 1_000_000
 USAGE = '{"model":"theirs","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
 
 
-def opened(**given: Any) -> RawChunkReader:
+def opened(**given: Any) -> RawChunkParser:
     asked: dict[str, Any] = {"model": "ours", "choices": 1, "include_usage": False, **given}
-    return RawChunkReader(LIMIT, **asked)
+    return RawChunkParser(LIMIT, **asked)
 
 
 def told(*payloads: str, **given: Any) -> list[str]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from quartapp.events import Batch, Delta, Raw, Usage
-from quartapp.readers.bodies import WholeReader, open_reader
-from quartapp.readers.chunks import ChunkReader
-from quartapp.readers.raw_chunks import RawChunkReader
-from quartapp.requests.messages import ChatRequest
+from quartapp.core.events import Batch, Delta, Raw, Usage
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.bodies import CompletionParser, open_parser
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
+from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 
 COMPLETION = {
     "id": "x",
@@ -25,8 +25,8 @@ STREAM = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":
 
 def opened(
     content_type: str = "application/json", max_line_bytes: int = 1000, **asked: Any
-) -> ChunkReader | WholeReader:
-    return open_reader(
+) -> ChunkParser | CompletionParser:
+    return open_parser(
         ChatRequest([], model="ours", **asked),
         content_type=content_type,
         max_line_bytes=max_line_bytes,
@@ -45,13 +45,13 @@ def read(body: bytes, size: int = 10_000, **given: Any) -> tuple[list[Batch], st
 @pytest.mark.parametrize(
     ("content_type", "raw", "kind"),
     [
-        ("text/event-stream", False, ChunkReader),
-        ("text/event-stream; charset=utf-8", True, RawChunkReader),
-        ("text/plain", False, ChunkReader),
-        ("", False, ChunkReader),
-        ("application/json", False, WholeReader),
-        ("Application/JSON; charset=utf-8", True, WholeReader),
-        ("application/problem+json", False, WholeReader),
+        ("text/event-stream", False, ChunkParser),
+        ("text/event-stream; charset=utf-8", True, RawChunkParser),
+        ("text/plain", False, ChunkParser),
+        ("", False, ChunkParser),
+        ("application/json", False, CompletionParser),
+        ("Application/JSON; charset=utf-8", True, CompletionParser),
+        ("application/problem+json", False, CompletionParser),
     ],
 )
 def test_a_reader_is_chosen_by_what_was_asked_and_what_came(content_type: str, raw: bool, kind: type) -> None:

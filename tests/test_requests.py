@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartapp.errors import ChatError
-from quartapp.requests.chat import parse, parse_query
-from quartapp.requests.documents import parse_json
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.documents import parse_json
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.protocols.native.request import parse, parse_query
+from quartapp.settings.settings import Settings
 
 SETTINGS = Settings()
 CANARY = "canary7f3a"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartapp.errors import ChatError
-from quartapp.requests.ai_sdk import parse_ui
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.protocols.ai_sdk.request import parse_ui
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
 
 CANARY = "canary7f3a"
 

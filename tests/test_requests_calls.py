@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from quartapp.requests.calls import NO_RESULT
-from quartapp.requests.chat import parse
-from quartapp.settings import Settings
+from quartapp.protocols.common.calls import NO_RESULT
+from quartapp.protocols.native.request import parse
+from quartapp.settings.settings import Settings
 
 SIGNED = {"google": {"thought_signature": "c2lnbmVk"}}
 USER = {"role": "user", "content": "hi"}

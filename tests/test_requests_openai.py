@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.models.parameters import check_extras
-from quartapp.requests.messages import ChatRequest
-from quartapp.requests.openai import parse_completion
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.protocols.chat_completions.request import parse_completion
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.parameters import check_extras
 from tests.doors import chunk, event_stream, offered_by, serving
 from tests.loopback import Loopback, reply
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartapp.errors import ChatError
-from quartapp.requests.attachments import MAX_URL_CHARS, check_base64, decoded_bytes
-from quartapp.requests.chat import parse
-from quartapp.requests.openai import parse_completion
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.protocols.chat_completions.request import parse_completion
+from quartapp.protocols.common.attachments import MAX_URL_CHARS, check_base64, decoded_bytes
+from quartapp.protocols.native.request import parse
+from quartapp.settings.settings import Settings
 from tests.doors import chunk, event_stream, offered_by, serving
 from tests.loopback import Loopback, reply
 

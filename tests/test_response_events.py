@@ -11,11 +11,11 @@ import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from quartapp.events import Annotation, Delta, Image, Piece, Reasoning, Refusal, ToolCall, Usage
-from quartapp.formats.whole import WholeToolCall, merge
-from quartapp.readers.response_calls import MAX_CALLS
-from quartapp.readers.response_events import ResponseReader, WholeResponseReader, open_response_reader
-from quartapp.readers.response_texts import MAX_PARTS
+from quartapp.core.events import Annotation, Delta, Image, Piece, Reasoning, Refusal, ToolCall, Usage
+from quartapp.protocols.native.whole import WholeToolCall, merge
+from quartapp.upstreams.responses.calls import MAX_CALLS
+from quartapp.upstreams.responses.events import ResponseParser, WholeResponseReader, open_response_reader
+from quartapp.upstreams.responses.texts import MAX_PARTS
 from tests import responses_upstream as upstream
 from tests.responses_upstream import (
     Document,
@@ -48,8 +48,8 @@ class Said:
     error: str | None = None
 
 
-def read(*reads: bytes, reader: ResponseReader | WholeResponseReader | None = None) -> Said:
-    reader = reader or ResponseReader(LIMIT)
+def read(*reads: bytes, reader: ResponseParser | WholeResponseReader | None = None) -> Said:
+    reader = reader or ResponseParser(LIMIT)
     batches = []
     for each in reads:
         batches.append(reader.feed(each))
@@ -221,13 +221,13 @@ def test_events_that_tell_nothing_yet_make_no_pieces() -> None:
 
 
 def test_an_empty_piece_of_a_text_is_no_piece_of_an_answer() -> None:
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     one = {"type": "response.output_text.delta", "output_index": 0}
     assert [reader.feed(data({**one, "delta": delta})).pieces for delta in ("", "a", "")] == [[], [Delta("a")], []]
 
 
 def test_the_text_of_one_read_is_one_piece() -> None:
-    batch = ResponseReader(LIMIT).feed(encode(stream(thinking("I think, and think."), message("Hello, world."))))
+    batch = ResponseParser(LIMIT).feed(encode(stream(thinking("I think, and think."), message("Hello, world."))))
     assert batch.pieces == [Reasoning("I think, and think."), Delta("Hello, world.")]
 
 
@@ -525,7 +525,7 @@ def test_a_call_of_a_tool_that_takes_text_is_told_with_its_text() -> None:
 def test_the_text_of_a_custom_tool_is_told_as_it_comes() -> None:
     item = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_1", "name": "run", "input": ""}
     place = {"item_id": "ct_1", "output_index": 0}
-    reader = ResponseReader(LIMIT)
+    reader = ResponseParser(LIMIT)
     begun = [
         {"type": "response.output_item.added", "output_index": 0, "item": item},
         {"type": "response.custom_tool_call_input.delta", **place, "delta": "l"},
@@ -845,7 +845,7 @@ def test_a_failure_without_a_reason_is_one_however_the_stream_goes_on() -> None:
 
 def test_what_a_failed_response_used_is_told_to_the_log() -> None:
     error = {"code": "server_error", "message": "x"}
-    batch = ResponseReader(LIMIT).feed(encode(ended(status="failed", error=error, usage=upstream.USAGE)))
+    batch = ResponseParser(LIMIT).feed(encode(ended(status="failed", error=error, usage=upstream.USAGE)))
     assert batch.usage == USED
 
 
@@ -988,15 +988,15 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character(body: bytes) -> N
 def test_a_line_of_exactly_the_limit_is_read_and_a_longer_one_is_refused_however_they_come() -> None:
     line = (TEXT % b'"a"').rstrip()
     for reads in ([line + b"\n"], [line, b"\n"], [line[:9], line[9:] + b"\n"]):
-        assert read(*reads, reader=ResponseReader(len(line))).pieces == (Delta("a"),)
-        assert read(*reads, reader=ResponseReader(len(line) - 2)).error == "upstream_error"
+        assert read(*reads, reader=ResponseParser(len(line))).pieces == (Delta("a"),)
+        assert read(*reads, reader=ResponseParser(len(line) - 2)).error == "upstream_error"
 
 
 def test_the_data_lines_of_one_event_are_together_no_longer_than_the_limit() -> None:
     lines = [b"data: " + line + b"\n" for line in (TEXT % b'"a"')[6:].rstrip().partition(b",")]
     size = len(b"".join(lines)) - 6 * len(lines) + 2
-    assert read(*lines, b"\n", reader=ResponseReader(size)).pieces == (Delta("a"),)
-    assert read(*lines, reader=ResponseReader(size - 1)).error == "upstream_error"
+    assert read(*lines, b"\n", reader=ResponseParser(size)).pieces == (Delta("a"),)
+    assert read(*lines, reader=ResponseParser(size - 1)).error == "upstream_error"
 
 
 def test_a_last_line_without_a_line_feed_is_read_if_it_is_whole() -> None:
@@ -1092,4 +1092,4 @@ def test_a_stream_is_one_whatever_its_server_calls_it(name: str, size: int, befo
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8", "", "application/x"])
 def test_anything_that_is_not_json_is_read_as_an_event_stream(content_type: str) -> None:
-    assert isinstance(open_response_reader(content_type, max_line_bytes=LIMIT), ResponseReader)
+    assert isinstance(open_response_reader(content_type, max_line_bytes=LIMIT), ResponseParser)

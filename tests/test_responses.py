@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.models.entry import Entry
-from quartapp.models.kinds import Asked, Kinds
-from quartapp.models.response_input import input_items
-from quartapp.models.response_parameters import response_params
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.entry import Entry
+from quartapp.upstreams.kinds import Asked, Kinds
+from quartapp.upstreams.responses.input import input_items
+from quartapp.upstreams.responses.parameters import response_params
 from tests.loopback import Loopback, head, raw, reply
 from tests.responses_upstream import (
     Document,

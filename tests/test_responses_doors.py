@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from quartapp.errors import KINDS
+from quartapp.core.errors import KINDS
 from tests.doors import Client, Log, Reply, serving
 from tests.forms import CHUNKS, COMPLETION, DONE, FORMS, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Form, events, records
 from tests.parsers import read_openai

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.readers.chunks import ChunkReader
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from tests.doors import NDJSON, Client, chunk, event_stream, serving
 from tests.loopback import Exchange, Loopback, reply
 
@@ -123,6 +123,6 @@ async def test_records_have_state_behind_its_call_and_at_the_end() -> None:
 
 
 def test_the_state_of_text_comes_with_the_end() -> None:
-    reader = ChunkReader(10_000)
+    reader = ChunkParser(10_000)
     batch = reader.feed(event_stream(chunk({"content": "a", **SIGNED}), chunk({}, "stop")))
     assert (batch.extra, batch.finish_reason) == (SIGNED, "stop")

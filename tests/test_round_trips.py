@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quartapp.events import Delta, Event, Refusal
+from quartapp.core.events import Delta, Event, Refusal
 from tests.answers import answers, cuts, splits
 from tests.event_stream_oracle import Read, names_and_data, oracle
 from tests.parsers import EventStreamReader, NdjsonReader, read_event_stream, read_ndjson

@@ -18,16 +18,16 @@ from quart import Blueprint, Quart, Request
 from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
-from quartapp.embedded import CATALOGUE
-from quartapp.errors import ChatError
-from quartapp.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
-from quartapp.requests.chat import parse
-from quartapp.requests.openai import parse_completion
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
+from quartapp.mock import CATALOGUE
+from quartapp.protocols.chat_completions.request import parse_completion
+from quartapp.protocols.native.request import parse
 from quartapp.routes.asking import House
 from quartapp.routes.other import EveryMethod
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import add_schema
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 from tests.faults import LIMITS
 from tests.forms import FORMS, UI, Form
 from tests.reading import Reader

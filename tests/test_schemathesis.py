@@ -14,7 +14,7 @@ from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import Interaction, ScenarioRecorder
 from schemathesis.hooks import unregister
 
-from quartapp.formats import ACCEPTED, WHOLE
+from quartapp.protocols.native.formats import ACCEPTED, WHOLE
 from tests.schema_check import hold_to_schema
 from tests.serving import Servers
 

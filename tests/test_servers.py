@@ -22,10 +22,10 @@ from quart import Quart
 from quart.testing.app import LifespanError
 
 from quartapp import chat_blueprint
-from quartapp.errors import ChatError, describe
-from quartapp.models.servers import PIECE_BYTES, Address, Server, Servers
-from quartapp.models.transport import Connecting
-from quartapp.requests.messages import ChatRequest
+from quartapp.core.errors import ChatError, describe
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.http.servers import PIECE_BYTES, Address, Server, Servers
+from quartapp.upstreams.http.transport import Connecting
 from tests.doors import Client, Reply, offered_by, serving
 from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, Received, head, http_chunk, reply
 from tests.upstream_models import (

@@ -20,8 +20,8 @@ from quart.testing.app import LifespanError
 
 from quartapp import Settings, SettingsError, chat_blueprint
 from quartapp.blueprint import running_chats
-from quartapp.settings import ServerSettings
-from quartapp.urls import ServerUrl
+from quartapp.settings.settings import ServerSettings
+from quartapp.settings.urls import ServerUrl
 
 ROOT = Path(__file__).parents[1]
 CLASSES: tuple[type[Settings] | type[ServerSettings], ...] = (Settings, ServerSettings)

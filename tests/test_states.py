@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.formats.states import add_state, joined
+from quartapp.protocols.common.states import add_state, joined
 
 TEXT = {"type": "reasoning.text", "index": 0}
 

@@ -13,8 +13,8 @@ import pytest
 from quart import Blueprint, Quart, Request, Response, abort, request
 
 from quartapp import ChatError, chat_blueprint, create_app
-from quartapp.errors import KINDS
-from quartapp.events import Batch, Delta
+from quartapp.core.errors import KINDS
+from quartapp.core.events import Batch, Delta
 from quartapp.guards.auth import Authenticate
 from tests.doors import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving
 

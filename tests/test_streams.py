@@ -14,11 +14,11 @@ import httpx2
 import openai
 import pytest
 
-from quartapp.events import Batch, Done, Failed, Raw, Start
-from quartapp.models.in_process import ASGIApp, InProcessTransport
-from quartapp.readers.bodies import WholeReader, open_reader
-from quartapp.readers.chunks import ChunkReader
-from quartapp.requests.messages import ChatRequest
+from quartapp.core.events import Batch, Done, Failed, Raw, Start
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.bodies import CompletionParser, open_parser
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
+from quartapp.upstreams.in_process import ASGIApp, InProcessTransport
 from tests import streams, telling
 from tests.doors import Reply, serving
 from tests.forms import CHUNKS, COMPLETION, JSON, NDJSON, SSE, TEXT, UI, Form, told_by_chunks
@@ -57,8 +57,8 @@ def test_a_body_says_what_it_stands_for(stream: Stream) -> None:
 # -- through a reader
 
 
-def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None) -> ChunkReader | WholeReader:
-    return open_reader(
+def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None) -> ChunkParser | CompletionParser:
+    return open_parser(
         ChatRequest([], model="ours", raw=raw, include_usage=True),
         content_type=content_type or f"{stream.content_type}; charset=utf-8",
         max_line_bytes=MIB,
@@ -66,7 +66,7 @@ def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None
     )
 
 
-def read(reader: ChunkReader | WholeReader, reads: Iterable[bytes]) -> list[Batch]:
+def read(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Batch]:
     """The batches of a body, as a model's stream has them: none after an error, and one after the end."""
     batches: list[Batch] = []
     for data in reads:
@@ -76,7 +76,7 @@ def read(reader: ChunkReader | WholeReader, reads: Iterable[bytes]) -> list[Batc
     return [*batches, reader.end()]
 
 
-def told(reader: ChunkReader | WholeReader, reads: Iterable[bytes]) -> list[Record]:
+def told(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Record]:
     """The records of the answer that a body is."""
     batches = read(reader, reads)
     reason = next((batch.finish_reason for batch in reversed(batches) if batch.finish_reason), None)

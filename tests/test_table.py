@@ -14,9 +14,9 @@ import pytest
 from pydantic import SecretStr
 
 from quartapp import Settings, SettingsError
-from quartapp.models.entry import Entry
+from quartapp.models.config import read_table, single_entry
 from quartapp.models.registry import open_models
-from quartapp.models.table import read_table, single_entry
+from quartapp.upstreams.entry import Entry
 
 CANARY = "canary-7f3a9b1c2d4e5f60"
 

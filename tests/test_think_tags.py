@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quartapp.events import Delta, Event, Reasoning
-from quartapp.readers.think_tags import ThinkTags
+from quartapp.core.events import Delta, Event, Reasoning
+from quartapp.upstreams.common.think_tags import ThinkTags
 from tests import streams
 
 Mode = Literal["leading", "open"]

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.events import ToolCall
-from quartapp.readers.tool_calls import MAX_CALLS, MAX_LOOKED_AT_CHARS, Fragment, ToolCalls
+from quartapp.core.errors import ChatError
+from quartapp.core.events import ToolCall
+from quartapp.upstreams.common.tool_calls import MAX_CALLS, MAX_LOOKED_AT_CHARS, Fragment, ToolCalls
 from tests import streams
 
 Chunk = list[Fragment]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from quartapp.events import Failed, Raw
-from quartapp.formats import AI_SDK, NDJSON, SSE, TEXT, WHOLE
+from quartapp.core.events import Failed, Raw
+from quartapp.protocols.ai_sdk.encode import AI_SDK
+from quartapp.protocols.native.formats import NDJSON, SSE, TEXT, WHOLE
 from tests import vectors
 from tests.vectors import Case
 from tests.wire_checks import CHECKS

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from quartapp.errors import KINDS
-from quartapp.events import Batch, Delta, Done, Event, Piece, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.formats.whole import WholeAnswer, WholeToolCall, merge
+from quartapp.core.errors import KINDS
+from quartapp.core.events import Batch, Delta, Done, Event, Piece, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.protocols.native.whole import WholeAnswer, WholeToolCall, merge
 from tests.doors import PROMPT, STREAM, Client, Log, OwnModel, Reply, Silent, offered_by, serving
 
 CHAT = "/ai/api/chat"

@@ -11,13 +11,13 @@ from typing import Any, Self
 
 import pytest
 
-from quartapp.errors import ChatError
-from quartapp.events import Delta
-from quartapp.models.kinds import Asked, Kinds
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Delta
+from quartapp.models.config import single_entry
 from quartapp.models.registry import Streaming
-from quartapp.models.table import single_entry
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.kinds import Asked, Kinds
 from tests.loopback import Exchange
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"

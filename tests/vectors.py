@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from quartapp.events import (
+from quartapp.core.events import (
     Annotation,
     Delta,
     Done,
@@ -28,8 +28,10 @@ from quartapp.events import (
     Start,
     ToolCall,
 )
-from quartapp.formats import ai_sdk, ndjson, openai, sse, text, whole
-from quartapp.formats.encoding import to_json
+from quartapp.protocols.ai_sdk import encode as ai_sdk
+from quartapp.protocols.chat_completions import encode as openai
+from quartapp.protocols.common.encoding import to_json
+from quartapp.protocols.native import ndjson, sse, text, whole
 
 Json = dict[str, Any]
 Encode = Callable[[Sequence[Event]], bytes]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from quartapp.events import Done, Event, Failed, Ping, Raw, Start
+from quartapp.core.events import Done, Event, Failed, Ping, Raw, Start
 from tests import telling
 from tests.parsers import (
     PING,

@@ -1,4 +1,1 @@
-"""Who may ask, and how much: each guard raises ChatError or lets pass.
-
-Order inside this folder: auth, body.
-"""
+"""What a request must pass before a model is asked; each guard raises ChatError or returns."""

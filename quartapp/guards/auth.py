@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from quart import Request
 from werkzeug.exceptions import HTTPException
 
-from quartapp.errors import ChatError, host_failure
+from quartapp.core.errors import ChatError, host_failure
 
 #: Given the request, says who asks (any name fit for the log), or None for nobody it knows. Sync or async.
 Authenticate = Callable[[Request], str | Awaitable[str | None] | None]

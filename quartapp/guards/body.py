@@ -7,8 +7,8 @@ import asyncio
 from quart import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from quartapp.errors import ChatError
-from quartapp.settings import Settings
+from quartapp.core.errors import ChatError
+from quartapp.settings.settings import Settings
 
 #: Reads that any body may take. A larger body may take one more each READ_BYTES, because each read costs time.
 MAX_READS = 256

@@ -6,10 +6,10 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
-from quartapp.errors import ChatError, host_failure
-from quartapp.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
-from quartapp.models.history import without_state
-from quartapp.requests.messages import ChatRequest
+from quartapp.core.errors import ChatError, host_failure
+from quartapp.core.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.common.history import without_state
 
 #: What a model of the host app yields. A str is a Delta. Done ends the answer; without it the end of the generator
 #: ends the answer, with the finish_reason `stop`. After a Batch, only a batch with a `finish_reason` does.

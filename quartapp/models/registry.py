@@ -8,22 +8,22 @@ from typing import Protocol
 
 import msgspec
 
-from quartapp.embedded import CATALOGUE, is_fault, offers
-from quartapp.errors import ChatError, SettingsError
-from quartapp.events import Batches
-from quartapp.models.addresses import check_addresses
-from quartapp.models.attempts import Attempts, Candidate
-from quartapp.models.entry import Entry
-from quartapp.models.kinds import Asked, Kinds, base_url
-from quartapp.models.output_limit import Limited
+from quartapp.core.errors import ChatError, SettingsError
+from quartapp.core.events import Batches
+from quartapp.mock import CATALOGUE, is_fault, offers
+from quartapp.models.config import Table, read_table, single_entry
+from quartapp.models.fallback import Attempts, Candidate
 from quartapp.models.own import Model, ModelFunction, OwnModel
-from quartapp.models.parameters import check_extras
-from quartapp.models.servers import Server
-from quartapp.models.table import Table, read_table, single_entry
-from quartapp.models.transport import open_trust
-from quartapp.requests.messages import ChatRequest
-from quartapp.settings import Settings
-from quartapp.urls import host_and_port
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
+from quartapp.settings.urls import host_and_port
+from quartapp.upstreams.chat_completions.output_limit import Limited
+from quartapp.upstreams.entry import Entry
+from quartapp.upstreams.http.addresses import check_addresses
+from quartapp.upstreams.http.servers import Server
+from quartapp.upstreams.http.transport import open_trust
+from quartapp.upstreams.kinds import Asked, Kinds, base_url
+from quartapp.upstreams.parameters import check_extras
 
 
 class Streaming(Protocol):

@@ -1,4 +1,1 @@
-"""The doors: what can be asked of a blueprint over HTTP.
-
-Order inside this folder: replies, asking, origins, other, stream, openai, ai_sdk, static, page, schema.
-"""
+"""Routes that are no protocol: the page, its files, the schema, and what every route shares."""

@@ -7,14 +7,14 @@ from typing import Final, NamedTuple
 
 from quart import request
 
-from quartapp.answer import Answer
-from quartapp.chat import Chat
-from quartapp.errors import host_failure
+from quartapp.answer.run import Answer
+from quartapp.core.errors import host_failure
 from quartapp.guards.auth import Authenticate, principal
 from quartapp.guards.body import read_body
-from quartapp.requests.messages import ChatRequest
+from quartapp.protocols.common.messages import ChatRequest
 from quartapp.routes.replies import labels, request_id
-from quartapp.settings import Settings
+from quartapp.running import Chat
+from quartapp.settings.settings import Settings
 
 NOT_RUNNING: Final = (
     "The chat is not running, because its app was not started: serve the app with lifespan on, enter "

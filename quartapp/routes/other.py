@@ -14,7 +14,7 @@ from quart.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from quartapp.errors import ChatError
+from quartapp.core.errors import ChatError
 
 View = Callable[..., Awaitable[Response]]
 

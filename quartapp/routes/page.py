@@ -6,13 +6,13 @@ from functools import cache
 
 from quart import Blueprint, Response
 
-from quartapp.formats.encoding import to_json
-from quartapp.formats.offer import Offer, OfferedModel, RequestLimits
 from quartapp.models.registry import Models
+from quartapp.protocols.common.encoding import to_json
+from quartapp.protocols.common.offer import Offer, OfferedModel, RequestLimits
 from quartapp.routes.asking import House
 from quartapp.routes.replies import json_reply, page_reply
 from quartapp.routes.static import static_files
-from quartapp.settings import Settings
+from quartapp.settings.settings import Settings
 
 MODELS = "/api/models"
 

@@ -15,10 +15,10 @@ from quart import Blueprint, Quart, Response, current_app, g, has_request_contex
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from quartapp.answer import Answer
-from quartapp.errors import ChatError, Code, describe, host_failure, host_fault
-from quartapp.events import Done, Event, Failed, Image
-from quartapp.formats import Format
+from quartapp.answer.run import Answer
+from quartapp.core.errors import ChatError, Code, describe, host_failure, host_fault
+from quartapp.core.events import Done, Event, Failed, Image
+from quartapp.protocols.common.format import Format
 
 log = logging.getLogger("quartapp.request")
 

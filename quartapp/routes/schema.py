@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 import msgspec
 from quart import Blueprint, Quart, Response, current_app, request, send_from_directory
 
-from quartapp.errors import ChatError
+from quartapp.core.errors import ChatError
+from quartapp.openapi.components import Json
+from quartapp.openapi.document import describe
+from quartapp.openapi.listing import listing
 from quartapp.routes.asking import House
 from quartapp.routes.replies import json_reply, page_reply
-from quartapp.schema.components import Json
-from quartapp.schema.document import describe
-from quartapp.schema.listing import listing
 
 GET: Final = ("GET", "HEAD")
 SCHEMA_DOORS: Final[Mapping[str, tuple[str, ...]]] = {"/openapi.json": GET, "/docs": GET, "/docs/<name>": GET}

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from quart import Blueprint, Response, request
 
-from quartapp.errors import ChatError
+from quartapp.core.errors import ChatError
 
 STATIC = "/static/<path:filename>"
 

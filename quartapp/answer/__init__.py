@@ -1,0 +1,1 @@
+"""One answer, from its first event to its end."""

@@ -1,0 +1,1 @@
+"""Types that every other folder uses: errors, events."""

@@ -1,0 +1,225 @@
+"""The models a project offers: the table that the settings make, and what is wrong with it, told by its place."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pydantic import ValidationError
+
+from quartapp.core.errors import SettingsError, masked
+from quartapp.mock import DEFAULT_MODEL, offers
+from quartapp.settings.loader import first_fault
+from quartapp.settings.settings import KEYS, Settings
+from quartapp.settings.urls import is_same_server
+from quartapp.upstreams.entry import MAX_NAME_CHARS, OPENAI_URL, Entry, Kind
+
+OPENAI_MODEL: Final = "gpt-5.4-mini"
+MAX_DEPTH: Final = 32
+
+Table = Mapping[str, Entry]
+
+# What other programs call a field.
+_MEANT: Final = {"api_key": "key_env", "api_base": "base_url", "url": "base_url"}
+
+
+class _Source(NamedTuple):
+    """Where a table stands: the setting that has it, and the shortest table as it is written there."""
+
+    setting: str
+    example: str
+
+    def place(self, *path: object) -> str:
+        """Below the setting, as TOML writes a key with dots."""
+        return f"{self.setting}: {'.'.join(map(_shown, path))}"
+
+
+_FILE: Final = _Source("CHAT_MODELS_FILE", 'models.fast = { kind = "openai" }')
+_MAPPING: Final = _Source("CHAT_MODELS", '{"fast": {"kind": "openai"}}')
+
+
+def read_table(settings: Settings) -> Table | None:
+    """The models that CHAT_MODELS or CHAT_MODELS_FILE lists, by name and in their order; None if neither is set.
+
+    Raises SettingsError with the place of the fault, and nothing of the value.
+    """
+    if settings.models is not None and settings.models_file is not None:
+        raise SettingsError("CHAT_MODELS_FILE: CHAT_MODELS is set too; use one of them")
+    if settings.models is not None:
+        return _table(_MAPPING, settings.models, settings)
+    if settings.models_file is not None:
+        return _table(_FILE, _read_file(settings.models_file), settings)
+    return None
+
+
+def _read_file(path: str) -> Any:
+    example = f"for example a file that says {_FILE.example}"
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        place = _shown(Path(path).absolute())
+        raise SettingsError(f"CHAT_MODELS_FILE: {place} cannot be read ({type(error).__name__}); {example}") from None
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are; the former tell the place alone
+        place = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
+        raise SettingsError(f"CHAT_MODELS_FILE: not TOML in UTF-8{place}; {example}") from None
+    if list(document) != ["models"]:
+        raise SettingsError(f"CHAT_MODELS_FILE: everything in it is below [models]; {example}")
+    _refuse_dots(document["models"])
+    return document["models"]
+
+
+def _refuse_dots(models: Any) -> None:
+    """Raises SettingsError for a name with a dot and without quotes, which TOML takes for tables in tables."""
+    for name, given in models.items() if isinstance(models, dict) else ():
+        for meant in _dotted(name, given):
+            raise SettingsError(
+                f"{_FILE.place('models', name)}: a name with a dot goes in quotes; "
+                f"for example [{'.'.join(map(_shown, ('models', meant)))}]"
+            )
+
+
+def _dotted(name: str, given: Any) -> Iterator[str]:
+    """Each name below `name` that could have been meant as one: a table that is no field of an entry."""
+    for part, inner in given.items() if isinstance(given, dict) else ():
+        if part not in Entry.model_fields and isinstance(inner, dict):
+            below = [*_dotted(f"{name}.{part}", inner)]
+            yield from below or [f"{name}.{part}"]
+
+
+def _table(source: _Source, given: Any, settings: Settings) -> Table:
+    models = _plain(given, source)
+    if not isinstance(models, dict) or not models:
+        raise SettingsError(f"{source.setting}: no models; for example {source.example}")
+    table = {str(name): _entry(source, str(name), fields) for name, fields in models.items()}
+    for name, entry in table.items():
+        for fault in _faults(name, entry, table, settings):
+            raise SettingsError(f"{source.place('models', name)}{fault}")
+    if not any(entry.offered for entry in table.values()):
+        raise SettingsError(f"{source.setting}: none of the models is offered; let one be, as it is without `offered`")
+    return table
+
+
+def _plain(value: Any, source: _Source, depth: int = 0) -> Any:
+    """`value` in the types of JSON alone, as far as Python has others of the same meaning."""
+    if depth > MAX_DEPTH:
+        raise SettingsError(f"{source.setting}: nested deeper than {MAX_DEPTH}; for example {source.example}")
+    match value:
+        case Mapping():
+            return {_exact(name): _plain(each, source, depth + 1) for name, each in value.items()}
+        case list() | tuple():
+            return [_plain(each, source, depth + 1) for each in value]
+        case _:
+            return _exact(value)
+
+
+def _exact(value: Any) -> Any:
+    """`value` as text or a number of no type of its own, which is all that can be encoded."""
+    match value:
+        case str():
+            return str.__str__(value)  # what it holds, however it shows itself
+        case int() if not isinstance(value, bool):
+            return int(value)
+        case float():
+            return float(value)
+        case _:
+            return value
+
+
+def _entry(source: _Source, name: str, given: Any) -> Entry:
+    try:
+        return Entry.model_validate(given)
+    except ValidationError as error:
+        fault = first_fault(error)
+    nearest = _nearest(fault.place[-1]) if fault.kind == "extra_forbidden" else None
+    words = f"{fault.words}, perhaps {nearest} is meant" if nearest else fault.words
+    raise SettingsError(
+        f"{source.place('models', name, *fault.place)}: {words}; "
+        f"docs/models.md lists the fields, for example {source.example}"
+    )
+
+
+def _nearest(name: str) -> str | None:
+    """The field that was probably meant by `name`."""
+    return _MEANT.get(name) or next(iter(difflib.get_close_matches(name, Entry.model_fields, n=1)), None)
+
+
+def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterator[str]:
+    """What is wrong with an entry among the others and the settings, each fault with the field that is at fault."""
+    if not (name.isprintable() and 0 < len(name) <= MAX_NAME_CHARS):
+        yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
+    if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
+        yield _no_key(entry)
+    if entry.kind == "embedded" and not offers(entry.model or DEFAULT_MODEL):
+        yield ".model: not one of the embedded server; for example embedded"
+    for index, other in enumerate(entry.fallbacks):
+        fault = _fallback_fault(other, entry.fallbacks[:index], [each for each in table if each != name])
+        if fault is not None:
+            yield f".fallbacks: {_shown(other)} {fault}"
+    if (entry.first_event_timeout_s or 0) > settings.first_event_timeout_s:
+        yield ".first_event_timeout_s: over CHAT_FIRST_EVENT_TIMEOUT_S, which is for all attempts together"
+
+
+def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) -> str | None:
+    """Return what is wrong with a fallback after `earlier` ones, where `others` are the other models of the table."""
+    if name in earlier:
+        return "is listed twice; each fallback is listed once"
+    if name in others:
+        return None
+    nearest = [*difflib.get_close_matches(name, others, n=1), *others]
+    return f"is not another model of the table; for example {_shown(nearest[0]) if nearest else '[]'}"
+
+
+def _no_key(entry: Entry) -> str:
+    """Says which variable it is only where that is no secret: some write a key in the place of its name."""
+    field, name = ".key_env" if entry.key_env else "", entry.env_name or ""
+    if name in KEYS:
+        return f"{field}: {name} is not set; for example {name}=sk-… in .env, or another key_env"
+    named = f" {name}" if _is_variable(name) else ""
+    return f"{field}: no such variable{named}, nor line in .env; for example OPENAI_API_KEY"
+
+
+def _is_variable(name: str) -> bool:
+    """Whether `name` cannot be a key: capitals with underscores, and no long part with a digit."""
+    return bool(re.fullmatch(r"[A-Z]+(_[A-Z0-9]+)*", name)) and masked(name) == name
+
+
+def _shown(part: object) -> str:
+    """A part of a place, or a path: in quotes unless it can stand without."""
+    return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+|/[\w./-]+", str(part)) else json.dumps(str(part))
+
+
+def single_entry(settings: Settings) -> tuple[str, Entry]:
+    """The one model that the settings name, and the name it is offered by, where there is no table.
+
+    Raises SettingsError for Azure without a deployment.
+    """
+    if settings.is_embedded:
+        name = settings.model or DEFAULT_MODEL
+        return name, Entry(kind="embedded", model=name)
+    if settings.azure_endpoint is not None:
+        return _azure_entry(settings, settings.azure_endpoint)
+    url = settings.openai_base_url
+    kind: Kind = "openai" if url is None or is_same_server(url, OPENAI_URL) else "compatible"
+    key_env = None if settings.openai_api_key is None else "OPENAI_API_KEY"
+    return settings.model or OPENAI_MODEL, Entry(kind=kind, base_url=url, key_env=key_env)
+
+
+def _azure_entry(settings: Settings, endpoint: str) -> tuple[str, Entry]:
+    deployment = settings.azure_deployment or settings.model
+    if deployment is None:
+        raise SettingsError(
+            "AZURE_OPENAI_DEPLOYMENT: not set, nor is CHAT_MODEL; for example AZURE_OPENAI_DEPLOYMENT=my-deployment"
+        )
+    entry = Entry(
+        kind="azure",
+        base_url=endpoint,
+        key_env=None if settings.azure_api_key is None else "AZURE_OPENAI_API_KEY",
+        api_version=settings.azure_api_version,
+        model=deployment,
+    )
+    return settings.model or deployment, entry

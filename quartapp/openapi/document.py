@@ -1,0 +1,129 @@
+"""The OpenAPI document of one registration of a blueprint, by quart-schema and without a trace in the host's app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial, update_wrapper
+from typing import Any
+
+from pydantic import BaseModel
+from quart import Quart
+from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
+from werkzeug.routing import Rule
+
+from quartapp.openapi.components import Json, components, reference
+from quartapp.openapi.operations import OPERATIONS, TAGS, Operation, Reply
+
+# A link into the page may name an operation, and there an underscore is a space.
+_SPACES = re.compile(r"[._]")
+
+#: The version of the wire contract, not of the package.
+VERSION = "1"
+
+_REQUEST_ID = {"description": "The id of the request, ours, which the log has too.", "schema": {"type": "string"}}
+_RETRY_AFTER = {"description": "Seconds to wait, where that is known.", "schema": {"type": "string"}}
+
+
+def describe(app: Quart, prefix: str, *, is_guarded: bool) -> Json:
+    """The document of the views of `app` whose endpoints begin with `prefix`, "team.chat." say.
+
+    `is_guarded` says that somebody who is not known is refused.
+    """
+    # Never given the app: on its own account it would replace the host's JSON, its test client and more.
+    schema = QuartSchema(
+        None,
+        info=Info(title="quartapp", version=VERSION, description="Streaming chat: one answer, every wire format."),
+        tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
+    )
+    return _Provider(app, schema, prefix, is_guarded=is_guarded).schema()
+
+
+def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `view` with the mark that keeps it out of a document that the host's own quart-schema builds.
+
+    A mark is an attribute, which a bound method cannot have.
+    """
+    return hide(update_wrapper(partial(view), view))
+
+
+class _Provider(OpenAPIProvider):
+    """Builds the paths of our own rules, each method as its row in OPERATIONS says."""
+
+    def __init__(self, app: Quart, extension: QuartSchema, prefix: str, *, is_guarded: bool) -> None:
+        super().__init__(app, extension)
+        self._prefix = prefix
+        self._is_guarded = is_guarded
+
+    def schema(self) -> Json:
+        document = super().schema()
+        document["components"]["schemas"] = components()
+        return document
+
+    def generate_rules(self) -> Iterable[Rule]:
+        order = list(dict.fromkeys(name for name, _ in OPERATIONS))
+        ours = [rule for rule in self._app.url_map.iter_rules() if self._name(rule) in order]
+        return sorted(ours, key=lambda rule: order.index(self._name(rule)))
+
+    def generate_methods(self, rule: Rule) -> Iterable[str]:
+        return [method for name, method in OPERATIONS if name == self._name(rule)]
+
+    def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
+        paths, _ = super().build_paths(rule)
+        name = self._name(rule)
+        for methods in paths.values():
+            for method, built in methods.items():
+                told = self._told(OPERATIONS[name, method.upper()], built["parameters"])
+                methods[method] = {"operationId": f"{method}-{_SPACES.sub('-', name)}", **told}
+        return paths, {}
+
+    def _name(self, rule: Rule) -> str:
+        return rule.endpoint.removeprefix(self._prefix) if rule.endpoint.startswith(self._prefix) else ""
+
+    def _told(self, operation: Operation, path_parameters: list[Json]) -> Json:
+        replies = operation.all_replies(is_guarded=self._is_guarded)
+        told = {
+            "summary": operation.summary,
+            "description": operation.description or operation.summary,
+            "tags": [operation.tag],
+            "parameters": [*path_parameters, *_query(operation.query), *_headers(operation.headers)],
+            "responses": {str(status): _reply(status, reply) for status, reply in replies.items()},
+        }
+        return told if operation.body is None else told | {"requestBody": _body(operation.body, operation.example)}
+
+
+def _body(model: type[BaseModel], example: Json) -> Json:
+    told = {"schema": reference(model.__name__), "example": example}
+    return {"required": True, "content": {"application/json": told}}
+
+
+def _query(model: type[BaseModel] | None) -> list[Json]:
+    if model is None:
+        return []
+    schema = model.model_json_schema()
+    required = schema.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": _without_null(field)}
+        for name, field in schema["properties"].items()
+    ]
+
+
+def _without_null(field: Json) -> Json:
+    """A query has no null: what is not given is left out."""
+    kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
+    return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
+
+
+def _headers(headers: Mapping[str, str]) -> list[Json]:
+    return [
+        {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
+        for name, description in headers.items()
+    ]
+
+
+def _reply(status: int, reply: Reply) -> Json:
+    headers = {"X-Request-ID": _REQUEST_ID} | ({"Retry-After": _RETRY_AFTER} if status in (429, 502, 503) else {})
+    told: Json = {"description": reply.description, "headers": headers}
+    if reply.content:
+        told["content"] = {media_type: {"schema": schema} for media_type, schema in reply.content.items()}
+    return told

@@ -1,0 +1,1 @@
+"""The wire formats that clients use: a folder for each, with its request, types, encoder and routes."""

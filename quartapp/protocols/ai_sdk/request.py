@@ -1,0 +1,247 @@
+"""What `/api/ui` is asked: the messages of Vercel's AI SDK, as `DefaultChatTransport` sends them.
+
+A message has parts. Text counts, and so do the files of a question and tool calls with their results; marks between
+steps say which came first. What a model thought goes only to servers that want it. An unknown part of an answer is
+passed over, because a client adds them to what we sent; one of a question is refused, because the answer would be about
+less.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.attachments import base64_in, is_data_url
+from quartapp.protocols.common.calls import Given
+from quartapp.protocols.common.documents import JsonObject, Strict, parse_document
+from quartapp.protocols.common.messages import ChatRequest, Message, Name, check_messages
+from quartapp.protocols.common.parts import Attachment, AudioPart, FilePart, ImagePart, TextPart, fault_in
+from quartapp.settings.settings import Settings
+
+# The kinds of sound that OpenAI's API takes, and its names for them.
+_AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
+_MAX_PARTS = 1000
+
+# The levels around the input of a tool, which is JSON here: the body, its messages, a message, its parts, a part.
+_DEPTH_AROUND = 5
+
+# A result that is an error, or that the user did not allow, is a result too.
+_RESULTS = ("output-available", "output-error", "output-denied")
+_PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
+_DENIED = "The user did not allow this call."
+
+#: The name under which `providerMetadata` holds what `encode` wrote there, and a client brings back.
+OURS = "quartapp"
+
+
+class UIPart(Strict):
+    """A part of a message; which fields it has goes by its type, and the SDK adds some with each version."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Given
+    text: str | None = None
+    toolCallId: Given | None = None  # noqa: N815 - the SDK's names
+    toolName: Given | None = None  # noqa: N815
+    state: Name | None = None
+    input: Any = None
+    rawInput: Any = None  # noqa: N815
+    output: Any = None
+    errorText: str | None = None  # noqa: N815
+    mediaType: str | None = None  # noqa: N815
+    url: str | None = None
+    filename: str | None = None
+    providerReference: Any = None  # noqa: N815
+    providerMetadata: Any = None  # noqa: N815
+    callProviderMetadata: Any = None  # noqa: N815
+    resultProviderMetadata: Any = None  # noqa: N815
+    approval: Any = None
+
+    @property
+    def is_call(self) -> bool:
+        return self.type == "dynamic-tool" or self.type.startswith("tool-")
+
+    @property
+    def ours(self) -> JsonObject:
+        """Return what our stream attached to the part; a call without a result and one with it keep it apart."""
+        places = (self.callProviderMetadata, self.resultProviderMetadata, self.providerMetadata)
+        found = [place.get(OURS) for place in places if isinstance(place, dict)]
+        return next((each for each in found if isinstance(each, dict)), {})
+
+
+class UIMessage(Strict):
+    """A message as the page keeps it."""
+
+    id: str
+    role: Literal["user", "assistant", "system"]
+    parts: list[UIPart]
+    metadata: Any = None
+
+
+class UIBody(Strict):
+    """The JSON body of a chat request of the AI SDK; `model` is what a page may add of its own.
+
+    Other fields are passed over, because the SDK and pages add some that no model here receives: `DefaultChatTransport`
+    what its `body` holds, assistant-ui's transport `tools`, `system`, `callSettings`, `config` and `metadata`.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    id: str
+    messages: Annotated[list[UIMessage], Field(min_length=1)]
+    trigger: Literal["submit-message", "regenerate-message"] = "submit-message"
+    messageId: str | None = None  # noqa: N815
+    model: Name | None = None
+
+
+def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
+    """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    asked = parse_document(UIBody, body, settings, depth_around=_DEPTH_AROUND)
+    paths = [f"messages.{index}" for index in range(len(asked.messages))]
+    messages = [
+        turn for message, path in zip(asked.messages, paths, strict=True) for turn in _turns(message, path, settings)
+    ]
+    return ChatRequest(check_messages(messages, settings, allow_system=settings.allow_system_role), asked.model)
+
+
+def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Message]:
+    """Yield a turn for each step of the message, and one more for the result of each tool call in it."""
+    is_answer = message.role == "assistant"
+    if not is_answer and len(message.parts) > _MAX_PARTS:
+        raise ChatError("invalid_request", path=f"{path}.parts")
+    said = [step for step in _steps(message, path, settings) if step.content or step.calls]
+    if not is_answer and (not said or any(step.calls for step in said)):
+        raise ChatError("invalid_request", path=f"{path}.parts")
+    for step in said:
+        state = {"reasoning": step.reasoning, "extra": step.extra} if is_answer else {}
+        yield _turn(path, role=message.role, content=step.content or None, tool_calls=step.calls or None, **state)
+        for result in step.results:
+            yield _turn(path, role="tool", **result)
+
+
+class _Step:
+    """What was said in one go, the calls a model made then, and their results."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.reasoning = ""
+        self.extra: JsonObject = {}
+        self.calls: list[JsonObject] = []
+        self.results: list[JsonObject] = []
+        self._parts: list[TextPart | Attachment] = []
+
+    @property
+    def content(self) -> str | list[TextPart | Attachment]:
+        """Text where there is nothing else, for not every model takes parts."""
+        return [*self._parts, *self._last_text()] if self._parts else self.text
+
+    def attach(self, attachment: Attachment) -> None:
+        """Adds it behind the text so far."""
+        self._parts += [*self._last_text(), attachment]
+        self.text = ""
+
+    def _last_text(self) -> list[TextPart]:
+        return [TextPart(type="text", text=self.text)] if self.text else []
+
+
+def _steps(message: UIMessage, path: str, settings: Settings) -> list[_Step]:
+    """The steps of a message: what was said after a tool's result is no part of what was said before it."""
+    steps = [_Step()]
+    for index, part in enumerate(message.parts):
+        if part.type == "step-start":
+            steps.append(_Step())
+        elif part.type == "file" and message.role == "user":
+            steps[-1].attach(_attachment(part, f"{path}.parts.{index}", settings))
+        else:
+            _add(part, steps[-1], f"{path}.parts.{index}", is_answer=message.role == "assistant")
+    return steps
+
+
+def _add(part: UIPart, step: _Step, path: str, *, is_answer: bool) -> None:
+    if isinstance(part.ours.get("turn"), dict):
+        step.extra |= part.ours["turn"]
+    if part.type == "text":
+        if part.text is None:
+            raise ChatError("invalid_request", path=f"{path}.text")
+        step.text += part.text
+    elif part.type == "reasoning":
+        step.reasoning += part.text or ""
+    elif part.is_call:
+        if part.state not in (*_RESULTS, *_PENDING):
+            raise ChatError("invalid_request", path=path)
+        step.calls.append(_call(part, path))
+        if part.state in _RESULTS or _is_denied(part):
+            step.results.append(_result(part))
+    elif not is_answer and part.type not in _OF_ANSWERS and not part.type.startswith("data-"):
+        raise ChatError("invalid_request", path=f"{path}.type")
+
+
+_OF_ANSWERS = ("source-url", "source-document")
+
+
+def _attachment(part: UIPart, path: str, settings: Settings) -> Attachment:
+    """A file of the page as what its media type says. Raises ChatError: too_large, invalid_request."""
+    if part.mediaType is None:
+        raise ChatError("invalid_request", path=f"{path}.mediaType")
+    if part.providerReference is not None:  # the SDK would have it count before the url
+        raise ChatError("invalid_request", path=f"{path}.providerReference")
+    try:
+        attachment = _as_openai_has_it(part.mediaType, part)
+    except ValidationError as error:
+        field = "filename" if error.errors(include_input=False)[0]["loc"][-1] == "filename" else "url"
+        raise ChatError("invalid_request", path=f"{path}.{field}") from None
+    if fault := fault_in(attachment, settings):
+        raise ChatError(fault.code, path=f"{path}.url")
+    return attachment
+
+
+def _as_openai_has_it(media_type: str, part: UIPart) -> Attachment:
+    """An image by its URL, a sound or any other file by the data in it. Raises ValidationError."""
+    if media_type.split("/")[0] == "image":
+        return ImagePart.model_validate({"type": "image_url", "image_url": {"url": part.url}})
+    data = part.url if part.url and is_data_url(part.url) else None
+    if media_type in _AUDIO_FORMATS:
+        audio = {"data": data and base64_in(data), "format": _AUDIO_FORMATS[media_type]}
+        return AudioPart.model_validate({"type": "input_audio", "input_audio": audio})
+    return FilePart.model_validate({"type": "file", "file": {"file_data": data, "filename": part.filename or None}})
+
+
+def _call(part: UIPart, path: str) -> JsonObject:
+    """Return the call in the form of our own records (calls.ToolCallMessage)."""
+    name = part.toolName if part.type == "dynamic-tool" else part.type.removeprefix("tool-")
+    if not name or part.toolCallId is None:
+        raise ChatError("invalid_request", path=path)
+    is_custom = part.ours.get("kind") == "custom"
+    given = part.rawInput if part.input is None else part.input
+    is_text = isinstance(given, str) and (is_custom or part.input is None)
+    arguments = given if is_text else json.dumps({} if given is None else given)
+    call: JsonObject = {"id": part.toolCallId, "name": name, "arguments": arguments, "extra": part.ours.get("extra")}
+    return call | {"kind": "custom"} if is_custom else call
+
+
+def _result(part: UIPart) -> JsonObject:
+    output = part.errorText if part.state == "output-error" else part.output
+    if part.state not in _RESULTS[:2]:
+        output = _approval(part).get("reason") or _DENIED
+    content = output if isinstance(output, str) else json.dumps(output)
+    return {"tool_call_id": part.toolCallId, "content": content}
+
+
+def _is_denied(part: UIPart) -> bool:
+    return _approval(part).get("approved") is False
+
+
+def _approval(part: UIPart) -> JsonObject:
+    return part.approval if isinstance(part.approval, dict) else {}
+
+
+def _turn(path: str, **fields: Any) -> Message:
+    """A message of those fields. Raises ChatError: invalid_request."""
+    try:
+        return Message.model_validate(fields)
+    except ValidationError:
+        raise ChatError("invalid_request", path=path) from None

@@ -1,0 +1,36 @@
+"""`/api/ui`: what `useChat` of Vercel's AI SDK asks, answered in its UI message stream."""
+
+from __future__ import annotations
+
+from quart import Blueprint, Response
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.ai_sdk.encode import AI_SDK
+from quartapp.protocols.ai_sdk.request import parse_ui
+from quartapp.routes.asking import House
+from quartapp.routes.other import add_other
+from quartapp.routes.replies import error_headers, handle_errors, stream_reply, text_reply
+
+
+def ai_sdk_doors(house: House) -> Blueprint:
+    """The doors as a blueprint of their own, for their errors have a form of their own."""
+    blueprint = Blueprint("ai_sdk", __name__)
+    handle_errors(blueprint, _render)
+
+    async def ui() -> Response:
+        who, asked = await house.posted(parse_ui)
+        return stream_reply(await house.ask(asked, who, has_gate=True), AI_SDK)
+
+    async def resume(id: str) -> Response:
+        await house.who()
+        return Response(status=204)  # there is nothing to resume: an answer ends with its connection
+
+    blueprint.add_url_rule("", view_func=ui, methods=["POST"], provide_automatic_options=False)
+    blueprint.add_url_rule("/<id>/stream", view_func=resume, methods=["GET"], provide_automatic_options=False)
+    add_other(blueprint, {"": ("POST",), "/<id>/stream": ("GET", "HEAD")})
+    return blueprint
+
+
+def _render(error: ChatError) -> Response:
+    """One plain sentence: `useChat` shows the whole body of a refusal as it is."""
+    return text_reply(error.sentence, error.status, error_headers(error))

@@ -1,0 +1,1 @@
+"""OpenAI's chat completions, as clients use them at `/v1`."""

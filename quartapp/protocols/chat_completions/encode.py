@@ -1,0 +1,249 @@
+"""OpenAI's chat completions: chunks in an event stream, and one whole completion.
+
+An upstream's own chunks are passed on as they came (Raw); events of other models are told in chunks of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from msgspec.structs import asdict as to_fields
+
+from quartapp.core.errors import KINDS
+from quartapp.core.events import (
+    TURN_STATE,
+    Annotation,
+    Delta,
+    Done,
+    Event,
+    Failed,
+    Image,
+    Ping,
+    Raw,
+    Reasoning,
+    Refusal,
+    Start,
+    ToolCall,
+    Usage,
+)
+from quartapp.protocols.common.encoding import from_json, to_json
+from quartapp.protocols.common.states import Texts, add_state, joined, without_thought_mark
+
+Chunk = dict[str, Any]
+
+_DONE = b"data: [DONE]\n\n"
+_TEXTS: Final[Mapping[type, str]] = {Delta: "content", Reasoning: "reasoning_content", Refusal: "refusal"}
+
+
+#: OpenAI's own words for our codes. Clients act on them: they shorten a conversation, ask another model, or stop.
+OPENAI_CODES: Final[Mapping[str, str]] = {
+    "context_too_long": "context_length_exceeded",
+    "content_filtered": "content_filter",
+    "unauthorized": "invalid_api_key",
+    "rate_limited": "rate_limit_exceeded",
+    "upstream_busy": "rate_limit_exceeded",
+    "budget_exceeded": "insufficient_quota",
+    "upstream_unpaid": "insufficient_quota",
+}
+
+
+def error_object(code: str, message: str, param: str | None = None) -> dict[str, Any]:
+    """An error as OpenAI's clients read it, in a refusal's body or as the last event of a broken stream."""
+    kind = _error_type(KINDS[code].status)
+    return {"message": message, "type": kind, "code": OPENAI_CODES.get(code, code), "param": param}
+
+
+def _error_type(status: int) -> str:
+    if status >= 500:
+        return "server_error"
+    named = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    return named.get(status, "invalid_request_error")
+
+
+class Chunks:
+    """The chunks of one answer. `created` is in seconds since 1970; usage is told only to who asked for it."""
+
+    def __init__(self, created: int, *, include_usage: bool) -> None:
+        self._created = created
+        self._include_usage = include_usage
+        self._head: Chunk = {}
+        self._is_raw = False
+        self._has_role = False
+
+    def encode(self, events: Sequence[Event]) -> bytes:
+        """The events of the stream; after Done `[DONE]`, which an answer that failed never gets."""
+        return b"".join([self._event(event) for event in events])
+
+    def _event(self, event: Event) -> bytes:
+        if isinstance(event, Raw):  # first, for there is one a token
+            self._is_raw = True
+            return b"data: " + _without_line_ends(event.payload) + b"\n\n"
+        if isinstance(event, Ping):
+            return _data(self._ping())
+        if isinstance(event, Failed):
+            return b"data: " + to_json({"error": error_object(event.code, event.message)}) + b"\n\n"
+        chunks = b"".join(map(_data, self.of(event)))
+        return chunks + _DONE if isinstance(event, Done) else chunks
+
+    def of(self, event: Event) -> Iterator[Chunk]:
+        """The chunks that tell of `event`, decoded."""
+        match event:
+            case Start(id, model):
+                self._head = {
+                    "id": f"chatcmpl-{id}",
+                    "object": "chat.completion.chunk",
+                    "created": self._created,
+                    "model": model,
+                }
+            case Raw(payload):
+                self._is_raw = True
+                yield from_json(payload)
+            case Delta(text) | Reasoning(text) | Refusal(text):
+                yield self._chunk({_TEXTS[type(event)]: text})
+            case ToolCall():
+                yield self._chunk({"tool_calls": [call_object(event)]})
+            case Annotation():
+                yield self._chunk({"annotations": [annotation_object(event)]})
+            case Image(url):
+                yield self._chunk({"images": [{"type": "image_url", "image_url": {"url": url}}]})
+            case Done(reason, usage, extra) if not self._is_raw:
+                yield self._chunk(extra or {}, reason)
+                if self._include_usage and usage is not None:
+                    yield {**self._head, "choices": [], "usage": usage_object(usage)}
+
+    def _ping(self) -> Chunk:
+        """A chunk that adds nothing, as the chunks with a finish_reason do, so that every client takes it.
+
+        A comment would be an event without data to some parsers, and clients fail on data that is no JSON.
+        """
+        return {**self._head, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]}
+
+    def _chunk(self, delta: Chunk, finish_reason: str | None = None) -> Chunk:
+        if not self._has_role:
+            self._has_role = True
+            delta = {"role": "assistant", **delta}
+        return {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    """Usage under OpenAI's names."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    if usage.cached_input_tokens is not None:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+    if usage.reasoning_tokens is not None:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts
+
+
+def call_object(event: ToolCall) -> dict[str, Any]:
+    """Return a fragment of a tool call as a delta has it."""
+    call: dict[str, Any] = {"index": event.index}
+    kind, text = ("custom", "input") if event.kind == "custom" else ("function", "arguments")
+    if event.id is not None:
+        call |= {"id": event.id, "type": kind}
+    fields = {"name": event.name, text: event.arguments if event.name is None else event.arguments or ""}
+    return call | {kind: {name: value for name, value in fields.items() if value is not None}} | (event.extra or {})
+
+
+def annotation_object(event: Annotation) -> dict[str, Any]:
+    """Return an annotation as a message has it: its fields in an object named after its type."""
+    fields = {name: value for name, value in to_fields(event).items() if name != "kind" and value is not None}
+    return {"type": event.kind, event.kind: fields}
+
+
+def _data(chunk: Chunk) -> bytes:
+    return b"data: " + to_json(chunk) + b"\n\n"
+
+
+def _without_line_ends(payload: bytes) -> bytes:
+    """JSON has them between its tokens alone, where they mean nothing; a reader of the stream would end its line."""
+    return payload.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
+def merge(chunks: Iterable[Chunk]) -> Chunk:
+    """The chunks of a whole answer as one completion. What a chunk adds to a choice is put together by its kind:
+    texts and lists are joined, tool calls go by their index, anything else stands as it was last said."""
+    whole: Chunk = {}
+    choices: dict[int, _Choice] = {}
+    for chunk in chunks:
+        for choice in chunk.get("choices") or ():
+            choices.setdefault(choice.get("index", 0), _Choice()).add(choice)
+        whole |= {name: value for name, value in chunk.items() if name not in _OF_CHUNKS and value is not None}
+    finished = [choices[index].whole(index) for index in sorted(choices)]
+    return whole | {"object": "chat.completion", "choices": finished}
+
+
+# Obfuscation hides the length of a chunk; a completion has none.
+_OF_CHUNKS = frozenset({"choices", "obfuscation"})
+_ATOMS = frozenset({"role", "id", "type", "name"})
+
+
+class _Choice:
+    """One choice, put together."""
+
+    def __init__(self) -> None:
+        self._message: Chunk = {"role": "assistant", "content": None}
+        self._calls: dict[int, Chunk] = {}
+        self._rest: Chunk = {"logprobs": None, "finish_reason": None}
+        self._has_thought_tag = False
+
+    def add(self, choice: Chunk) -> None:
+        delta = self._with_thought(choice.get("delta") or {})
+        for call in delta.get("tool_calls") or ():
+            fragment = {name: value for name, value in call.items() if name != "index"}
+            _merge_into(self._calls.setdefault(call.get("index", 0), {}), fragment)
+        _merge_into(self._message, {name: value for name, value in delta.items() if name != "tool_calls"})
+        for name, value in choice.items():
+            if name == "logprobs":
+                _merge_into(self._rest, {name: value})
+            elif name not in ("index", "delta") and value is not None:
+                self._rest[name] = value
+
+    def _with_thought(self, delta: Chunk) -> Chunk:
+        """Return the delta with a text that Gemini marks as a thought where a completion has thoughts, unless tags in
+        the text mark it too."""
+        rest, is_thought = without_thought_mark(delta)
+        if not is_thought:
+            return delta
+        text = delta.get("content")
+        self._has_thought_tag = self._has_thought_tag or str(text).startswith("<thought>")
+        return rest if self._has_thought_tag else rest | {"content": None, "reasoning_content": text}
+
+    def whole(self, index: int) -> Chunk:
+        calls = [self._calls[number] for number in sorted(self._calls)]
+        message = self._message | ({"tool_calls": [_joined(call) for call in calls]} if calls else {})
+        return {"index": index, "message": _joined(message), **_joined(self._rest)}
+
+
+def _merge_into(merged: Chunk, added: Chunk) -> None:
+    for name, value in added.items():
+        known = merged.get(name)
+        if name in TURN_STATE:
+            add_state(merged, {name: value})
+        elif value is None:
+            merged.setdefault(name, None)
+        elif isinstance(value, dict):
+            merged[name] = inner = known if isinstance(known, dict) else {}
+            _merge_into(inner, value)
+        elif isinstance(value, str) and name not in _ATOMS:
+            merged[name] = texts = known if isinstance(known, Texts) else Texts()
+            texts.append(value)
+        elif isinstance(value, list) and type(known) is list:
+            known += value
+        elif value != "" or known is None:  # many a server says an id or a name again, and empty
+            merged[name] = value
+
+
+def _joined(merged: Chunk) -> Chunk:
+    return {name: _joined_value(name, value) for name, value in merged.items()}
+
+
+def _joined_value(name: str, value: Any) -> Any:
+    if name in TURN_STATE or isinstance(value, Texts):
+        return joined(value)
+    return _joined(value) if isinstance(value, dict) else value

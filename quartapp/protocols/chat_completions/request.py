@@ -1,0 +1,121 @@
+"""What `/v1/chat/completions` is asked: OpenAI's parameters, by allowlist.
+
+What the list lacks is refused by its name unless the model's entry allows it: parameters that name a server, a key or a
+header among them, and those that have the provider keep something (`store`, `metadata`).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, WithJsonSchema
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.documents import JsonObject, Strict, parse_document
+from quartapp.protocols.common.messages import ChatRequest, Message, Name, Tool, Typed, check_max_tokens, check_messages
+from quartapp.protocols.native.request import Number
+from quartapp.settings.settings import Settings
+
+_BIAS = Field(ge=-100, le=100)
+Bias = Annotated[int, _BIAS] | Annotated[Number, _BIAS]
+
+
+class StreamOptions(Strict):
+    """What a stream may tell beside the answer. `include_obfuscation` is OpenAI's, and has no effect here."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class CompletionBody(Strict):
+    """The JSON body of a chat completion. Without `model` it is for the default model.
+
+    It may have parameters of compatible servers too. The schema does not list them, because the entry of each model
+    decides which of them its clients may send.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra={"additionalProperties": False})
+
+    model: Name | None = None
+    messages: Annotated[list[Message], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
+    logprobs: bool | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    metadata: Annotated[JsonObject, WithJsonSchema({"type": "object", "maxProperties": 0})] | None = None
+    modalities: Annotated[list[Name], WithJsonSchema({"const": ["text"]})] | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    parallel_tool_calls: bool | None = None
+    prediction: Typed | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    prompt_cache_key: Name | None = None
+    reasoning_effort: Name | None = None
+    response_format: Typed | None = None
+    safety_identifier: Name | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    service_tier: Annotated[Name, WithJsonSchema({"enum": ["auto", "default"]})] | None = None
+    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
+    store: Annotated[bool, WithJsonSchema({"const": False})] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    user: Name | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+# OpenAI's own parameters that a client may send to any model, with the values that change nothing. These are not sent
+# on, because other servers refuse them. Any other value is for a model whose entry allows the parameter.
+_WITHOUT_EFFECT: Final[dict[str, list[Any]]] = {
+    "metadata": [{}],
+    "modalities": [["text"]],
+    "service_tier": ["auto", "default"],
+    "store": [False],
+}
+_OF_SOME: Final = {"prediction", *_WITHOUT_EFFECT}
+_NOT_PARAMS: Final = frozenset({"model", "messages", "stream", "stream_options", *_OF_SOME})
+_PARAMS: Final = set(CompletionBody.model_fields) - _NOT_PARAMS
+
+
+def parse_completion(body: bytes, settings: Settings) -> ChatRequest:
+    """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    asked = parse_document(CompletionBody, body, settings)
+    if asked.stream_options is not None and not asked.stream:
+        raise ChatError("invalid_request", path="stream_options")
+    if asked.n is not None and asked.n > settings.max_choices:
+        raise ChatError("invalid_request", path="n")
+    _check_one_limit(asked)
+    check_max_tokens(asked.max_tokens, "max_tokens", settings)
+    check_max_tokens(asked.max_completion_tokens, "max_completion_tokens", settings)
+    return ChatRequest(
+        check_messages(asked.messages, settings, allow_system=True),
+        asked.model,
+        asked.model_dump(include=_PARAMS, exclude_none=True),
+        _extras(asked),
+        whole=not asked.stream,
+        raw=True,
+        include_usage=not asked.stream or bool(asked.stream_options and asked.stream_options.include_usage),
+    )
+
+
+def _extras(asked: CompletionBody) -> JsonObject:
+    """The parameters that only some models may receive. Null means the same as no parameter."""
+    if not asked.model_extra and not asked.model_fields_set & _OF_SOME:
+        return {}
+    own = asked.model_dump(include=_OF_SOME, exclude_none=True)
+    foreign = {name: value for name, value in (asked.model_extra or {}).items() if value is not None}
+    return foreign | {name: value for name, value in own.items() if value not in _WITHOUT_EFFECT.get(name, [])}
+
+
+def _check_one_limit(asked: CompletionBody) -> None:
+    """Raise ChatError, invalid_request, for two different limits: one of them would silently have no effect.
+
+    OpenAI refuses them too.
+    """
+    limits = {asked.max_tokens, asked.max_completion_tokens} - {None}
+    if len(limits) > 1:
+        raise ChatError("invalid_request", path="max_tokens", reason="unsupported")

@@ -1,0 +1,88 @@
+"""OpenAI's API below `/v1`: chat completions and the list of models, in its words and with its errors."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from quart import Blueprint, Response
+
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Event
+from quartapp.protocols.chat_completions.encode import Chunks, error_object, merge
+from quartapp.protocols.chat_completions.request import parse_completion
+from quartapp.protocols.common.encoding import to_json
+from quartapp.protocols.common.format import Format
+from quartapp.routes.asking import House
+from quartapp.routes.other import add_other
+from quartapp.routes.replies import collect, error_headers, handle_errors, json_reply, stream_reply
+
+_GET = ("GET", "HEAD")
+
+# The clients ask again after 408, 409, 429 and any 5xx, up to twice. After these errors the first answer may have been
+# billed already.
+_MAY_BE_BILLED = frozenset(
+    {"internal_error", "upstream_error", "upstream_truncated", "upstream_timeout", "deadline_exceeded"}
+)
+# After these errors the same request fails again.
+_PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})
+
+
+def openai_doors(house: House) -> Blueprint:
+    """The doors as a blueprint of their own, for their errors have a form of their own."""
+    blueprint = Blueprint("openai", __name__)
+    handle_errors(blueprint, _render)
+
+    async def completions() -> Response:
+        who, asked = await house.posted(parse_completion)
+        chunks = Chunks(int(time.time()), include_usage=asked.include_usage or asked.whole)
+        if not asked.whole:
+            wire = Format("text/event-stream", lambda: chunks.encode)
+            return stream_reply(await house.ask(asked, who, has_gate=True), wire)
+        events = await collect(await house.ask(asked, who, has_gate=False))
+        return json_reply(_completion(events, chunks))
+
+    async def models() -> Response:
+        await house.who()
+        return _json({"object": "list", "data": [_model(name) for name in house.chat().models.names]})
+
+    async def model(name: str) -> Response:
+        await house.who()
+        return _json(_model(house.chat().models.get(name).name))
+
+    rule = partial(blueprint.add_url_rule, provide_automatic_options=False)
+    rule("/chat/completions", view_func=completions, methods=["POST"])
+    rule("/models", view_func=models, methods=["GET"])
+    rule("/models/<path:name>", view_func=model, methods=["GET"])
+    add_other(blueprint, {"/chat/completions": ("POST",), "/models": _GET, "/models/<path:name>": _GET})
+    return blueprint
+
+
+def _completion(events: Sequence[Event], chunks: Chunks) -> bytes:
+    """All of an answer as one completion. Raises ChatError: upstream_error, for a chunk that cannot be told again."""
+    try:
+        return to_json(merge(chunk for event in events for chunk in chunks.of(event)))
+    except (ValueError, RecursionError) as error:
+        raise ChatError("upstream_error") from error
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "quartapp"}
+
+
+def _json(document: Any) -> Response:
+    return json_reply(to_json(document))
+
+
+def _render(error: ChatError) -> Response:
+    # OpenAI has no 422.
+    status = 400 if error.status == 422 else error.status
+    headers = error_headers(error)
+    is_spent = error.code == "budget_exceeded" and error.retry_after_s is None
+    if error.code in _MAY_BE_BILLED or error.code in _PERMANENT or is_spent:
+        headers["x-should-retry"] = "false"
+    document = {"error": error_object(error.code, error.sentence, error.path)}
+    return json_reply(json.dumps(document).encode(), status, headers)

@@ -1,0 +1,1 @@
+"""Parts of requests and responses that several protocols share."""

@@ -1,0 +1,159 @@
+"""The tool calls of a conversation: the forms in which clients return them, and calls that never got a result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field
+
+from quartapp.core.events import CALL_STATE
+from quartapp.protocols.common.documents import JsonObject, Strict
+
+#: The result that is sent for a call without one, next to calls of the same turn that have theirs.
+NO_RESULT: Final = "There is no result: this call was not answered."
+
+# As long as its server made it: there are servers that put a signature into an id.
+Given = Annotated[str, Field(min_length=1)]
+
+
+class Answered(Strict):
+    """A part of an earlier answer. A server may have added fields of its own, so unknown ones are no fault."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+class FunctionCall(Answered):
+    """The function that a model called, and its arguments as the JSON text that the model wrote."""
+
+    name: Given
+    arguments: str | None = None
+
+
+class CustomCall(Answered):
+    """The custom tool that a model called, and the text that the model wrote for it."""
+
+    name: Given
+    input: str | None = None
+
+
+class ToolCallMessage(Answered):
+    """A tool call of an earlier answer, in OpenAI's form or as our own records have it (`name`, `arguments`)."""
+
+    id: Given
+    type: Literal["function", "custom"] | None = None
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
+    kind: Literal["custom"] | None = None
+    name: Given | None = None
+    arguments: str | None = None
+    extra: Any = None
+
+    @property
+    def field_at_fault(self) -> str | None:
+        """The field without which the call names no tool; None for a call that does."""
+        if self._is_custom:
+            return None if self.custom or self.name else "custom"
+        return None if self.function or self.name else "function"
+
+    @property
+    def chars(self) -> int:
+        """How many characters the call adds to a prompt."""
+        return len(self._text)
+
+    def as_sent(self) -> JsonObject:
+        """Return the call in OpenAI's form, with its state in `extra`."""
+        state = state_in(self.model_extra, self.extra, CALL_STATE)
+        extra = {"extra": state} if state else {}
+        if self._is_custom:
+            return {"id": self.id, "type": "custom", "custom": {"name": self._name, "input": self._text}, **extra}
+        arguments = self._text or "{}"
+        return {"id": self.id, "type": "function", "function": {"name": self._name, "arguments": arguments}, **extra}
+
+    @property
+    def _is_custom(self) -> bool:
+        return "custom" in (self.type, self.kind) or (self.custom is not None and self.function is None)
+
+    @property
+    def _name(self) -> str | None:
+        tool = self.custom if self._is_custom else self.function
+        return tool.name if tool else self.name
+
+    @property
+    def _text(self) -> str:
+        if self._is_custom and self.custom:
+            return self.custom.input or ""
+        return (self.function.arguments if self.function else self.arguments) or ""
+
+
+def state_in(fields: JsonObject | None, extra: Any, names: frozenset[str]) -> JsonObject:
+    """Return the state of those names that stands among `fields`, as servers send it, or in our `extra`."""
+    if not fields and not extra:
+        return {}
+    places = [fields or {}, extra if isinstance(extra, dict) else {}]
+    return {name: value for place in places for name, value in place.items() if name in names and value}
+
+
+def settle(turns: Sequence[JsonObject]) -> Iterator[JsonObject]:
+    """Yield the turns so that every tool call has a result, without which most servers refuse the conversation.
+
+    An answer that ended inside its calls has calls without one. If no call of a turn has a result, the turn loses its
+    calls, and its state with them. If some have one, the others get NO_RESULT, because the state of all calls may
+    stand in the first. A late result is moved to its call, and one without a call is left out. A turn of an assistant
+    that says nothing is left out.
+    """
+    results = _results(turns)
+    for index, turn in enumerate(turns):
+        if turn["role"] == "tool":
+            continue
+        given = results.get(index, [])
+        if "tool_calls" in turn:
+            answered = {result["tool_call_id"] for result in given}
+            missing = [call for call in turn["tool_calls"] if call["id"] not in answered]
+            if given:
+                turn = turn | {"tool_calls": [_mended(call, missing) for call in turn["tool_calls"]]}
+                given += [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
+            else:
+                turn = _without(turn, "tool_calls", "extra")
+        if turn["role"] != "assistant" or turn["content"] or turn.get("refusal") or "tool_calls" in turn:
+            yield turn
+        yield from given
+
+
+def _results(turns: Sequence[JsonObject]) -> dict[int, list[JsonObject]]:
+    """Return the results of each turn by its index: of the latest calls with the same id, one for each call."""
+    results: dict[int, list[JsonObject]] = {}
+    due: dict[str, tuple[int, int]] = {}  # the turn of the latest calls of an id, and how many have no result
+    for index, turn in enumerate(turns):
+        if "tool_calls" in turn:
+            ids = [call["id"] for call in turn["tool_calls"]]
+            due |= {id: (index, ids.count(id)) for id in ids}
+        if turn["role"] == "tool":
+            caller, left = due.get(turn["tool_call_id"], (index, 0))
+            if left:
+                results.setdefault(caller, []).append(turn)
+                due[turn["tool_call_id"]] = (caller, left - 1)
+    return results
+
+
+def _no_result(call_id: str) -> JsonObject:
+    return {"role": "tool", "content": NO_RESULT, "tool_call_id": call_id}
+
+
+def _mended(call: JsonObject, missing: Sequence[JsonObject]) -> JsonObject:
+    """Return the call with arguments that can be read: those of an answer that ended inside them are half of JSON."""
+    if call not in missing or "function" not in call or _is_object(call["function"]["arguments"]):
+        return call
+    return call | {"function": call["function"] | {"arguments": "{}"}}
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _without(turn: JsonObject, *names: str) -> JsonObject:
+    return {name: value for name, value in turn.items() if name not in names}

@@ -1,0 +1,191 @@
+"""The conversation a client sends, checked, and the request that every door makes of what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from pydantic import ConfigDict, Field
+
+from quartapp.core.errors import ChatError, Reason
+from quartapp.core.events import TURN_STATE
+from quartapp.protocols.common.calls import Answered, Given, ToolCallMessage, settle, state_in
+from quartapp.protocols.common.documents import JsonObject, Strict, safe_path
+from quartapp.protocols.common.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
+from quartapp.settings.settings import Settings
+
+SYSTEM_ROLES = ("system", "developer")
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ChatRequest(msgspec.Struct, frozen=True):
+    """A checked request: messages as an upstream takes them, `model` as the client named it (None: the default).
+
+    `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which only a model whose entry
+    allows them by name receives. `whole` asks for one object in place of a stream. `raw` asks
+    for the upstream's own chunks (events.Raw), where it has any; `include_usage` says whether they may tell the usage.
+    """
+
+    messages: list[JsonObject]
+    model: str | None = None
+    params: JsonObject = {}
+    extras: JsonObject = {}
+    whole: bool = False
+    raw: bool = False
+    include_usage: bool = False
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for at once."""
+        return int(self.params.get("n", 1))
+
+
+class Typed(Strict):
+    """An object that says of which kind it is; what else it holds is between client and model."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: Name
+
+
+class ToolFunction(Strict):
+    """What a model may call, by name."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    name: Name
+
+
+class Tool(Typed):
+    """What a model may call and the client runs.
+
+    Tools that a model's server runs, a search or an MCP server, may name servers, keys and files: an entry of the table
+    may, and no client.
+    """
+
+    type: Literal["function", "custom"]
+    function: ToolFunction | None = None
+
+
+class Message(Answered):
+    """One turn of the conversation. An answer may have fields that its server added; a question may not."""
+
+    role: Literal["user", "assistant", "tool", "system", "developer"] = "user"
+    content: str | Annotated[list[Part], Field(max_length=1000)] | None = None
+    name: Name | None = None
+    refusal: str | None = None
+    tool_calls: Annotated[list[ToolCallMessage], Field(max_length=128)] | None = None
+    tool_call_id: Given | None = None
+    reasoning: Any = None
+    reasoning_content: Any = None
+    extra: Any = None
+
+    def as_sent(self) -> JsonObject:
+        """Return the message in OpenAI's form; what an answer brought of its server's state stands in `extra`."""
+        turn: JsonObject = {"role": self.role}
+        if isinstance(self.content, str):
+            turn["content"] = self.content
+        elif self.content is not None:
+            turn["content"] = [part.model_dump(exclude_none=True) for part in self.content]
+        turn |= {name: value for name in _SENT_TOO if (value := getattr(self, name)) is not None}
+        if self.role != "assistant":
+            return turn
+        if not _has_content(self):
+            turn["content"] = None  # servers want the key
+        if self.tool_calls:
+            turn["tool_calls"] = [call.as_sent() for call in self.tool_calls]
+        thoughts = self.reasoning_content or self.reasoning
+        reasoning = {"reasoning": thoughts} if isinstance(thoughts, str) and thoughts else {}
+        extra = {**reasoning, **state_in(self.model_extra, self.extra, TURN_STATE)}
+        return turn | {"extra": extra} if extra else turn
+
+
+_SENT_TOO: Final = ("name", "refusal", "tool_call_id")
+#: The fields of most messages; none of them is at fault in a question.
+_USUAL: Final = frozenset({"role", "content"})
+_OF_ANSWERS: Final = ("refusal", "tool_calls", "reasoning", "reasoning_content", "extra")
+
+
+def check_messages(messages: Sequence[Message], settings: Settings, *, allow_system: bool) -> list[JsonObject]:
+    """Return the messages as an upstream takes them, each tool call with its result (calls.settle).
+
+    Raises ChatError: too_large, invalid_request.
+    """
+    if len(messages) > settings.max_messages:
+        raise ChatError("too_large", path="messages")
+    for index, message in enumerate(messages):
+        if field := _field_at_fault(message, allow_system):
+            reason: Reason = "invalid" if field.partition(".")[0] in Message.model_fields else "unknown"
+            raise ChatError("invalid_request", path=f"messages.{index}.{field}", reason=reason)
+        if isinstance(message.content, list):
+            _check_parts(message.role, message.content, f"messages.{index}.content", settings)
+    if _attachments(messages) > settings.max_attachments or sum(map(_chars, messages)) > settings.max_prompt_chars:
+        raise ChatError("too_large", path="messages")
+    turns = list(settle([message.as_sent() for message in messages]))
+    if not turns:  # answers that say nothing are not sent
+        raise ChatError("invalid_request", path="messages")
+    return turns
+
+
+def check_max_tokens(asked: int | None, path: str, settings: Settings) -> None:
+    """Raises ChatError: invalid_request."""
+    if asked is not None and asked > settings.max_output_tokens:
+        raise ChatError("invalid_request", path=path)
+
+
+def _field_at_fault(message: Message, allow_system: bool) -> str | None:
+    """The first field that does not go with the others, None in a message that is right."""
+    role = message.role
+    if role in SYSTEM_ROLES and not allow_system:
+        return "role"
+    if role == "assistant":
+        return "tool_call_id" if message.tool_call_id is not None else _call_at_fault(message)
+    if not message.model_fields_set <= _USUAL and (other := _field_of_answers(message)):
+        return other
+    if (message.tool_call_id is not None) != (role == "tool"):
+        return "tool_call_id"
+    says = message.content not in (None, []) if role == "tool" else _has_content(message)
+    return None if says else "content"
+
+
+def _field_of_answers(message: Message) -> str | None:
+    unknown = [safe_path(name) for name in message.model_extra or ()]
+    return next(iter([name for name in _OF_ANSWERS if getattr(message, name) is not None] + unknown), None)
+
+
+def _call_at_fault(message: Message) -> str | None:
+    if not message.tool_calls:
+        return None
+    faults = [call.field_at_fault for call in message.tool_calls]
+    return next((f"tool_calls.{index}.{fault}" for index, fault in enumerate(faults) if fault), None)
+
+
+def _check_parts(role: str, parts: Sequence[Part], path: str, settings: Settings) -> None:
+    for index, part in enumerate(parts):
+        if not may_hold(role, part):
+            raise ChatError("invalid_request", path=f"{path}.{index}.type")
+        if isinstance(part, ATTACHMENTS) and (fault := fault_in(part, settings)):
+            raise ChatError(fault.code, path=f"{path}.{index}.{fault.field}")
+
+
+def _attachments(messages: Sequence[Message]) -> int:
+    parts = [part for message in messages if isinstance(message.content, list) for part in message.content]
+    return len([part for part in parts if isinstance(part, ATTACHMENTS)])
+
+
+def _has_content(message: Message) -> bool:
+    if isinstance(message.content, list):
+        return any(isinstance(part, ATTACHMENTS) or part_chars(part) for part in message.content)
+    return bool(message.content)
+
+
+def _chars(message: Message) -> int:
+    content = message.content or ""
+    chars = len(content) if isinstance(content, str) else sum(map(part_chars, content))
+    if message.refusal:
+        chars += len(message.refusal)
+    if message.tool_calls:
+        chars += sum(call.chars for call in message.tool_calls)
+    return chars

@@ -1,0 +1,74 @@
+"""What our own doors are asked: a JSON body, or the query of an `EventSource`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.documents import Strict, check_document, parse_document
+from quartapp.protocols.common.messages import ChatRequest, Message, Name, Tool, Typed, check_max_tokens, check_messages
+from quartapp.settings.settings import Settings
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class ChatBody(Strict):
+    """The JSON body of a chat request: `messages`, or a single `message`."""
+
+    message: str | None = None
+    messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    model: Name | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
+    response_format: Typed | None = None
+    stream: bool | None = None
+
+
+class ChatQuery(Strict):
+    """The query of a chat request by GET."""
+
+    message: str
+    model: Name | None = None
+
+
+def parse(body: bytes, settings: Settings) -> ChatRequest:
+    """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    asked = parse_document(ChatBody, body, settings)
+    messages = check_messages(_messages(asked), settings, allow_system=settings.allow_system_role)
+    check_max_tokens(asked.max_tokens, "max_tokens", settings)
+    params = asked.model_dump(exclude={"message", "messages", "model", "stream"}, exclude_none=True)
+    return ChatRequest(messages, asked.model, params, whole=asked.stream is False)
+
+
+def parse_query(query: Mapping[str, Sequence[str]], settings: Settings) -> ChatRequest:
+    """`query`, each name with its values, as a request. Raises ChatError: too_large, invalid_request."""
+    doubled = next((name for name, values in query.items() if len(values) > 1), None)
+    if doubled is not None:
+        raise ChatError("invalid_request", path=doubled if doubled in ChatQuery.model_fields else "")
+    asked = check_document(ChatQuery, {name: values[0] for name, values in query.items()})
+    return ChatRequest(check_messages([_single(asked.message)], settings, allow_system=False), asked.model)
+
+
+def _messages(asked: ChatBody) -> list[Message]:
+    """The one of `message` and `messages` that is given; both or neither are refused."""
+    if asked.message is None:
+        if asked.messages is None:
+            raise ChatError("invalid_request", path="messages")
+        return asked.messages
+    if asked.messages is not None:
+        raise ChatError("invalid_request", path="message")
+    return [_single(asked.message)]
+
+
+def _single(message: str) -> Message:
+    if not message:
+        raise ChatError("invalid_request", path="message")
+    return Message(content=message)

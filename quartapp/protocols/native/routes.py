@@ -1,0 +1,152 @@
+"""Our own doors: `/api/stream` for the answer as it comes, `/api/chat` for the whole of it in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from quart import Blueprint, Response, request
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.encoding import to_json
+from quartapp.protocols.common.format import Format
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.protocols.native.formats import ACCEPTED, SSE, TEXT, WHOLE
+from quartapp.protocols.native.request import parse, parse_query
+from quartapp.protocols.native.whole import merge
+from quartapp.routes.asking import House
+from quartapp.routes.replies import collect, json_reply, stream_reply
+
+STREAM = "/api/stream"
+CHAT = "/api/chat"
+METHODS = ("GET", "POST")
+
+
+def add_stream(blueprint: Blueprint, house: House) -> None:
+    """Adds the doors to `blueprint`: for a JSON body, and for a query, which is all that an `EventSource` can send."""
+
+    async def stream() -> Response:
+        is_post = request.method == "POST"
+        if not is_post:
+            _refuse_unwanted_get(house, [*ACCEPTED, WHOLE])
+        wire = _accepted([*ACCEPTED, WHOLE], TEXT if is_post else SSE)
+        if "Last-Event-ID" in request.headers:
+            # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
+            return Response(status=204)
+        who, asked = await (house.posted(parse) if is_post else _queried(house))
+        if wire is None or asked.whole:
+            return await _whole(house, who, asked)
+        return stream_reply(await house.ask(asked, who, has_gate=wire.has_records), wire)
+
+    async def chat() -> Response:
+        if request.method != "POST":
+            _refuse_unwanted_get(house, [WHOLE])
+        _accepted([WHOLE], None)
+        who, asked = await (house.posted(parse) if request.method == "POST" else _queried(house))
+        return await _whole(house, who, asked)
+
+    blueprint.add_url_rule(STREAM, view_func=stream, methods=METHODS, provide_automatic_options=False)
+    blueprint.add_url_rule(CHAT, view_func=chat, methods=METHODS, provide_automatic_options=False)
+
+
+async def _queried(house: House) -> tuple[str | None, ChatRequest]:
+    who = await house.who()
+    return who, parse_query(request.args.to_dict(flat=False), house.chat().settings)
+
+
+async def _whole(house: House, who: str | None, asked: ChatRequest) -> Response:
+    events = await collect(await house.ask(asked, who, has_gate=False))
+    return json_reply(to_json(merge(events)))
+
+
+def _accepted(offered: Sequence[str], default: Format | None) -> Format | None:
+    """The streamed format that Accept likes best of `offered`, or None for one JSON object.
+
+    Of those it likes alike the default is taken, then the first. Raises ChatError: not_acceptable.
+    """
+    if not request.accept_mimetypes.provided:
+        return default
+    first = WHOLE if default is None else default.media_type
+    liked = {media_type: _liking(media_type) for media_type in (first, *offered)}
+    best = max(liked, key=lambda media_type: liked[media_type])
+    if liked[best][0] == 0:
+        raise _not_acceptable(offered)
+    return ACCEPTED.get(best)
+
+
+def _not_acceptable(offered: Sequence[str]) -> ChatError:
+    return ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
+
+
+def _liking(media_type: str) -> tuple[float, int]:
+    """The quality that Accept gives `media_type`, and how expressly; parameters, a charset say, do not count.
+
+    RFC 9110, section 12.5.1: the most specific range that fits decides.
+    """
+    ranges = {media_type: 2, media_type.partition("/")[0] + "/*": 1, "*/*": 0}
+    fits = [
+        (ranges[name], quality)
+        for value, quality in request.accept_mimetypes
+        if (name := value.partition(";")[0].strip().lower()) in ranges
+    ]
+    expressly, quality = max(fits, default=(0, 0.0))
+    return quality, expressly
+
+
+def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
+    """Refuse a GET that no script of an own or an allowed page has sent, because an answer costs money.
+
+    Browsers send `Sec-Fetch-...` over https and to loopback alone. Over plain http the `Accept` header shows whether
+    the request is for a format in `offered` or for an image, a script, a frame, a form or a link, and `Origin` or
+    `Referer` shows a foreign page. A browser that sends none of them is refused, because a foreign page can use
+    `fetch` with `no-cors`, `no-referrer` and any `Accept`.
+
+    Raises ChatError: method_not_allowed, forbidden, not_acceptable.
+    """
+    if request.method == "HEAD":
+        raise ChatError("method_not_allowed", headers={"Allow": ", ".join((*METHODS, "OPTIONS"))})
+    headers = request.headers
+    purpose = headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or ""
+    if "prefetch" in purpose or _is_foreign(house.chat().settings.origins):
+        raise ChatError("forbidden")
+    if _hides_its_page():
+        raise ChatError("forbidden", path="Referer")
+    if not _is_for_script(offered):
+        raise ChatError("forbidden") if "Sec-Fetch-Dest" in headers else _not_acceptable(offered)
+
+
+def _is_for_script(offered: Sequence[str]) -> bool:
+    """Whether a script reads the response: the browser says so, or the client names one of the formats."""
+    if "Sec-Fetch-Dest" in request.headers:
+        return request.headers["Sec-Fetch-Dest"] == "empty"
+    return any(expressly == 2 and quality > 0 for quality, expressly in map(_liking, offered))
+
+
+def _is_foreign(origins: Container[str]) -> bool:
+    """Whether the request comes from a page of another origin that is not in `origins`."""
+    headers = request.headers
+    site = headers.get("Sec-Fetch-Site")
+    if site in ("cross-site", "same-site"):
+        return headers.get("Origin") not in origins
+    if site == "same-origin":
+        return False
+    pages = [headers[name] for name in ("Origin", "Referer") if name in headers]
+    return not all(_is_own(page) or _origin(page) in origins for page in pages)
+
+
+def _hides_its_page() -> bool:
+    """Whether a browser sent the request, and no header shows from which page; a page cannot change `User-Agent`."""
+    is_shown = any(name in request.headers for name in ("Sec-Fetch-Site", "Origin", "Referer"))
+    return not is_shown and request.headers.get("User-Agent", "").startswith("Mozilla/")
+
+
+def _origin(page: str) -> str:
+    return "/".join(page.split("/", 3)[:3])
+
+
+def _is_own(page: str) -> bool:
+    """Whether `page` has the host that the request went to, as the client or a proxy in front names it.
+
+    A foreign page can set neither header.
+    """
+    own = {request.headers.get(name, "").lower() for name in ("Host", "X-Forwarded-Host")} - {""}
+    return _origin(page).partition("://")[2].lower() in own

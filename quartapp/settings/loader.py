@@ -1,0 +1,224 @@
+"""The only reader of the environment: how settings are read out of it, and the few other things that stand there."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, NamedTuple, Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from dotenv import dotenv_values
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from quartapp.core.errors import SettingsError
+
+PREFIX = "CHAT_"
+
+# A byte order mark in front, as some editors write it, is no part of a name.
+ENCODING: Final = "utf-8-sig"
+
+_NO_UNICODE: Final = "half of a character, or not UTF-8"
+
+# Where pydantic's own words for a fault are those of Python.
+_WORDS: Final = {
+    "extra_forbidden": "no such field",
+    "missing": "not there",
+    "model_type": "should be a table",
+    "dict_type": "should be a table",
+    "list_type": "should be a list",
+    "string_type": "should be text",
+    "string_unicode": _NO_UNICODE,
+}
+
+
+class Fault(NamedTuple):
+    """What is wrong in what was read: by names and numbers from the outside in, by pydantic's name, and in words."""
+
+    place: tuple[str, ...]
+    kind: str
+    words: str
+
+
+def named(name: str, default: Any, example: str, description: str, **limits: Any) -> Any:
+    """A field known by exactly `name`, in the environment as in app.config."""
+    return Field(default, validation_alias=AliasChoices(name), examples=[example], description=description, **limits)
+
+
+class Loaded(BaseSettings):
+    """Settings that are read from what counts, first to last: mappings, the environment, `.env`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding=ENCODING,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        case_sensitive=True,
+    )
+
+    @classmethod
+    def load(cls, *mappings: Mapping[str, Any] | None) -> Self:
+        """The settings as `mappings`, the environment and `.env` give them; an earlier mapping counts before a later.
+
+        Raises SettingsError for an unknown name in a mapping, and a value that does not fit. Unknown names in the
+        environment and `.env` may be the host app's own: `unknown_around` lists them.
+        """
+        try:
+            file = _file_values()
+            sources = [_without_empty(source or {}) for source in (*mappings, os.environ, file)]
+            given = _merge(sources[: len(mappings)])
+            _refuse_unknown(given)
+            return cls(**given | dict.fromkeys(cls.outranked(sources)))
+        except ValidationError as error:
+            fault = first_fault(error)
+            raise cls.error(fault.place[0], fault.words) from None
+
+    @classmethod
+    def named_in(cls, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The entries of a host's `config` that are ours: names of settings, and what looks like one."""
+        known = cls.names()
+        return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
+
+    @classmethod
+    def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+        """The names that are unset by what an earlier of `sources` says; none of these has an empty value."""
+        return ()
+
+    @classmethod
+    def error(cls, name: str, words: str) -> SettingsError:
+        """Says what is wrong with the setting of that name, in `words` and with its example."""
+        [example, *_] = cls.model_fields[cls.names()[name]].examples or [""]
+        return SettingsError(f"{name}: {words}; for example {name}={example}")
+
+    @classmethod
+    def names(cls) -> dict[str, str]:
+        """Each setting's public name and the field that holds it."""
+        return {_public_name(cls, field): field for field in cls.model_fields}
+
+
+def unknown_around() -> list[str]:
+    """Return a sentence for each name in the environment and `.env` that starts with CHAT_ and is no setting.
+
+    The app that quartapp is a guest of may own such a name, so it does not stop the start. No sentence holds a value.
+    """
+    known = _known()
+    names = dict.fromkeys([*os.environ, *_file_values()])
+    unknown = [name for name in names if name.upper().startswith(PREFIX) and name not in known]
+    return [f"{name}: not a setting of quartapp{_suggestion(name)}; ignored" for name in unknown]
+
+
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be sent: a byte of the environment that is not UTF-8 comes as half of a surrogate pair."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def secret(name: str) -> SecretStr | None:
+    """The environment variable `name`, or that line of `.env`; None if it is unset or empty."""
+    value = os.environ.get(name) or _file_values().get(name)
+    return SecretStr(value) if value else None
+
+
+def first_fault(error: ValidationError) -> Fault:
+    """The first fault, a name that nobody knows before all others, without pydantic's echo of the value."""
+    faults = error.errors(include_url=False, include_input=False)
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
+    kind, message = first["type"], first["msg"].removeprefix("Value error, ")
+    place = (*first["loc"], *first.get("ctx", {}).get("place", ()))
+    return Fault(tuple(map(str, place)), kind, _WORDS.get(kind, message[:1].lower() + message[1:]))
+
+
+def json_object(text: str) -> dict[str, Any]:
+    """The object in JSON that a variable holds. Raises ValueError with the place of the fault."""
+    try:
+        value = json.loads(text, object_pairs_hook=_once)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, at line {error.lineno} and column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("not an object in JSON, with a name for each of its values")
+    return value
+
+
+def client_headers() -> list[str]:
+    """Names of the headers the official client would add on the environment's word (OPENAI_CUSTOM_HEADERS)."""
+    lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
+    return [line.partition(":")[0].strip() for line in lines if ":" in line]
+
+
+def client_proxy(url: str) -> SecretStr | None:
+    """The proxy that the environment names for `url` (HTTP_PROXY and the like), unless NO_PROXY names its host."""
+    parts = urlsplit(url)
+    proxies = getproxies_environment()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
+        return None
+    return SecretStr(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def _check_text(text: str) -> str:
+    if not is_unicode(text):
+        raise ValueError(_NO_UNICODE)
+    return text
+
+
+def _file_values() -> Mapping[str, str | None]:
+    try:
+        return dotenv_values(".env", interpolate=False, encoding=ENCODING)
+    except UnicodeDecodeError:
+        raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        raise ValueError("a name stands twice in one object")
+    return names
+
+
+def _without_empty(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if value is not None and value != ""}
+
+
+def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for mapping in mappings:
+        merged = {**mapping, **merged}
+    return merged
+
+
+def _refuse_unknown(given: Iterable[str]) -> None:
+    known = _known()
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f"{name}: not a setting{_suggestion(name)}; docs/settings.md lists them all, "
+                "for example CHAT_MODEL=embedded"
+            )
+
+
+def _known() -> dict[str, str]:
+    """Each setting of the package, by its public name, and the field that holds it."""
+    return {name: field for settings in Loaded.__subclasses__() for name, field in settings.names().items()}
+
+
+def _suggestion(name: str) -> str:
+    """The setting that `name` is nearest to, for example CHAT_GATE_S for gate_s; empty if none is near."""
+    written = name.upper() if name.upper().startswith(PREFIX) else f"{PREFIX}{name.upper()}"
+    nearest = difflib.get_close_matches(written, _known(), n=1, cutoff=0.8)
+    return f", perhaps {nearest[0]} is meant" if nearest else ""
+
+
+def _public_name(settings: type[BaseSettings], field: str) -> str:
+    alias = settings.model_fields[field].validation_alias
+    if not isinstance(alias, AliasChoices):
+        raise TypeError(f"{field} has no public name")
+    return str(alias.choices[0])
+
+
+#: Text that can be sent.
+Text = Annotated[str, AfterValidator(_check_text)]

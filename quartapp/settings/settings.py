@@ -1,0 +1,315 @@
+"""Every setting: its name, default, unit and limits in one place.
+
+What counts, first to last: an argument, `app.config["CHAT_…"]`, the environment, `.env`. An empty value means unset.
+docs/settings.md and .env.example are held to these classes by a test.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from quartapp.core.errors import SettingsError
+from quartapp.settings.loader import Loaded, Text, json_object, named, secret
+from quartapp.settings.urls import ServerUrl, is_server
+
+# As browsers write an origin: without the port that its scheme has anyway.
+_ORIGIN = re.compile(r"(?!http://.*:80$|https://.*:443$)https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9]\d{0,4})?")
+
+# What can stand in a header: no white space, such as the line feed of a file.
+_KEY = re.compile(r"[!-~]+")
+
+# The settings that hold a key, and their fields.
+KEYS = {"OPENAI_API_KEY": "openai_api_key", "AZURE_OPENAI_API_KEY": "azure_api_key"}
+
+# The settings that list models, and all that say which there are.
+_TABLES = frozenset({"CHAT_MODELS", "CHAT_MODELS_FILE"})
+_MODELS = _TABLES | {"CHAT_MODEL"}
+
+DAY_S = 86_400
+MAX_PORT = 65_535
+MIB = 2**20
+
+
+class Settings(Loaded):
+    """What a chat blueprint runs by."""
+
+    openai_api_key: SecretStr | None = named(
+        "OPENAI_API_KEY", None, "sk-…", "Key of the model's server. Without key and base URL: the embedded model."
+    )
+    openai_base_url: ServerUrl | None = named(
+        "OPENAI_BASE_URL",
+        None,
+        "http://127.0.0.1:11434/v1",
+        "Base URL of an OpenAI-compatible server; unset means OpenAI's.",
+    )
+    azure_endpoint: ServerUrl | None = named(
+        "AZURE_OPENAI_ENDPOINT",
+        None,
+        "https://example.openai.azure.com",
+        "Endpoint of an Azure OpenAI resource; counts before OPENAI_API_KEY and OPENAI_BASE_URL.",
+    )
+    azure_api_key: SecretStr | None = named(
+        "AZURE_OPENAI_API_KEY", None, "0123…", "Key of that resource; unset: Entra ID, by azure-identity."
+    )
+    azure_api_version: str | None = named(
+        "AZURE_OPENAI_API_VERSION", None, "2024-10-21", "Azure's dated API; unset: its v1 API.", max_length=200
+    )
+    azure_deployment: str | None = named(
+        "AZURE_OPENAI_DEPLOYMENT", None, "my-deployment", "Deployment to ask; unset: CHAT_MODEL.", max_length=200
+    )
+    models: Annotated[dict[str, Any] | None, NoDecode] = named(
+        "CHAT_MODELS",
+        None,
+        '{"fast": {"kind": "openai", "model": "gpt-5.4-mini"}}',
+        "Models by name, in place of the single one; in the environment as JSON. docs/models.md has the fields.",
+    )
+    models_file: str | None = named(
+        "CHAT_MODELS_FILE", None, "models.toml", "TOML file of the same models, each a table [models.name]."
+    )
+    model: str | None = named(
+        "CHAT_MODEL",
+        None,
+        "gpt-5.4-mini",
+        "The model's name, at its server and for clients; with several, the default's. Unset: gpt-5.4-mini, embedded "
+        "without a server, or the first of several.",
+        max_length=200,
+    )
+    system_prompt: Text | None = named(
+        "CHAT_SYSTEM_PROMPT", None, "Answer briefly.", "Goes first in every conversation; clients cannot replace it."
+    )
+    allow_system_role: bool = named(
+        "CHAT_ALLOW_SYSTEM_ROLE", False, "true", "Whether clients may send messages with the role system or developer."
+    )
+    origins: Annotated[tuple[str, ...], NoDecode] = named(
+        "CHAT_ORIGINS",
+        (),
+        "http://localhost:5173",
+        "Origins of other pages that may read answers, separated by commas; exact, none by default.",
+    )
+    max_body_bytes: int = named("CHAT_MAX_BODY_BYTES", 262_144, "262144", "Largest request body.", ge=1024, le=64 * MIB)
+    max_json_depth: int = named("CHAT_MAX_JSON_DEPTH", 32, "32", "Deepest nesting of a request's JSON.", ge=4, le=100)
+    max_json_values: int = named(
+        "CHAT_MAX_JSON_VALUES", 20_000, "20000", "Most values in a request's JSON together.", ge=100, le=1_000_000
+    )
+    max_messages: int = named("CHAT_MAX_MESSAGES", 200, "200", "Most messages of a request.", ge=1, le=10_000)
+    max_prompt_chars: int = named(
+        "CHAT_MAX_PROMPT_CHARS", 100_000, "100000", "Most characters of a request's messages together.", ge=1, le=2**24
+    )
+    max_attachments: int = named(
+        "CHAT_MAX_ATTACHMENTS", 16, "4", "Most images, files and sounds of a request; 0 takes none.", ge=0, le=1000
+    )
+    max_attachment_bytes: int = named(
+        "CHAT_MAX_ATTACHMENT_BYTES",
+        5 * MIB,
+        "5242880",
+        "Largest image, file or sound, decoded; CHAT_MAX_BODY_BYTES has to let it in.",
+        ge=1,
+        le=64 * MIB,
+    )
+    allow_remote_urls: bool = named(
+        "CHAT_ALLOW_REMOTE_URLS",
+        False,
+        "true",
+        "Whether an image may be an http or https URL; it is passed on for the model's server to fetch.",
+    )
+    allow_file_ids: bool = named(
+        "CHAT_ALLOW_FILE_IDS",
+        False,
+        "true",
+        "Whether a file may be its id at the model's server, where any client may name another's.",
+    )
+    max_output_tokens: int = named(
+        "CHAT_MAX_OUTPUT_TOKENS",
+        32_768,
+        "4096",
+        "Most tokens of an answer. If set, it is sent when a client names no limit.",
+        ge=1,
+        le=2**20,
+    )
+    max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", "Largest n a client of /v1 may ask for.", ge=1, le=128)
+    max_open_streams: int = named(
+        "CHAT_MAX_OPEN_STREAMS", 2000, "2000", "Answers open at once; one more is refused with 503.", ge=1, le=100_000
+    )
+    max_buffered_bytes: int = named(
+        "CHAT_MAX_BUFFERED_BYTES",
+        262_144,
+        "262144",
+        "Upstream bytes held for one slow reader before the upstream is read no further.",
+        ge=1024,
+        le=64 * MIB,
+    )
+    max_upstream_line_bytes: int = named(
+        "CHAT_MAX_UPSTREAM_LINE_BYTES",
+        8 * MIB,
+        "8388608",
+        "Longest line an upstream may send, or whole answer in JSON.",
+        ge=1024,
+        le=64 * MIB,
+    )
+    max_answer_bytes: int = named(
+        "CHAT_MAX_ANSWER_BYTES",
+        64 * MIB,
+        "67108864",
+        "Most bytes of one answer as its upstream sends it; a token weighs about 300.",
+        ge=1024,
+        le=1024 * MIB,
+    )
+    connect_timeout_s: float = named(
+        "CHAT_CONNECT_TIMEOUT_S", 5, "5", "Time to connect to the model's server.", gt=0, le=300
+    )
+    body_timeout_s: float = named(
+        "CHAT_BODY_TIMEOUT_S", 10, "10", "Time for a request's body to arrive.", gt=0, le=3600
+    )
+    gate_s: float = named(
+        "CHAT_GATE_S",
+        10,
+        "10",
+        "How long a true status is waited for; then formats with room for it open the stream and ping.",
+        gt=0,
+        le=3600,
+    )
+    keep_alive_s: float = named(
+        "CHAT_KEEP_ALIVE_S", 15, "15", "A stream that said nothing for so long gets a ping.", gt=0, le=3600
+    )
+    first_event_timeout_s: float = named(
+        "CHAT_FIRST_EVENT_TIMEOUT_S", 180, "180", "Time for the model's first event.", gt=0, le=DAY_S
+    )
+    idle_timeout_s: float = named(
+        "CHAT_IDLE_TIMEOUT_S", 60, "60", "Silence of the upstream that ends an answer.", gt=0, le=DAY_S
+    )
+    answer_timeout_s: float = named("CHAT_ANSWER_TIMEOUT_S", 900, "900", "Time for a whole answer.", gt=0, le=DAY_S)
+    write_timeout_s: float = named(
+        "CHAT_WRITE_TIMEOUT_S", 30, "30", "A reader that takes nothing for so long is given up.", gt=0, le=3600
+    )
+    retries: int = named(
+        "CHAT_RETRIES", 1, "0", "How often a model that failed before its first token is asked again.", ge=0, le=10
+    )
+    max_retry_wait_s: float = named(
+        "CHAT_MAX_RETRY_WAIT_S",
+        5,
+        "5",
+        "Longest wait before a model is asked again; one that asks for more time is not asked again.",
+        gt=0,
+        le=300,
+    )
+    max_connections: int | None = named(
+        "CHAT_MAX_CONNECTIONS",
+        None,
+        "100",
+        "Most connections to a model's server; unset: twice CHAT_MAX_OPEN_STREAMS.",
+        ge=1,
+        le=200_000,
+    )
+    connection_keep_alive_s: float = named(
+        "CHAT_CONNECTION_KEEP_ALIVE_S",
+        75,
+        "75",
+        "How long an idle connection to a model's server is kept; each new one costs a TLS handshake.",
+        gt=0,
+        le=3600,
+    )
+    proxy: SecretStr | None = named(
+        "CHAT_PROXY",
+        None,
+        "http://proxy.example:3128",
+        "HTTP proxy by which models' servers are asked, but those at localhost, 127.0.0.1 and ::1.",
+    )
+    ca_file: str | None = named(
+        "CHAT_CA_FILE",
+        None,
+        "/etc/ssl/our-ca.pem",
+        "PEM file of authorities trusted for models' servers, beside the system's.",
+    )
+    embedded_tokens_per_s: float = named(
+        "CHAT_EMBEDDED_TOKENS_PER_S", 40, "0", "Pace of the embedded model; 0 is as fast as it can.", ge=0, le=100_000
+    )
+    obey_client_environment: bool = named(
+        "CHAT_OBEY_CLIENT_ENVIRONMENT",
+        False,
+        "true",
+        "Whether OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS and HTTP_PROXY count for the model's server.",
+    )
+    log_upstream_messages: bool = named(
+        "CHAT_LOG_UPSTREAM_MESSAGES",
+        False,
+        "true",
+        "Whether the log holds what an upstream said of its errors, secrets masked; it may quote a prompt.",
+    )
+
+    @field_validator("origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        origins = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(origins, list | tuple) or not all(_ORIGIN.fullmatch(str(origin)) for origin in origins):
+            raise ValueError("each is a scheme, a host and, if it is not the usual one, a port; no path, no star")
+        return tuple(map(str, origins))
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _parse(cls, value: Any) -> Any:
+        return json_object(value) if isinstance(value, str) else value
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_server(value.get_secret_value()):
+            raise ValueError("not the URL of an HTTP proxy")
+        return value
+
+    @classmethod
+    def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+        """Where a source has a table, neither another table nor a name of later ones."""
+        named: set[str] = set()
+        for source in sources:
+            named |= _MODELS & source.keys()
+            if named & _TABLES:
+                return _MODELS - named
+        return ()
+
+    @property
+    def is_embedded(self) -> bool:
+        """No key, no server and no models are set."""
+        servers = (self.openai_api_key, self.openai_base_url, self.azure_endpoint, self.models, self.models_file)
+        return all(each is None for each in servers)
+
+    @property
+    def sent_output_tokens(self) -> int | None:
+        """The limit that a model is sent when a client names none; None unless the operator has set it.
+
+        The default is not sent, because servers answer 400 to more than their model can write: 16,384 for gpt-4o.
+        """
+        return self.max_output_tokens if "max_output_tokens" in self.model_fields_set else None
+
+    def key(self, name: str) -> SecretStr | None:
+        """The key of that name: the setting's that is called so, else the environment variable's or line's of `.env`.
+
+        Raises SettingsError for one that cannot be sent.
+        """
+        key = getattr(self, KEYS[name]) if name in KEYS else secret(name)
+        if key is not None and not _KEY.fullmatch(key.get_secret_value()):
+            raise SettingsError(f"{name}: holds white space, or no plain text; for example {name}=sk-…")
+        return key
+
+
+class ServerSettings(Loaded):
+    """Where `python -m quartapp` and gunicorn.conf.py listen; a host project's own HOST and PORT are not looked at."""
+
+    host: Text = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
+    port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=MAX_PORT)
+
+    @property
+    def bind(self) -> str:
+        """Return host and port as servers take them, for example `127.0.0.1:8000` or `[::1]:8000`."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def user_timeout_ms(settings: Settings) -> int:
+    """TCP_USER_TIMEOUT for a listening socket, inherited by its connections: how long the kernel keeps trying to send
+    to a peer that takes nothing. Later than `write_timeout_s`, so that the answer itself gives its reader up first.
+    """
+    return round((settings.write_timeout_s + 3) * 1000)

@@ -1,0 +1,256 @@
+"""Upstream bytes to event batches: the server-sent events of a chat completion, decoded no further than needed.
+
+Pure, and the dearest lines of the project: they run for each token. Bytes are split on bytes, so that a character cut
+anywhere is whole again before it is decoded; the JSON of a line is decoded once, into typed fields. A chunk that is not
+as OpenAI sends it is read again, loosely; what makes no sense even then is an error, never silence.
+"""
+
+from __future__ import annotations
+
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal
+from quartapp.protocols.common.documents import JsonObject
+from quartapp.protocols.common.states import add_state, joined, without_thought_mark
+from quartapp.upstreams.chat_completions import loose
+from quartapp.upstreams.chat_completions.attached import Attached, cited_by
+from quartapp.upstreams.chat_completions.event_data import (
+    KINDS,
+    EventData,
+    drop_from,
+    error_in,
+    is_error_event,
+    is_whole,
+    parsed,
+)
+from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
+from quartapp.upstreams.chat_completions.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
+from quartapp.upstreams.common.finish_reasons import read_finish_reason
+from quartapp.upstreams.common.lines import Lines
+from quartapp.upstreams.common.marks import Origin
+from quartapp.upstreams.common.think_tags import ThinkTagMode, ThinkTags
+from quartapp.upstreams.common.tool_calls import ToolCalls
+from quartapp.upstreams.common.usages import read_usage
+
+
+class ChunkParser:
+    """Turns the reads of one response's body into batches; `end` comes once, after the last of them.
+
+    Lines end in LF or CRLF; comments and unknown fields are passed over. `think_tags` says how reasoning is told apart
+    that stands in the text, `choices` how many answers were asked for. `error`, once set, is final: upstream_error for
+    garbage and for a line over the limit, or what an error in the stream stands for.
+    """
+
+    def __init__(
+        self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1, origin: Origin | None = None
+    ) -> None:
+        self._lines, self._data = Lines(max_line_bytes), EventData(max_line_bytes)
+        self._think = self._compared = None if think_tags == "none" else ThinkTags(think_tags)
+        self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
+        self._streamed: set[str] = set()
+        self._speaks_in_messages = False
+        self._origin, self._attached = origin or Origin(), Attached()
+        self._state: JsonObject = {}
+        self._has_finished = self._is_counted = self._is_error_event = self._has_sound = False
+        self._is_plain, self._misses = True, 0
+        self.error: ChatError | None = None
+
+    def feed(self, data: bytes) -> Batch:
+        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
+        batch = Batch(len(data), [])
+        had_finished = self._has_finished
+        text: list[str] = []
+        held = self._data.lines
+        try:
+            for line in self._lines.split(data):
+                if line.startswith(b"data:") and not held:
+                    self._read(line[5:], batch, text)
+                elif line or held:
+                    self._read_field(line, batch, text)
+            if self._state and self._has_finished:
+                batch.extra = self._origin.mark(joined(self._state))
+        except ChatError as error:
+            self.error = error
+        except RecursionError:  # JSON just not too deep to be read may be too deep to be told again
+            self.error = ChatError("upstream_error")
+        self._flush(text, batch.pieces)
+        if self._think is not None and (batch.ended or self.error):
+            batch.pieces += self._think.release()
+        if had_finished and batch.pieces:
+            batch.resumes = True
+        return batch
+
+    def end(self) -> Batch:
+        """What was held back, and what a last line says that no line feed ended; if it was cut, it says nothing."""
+        rest = self._lines.rest() if self.error is None else b""
+        is_read = self.error is None and (self._data.lines or is_whole(rest))
+        batch = self.feed(rest + b"\n\n") if is_read else Batch(0, [])
+        batch.size = 0
+        try:
+            if self._is_error_event:
+                raise ChatError("upstream_error")
+            self._check_calls()
+        except ChatError as error:
+            self.error = self.error or error
+        self._conclude(batch)
+        if self._think is not None:
+            batch.pieces += self._think.release()
+        return batch
+
+    def _read_field(self, line: bytes, batch: Batch, text: list[str]) -> None:
+        """Read any line other than the first one of an event's data."""
+        if (payload := self._data.add(line)) is not None:
+            self._read(payload, batch, text)
+        self._is_error_event = is_error_event(line, self._is_error_event)
+
+    def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+        """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+        if self._is_plain:
+            try:
+                for choice in decode_plain(payload).choices:
+                    if choice.delta.reasoning_content or choice.delta.reasoning:
+                        self._add_others(choice.delta, batch.pieces, text)
+                    elif choice.delta.content:
+                        text.append(choice.delta.content)
+                return
+            except REFUSALS:
+                self._is_plain, self._misses = False, self._misses + 1
+        self._read_any(payload, batch, text)
+
+    def _read_any(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+        try:
+            chunk = decode(payload)
+        except REFUSALS:
+            if (odd := self._read_odd(payload, batch, text)) is None:
+                return
+            chunk = odd.chunk
+        for choice in chunk.choices:
+            if choice.index == 0:  # one answer was asked for
+                self._add(choice, batch, text)
+        if chunk.search_results or chunk.citations:
+            self._add_attached(cited_by(chunk), batch.pieces, text)
+        if chunk.usage:
+            self._count(chunk.usage, batch)
+
+    def _read_odd(self, payload: bytes, batch: Batch, text: list[str]) -> loose.Odd | None:
+        """A chunk that is not as OpenAI sends it; None if there is none."""
+        word = payload.strip()
+        if word == b"[DONE]":
+            self._check_calls()
+            self._conclude(batch)
+            batch.ended = True
+            return None
+        if self._data.begin(payload):
+            return None
+        if self._is_error_event:
+            raise error_in(payload)
+        if not word:
+            return None
+        odd = loose.read(parsed(payload))
+        if odd.messages:
+            self._flush(text, batch.pieces)
+            self._drop_streamed(odd)
+        if odd.estimate is not None and not self._is_counted:
+            batch.usage = odd.estimate
+        return odd if odd.document.get("type") != "ping" else None
+
+    def _add(self, choice: Choice, batch: Batch, text: list[str]) -> None:
+        delta = choice.delta
+        if delta.reasoning_details or delta.extra_content or delta.provider_specific_fields or delta.thinking_blocks:
+            self._add_state(delta, batch.pieces, text)
+        if delta.content and not (delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls):
+            text.append(delta.content)
+            self._is_plain = self._misses < MAX_MISSES
+        else:
+            self._add_others(delta, batch.pieces, text)
+        if delta.audio or delta.images or delta.annotations:
+            self._add_attached(delta, batch.pieces, text)
+        if choice.finish_reason and (reason := self._finish_reason(choice)):
+            self._flush(text, batch.pieces)
+            if self._has_sound and not self._streamed and not self._calls[0]:
+                raise ChatError("upstream_error")
+            batch.finish_reason = reason
+            self._has_finished = True
+            if self._think is not None:
+                batch.pieces += self._think.release()
+            if reason == "tool_calls":
+                batch.pieces += self._calls[0].end()
+
+    def _add_state(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+        state, is_thought = without_thought_mark(delta.state)
+        add_state(self._state, state)
+        if is_thought and delta.content:
+            self._flush(text, pieces)
+            self._think = self._compared = self._compared or ThinkTags("leading")
+            self._flush([delta.content], pieces, is_thought=True)
+            delta.content = None
+
+    def _conclude(self, batch: Batch) -> None:
+        """Add what the end alone tells; nothing, for one choice."""
+
+    def _drop_streamed(self, odd: loose.Odd) -> None:
+        """Drop from a final message what deltas of its choice have said: it is the whole answer once more.
+
+        If a server sends messages alone, each of them is the next piece.
+        """
+        for place in odd.messages:
+            choice = odd.chunk.choices[place]
+            if not self._speaks_in_messages and (choice.finish_reason or self._is_finished(choice.index)):
+                drop_from(choice.delta, {kind for kind in KINDS if self._has_streamed(kind, choice.index)})
+                choice.delta.tool_calls = None if self._calls.get(choice.index) else choice.delta.tool_calls
+            elif choice.delta.is_event:
+                self._speaks_in_messages = True
+
+    def _is_finished(self, index: int) -> bool:
+        return index == 0 and self._has_finished
+
+    def _has_streamed(self, kind: str, index: int) -> bool:
+        return index == 0 and kind in self._streamed
+
+    def _add_others(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+        if thought := delta.thought:
+            self._streamed.add("thought")
+            self._flush(text, pieces)
+            if self._compared is None or (thought := self._compared.without_known(thought)):
+                pieces.append(Reasoning(thought))
+        if delta.content:
+            text.append(delta.content)
+        if delta.refusal or delta.tool_calls:
+            self._flush(text, pieces)
+            pieces += self._think.release() if self._think is not None else []
+        if delta.refusal:
+            self._streamed.add("refusal")
+            pieces.append(Refusal(delta.refusal))
+        if delta.tool_calls:
+            pieces += self._calls[0].add(fragments_of(delta.tool_calls, self._origin))
+
+    def _add_attached(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+        text += [delta.transcript] if delta.transcript else []
+        self._has_sound = self._has_sound or bool(delta.audio)
+        for piece in self._attached.read(delta.annotations, delta.images):
+            self._flush(text, pieces)
+            pieces.append(piece)
+            self._streamed.add("attached")
+
+    def _finish_reason(self, choice: Choice) -> str | None:
+        calls = self._calls.get(choice.index)
+        reason = read_finish_reason(choice.finish_reason or "", has_calls=bool(calls))
+        if reason is not None and calls is not None:
+            calls.check_names()
+        return reason
+
+    def _check_calls(self) -> None:
+        for calls in self._calls.values():
+            calls.check_names()
+
+    def _count(self, said: object, batch: Batch) -> None:
+        if (usage := read_usage(said)) is not None:
+            batch.usage, self._is_counted = usage, True
+
+    def _flush(self, text: list[str], pieces: list[Piece], *, is_thought: bool = False) -> None:
+        if not text:
+            return
+        joined = "".join(text)
+        text.clear()
+        self._streamed.add("thought" if is_thought else "text")
+        pieces += [Delta(joined)] if self._think is None else self._think.split(joined, is_thought=is_thought)
+        self._think = None if self._think is None or self._think.is_over else self._think

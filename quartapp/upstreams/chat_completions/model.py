@@ -1,0 +1,54 @@
+"""A model behind a server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from quartapp.core.events import Batches
+from quartapp.protocols.common.documents import JsonObject
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.output_limit import limited
+from quartapp.upstreams.common.parser import Parser
+from quartapp.upstreams.http.servers import Server
+from quartapp.upstreams.parameters import Parameters
+
+PATH = "/chat/completions"
+
+
+class OpenReader(Protocol):
+    """Makes the reader of one answer, by what was asked and the content type of what came."""
+
+    def __call__(self, request: ChatRequest, /, *, content_type: str) -> Parser: ...
+
+
+class ChatCompletions:
+    """One model of one server, asked at `path`. The server belongs to the caller."""
+
+    def __init__(self, server: Server, parameters: Parameters, open_parser: OpenReader, path: str = PATH) -> None:
+        self._server = server
+        self._parameters = parameters
+        self._open_reader = open_parser
+        self._path = path
+
+    def stream(self, request: ChatRequest, /) -> Batches:
+        """The answer, a batch a read, closed with the generator. Usage is always asked for. Raises ChatError."""
+        batches = self._server.stream(
+            self._path, self._body(request), lambda content_type: self._open_reader(request, content_type=content_type)
+        )
+        return limited(batches, self._parameters.most_tokens(request), request.choices)
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises ChatError: invalid_request, for what this model cannot be asked."""
+        self._parameters.check(request)
+
+    def _body(self, request: ChatRequest) -> JsonObject:
+        options = (
+            {"stream_options": {"include_usage": True}} if "stream_options" not in self._parameters.drop_params else {}
+        )
+        return {
+            "model": self._parameters.model,
+            "messages": self._parameters.returned.messages(self._parameters.messages(request)),
+            "stream": True,
+            **options,
+            **self._parameters.for_request(request),
+        }

@@ -1,0 +1,37 @@
+"""A short way to read a chunk that adds text or a thought alone, as most do: its decoder refuses any other chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, cast
+
+import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import fields
+
+from quartapp.upstreams.chat_completions.strict import Choice, Chunk, ChunkDelta
+
+#: How often the decoder may refuse a chunk of one answer: each time costs as much as two chunks.
+MAX_MISSES: Final = 8
+
+
+_PLAIN: Final = ("content", "role", "reasoning_content", "reasoning")
+
+
+def _only(struct: type[msgspec.Struct], kept: Mapping[str, tuple[Any, ...]]) -> type[msgspec.Struct]:
+    """Return a type with the fields of `struct`, of which those that are not `kept` must be null."""
+    names = {field.name: field.encode_name for field in fields(struct)}
+    known = [(name, *kept.get(name, (None, None))) for name in names]
+    return msgspec.defstruct(f"Plain{struct.__name__}", known, bases=(struct,), gc=False, rename=names)
+
+
+def _type(name: str) -> Any:
+    return next(field.type for field in fields(ChunkDelta) if field.name == name)
+
+
+_Delta: Final = _only(ChunkDelta, {name: (_type(name), None) for name in _PLAIN})
+_Choice: Final = _only(Choice, {"delta": (_Delta,), "index": (Literal[0], 0)})
+_Chunk: Final = _only(Chunk, {"choices": (list[_Choice],), "usage": (None | UnsetType, UNSET)})  # type: ignore[valid-type]
+
+#: Returns a chunk that adds text, a thought or nothing to the first choice. Raises REFUSALS for any other.
+decode_plain: Final = cast(Callable[[bytes], Chunk], msgspec.json.Decoder(_Chunk).decode)

@@ -1,0 +1,111 @@
+"""Which state of earlier answers a model's server gets back.
+
+A conversation holds what servers attached to their answers: signatures of thoughts, thoughts, encrypted items. The
+server that attached it refuses the next question without it. Another server refuses it, and must not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.documents import JsonObject
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.common.marks import Origin
+
+#: What an entry may list: state of a turn or a call, and the two names under which servers take thoughts.
+Field = Literal[
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "thinking_blocks",
+    "extra_content",
+    "provider_specific_fields",
+]
+
+_THOUGHTS: Final = ("reasoning_content", "reasoning")
+
+# Servers that want thoughts next to each call refuse one without them, and some take an empty text for none.
+_NO_THOUGHTS: Final = " "
+
+# What a reasoning item of the Responses API has. Nothing else that a client writes there is sent.
+_ITEM_FIELDS: Final = ("id", "type", "summary", "content", "encrypted_content", "status")
+
+
+class Returned(msgspec.Struct, frozen=True):
+    """What one model's server gets back: state that carries the mark of `origin`, and whatever `names` lists.
+
+    State without a mark is of unknown origin. Thoughts go back next to tool calls alone. More than `max_chars`
+    characters of all that are refused.
+    """
+
+    origin: Origin = Origin()
+    names: frozenset[str] = frozenset()
+    max_chars: int = 100_000
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise ChatError, too_large, for more state than the model may be sent."""
+        if sum(map(_chars, self._states(request.messages))) > self.max_chars:
+            raise ChatError("too_large", path="messages")
+
+    def messages(self, turns: Sequence[JsonObject]) -> list[JsonObject]:
+        """Return the turns as a server of chat completions takes them."""
+        return [self._turn(turn) if turn["role"] == "assistant" else turn for turn in turns]
+
+    def items(self, call: JsonObject) -> list[JsonObject]:
+        """Return the reasoning items that the Responses API sent before `call`."""
+        content = self._state(call).get("extra_content")
+        given = content.get("openai", {}) if isinstance(content, dict) else {}
+        items = given.get("reasoning_items") if isinstance(given, dict) else None
+        found = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+        return [
+            {name: item[name] for name in _ITEM_FIELDS if name in item}
+            for item in found
+            if item.get("type") == "reasoning" and item.get("encrypted_content")
+        ]
+
+    def _turn(self, turn: JsonObject) -> JsonObject:
+        if "extra" not in turn and "tool_calls" not in turn:
+            return turn
+        sent = {name: value for name, value in turn.items() if name != "extra"} | self._state(turn)
+        if "tool_calls" in turn:
+            sent |= self._thoughts(turn)
+            sent["tool_calls"] = [_without_extra(call) | self._state(call) for call in turn["tool_calls"]]
+        return sent
+
+    def _states(self, turns: Iterable[JsonObject]) -> Iterator[JsonObject]:
+        for turn in turns:
+            if "extra" in turn:
+                yield self._state(turn) | (self._thoughts(turn) if "tool_calls" in turn else {})
+            if "tool_calls" in turn:
+                yield from (self._state(call) for call in turn["tool_calls"] if "extra" in call)
+
+    def _state(self, holder: JsonObject) -> JsonObject:
+        """Return the state of a turn or of a call that goes back to the server."""
+        extra = {name: value for name, value in holder.get("extra", {}).items() if name not in _THOUGHTS}
+        if not extra:
+            return extra
+        own, unmarked = self.origin.unmark(extra)
+        return own | {name: value for name, value in unmarked.items() if name in self.names}
+
+    def _thoughts(self, turn: JsonObject) -> JsonObject:
+        thoughts = turn.get("extra", {}).get("reasoning", _NO_THOUGHTS)
+        return {name: thoughts for name in _THOUGHTS if name in self.names}
+
+
+def without_state(request: ChatRequest) -> ChatRequest:
+    """Return the request as a model of a project's own gets it, which knows nothing of servers and their state."""
+    if not any("extra" in holder for turn in request.messages for holder in (turn, *turn.get("tool_calls", ()))):
+        return request
+    return msgspec.structs.replace(request, messages=Returned().messages(request.messages))
+
+
+def _without_extra(call: JsonObject) -> JsonObject:
+    return {name: value for name, value in call.items() if name != "extra"}
+
+
+def _chars(state: Any) -> int:
+    return len(msgspec.json.encode(state)) if state else 0

@@ -1,0 +1,163 @@
+"""What asks a model of each kind: where its server is, what it is told of us, and who puts the question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Protocol
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
+from quartapp.core.events import Batches
+from quartapp.mock import DEFAULT_MODEL, create_embedded
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.chat_completions.bodies import open_parser
+from quartapp.upstreams.chat_completions.model import PATH, ChatCompletions, OpenReader
+from quartapp.upstreams.entry import OPENAI_URL, Entry
+from quartapp.upstreams.http.entra import EntraToken, open_credential
+from quartapp.upstreams.http.servers import Address, Server, Servers
+from quartapp.upstreams.http.transport import Connecting
+from quartapp.upstreams.in_process import InProcessTransport
+from quartapp.upstreams.origins import Origins
+from quartapp.upstreams.parameters import Parameters
+from quartapp.upstreams.responses.model import Responses
+
+EMBEDDED_URL = "http://embedded/v1"
+AZURE_V1 = "/openai/v1"
+
+
+class Asked(Protocol):
+    """A model of the table: it streams, and says beforehand what it cannot be asked."""
+
+    def stream(self, request: ChatRequest, /) -> Batches: ...
+
+    def check(self, request: ChatRequest, /) -> None:
+        """Raises ChatError: invalid_request."""
+        ...
+
+
+class Kinds:
+    """Opens models by their entries, and what they share with one another; `close` lets go of all of it.
+
+    `entries` are those of all models, because a server's state must not reach another server.
+    """
+
+    def __init__(self, settings: Settings, entries: Iterable[Entry] = ()) -> None:
+        self._settings = settings
+        self._origins = Origins(entries)
+        self._tokens: dict[str, EntraToken] = {}
+        self.servers = Servers(_connecting(settings))
+
+    def open(self, name: str, entry: Entry) -> Asked:
+        """The model of that entry, which is offered by `name`.
+
+        Raises SettingsError for a key, a proxy or a file of authorities that cannot be used.
+        """
+        parameters = self._parameters(name, entry)
+        server = self._server(entry, self._key(entry))
+        if entry.kind == "responses":
+            return Responses(server, parameters, max_line_bytes=self._settings.max_upstream_line_bytes)
+        return ChatCompletions(server, parameters, self._reader(entry), _path(entry, parameters.model))
+
+    async def close(self) -> None:
+        await self.servers.close()
+        for token in self._tokens.values():
+            await token.close()
+
+    def _server(self, entry: Entry, key: SecretStr | None) -> Server:
+        if entry.kind == "embedded":
+            return self.servers.at(Address(EMBEDDED_URL), self._embedded)
+        auth = entry.auth or _usual_auth(entry, key)
+        address = Address(
+            base_url(entry),
+            key=key,
+            key_header="api-key" if auth == "api-key" else "authorization",
+            token=self._token(entry.entra_scope) if auth == "entra" else None,
+            query=(("api-version", entry.api_version),) if entry.api_version else (),
+            headers=tuple(sorted((name.lower(), value) for name, value in entry.headers.items())),
+            obeys_environment=self._settings.obey_client_environment,
+        )
+        return self.servers.at(address)
+
+    def _key(self, entry: Entry) -> SecretStr | None:
+        if entry.env_name is None or entry.auth in ("entra", "none"):
+            return None
+        return self._settings.key(entry.env_name)
+
+    def _token(self, scope: str) -> EntraToken:
+        """The token for `scope`, one for all models: a server is known by whose token it is sent."""
+        if scope not in self._tokens:
+            settings = self._settings
+            credential = open_credential(proxy=settings.proxy, obey_environment=settings.obey_client_environment)
+            self._tokens[scope] = EntraToken(credential, scope)
+        return self._tokens[scope]
+
+    def _embedded(self) -> InProcessTransport:
+        return InProcessTransport(create_embedded(self._settings.embedded_tokens_per_s))
+
+    def _parameters(self, name: str, entry: Entry) -> Parameters:
+        default = DEFAULT_MODEL if entry.kind == "embedded" else name
+        system_prompt = self._settings.system_prompt if entry.system_prompt is None else entry.system_prompt
+        return Parameters(
+            model=entry.model or default,
+            system_prompt=system_prompt,
+            params=entry.params,
+            allow=frozenset(entry.allow),
+            drop_params=frozenset(entry.drop_params),
+            max_output_tokens=_output_tokens(entry, self._settings),
+            unsent_limit=self._settings.max_output_tokens,
+            output_limit=entry.output_limit or _usual_output_limit(entry),
+            returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
+        )
+
+    def _reader(self, entry: Entry) -> OpenReader:
+        return partial(
+            open_parser,
+            max_line_bytes=self._settings.max_upstream_line_bytes,
+            think_tags=entry.think_tags,
+            origin=self._origins.origin(entry),
+        )
+
+
+def _output_tokens(entry: Entry, settings: Settings) -> int | None:
+    """The lower of the limits that the entry and the operator's settings name; None if neither does."""
+    limits = [limit for limit in (entry.max_output_tokens, settings.sent_output_tokens) if limit is not None]
+    return min(limits, default=None)
+
+
+def _usual_auth(entry: Entry, key: SecretStr | None) -> str:
+    if entry.kind != "azure":
+        return "bearer"
+    return "entra" if key is None else "api-key"
+
+
+def _usual_output_limit(entry: Entry) -> str:
+    # Azure's dated APIs are told apart by their dates; those of 2024 up to October know the older name alone.
+    takes_newer = entry.kind in ("openai", "azure") and (entry.api_version or "9999") >= "2024-12"
+    return "max_completion_tokens" if takes_newer else "max_tokens"
+
+
+def base_url(entry: Entry) -> str:
+    """Where a model is asked, without its path."""
+    url = (entry.base_url or OPENAI_URL).rstrip("/")
+    if entry.kind != "azure":
+        return url
+    endpoint = url.removesuffix(AZURE_V1)
+    return f"{endpoint}/openai" if entry.api_version else f"{endpoint}{AZURE_V1}"
+
+
+def _path(entry: Entry, model: str) -> str:
+    return f"/deployments/{quote(model, safe='')}{PATH}" if entry.api_version else PATH
+
+
+def _connecting(settings: Settings) -> Connecting:
+    return Connecting(
+        timeout_s=settings.connect_timeout_s,
+        max_connections=settings.max_connections or 2 * settings.max_open_streams,
+        keep_alive_s=settings.connection_keep_alive_s,
+        proxy=settings.proxy,
+        ca_file=settings.ca_file,
+        obey_environment=settings.obey_client_environment,
+    )

@@ -1,0 +1,57 @@
+"""Which server an answer's state comes from, and so which models may be sent it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final, get_args
+from urllib.parse import urlsplit
+
+import msgspec
+
+from quartapp.settings.urls import is_same_server
+from quartapp.upstreams.common.history import Field, Returned
+from quartapp.upstreams.common.marks import Origin
+from quartapp.upstreams.entry import OPENAI_URL, Entry
+
+# These refuse a call of their own that comes back without the thoughts that led to it.
+_WANT_THOUGHTS: Final = frozenset({"api.deepseek.com", "api.moonshot.ai", "api.moonshot.cn"})
+
+_STATE: Final = frozenset(get_args(Field)) - {"reasoning_content", "reasoning"}
+
+
+class Origins:
+    """The servers of a table of models."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._ids = {_id(entry) for entry in entries if _has_state(entry)}
+
+    def returned(self, entry: Entry, *, max_chars: int) -> Returned:
+        """Return what the server of `entry` gets back of earlier answers."""
+        origin = self.origin(entry)
+        return Returned(origin, _names(entry, origin), max_chars)
+
+    def origin(self, entry: Entry) -> Origin:
+        """Return the server of `entry`."""
+        id = _id(entry)
+        return Origin(id, is_only=self._ids <= {id})
+
+
+def _names(entry: Entry, origin: Origin) -> frozenset[str]:
+    if entry.returns is not None:
+        return frozenset(entry.returns)
+    names = _STATE if origin.is_only and _has_state(entry) else frozenset()
+    wants_thoughts = urlsplit(entry.base_url or "").hostname in _WANT_THOUGHTS
+    return names | {"reasoning_content"} if wants_thoughts else names
+
+
+def _has_state(entry: Entry) -> bool:
+    """Return whether the server may attach state to an answer: OpenAI's chat completions have none."""
+    is_openais = entry.kind == "openai" and is_same_server(entry.base_url or OPENAI_URL, OPENAI_URL)
+    return entry.kind not in ("azure", "embedded") and not is_openais
+
+
+def _id(entry: Entry) -> str:
+    """Return eight hexadecimal digits for a server, which is its address, its key's name and its headers."""
+    named = [entry.base_url or OPENAI_URL, entry.env_name, sorted(entry.headers.items())]
+    return hashlib.sha256(msgspec.json.encode(named)).hexdigest()[:8]

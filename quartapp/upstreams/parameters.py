@@ -1,0 +1,117 @@
+"""What a model is sent beside the conversation: its own parameters under the client's, within its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence, Set
+from typing import Final
+
+import msgspec
+
+from quartapp.core.errors import ChatError, Reason
+from quartapp.protocols.chat_completions.request import CompletionBody
+from quartapp.protocols.common.documents import JsonObject, safe_path
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.common.history import Returned
+
+# OpenAI has two names for the most tokens an answer may have; models take one of them, servers may mistake the other.
+_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+
+#: Anthropic's mark on a part of a message, up to which its server keeps the prompt for the next request.
+CACHE_CONTROL: Final = "cache_control"
+
+# Only makes an answer faster: a model that may not receive it gives the same answer.
+_HINTS: Final = frozenset({"prediction"})
+
+
+def check_extras(request: ChatRequest, allow: Set[str] = frozenset()) -> None:
+    """Raise ChatError, invalid_request, for a parameter that a client may not send to a model that allows `allow`."""
+    for name in request.extras:
+        if name not in allow and name not in _HINTS:
+            reason: Reason = "unsupported" if name in CompletionBody.model_fields else "unknown"
+            raise ChatError("invalid_request", path=safe_path(name), reason=reason)
+    if CACHE_CONTROL not in allow:
+        for path in _cache_controls(request.messages):
+            raise ChatError("invalid_request", path=path, reason="unknown")
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """How one model is asked: `model` is its name at its server, the others are as in its entry of the table.
+
+    `unsent_limit` is the most tokens of an answer for which neither client, entry nor operator names a limit.
+    """
+
+    model: str
+    system_prompt: str | None = None
+    params: JsonObject = {}
+    allow: frozenset[str] = frozenset()
+    drop_params: frozenset[str] = frozenset()
+    max_output_tokens: int | None = None
+    unsent_limit: int = 2**20
+    output_limit: str = "max_tokens"
+    returned: Returned = Returned()
+
+    def check(self, request: ChatRequest) -> None:
+        """Raises ChatError: invalid_request, for more tokens, or more answers, than the model may be asked for;
+        too_large, for more state of earlier answers."""
+        self.returned.check(request)
+        if request.choices > 1 and "n" in self.drop_params:
+            raise ChatError("invalid_request", path="n", reason="unsupported")
+        for name in _LIMITS:
+            if self.max_output_tokens is not None and request.params.get(name, 0) > self.max_output_tokens:
+                raise ChatError("invalid_request", path=name)
+
+    def messages(self, request: ChatRequest) -> list[JsonObject]:
+        """Return the conversation in which servers' state stands in `extra`, with the model's system prompt first."""
+        messages = request.messages if CACHE_CONTROL in self.allow else _without_cache_control(request.messages)
+        return [{"role": "system", "content": self.system_prompt}, *messages] if self.system_prompt else messages
+
+    def for_request(self, request: ChatRequest) -> JsonObject:
+        """The parameters by OpenAI's names for chat completions; the limit of tokens by the model's own name for it."""
+        limit = self._limit(request)
+        extras = {name: value for name, value in request.extras.items() if name in self.allow}
+        asked = {**self.params, **extras, **request.params}
+        params = {name: value for name, value in asked.items() if name not in _LIMITS}
+        if tools := [*self.params.get("tools", ()), *request.params.get("tools", ())]:
+            params["tools"] = tools
+        if limit is not None:
+            params[self.output_limit] = limit
+        return {name: value for name, value in params.items() if name not in self.drop_params}
+
+    def most_tokens(self, request: ChatRequest) -> int:
+        """The most tokens that each answer to `request` may have, whether the server is sent that limit or not."""
+        # An entry may name the limit as the Responses API does.
+        return self._limit(request) or self.params.get("max_output_tokens") or self.unsent_limit
+
+    def _limit(self, request: ChatRequest) -> int | None:
+        limit = _limit(request.params) or _limit(self.params) or self.max_output_tokens
+        return None if limit is None else min(limit, self.max_output_tokens or limit)
+
+
+def _limit(params: JsonObject) -> int | None:
+    asked = [params[name] for name in _LIMITS if name in params]
+    return min(asked, default=None)
+
+
+def _cache_controls(messages: Sequence[JsonObject]) -> Iterator[str]:
+    """The place of each part with a mark."""
+    for index, message in enumerate(messages):
+        content = message.get("content")
+        if isinstance(content, list):
+            for number, part in enumerate(content):
+                if CACHE_CONTROL in part:
+                    yield f"messages.{index}.content.{number}.{CACHE_CONTROL}"
+
+
+def _without_cache_control(messages: list[JsonObject]) -> list[JsonObject]:
+    if not any(_cache_controls(messages)):
+        return messages
+    return [
+        {**message, "content": [_without_mark(part) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in messages
+    ]
+
+
+def _without_mark(part: JsonObject) -> JsonObject:
+    return {name: value for name, value in part.items() if name != CACHE_CONTROL}

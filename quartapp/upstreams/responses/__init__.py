@@ -1,0 +1,1 @@
+"""Servers that offer OpenAI's Responses API."""

@@ -1,0 +1,222 @@
+"""Upstream bytes to event batches: the server-sent events of OpenAI's Responses API, decoded no further than needed.
+
+Pure, as the reader of chat completions is, and as dear. There are some sixty kinds of events, and new ones come: those
+that tell something of an answer are known here, and any other is passed over.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Batch
+from quartapp.upstreams.chat_completions.bodies import WholeBody
+from quartapp.upstreams.chat_completions.event_data import EventData
+from quartapp.upstreams.chat_completions.loose import parse
+from quartapp.upstreams.common.failures import from_error_object
+from quartapp.upstreams.common.lines import Lines
+from quartapp.upstreams.common.marks import Origin
+from quartapp.upstreams.common.usages import read_usage
+from quartapp.upstreams.responses import shapes
+from quartapp.upstreams.responses.output import Output
+
+# Lines that are none of an event stream: what servers and proxies write where they fail.
+_BARE: Final = (b"{", b"error:")
+
+
+class ResponseParser:
+    """Turns the reads of one response's body into batches.
+
+    Lines are read as in any event stream, their events by the type in them. What follows the end of the response is
+    passed over. `error`, once set, is final: upstream_error for garbage, for an event of a known type in another shape
+    and for a line over the limit, or what a failure in the stream stands for.
+    """
+
+    def __init__(self, max_line_bytes: int, origin: Origin | None = None) -> None:
+        self._lines = Lines(max_line_bytes)
+        self._data = EventData(max_line_bytes)
+        self._output = Output(origin)
+        self._has_ended = False
+        self._failure: ChatError | None = None
+        self.error: ChatError | None = None
+
+    def feed(self, data: bytes) -> Batch:
+        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
+        batch = Batch(len(data), [])
+        held = self._data.lines
+        try:
+            for line in self._lines.split(data):
+                if line.startswith(b"data:") and not held:
+                    self._read_line(line[5:], batch)
+                elif line or held:
+                    self._read_field(line, batch)
+        except ChatError as error:
+            self.error = error
+        except RecursionError:  # a reasoning item that is nested too deeply to be sent back
+            self.error = ChatError("upstream_error")
+        batch.pieces = self._output.take()
+        return batch
+
+    def end(self) -> Batch:
+        """What no line feed ended, if it is whole, and what was held back: a failure that had given no reason yet."""
+        batch = Batch(0, [])
+        try:
+            line = self._lines.rest()
+            if self._data.lines:
+                self._read_field(line, batch)
+                self._read_field(b"", batch)
+            elif line.startswith(b"data:") and _is_json(line[5:]):
+                self._read(line[5:], batch)
+        except ChatError as error:
+            self.error = error
+        except RecursionError:
+            self.error = ChatError("upstream_error")
+        self.error = self.error or self._failure
+        batch.pieces = self._output.take()
+        return batch
+
+    def _read_line(self, payload: bytes, batch: Batch) -> None:
+        """Read the data of one line, or begin with it what more lines complete."""
+        try:
+            self._read(payload, batch)
+        except ChatError:
+            if not self._data.begin(payload):
+                raise
+
+    def _read_field(self, line: bytes, batch: Batch) -> None:
+        """Read any line other than the first one of an event's data."""
+        if (payload := self._data.add(line)) is not None:
+            self._read(payload, batch)
+        elif line.startswith(_BARE):
+            self._read(line.removeprefix(b"error:"), batch)
+
+    def _read(self, payload: bytes, batch: Batch) -> None:
+        """Adds what the data of an event says to the output, or to `batch`."""
+        if self._has_ended:
+            return
+        event = shapes.read_event(payload)
+        if self._failure is not None and (event is None or event.type != shapes.ERROR):
+            raise self._failure
+        if event is None:
+            batch.ended = True
+        elif (kind := shapes.DELTAS.get(event.type)) is not None:
+            self._output.add(kind, event)
+        else:
+            self._handle(event, batch)
+
+    def _handle(self, event: shapes.Event, batch: Batch) -> None:
+        match event.type:
+            case shapes.ITEM_ADDED:
+                self._begin_item(event)
+            case shapes.ITEM_DONE:
+                self._end_item(event)
+            case shapes.ARGUMENTS_DELTA | shapes.INPUT_DELTA:
+                self._output.calls.add_arguments(event.place, _given(event.delta))
+            case shapes.ARGUMENTS_DONE | shapes.INPUT_DONE:
+                self._output.calls.end_arguments(event.place, event.arguments or event.input or "")
+            case kind if kind in shapes.PARTS:
+                self._output.end_part(shapes.PARTS[kind], event.place, event.part, event.text or event.refusal)
+            case shapes.ANNOTATION:
+                self._output.annotate(event.annotation)
+            case kind if kind in shapes.ENDS:
+                self._end(event, batch)
+            case kind if not kind.startswith("response."):
+                _check_harmless(event)
+
+    def _begin_item(self, event: shapes.Event) -> None:
+        item = shapes.read_item(event.item)
+        if isinstance(item, shapes.Call):
+            self._output.calls.begin(shapes.Place(event.output_index, item.id), item)
+
+    def _end_item(self, event: shapes.Event) -> None:
+        item = shapes.read_item(event.item)
+        if item is not None:
+            self._output.end_item(shapes.Place(event.output_index, item.id), item)
+
+    def _end(self, event: shapes.Event, batch: Batch) -> None:
+        response = shapes.read_response(event.response)
+        if event.type == "response.failed" and not response.error:
+            self._failure = ChatError("upstream_error")  # Azure gives the reason in an event of its own after it
+            return
+        self._has_ended = True
+        _conclude(response, _status(event, response), self._output, batch)
+
+
+class WholeResponseReader(WholeBody):
+    """Reads the response of a server that streams none."""
+
+    def __init__(self, *, max_line_bytes: int, origin: Origin | None = None) -> None:
+        super().__init__(partial(ResponseParser, origin=origin), max_line_bytes=max_line_bytes)
+        self._origin = origin
+
+    def _read(self, body: bytes) -> Batch:
+        response = shapes.read_response(body)
+        if response.output is None and not response.error:
+            raise ChatError("upstream_error")
+        batch, output = Batch(0, []), Output(self._origin)
+        try:
+            _conclude(response, response.status or "completed", output, batch)
+        except ChatError as error:
+            self._error = error
+        batch.pieces = output.take()
+        return batch
+
+
+def open_response_reader(
+    content_type: str, *, max_line_bytes: int, origin: Origin | None = None
+) -> ResponseParser | WholeResponseReader:
+    """The reader for what a server says it sends; a response in one piece is one line, and no longer."""
+    if "json" in content_type.lower():
+        return WholeResponseReader(max_line_bytes=max_line_bytes, origin=origin)
+    return ResponseParser(max_line_bytes, origin)
+
+
+def _status(event: shapes.Event, response: shapes.Response) -> str:
+    """How the response ended; there are servers that complete what stopped short."""
+    status = shapes.ENDS[event.type]
+    own = response.status or status
+    return own if status == "completed" and own in shapes.ENDS.values() else status
+
+
+def _conclude(response: shapes.Response, status: str, output: Output, batch: Batch) -> None:
+    """The end of a response that is in `status`. Raises ChatError for one that is not an answer."""
+    batch.usage = read_usage(response.usage)
+    if response.error or status == "failed":
+        raise from_error_object(response.error)
+    if status not in ("completed", "incomplete"):
+        raise ChatError("upstream_truncated")
+    items = map(shapes.read_item, response.output or ())
+    output.end(filter(None, items), is_complete=status == "completed")
+    batch.finish_reason = _finish_reason(response, status, output)
+    batch.ended = True
+
+
+def _finish_reason(response: shapes.Response, status: str, output: Output) -> str:
+    """In the words of chat completions, which have one for all other reasons to stop short: `length`."""
+    if status == "completed":
+        return "tool_calls" if output.calls else "stop"
+    details = response.incomplete_details
+    return "content_filter" if details is not None and details.reason == "content_filter" else "length"
+
+
+def _check_harmless(event: shapes.Event) -> None:
+    """Raises ChatError for an error, whatever its server calls the event, and for an object that is no event."""
+    is_error = bool(event.error or event.message) or event.type == shapes.ERROR
+    if is_error or not event.type:
+        kind = None if event.type == shapes.ERROR else event.type
+        raise from_error_object({"error": event.error, "code": event.code, "type": kind, "message": event.message})
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        parse(payload)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _given(delta: str | None) -> str:
+    if delta is None:
+        raise ChatError("upstream_error")
+    return delta

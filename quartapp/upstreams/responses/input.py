@@ -1,0 +1,97 @@
+"""A conversation in chat completions' messages as the items that OpenAI's Responses API takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from quartapp.core.errors import ChatError
+from quartapp.protocols.common.documents import JsonObject
+from quartapp.upstreams.common.history import Returned
+
+
+def input_items(
+    messages: Sequence[JsonObject], *, first: int = 0, returned: Returned | None = None
+) -> list[JsonObject]:
+    """Return the items of `messages`, of which a client counts the one at `first` as its own first.
+
+    Reasoning items that are `returned` stand before the calls that they led to. A participant's name is left out: there
+    is no place for it. Raises ChatError, invalid_request, for a sound, which the API does not take.
+    """
+    items = _Items(returned or Returned())
+    return [item for index, message in enumerate(messages, -first) for item in items.of(message, f"messages.{index}")]
+
+
+class _Items:
+    """The items of one conversation. A result is told by the kind of its call, which came before it."""
+
+    def __init__(self, returned: Returned) -> None:
+        self._returned = returned
+        self._custom_ids: set[str] = set()
+
+    def of(self, message: JsonObject, path: str) -> Iterator[JsonObject]:
+        match message["role"]:
+            case "tool":
+                output = _content(message["content"], path)
+                call_id = message["tool_call_id"]
+                kind = "custom_tool_call_output" if call_id in self._custom_ids else "function_call_output"
+                yield {"type": kind, "call_id": call_id, "output": output}
+            case "assistant":
+                yield from _said(message)
+                for call in message.get("tool_calls", ()):
+                    yield from self._returned.items(call)
+                    yield self._call(call)
+            case role:
+                yield {"role": role, "content": _content(message["content"], path)}
+
+    def _call(self, call: JsonObject) -> JsonObject:
+        if "custom" in call:
+            self._custom_ids.add(call["id"])
+            return {"type": "custom_tool_call", "call_id": call["id"], **call["custom"]}
+        self._custom_ids.discard(call["id"])
+        return {"type": "function_call", "call_id": call["id"], **call["function"]}
+
+
+# -- what is asked
+
+
+def _content(content: str | Sequence[JsonObject], path: str) -> str | list[JsonObject]:
+    if isinstance(content, str):
+        return content
+    return [_part(part, f"{path}.content.{index}") for index, part in enumerate(content)]
+
+
+def _part(part: JsonObject, path: str) -> JsonObject:
+    match part:
+        case {"type": "text", "text": text}:
+            return {"type": "input_text", "text": text}
+        case {"type": "image_url", "image_url": {"url": url, **rest}}:
+            return {"type": "input_image", "image_url": url, "detail": rest.get("detail", "auto")}
+        case {"type": "file", "file": file}:
+            return {"type": "input_file", **file}
+        case _:
+            raise ChatError("invalid_request", path=f"{path}.type")
+
+
+# -- what was answered
+
+
+def _said(message: JsonObject) -> Iterator[JsonObject]:
+    """What the model said. Text is sent as text: its parts would be an answer's own, of which the id is not known."""
+    parts = [*_texts(message.get("content")), *_refusals(message.get("refusal"))]
+    if any(part["type"] == "refusal" for part in parts):
+        yield {"type": "message", "role": "assistant", "content": parts}
+    elif parts:
+        yield {"role": "assistant", "content": "".join(part["text"] for part in parts)}
+
+
+def _texts(content: str | Sequence[JsonObject] | None) -> Iterator[JsonObject]:
+    for part in [{"type": "text", "text": content}] if isinstance(content, str) else content or ():
+        if part["type"] == "refusal":
+            yield {"type": "refusal", "refusal": part["refusal"]}
+        elif part["text"]:
+            yield {"type": "output_text", "text": part["text"], "annotations": []}
+
+
+def _refusals(refusal: str | None) -> Iterator[JsonObject]:
+    if refusal:
+        yield {"type": "refusal", "refusal": refusal}

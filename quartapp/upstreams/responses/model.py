@@ -1,0 +1,56 @@
+"""A model behind a server that speaks OpenAI's Responses API."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from quartapp.core.events import Batches
+from quartapp.protocols.common.documents import JsonObject
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.output_limit import limited
+from quartapp.upstreams.http.servers import Server
+from quartapp.upstreams.parameters import Parameters
+from quartapp.upstreams.responses.events import open_response_reader
+from quartapp.upstreams.responses.input import input_items
+from quartapp.upstreams.responses.parameters import asked_params, check_extras_shape, check_params, response_params
+
+PATH = "/responses"
+
+
+class Responses:
+    """One model of one server, which belongs to the caller. No line of an answer may be over `max_line_bytes`, and
+    the last one holds all of it."""
+
+    def __init__(self, server: Server, parameters: Parameters, *, max_line_bytes: int) -> None:
+        self._server = server
+        self._parameters = parameters
+        origin = parameters.returned.origin
+        self._open_reader = partial(open_response_reader, max_line_bytes=max_line_bytes, origin=origin)
+
+    def stream(self, request: ChatRequest, /) -> Batches:
+        """The answer, a batch a read, closed with the generator. Raises ChatError."""
+        batches = self._server.stream(PATH, self._body(request), self._open_reader)
+        return limited(batches, self._parameters.most_tokens(request))
+
+    def check(self, request: ChatRequest, /) -> None:
+        """Raises ChatError: invalid_request, for what this model cannot be asked."""
+        self._parameters.check(request)
+        self._body(request)
+
+    def _body(self, request: ChatRequest) -> JsonObject:
+        """What is sent. The server keeps nothing of it, unless the model's entry says `store`."""
+        parameters = self._parameters
+        check_params(request.params, parameters.drop_params)
+        check_extras_shape({name: value for name, value in request.extras.items() if name in parameters.allow})
+        asked = msgspec.structs.replace(request, params=asked_params(request.params))
+        messages = parameters.messages(request)
+        first = len(messages) - len(request.messages)
+        params = {"store": False, **response_params(parameters.for_request(asked))}
+        return {
+            "model": parameters.model,
+            "input": input_items(messages, first=first, returned=parameters.returned),
+            "stream": True,
+            **{name: value for name, value in params.items() if name not in parameters.drop_params},
+        }
