@@ -1,4 +1,4 @@
-"""The command line: `python -m quartapp` serves the chat, `python -m quartapp embedded` the embedded model alone."""
+"""The command line: `python -m quartapp` serves the chat, `python -m quartapp mock` the mock model alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hypercorn.utils import LifespanFailureError
 from quartapp import create_app
 from quartapp.blueprint import running_chats
 from quartapp.core.errors import SettingsError
-from quartapp.mock import create_embedded
+from quartapp.mock import create_mock
 from quartapp.process import allow_open_files
 from quartapp.server import serve
 from quartapp.settings.loader import unknown_around
@@ -40,8 +40,8 @@ CLOSE_S = 5
 # The server refuses a body that is so much larger than the app takes, so the app's own refusal comes first.
 BODY_SPARE_BYTES = 2**18
 
-# Quart's default, which the embedded model keeps.
-EMBEDDED_MAX_BODY_BYTES = 2**24
+# Quart's default, which the mock model keeps.
+MOCK_MAX_BODY_BYTES = 2**24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = _Config(listen, user_timeout_ms(settings))
         allow_open_files(settings.max_open_streams)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-            runner.run(
-                _run_embedded(config, settings) if options["command"] == "embedded" else _run_chat(config, settings)
-            )
+            runner.run(_run_mock(config, settings) if options["command"] == "mock" else _run_chat(config, settings))
     except SettingsError as error:
         return _cannot_start(str(error))
     except LifespanFailureError as error:  # which the app's own failure led to
@@ -90,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m quartapp", description=__doc__, parents=[listen])
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("run", parents=[listen], help="serve the chat and its page (the default)")
-    commands.add_parser("embedded", parents=[listen], help="serve the embedded model as an OpenAI-compatible server")
+    commands.add_parser("mock", parents=[listen], help="serve the mock model as an OpenAI-compatible server")
     return parser
 
 
@@ -103,12 +101,12 @@ async def _run_chat(config: Config, settings: Settings) -> None:
     await _serve(app, config, settings.max_body_bytes, end_answers)
 
 
-async def _run_embedded(config: Config, settings: Settings) -> None:
+async def _run_mock(config: Config, settings: Settings) -> None:
     async def nothing() -> None: ...
 
     for sentence in unknown_around():
         log.warning("%s", sentence)
-    await _serve(create_embedded(settings.embedded_tokens_per_s), config, EMBEDDED_MAX_BODY_BYTES, nothing)
+    await _serve(create_mock(settings.mock_tokens_per_s), config, MOCK_MAX_BODY_BYTES, nothing)
 
 
 async def _serve(app: Any, config: Config, max_body_bytes: int, before_closing: Callable[[], Awaitable[None]]) -> None:

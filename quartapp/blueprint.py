@@ -64,8 +64,8 @@ def chat_blueprint(
         running_chats(current_app)[blueprint] = Chat(given, models, shows_faults=is_watched)
         for line in running_chats(current_app)[blueprint].models.summary:
             log.info("model %s", line)
-        if given.is_embedded and not models:
-            log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the embedded model answers")
+        if given.is_mock and not models:
+            log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the mock model answers")
 
     async def close_chat() -> None:
         # It is not removed: a request that ends after this still asks it for its settings, and a new one is refused.

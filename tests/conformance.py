@@ -77,7 +77,7 @@ _TABLE = (
 
 CLIENTS = {row[0]: Client(*row) for row in _TABLE}
 
-#: An image of one pixel, and what the embedded model says of it.
+#: An image of one pixel, and what the mock model says of it.
 IMAGE = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAHLCMmQAAAABJRU5ErkJggg=="
 )
@@ -114,7 +114,7 @@ def chat_at(servers: Servers, upstream: str, model: str) -> Server:
         return servers.get("hypercorn", "tests.conformance:project()")
     if model.startswith(("fault-drop", "fault-no-finish")):
         return servers.get("quartapp", **asking(upstream) | {"CHAT_MODEL": model})
-    return servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
 class Weather:

@@ -116,8 +116,8 @@ def raw_upstream() -> Iterator[RawUpstream]:
 
 @pytest.fixture(scope="session")
 def upstream(servers: Servers) -> str:
-    """The base URL of the embedded model in a process of its own, as fast as it can."""
-    server = servers.get("embedded", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    """The base URL of the mock model in a process of its own, as fast as it can."""
+    server = servers.get("mock", CHAT_MOCK_TOKENS_PER_S="0")
     return f"http://127.0.0.1:{server.port}/v1"
 
 

@@ -21,7 +21,7 @@ from quartapp.guards.auth import Authenticate
 from tests.loopback import Exchange, Loopback, head
 
 PROMPT = "count to 3 canary-prompt"
-FAST = {"CHAT_EMBEDDED_TOKENS_PER_S": 0}
+FAST = {"CHAT_MOCK_TOKENS_PER_S": 0}
 NDJSON = {"Accept": "application/x-ndjson"}
 STREAM = "/ai/api/stream"
 ID = re.compile(r"[0-9a-f]{32}")

@@ -16,11 +16,11 @@ CLOSED = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP 
 
 #: Every way an answer can go, by the name it is chosen by; the first is the one that answers unless another is.
 MODELS = {
-    "embedded": "embedded",
-    "echoes": "embedded-echo",
-    "thinks": "embedded-reasoning",
-    "refuses": "embedded-refusal",
-    "calls": "embedded-tool-call",
+    "mock": "mock",
+    "echoes": "mock-echo",
+    "thinks": "mock-reasoning",
+    "refuses": "mock-refusal",
+    "calls": "mock-tool-call",
     "cut": "fault-length",
     "filtered": "fault-content-filter",
     "stalls": "fault-stall:3",
@@ -39,8 +39,8 @@ IGNORED_MESSAGE = "Failed to load resource"
 
 def page_server(servers: Servers, **more: str) -> Server:
     """A chat with all these models, as fast as they are."""
-    models = {name: {"kind": "embedded", "model": model} for name, model in MODELS.items()}
-    settings = {"CHAT_MODELS": json.dumps(models), "CHAT_EMBEDDED_TOKENS_PER_S": "0", "CHAT_RETRIES": "0"}
+    models = {name: {"kind": "mock", "model": model} for name, model in MODELS.items()}
+    settings = {"CHAT_MODELS": json.dumps(models), "CHAT_MOCK_TOKENS_PER_S": "0", "CHAT_RETRIES": "0"}
     return servers.get("quartapp", **settings, **more)
 
 

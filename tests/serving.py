@@ -1,4 +1,4 @@
-"""Real server processes: the app in each of its servers, the embedded model, and nginx before the app."""
+"""Real server processes: the app in each of its servers, the mock model, and nginx before the app."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 CANARY_KEY = "sk-canary-4f1c9b2e7d3a8056"
 CANARY_PROMPT = "canary-prompt"
 
-#: How to start the app in each server, and how to start the embedded model as a server of its own.
+#: How to start the app in each server, and how to start the mock model as a server of its own.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "hypercorn": ("hypercorn", "--bind", "127.0.0.1:{port}", "{target}"),
     "gunicorn": ("gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "{target}"),
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "bare gunicorn": ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
     "gunicorn -k asgi": ("gunicorn", "-k", "asgi", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
     "quartapp": ("quartapp",),
-    "embedded": ("quartapp", "embedded"),
+    "mock": ("quartapp", "mock"),
 }
 APP = "quartapp:create_app()"
 
@@ -123,7 +123,7 @@ class Nginx(Process):
 
 
 class Server(Process):
-    """The app in a server, or the embedded model as one."""
+    """The app in a server, or the mock model as one."""
 
     def __init__(self, kind: str, directory: Path, environment: Mapping[str, str], target: str = APP) -> None:
         port = _free_port()

@@ -154,7 +154,7 @@ async def test_a_reason_is_one_that_all_versions_know(reason: str, told: str) ->
 
 @pytest.mark.parametrize("said", ["data: [DONE]\n\n", '"}\n\ndata: {"type":"finish"}', "\u2028\r\n", "\x00", "\ufeff"])
 async def test_what_a_model_says_is_never_a_part_of_its_own(client: Client, said: str) -> None:
-    reply = await client.ask(question("embedded-echo", said))
+    reply = await client.ask(question("mock-echo", said))
     assert text(reply) == said
     assert [part["type"] for part in reply.data].count("finish") == 1
 

@@ -25,7 +25,7 @@ async def test_a_wsgi_server_gets_one_sentence_that_says_what_is_missing(target:
 
 @pytest.mark.parametrize("kind", ["hypercorn", "gunicorn", "gunicorn -k asgi"])
 async def test_an_asgi_server_serves_the_app(kind: str, servers: Servers) -> None:
-    server = servers.get(kind, CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.get(kind, CHAT_MOCK_TOKENS_PER_S="0")
     url = f"http://127.0.0.1:{server.port}/api/stream"
     async with aiohttp.request("POST", url, json={"message": "count to 3"}) as answer:
         assert await answer.text() == "1 2 3"

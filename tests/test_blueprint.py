@@ -20,9 +20,9 @@ from quartapp.core.events import Batch, Batches, Delta
 from quartapp.flask import mount
 from quartapp.settings.settings import Settings
 
-PACE = {"CHAT_EMBEDDED_TOKENS_PER_S": "0"}
-ECHO = {**PACE, "CHAT_MODEL": "embedded-echo"}
-COUNT = {**PACE, "CHAT_MODEL": "embedded-count"}
+PACE = {"CHAT_MOCK_TOKENS_PER_S": "0"}
+ECHO = {**PACE, "CHAT_MODEL": "mock-echo"}
+COUNT = {**PACE, "CHAT_MODEL": "mock-count"}
 QUESTION = {"message": "up to 3"}
 
 
@@ -134,28 +134,28 @@ async def test_an_app_can_be_stopped_and_started_again() -> None:
 
 async def test_settings_are_read_when_the_app_starts() -> None:
     app = create_app(PACE)
-    app.config["CHAT_MODEL"] = "embedded-echo"
+    app.config["CHAT_MODEL"] = "mock-echo"
     async with app.test_app():
         assert await ask(app) == (200, "up to 3")
-    app.config["CHAT_MODEL"] = "embedded-count"
+    app.config["CHAT_MODEL"] = "mock-count"
     async with app.test_app():
         assert await ask(app) == (200, "1 2 3")
 
 
-async def test_the_log_says_once_that_the_embedded_model_answers(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_says_once_that_the_mock_model_answers(caplog: pytest.LogCaptureFixture) -> None:
     app = create_app(PACE)
     with caplog.at_level(logging.INFO, "quartapp"):
         async with app.test_app():
             await ask(app)
             await ask(app)
-    assert sum("the embedded model answers" in record.message for record in caplog.records) == 1
+    assert sum("the mock model answers" in record.message for record in caplog.records) == 1
 
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
 TABLE: dict[str, Any] = {
     "fast": {"kind": "openai", "key_env": "OPENAI_API_KEY", "model": "gpt-5.4-mini"},
     "near": {"kind": "compatible", "base_url": "http://127.0.0.1:11434/v1/secret-path", "offered": False},
-    "mock": {"kind": "embedded", "model": "embedded-echo"},
+    "mock": {"kind": "mock", "model": "mock-echo"},
 }
 
 
@@ -168,7 +168,7 @@ TABLE: dict[str, Any] = {
             [
                 "model fast: openai, gpt-5.4-mini at api.openai.com:443",
                 "model near: compatible, near at 127.0.0.1:11434, not offered",
-                "model mock: embedded, embedded-echo in this process",
+                "model mock: mock, mock-echo in this process",
             ],
         ),
         (
@@ -290,7 +290,7 @@ async def test_a_project_can_bring_models_of_its_own() -> None:
     app = host(("/ai", chat_blueprint(models={"parrot": Parrot()})))
     async with app.test_app():
         assert await ask(app, "/ai") == (200, "UP TO 3")
-        other = {"message": "x", "model": "embedded"}
+        other = {"message": "x", "model": "mock"}
         refused = await app.test_client().post("/ai/api/stream", json=other)
         assert refused.status_code == 404
 
@@ -325,7 +325,7 @@ async def test_the_setting_alone_limits_a_body_in_apps_of_our_own() -> None:
 
 # -- slashes
 
-CHUNK = {"model": "embedded-count", "messages": [{"role": "user", "content": "up to 3"}]}
+CHUNK = {"model": "mock-count", "messages": [{"role": "user", "content": "up to 3"}]}
 
 
 @pytest.mark.parametrize("prefix", ["", "/ai", "/team/ai"])

@@ -523,9 +523,9 @@ async def test_another_transport_takes_the_place_of_the_socket() -> None:
             asked.append(request)
             return httpx2.Response(200, content=WHOLE, request=request)
 
-    server = Server(Address("http://embedded/v1"), Transport())
+    server = Server(Address("http://mock/v1"), Transport())
     reading = partial(open_parser, max_line_bytes=MIB, think_tags="none")
     model = ChatCompletions(server, Parameters(model="m"), reading)
     assert await ask(model) == "a."
     await server.close()
-    assert [str(request.url) for request in asked] == ["http://embedded/v1/chat/completions"]
+    assert [str(request.url) for request in asked] == ["http://mock/v1/chat/completions"]

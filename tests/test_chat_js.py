@@ -199,10 +199,10 @@ def asked(needs: Callable[[str], str]) -> Asked:
 
 @pytest.fixture(scope="session")
 def chat(servers: Servers) -> Server:
-    return servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
-def job(origin: str, model: str = "embedded", **more: Any) -> dict[str, Any]:
+def job(origin: str, model: str = "mock", **more: Any) -> dict[str, Any]:
     more = {"question": "count to 5", **more}
     return {"url": f"{origin}/api/stream", "body": {"model": model}, **more}
 
@@ -226,7 +226,7 @@ async def test_an_answer_is_read_as_text_and_as_records(asked: Asked, chat: Serv
     )
     assert (text(as_text), as_text["returned"]) == (COUNT, DONE)
     first, *deltas, last = as_records["yielded"]
-    assert (first["type"], first["model"], last) == ("start", "embedded", DONE)
+    assert (first["type"], first["model"], last) == ("start", "mock", DONE)
     assert "".join(delta["text"] for delta in deltas) == COUNT
     for tag in ("js-text", "js-records"):
         assert await endings(chat, tag, 1) == ["done"]
@@ -239,10 +239,10 @@ async def endings(server: Server, tag: str, count: int) -> list[str]:
 
 
 WHOLE = {
-    "embedded-echo": "one\ntwo\r\nthree\u2028 日本語 👩‍👩‍👧",
-    "embedded-reasoning": "one",
-    "embedded-refusal": "one",
-    "embedded-tool-call": "one",
+    "mock-echo": "one\ntwo\r\nthree\u2028 日本語 👩‍👩‍👧",
+    "mock-reasoning": "one",
+    "mock-refusal": "one",
+    "mock-tool-call": "one",
     "fault-split-utf8": "one",
     "fault-one-byte": "one",
     "fault-lone-surrogate": "one",
@@ -256,8 +256,8 @@ async def test_odd_answers_are_whole(asked: Asked, chat: Server) -> None:
     jobs = [job(origin(chat), model, question=[{"role": "user", "content": said}]) for model, said in WHOLE.items()]
     told = dict(zip(WHOLE, await asked(*jobs), strict=True))
     assert {model: each.get("error") for model, each in told.items()} == dict.fromkeys(WHOLE)
-    assert text(told["embedded-echo"]) == WHOLE["embedded-echo"]
-    assert text(told["embedded-refusal"]).startswith("I'm sorry")
+    assert text(told["mock-echo"]) == WHOLE["mock-echo"]
+    assert text(told["mock-refusal"]).startswith("I'm sorry")
     assert "Grüße aus Köln" in text(told["fault-split-utf8"])
 
 
@@ -278,7 +278,7 @@ FAULTS: Mapping[str, tuple[str, int, str]] = {
     "fault-content-filtered": ("content_filtered", 400, ""),
     "no-such-model": ("model_not_found", 404, ""),
 }
-EMBEDDED = [model for model in FAULTS if model.startswith("fault")]
+MOCK = [model for model in FAULTS if model.startswith("fault")]
 
 
 async def test_each_fault_is_told_as_what_it_is_and_asked_once(asked: Asked, servers: Servers, upstream: str) -> None:
@@ -292,7 +292,7 @@ async def test_each_fault_is_told_as_what_it_is_and_asked_once(asked: Asked, ser
         assert (error["message"], error["text"], text(told)) == (KINDS[code].message, partial, partial)
         assert error.get("retryAfterSeconds") == (7 if status in (429, 503) else None)
         assert re.fullmatch("[0-9a-f]{32}", error["id"])
-        assert model not in EMBEDDED or await endings(at[model], tags[model], 1) == [code]
+        assert model not in MOCK or await endings(at[model], tags[model], 1) == [code]
 
 
 async def test_a_refusal_names_the_field(asked: Asked, chat: Server) -> None:
@@ -328,7 +328,7 @@ async def test_a_busy_server_is_asked_again(asked: Asked) -> None:
     async with Loopback(lambda exchange: busy_once(exchange, count)) as server:
         (told,) = await asked(job(server.origin))
         assert told == {"yielded": [], "returned": DONE}
-        assert [request.json for request in server.requests] == [{"model": "embedded", "message": "count to 5"}] * 2
+        assert [request.json for request in server.requests] == [{"model": "mock", "message": "count to 5"}] * 2
 
 
 def closing(data: bytes, headers: Mapping[str, str] = NDJSON) -> Answer:
@@ -387,7 +387,7 @@ SAID = "日本語 👩‍👩‍👧 é"
 
 async def test_an_answer_in_pieces_of_any_size_is_the_same(asked: Asked, chat: Server) -> None:
     ways = [*map(in_slices, range(12)), in_slices(0, most_bytes=1), late(0.05)]
-    told = await through(asked, chat, *ways, model="embedded-echo", question=SAID)
+    told = await through(asked, chat, *ways, model="mock-echo", question=SAID)
     assert [text(each) for each in told] == [SAID] * len(ways)
     assert {each["returned"]["type"] for each in told} == {"done"}
 

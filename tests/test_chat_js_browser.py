@@ -61,14 +61,14 @@ async def page(context: BrowserContext) -> AsyncIterator[Page]:
 
 @pytest.fixture(scope="module")
 def chat(servers: Servers) -> Server:
-    return servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
 def origin(server: Server) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-async def tell(page: Page, model: str = "embedded", module: str = "/static/chat.js", **more: Any) -> Told:
+async def tell(page: Page, model: str = "mock", module: str = "/static/chat.js", **more: Any) -> Told:
     """What comes of asking with the module that the page's own server has."""
     job = {"question": "count to 5", "body": {"model": model}, **more}
     told: Told = await page.evaluate(TELL, [module, job])
@@ -102,7 +102,7 @@ async def test_a_page_under_a_strict_policy_reads_an_answer(page: Page, chat: Se
 
 async def test_a_page_below_a_prefix_asks_its_own_chat(page: Page, servers: Servers) -> None:
     """As the page on JavaScript begins."""
-    server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     written = (ROOT / "docs" / "javascript.md").read_text(encoding="utf-8")
     script = re.findall(r'<script type="module">\n(.*?)</script>', written, re.DOTALL)[0]
     await page.goto(origin(server))
@@ -112,7 +112,7 @@ async def test_a_page_below_a_prefix_asks_its_own_chat(page: Page, servers: Serv
 
 async def test_a_page_of_another_origin_reads_answers_and_refusals(page: Page, servers: Servers) -> None:
     async with Loopback(reply(200, b"", {"Content-Type": "text/html"})) as elsewhere:
-        server = servers.start("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0", CHAT_ORIGINS=elsewhere.origin)
+        server = servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0", CHAT_ORIGINS=elsewhere.origin)
         await page.goto(elsewhere.origin)
         module = f"{origin(server)}/static/chat.js"
         told = await tell(page, module=module, headers={"X-Auth": "a-token"})
@@ -180,7 +180,7 @@ async def through(page: Page, chat: Server, way: Way, **more: Any) -> tuple[Told
 @pytest.mark.parametrize("way", [in_slices(1), in_slices(2, most_bytes=3), late(0.05)], ids=["slices", "bits", "late"])
 async def test_an_answer_that_comes_oddly_is_the_same(way: Way, page: Page, chat: Server) -> None:
     said = "日本語 👩‍👩‍👧 é"
-    told, posts = await through(page, chat, way, model="embedded-echo", question=said)
+    told, posts = await through(page, chat, way, model="mock-echo", question=said)
     assert (text(told), told["returned"]["type"], posts) == (said, "done", 1)
 
 

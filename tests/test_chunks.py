@@ -14,7 +14,7 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from quartapp.core.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
-from quartapp.mock import create_embedded
+from quartapp.mock import create_mock
 from quartapp.protocols.chat_completions.encode import merge
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
@@ -723,16 +723,16 @@ def test_the_end_of_a_body_is_told_once_and_adds_nothing_to_what_was_read() -> N
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}}}}}]
 
 WHOLE = {
-    "a tour": ("embedded", "tour"),
-    "scripts": ("embedded", "emoji"),
-    "a tool call": ("embedded-tool-call", "weather"),
+    "a tour": ("mock", "tour"),
+    "scripts": ("mock", "emoji"),
+    "a tool call": ("mock-tool-call", "weather"),
     **{
         model: (model, "count to 9 é€😀")
         for model in (
-            "embedded-echo",
-            "embedded-count",
-            "embedded-reasoning",
-            "embedded-refusal",
+            "mock-echo",
+            "mock-count",
+            "mock-reasoning",
+            "mock-refusal",
             "fault-comments:0.1",
             "fault-no-finish",
             "fault-no-finish-done",
@@ -764,7 +764,7 @@ SPLITS = 10_000
 
 
 async def ask(model: str, content: str) -> bytes:
-    """The bytes that the embedded model sends, up to where it ends or breaks the connection off."""
+    """The bytes that the mock model sends, up to where it ends or breaks the connection off."""
     asked = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
@@ -783,7 +783,7 @@ async def ask(model: str, content: str) -> bytes:
         sent.append(message.get("body", b""))
 
     scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": [], "query_string": b""}
-    await asyncio.wait([asyncio.ensure_future(create_embedded(0)(scope, receive, send))])
+    await asyncio.wait([asyncio.ensure_future(create_mock(0)(scope, receive, send))])
     return b"".join(sent)
 
 

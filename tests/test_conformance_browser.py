@@ -74,7 +74,7 @@ async def tab(context: BrowserContext) -> AsyncIterator[Tab]:
 @pytest.fixture(scope="module")
 def chat(servers: Servers) -> Server:
     """A chat that nobody else asks, so that its answers can be counted."""
-    return servers.start("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    return servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ async def test_an_event_source_hears_a_whole_answer_asks_once_more_and_nobody_pa
 ) -> None:
     await tab.page.goto(origin(chat))
     before = len(chat.answer_lines())
-    heard = await tab.listen(chat, "embedded-count")
+    heard = await tab.listen(chat, "mock-count")
     first, *deltas, last = heard["events"]
     assert (first["type"], first["record"]["type"]) == ("start", "start")
     assert {delta["type"] for delta in deltas} == {"message"}
@@ -128,13 +128,13 @@ async def test_an_event_source_hears_a_whole_answer_asks_once_more_and_nobody_pa
 @each("usage", EVENT_SOURCE)
 async def test_an_event_source_hears_the_usage(client: Client, tab: Tab, chat: Server) -> None:
     await tab.page.goto(origin(chat))
-    heard = await tab.listen(chat, "embedded-count", enough='"done"')
+    heard = await tab.listen(chat, "mock-count", enough='"done"')
     assert heard["events"][-1]["record"]["usage"] == USAGE
 
 
 async def test_an_event_source_hears_pings_by_their_name_and_no_empty_message(servers: Servers, tab: Tab) -> None:
     often = {"CHAT_GATE_S": "0.05", "CHAT_KEEP_ALIVE_S": "0.05"}
-    server = servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0", **often)
+    server = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0", **often)
     await tab.page.goto(origin(server))
     heard = await tab.listen(server, "fault-slow-first-token:0.5", enough='"done"')
     kinds = [(event["type"], event["record"]["type"]) for event in heard["events"]]
@@ -184,7 +184,7 @@ async def statuses(tab: Tab) -> list[int]:
 @each("streamed", *FETCH)
 async def test_fetch_reads_a_whole_answer(client: Client, tab: Tab, chat: Server) -> None:
     await tab.page.goto(origin(chat))
-    told = await tab.read(chat, "embedded-count", accept(client))
+    told = await tab.read(chat, "mock-count", accept(client))
     assert (told["status"], told.get("error")) == (200, None)
     assert text(records(told["body"], accept(client))) == COUNT
 
@@ -192,7 +192,7 @@ async def test_fetch_reads_a_whole_answer(client: Client, tab: Tab, chat: Server
 @each("usage", *FETCH)
 async def test_fetch_reads_the_last_record(client: Client, tab: Tab, chat: Server) -> None:
     await tab.page.goto(origin(chat))
-    told = await tab.read(chat, "embedded-count", accept(client))
+    told = await tab.read(chat, "mock-count", accept(client))
     last = records(told["body"], accept(client))[-1]
     assert last == {"type": "done", "finish_reason": "stop", "usage": USAGE}
 
@@ -266,7 +266,7 @@ def elsewhere() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def open_chat(servers: Servers, elsewhere: str) -> Server:
-    return servers.start("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0", CHAT_ORIGINS=elsewhere)
+    return servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0", CHAT_ORIGINS=elsewhere)
 
 
 @each("streamed", *FETCH)
@@ -274,7 +274,7 @@ async def test_a_page_of_a_named_origin_reads_an_answer_and_its_id(
     client: Client, tab: Tab, open_chat: Server, elsewhere: str
 ) -> None:
     await tab.page.goto(elsewhere)
-    told = await tab.read(open_chat, "embedded-count", accept(client), {"X-Auth": "a-token"})
+    told = await tab.read(open_chat, "mock-count", accept(client), {"X-Auth": "a-token"})
     assert text(records(told["body"], accept(client))) == COUNT
     assert told["id"] in [line["id"] for line in open_chat.answer_lines()]
 
@@ -284,7 +284,7 @@ async def test_an_event_source_of_a_named_origin_hears_an_answer(
     client: Client, tab: Tab, open_chat: Server, elsewhere: str
 ) -> None:
     await tab.page.goto(elsewhere)
-    heard = await tab.listen(open_chat, "embedded-count", enough='"done"')
+    heard = await tab.listen(open_chat, "mock-count", enough='"done"')
     assert text([event["record"] for event in heard["events"]]) == COUNT
 
 
@@ -294,12 +294,12 @@ async def test_a_page_of_another_origin_reads_nothing_and_the_model_is_not_asked
 ) -> None:
     await tab.page.goto(elsewhere)
     before = len(chat.answer_lines())
-    told = await tab.read(chat, "embedded-count", "text/plain", headers)
+    told = await tab.read(chat, "mock-count", "text/plain", headers)
     assert told == {"body": "", "error": "TypeError"}
-    assert await tab.listen(chat, "embedded-count") == {"opened": 0, "events": []}
+    assert await tab.listen(chat, "mock-count") == {"opened": 0, "events": []}
     await tab.page.goto(origin(chat))
-    assert (await tab.read(chat, "embedded-echo", "text/plain"))["status"] == 200
-    assert [line["model"] for line in chat.answer_lines()[before:]] == ["embedded-echo"]
+    assert (await tab.read(chat, "mock-echo", "text/plain"))["status"] == 200
+    assert [line["model"] for line in chat.answer_lines()[before:]] == ["mock-echo"]
 
 
 async def test_a_page_of_another_origin_reads_no_error_either(tab: Tab, open_chat: Server, chat: Server) -> None:
@@ -313,9 +313,9 @@ async def test_a_page_of_another_origin_reads_no_error_either(tab: Tab, open_cha
 
 
 async def test_the_page_offers_the_models_by_name_and_asks_the_one_that_is_picked(servers: Servers, tab: Tab) -> None:
-    models = {"counts": {"kind": "embedded", "model": "embedded-count"}, "echoes": {"kind": "embedded"}}
-    hidden = {"spare": {"kind": "embedded", "offered": False}}
-    chat = servers.start("quartapp", CHAT_MODELS=json.dumps(models | hidden), CHAT_EMBEDDED_TOKENS_PER_S="0")
+    models = {"counts": {"kind": "mock", "model": "mock-count"}, "echoes": {"kind": "mock"}}
+    hidden = {"spare": {"kind": "mock", "offered": False}}
+    chat = servers.start("quartapp", CHAT_MODELS=json.dumps(models | hidden), CHAT_MOCK_TOKENS_PER_S="0")
     await tab.page.goto(origin(chat))
     choice = tab.page.get_by_label("Model")
     await choice.wait_for()
@@ -328,7 +328,7 @@ async def test_the_page_offers_the_models_by_name_and_asks_the_one_that_is_picke
 
 
 async def test_the_page_offers_no_choice_where_there_is_none(servers: Servers, tab: Tab) -> None:
-    chat = servers.start("quartapp", CHAT_MODELS=json.dumps({"only": {"kind": "embedded"}}))
+    chat = servers.start("quartapp", CHAT_MODELS=json.dumps({"only": {"kind": "mock"}}))
     async with tab.page.expect_response("**/api/models") as listed:
         await tab.page.goto(origin(chat))
     await (await listed.value).finished()

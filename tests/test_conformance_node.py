@@ -22,7 +22,7 @@ PARSERS = ("eventsource-parser", "fetch-event-source")
 SCRIPTS = {"openai-node": "openai.mjs", **dict.fromkeys(PARSERS, "sse.mjs")}
 AI_SDK = [name for name in CLIENTS if name.startswith("Vercel")]
 
-#: What has a server of its own in `chat_at`; the embedded model has the others.
+#: What has a server of its own in `chat_at`; the mock model has the others.
 APART = ("weather", "busy", "fault-drop", "fault-no-finish")
 
 COUNT = "1 2 3 4 5"
@@ -43,7 +43,7 @@ def chat(servers: Servers, upstream: str) -> Callable[[str], Server]:
 @pytest.fixture(scope="session")
 def told(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Tell:
     """What a client made of a case; its script runs once, with all of its cases."""
-    origins = {model: f"http://127.0.0.1:{chat(model).port}" for model in ("embedded", *APART)}
+    origins = {model: f"http://127.0.0.1:{chat(model).port}" for model in ("mock", *APART)}
 
     @cache
     def run(name: str) -> Mapping[str, Told]:
@@ -144,8 +144,8 @@ def test_openai_node_raises_what_breaks_a_stream(client: Client, case: str, told
 
 def test_openai_node_lists_the_models(told: Tell) -> None:
     listed = told(CLIENTS["openai-node"], "models")
-    assert listed["one"] == "embedded"
-    assert "embedded" in listed["names"]
+    assert listed["one"] == "mock"
+    assert "mock" in listed["names"]
     assert not [name for name in listed["names"] if name.startswith("fault")]
 
 
@@ -207,7 +207,7 @@ async def test_the_ai_sdk_shows_a_failure_and_asks_once(
 ) -> None:
     failed = told(client, "500")
     assert (failed["status"], failed["error"]) == ("error", KINDS["upstream_error"].message)
-    assert await endings(chat("embedded"), client, "500", 1) == ["upstream_error"]
+    assert await endings(chat("mock"), client, "500", 1) == ["upstream_error"]
 
 
 @each_of(CODES, *AI_SDK)
@@ -278,4 +278,4 @@ async def test_the_answer_ends_when_its_reader_leaves(
     client: Client, told: Tell, chat: Callable[[str], Server]
 ) -> None:
     assert "error" not in told(client, "left")
-    assert await endings(chat("embedded"), client, "left", 1) == ["reader_left"]
+    assert await endings(chat("mock"), client, "left", 1) == ["reader_left"]

@@ -72,27 +72,27 @@ async def endings(server: Server, label: str, count: int = 1) -> list[str]:
 
 @each("streamed", *NAMES)
 def test_a_streamed_answer_is_whole(asked: Asked) -> None:
-    _, told = asked("embedded-count")
+    _, told = asked("mock-count")
     assert (told.text, told.error) == (COUNT, "")
 
 
 @each("whole", *NAMES)
 def test_an_answer_in_one_piece_is_whole(asked: Asked) -> None:
-    _, told = asked("embedded-count", whole=True)
+    _, told = asked("mock-count", whole=True)
     assert (told.text, told.error) == (COUNT, "")
 
 
 @each("usage", *NAMES)
 @pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
 def test_the_client_knows_the_usage(more: dict[str, Any], asked: Asked) -> None:
-    _, told = asked("embedded-count", **more)
+    _, told = asked("mock-count", **more)
     assert told.tokens == 11
 
 
 @each("tools", *NAMES)
 @pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
 def test_the_model_calls_a_function(client: Client, more: dict[str, Any], asked: Asked) -> None:
-    _, told = asked("embedded-tool-call", with_tools=True, message="Oslo", **more)
+    _, told = asked("mock-tool-call", with_tools=True, message="Oslo", **more)
     assert len(told.calls) == 1
     assert "Oslo" in told.calls[0]
     answers = client.door == "/v1"  # the others leave the calling to whoever reads their output
@@ -102,7 +102,7 @@ def test_the_model_calls_a_function(client: Client, more: dict[str, Any], asked:
 @each("image", *NAMES)
 @pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
 def test_an_image_reaches_the_model(more: dict[str, Any], asked: Asked) -> None:
-    _, told = asked("embedded", image=IMAGE, **more)
+    _, told = asked("mock", image=IMAGE, **more)
     assert (told.text, told.error) == (TOLD_OF_IMAGE, "")
 
 
@@ -116,7 +116,7 @@ async def test_a_busy_model_is_shown_and_asked_again_only_by_clients_that_do_so(
 
 
 def test_openai_python_is_told_when_a_busy_model_may_be_asked_again(servers: Servers, upstream: str) -> None:
-    url = f"http://127.0.0.1:{chat_at(servers, upstream, 'embedded').port}/v1"
+    url = f"http://127.0.0.1:{chat_at(servers, upstream, 'mock').port}/v1"
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
     with client, pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model="fault-status:429", messages=[{"role": "user", "content": "hello"}])

@@ -176,7 +176,7 @@ def curls() -> list[list[str]]:
 
 @pytest.fixture
 def chat(servers: Servers) -> Server:
-    return servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
 @pytest.mark.parametrize("command", curls(), ids=lambda command: f"curl {len(command)}")
@@ -207,7 +207,7 @@ def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pyt
 def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
     """The base URL of an nginx with the location that the page on deploying shows, in front of the chat below /ai."""
     target = "examples.flask_project.app:asgi"
-    app = servers.get("hypercorn", target, CHAT_EMBEDDED_TOKENS_PER_S="0")
+    app = servers.get("hypercorn", target, CHAT_MOCK_TOKENS_PER_S="0")
     (location,) = blocks(ROOT / "docs" / "deploy.md", "nginx")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

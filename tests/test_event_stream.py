@@ -38,7 +38,7 @@ async def test_the_first_event_has_an_id_and_the_last_a_name(client: Client, met
     assert (reply.status, reply.headers["Content-Type"]) == (200, "text/event-stream; charset=utf-8")
     assert reply.body.startswith(b"id: 0\nevent: start\ndata: {")
     start, *deltas, end = reply.events
-    assert json.loads(start["data"]) == {"type": "start", "id": reply.headers["X-Request-ID"], "model": "embedded"}
+    assert json.loads(start["data"]) == {"type": "start", "id": reply.headers["X-Request-ID"], "model": "mock"}
     assert [event.keys() for event in deltas] == [{"data"}] * len(deltas)
     assert "".join(json.loads(event["data"])["text"] for event in deltas) == "1 2 3"
     assert (list(end), end["event"]) == (["event", "data"], "end")
@@ -57,7 +57,7 @@ async def test_an_event_carries_the_record_that_ndjson_has() -> None:
 
 @pytest.mark.parametrize("text", ["data: [DONE]\n\n", "event: end\nid: 1\n\n", "\r\r", ": x", "\ufeff", "\x00", "\n"])
 async def test_what_a_model_says_is_never_an_event_of_its_own(client: Client, text: str) -> None:
-    reply = await client.ask({"message": text, "model": "embedded-echo"}, **SSE)
+    reply = await client.ask({"message": text, "model": "mock-echo"}, **SSE)
     start, *deltas, end = reply.events
     assert (start["event"], end["event"]) == ("start", "end")
     assert "".join(json.loads(event["data"])["text"] for event in deltas) == text
@@ -143,12 +143,12 @@ async def test_a_query_holds_a_message_and_perhaps_a_model_once(
 
 async def test_a_query_is_limited_as_a_body_is() -> None:
     async with serving(CHAT_MAX_PROMPT_CHARS=5) as client:
-        assert (await client.get({"message": "12345", "model": "embedded-echo"})).status == 200
+        assert (await client.get({"message": "12345", "model": "mock-echo"})).status == 200
         assert (await client.get({"message": "123456"})).error["code"] == "too_large"
 
 
 async def test_bytes_that_are_no_text_stay_as_they_were_written(client: Client) -> None:
-    reply = await client.send(path=f"{client.path}?message=a%FFb&model=embedded-echo", method="GET", headers=SSE)
+    reply = await client.send(path=f"{client.path}?message=a%FFb&model=mock-echo", method="GET", headers=SSE)
     assert json.loads(reply.events[1]["data"])["text"] == "a%FFb"
 
 

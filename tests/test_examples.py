@@ -23,13 +23,13 @@ WAIT_S = 20
 
 def flask_project(servers: Servers, **settings: str) -> str:
     """Its base URL."""
-    pace = {"CHAT_EMBEDDED_TOKENS_PER_S": "0"}
+    pace = {"CHAT_MOCK_TOKENS_PER_S": "0"}
     server = servers.get("hypercorn", "examples.flask_project.app:asgi", **pace, **settings)
     return f"http://127.0.0.1:{server.port}"
 
 
 async def test_the_quart_project_answers_whoever_has_a_token(servers: Servers) -> None:
-    settings = {"ALICE_TOKEN": TOKEN, "CHAT_EMBEDDED_TOKENS_PER_S": "0"}
+    settings = {"ALICE_TOKEN": TOKEN, "CHAT_MOCK_TOKENS_PER_S": "0"}
     server = servers.get("hypercorn", "examples.quart_project.app:app", **settings)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
         assert (await (await client.get("/")).text()).startswith("A project of its own")

@@ -68,10 +68,10 @@ async def test_an_upstream_that_refuses_connections_is_a_502(kind: str, servers:
 
 
 #: In its own process a model's tokens cost more than those of a server.
-EMBEDDED_LIMITS = LIMITS | {"CHAT_MAX_ANSWER_BYTES": "32768"}
+MOCK_LIMITS = LIMITS | {"CHAT_MAX_ANSWER_BYTES": "32768"}
 
-#: The embedded model, in the app's own process and asked by name: a failure there has no connection to be seen on.
-EMBEDDED = [
+#: The mock model, in the app's own process and asked by name: a failure there has no connection to be seen on.
+MOCK = [
     *faults(Phase.EARLY, "breaks off", "upstream_error", "fault-drop:0", "fault-empty:500", "fault-html:502"),
     *faults(Phase.EARLY, "ends", "upstream_truncated", "fault-no-finish:0", "fault-no-finish-done:0"),
     *faults(
@@ -94,17 +94,15 @@ EMBEDDED = [
 
 
 @each_server
-@pytest.mark.parametrize("fault", EMBEDDED, ids=lambda fault: fault.prompt)
-async def test_the_embedded_models_faults_are_told_as_those_of_a_server(
-    kind: str, fault: Fault, servers: Servers
-) -> None:
-    server = servers.get(kind, CHAT_EMBEDDED_TOKENS_PER_S="0", **EMBEDDED_LIMITS)
-    await warm(server, "count to 1", "embedded")
+@pytest.mark.parametrize("fault", MOCK, ids=lambda fault: fault.prompt)
+async def test_the_mock_models_faults_are_told_as_those_of_a_server(kind: str, fault: Fault, servers: Servers) -> None:
+    server = servers.get(kind, CHAT_MOCK_TOKENS_PER_S="0", **MOCK_LIMITS)
+    await warm(server, "count to 1", "mock")
     async with nothing_left(server):
         await in_each_form(lambda form: check_reply(server, fault, form, model=fault.prompt))
 
 
-async def test_the_embedded_model_on_a_port_of_its_own_drops_the_same_way(servers: Servers, upstream: str) -> None:
+async def test_the_mock_model_on_a_port_of_its_own_drops_the_same_way(servers: Servers, upstream: str) -> None:
     server = servers.get("hypercorn", **(asking(upstream) | {"CHAT_MODEL": "fault-drop:3"}))
     [dropped] = faults(Phase.LATE, "breaks off", "upstream_error", "fault-drop:3")
     await in_each_form(lambda form: check_reply(server, dropped, form, model="fault-drop:3"))

@@ -20,7 +20,7 @@ from quartapp.blueprint import running_chats
 from quartapp.flask import mount
 from tests.serving import Server, Servers
 
-FAST = Settings.load({"CHAT_EMBEDDED_TOKENS_PER_S": "0"})
+FAST = Settings.load({"CHAT_MOCK_TOKENS_PER_S": "0"})
 QUESTION = {"message": "count to 5"}
 
 
@@ -76,7 +76,7 @@ async def test_every_door_of_the_chat_is_below_its_prefix() -> None:
     asked = [{"role": "user", "content": "count to 5"}]
     ui = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "count to 5"}]}]
     async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
-        async with client.post("/ai/v1/chat/completions", json={"model": "embedded", "messages": asked}) as reply:
+        async with client.post("/ai/v1/chat/completions", json={"model": "mock", "messages": asked}) as reply:
             assert (await reply.json())["choices"][0]["message"]["content"] == "1 2 3 4 5"
         async with client.post("/ai/api/ui", json={"id": "c", "messages": ui}) as reply:
             assert (await reply.text()).endswith("data: [DONE]\n\n")
@@ -129,7 +129,7 @@ async def test_the_prefix_is_exact(client: aiohttp.ClientSession) -> None:
 
 
 async def test_an_answer_and_the_project_do_not_wait_for_each_other() -> None:
-    stalling = chat_blueprint(settings={"CHAT_MODEL": "fault-stall:2", "CHAT_EMBEDDED_TOKENS_PER_S": "0"})
+    stalling = chat_blueprint(settings={"CHAT_MODEL": "fault-stall:2", "CHAT_MOCK_TOKENS_PER_S": "0"})
     async with served(mount(project(), stalling)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
         assert await answered.content.readexactly(3) == b"1 2"
         async with client.get("/") as home:
@@ -151,7 +151,7 @@ async def test_the_chat_lives_as_long_as_the_server() -> None:
 
 async def test_chat_names_in_the_projects_config_count() -> None:
     flask_app = project()
-    flask_app.config.update(CHAT_MODEL="embedded-echo", CHAT_EMBEDDED_TOKENS_PER_S=0, OTHER="x")
+    flask_app.config.update(CHAT_MODEL="mock-echo", CHAT_MOCK_TOKENS_PER_S=0, OTHER="x")
     async with served(mount(flask_app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
         assert await answered.text() == "count to 5"
 

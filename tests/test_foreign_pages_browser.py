@@ -73,7 +73,7 @@ async def sourced(page: Page) -> str:
 
 
 async def test_nothing_on_a_foreign_page_over_plain_http_asks_a_model(chromium: Browser, servers: Servers) -> None:
-    server = servers.start("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
     html = (ELEMENTS % f"http://chat.test:{server.port}/api/stream?message=").encode()
 
     async def answer(exchange: Exchange) -> None:
@@ -91,7 +91,7 @@ async def test_nothing_on_a_foreign_page_over_plain_http_asks_a_model(chromium: 
 async def test_on_a_page_of_ours_a_script_asks_a_model_and_an_image_does_not(
     chromium: Browser, servers: Servers
 ) -> None:
-    server = servers.start("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
     page = await chromium.new_page()
     await page.goto(f"http://chat.test:{server.port}/")
     address = f"/api/stream?message={quote('count to 3')}"

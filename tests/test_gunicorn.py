@@ -21,7 +21,7 @@ WITHIN_S = 5.0
 async def test_an_answer_over_http_1_0_ends_with_its_connection_though_the_client_asks_for_keep_alive(
     path: str, servers: Servers
 ) -> None:
-    server = servers.get("gunicorn", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.get("gunicorn", CHAT_MOCK_TOKENS_PER_S="0")
     body = json.dumps({"message": CANARY_PROMPT}).encode()
     fields = (
         f"Host: chat\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: keep-alive\r\n"

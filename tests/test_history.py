@@ -48,8 +48,8 @@ TURN = {"role": "assistant", "content": "a", "tool_calls": [CALL]}
 
 
 def test_the_only_server_gets_state_that_nothing_marks() -> None:
-    embedded, openais = Entry(kind="embedded"), Entry(kind="openai", key_env="K")
-    for others in ([], [entry(model="another")], [embedded], [openais]):
+    mock, openais = Entry(kind="mock"), Entry(kind="openai", key_env="K")
+    for others in ([], [entry(model="another")], [mock], [openais]):
         assert sent(asked(SIGNATURE), entry(), *others) == TURN | {"tool_calls": [CALL | SIGNATURE]}
 
 

@@ -44,8 +44,8 @@ def taken() -> Iterator[int]:
             "CHAT_MODELS_FILE: /x/nowhere.toml cannot be read (FileNotFoundError); ",
         ),
         ({"CHAT_MODELS": '{"a": {"kind": "none"}}'}, "CHAT_MODELS: models.a.kind: "),
-        ({"CHAT_MODELS": '{"a": {"kind": "embedded"}}', "CHAT_MODEL": "b"}, "CHAT_MODEL: none of the models"),
-        ({"CHAT_MODEL": "gpt-x"}, "CHAT_MODEL: no model of the embedded server"),
+        ({"CHAT_MODELS": '{"a": {"kind": "mock"}}', "CHAT_MODEL": "b"}, "CHAT_MODEL: none of the models"),
+        ({"CHAT_MODEL": "gpt-x"}, "CHAT_MODEL: no model of the mock server"),
         ({"OPENAI_API_KEY": "sk-1", "CHAT_CA_FILE": "nowhere.pem"}, "CHAT_CA_FILE: no certificates in PEM at "),
         (
             {"CHAT_CA_FILE": "/x/nowhere.pem"},
@@ -65,7 +65,7 @@ def test_what_stops_the_start_is_said_in_one_line(environ: dict[str, str], words
     assert line.startswith(f"quartapp cannot start. {words}")
 
 
-@pytest.mark.parametrize("command", ["run", "embedded"])
+@pytest.mark.parametrize("command", ["run", "mock"])
 def test_a_variable_of_another_program_does_not_stop_the_start(command: str, taken: int, tmp_path: Path) -> None:
     ended = run(tmp_path, "--port", str(taken), command, CHAT_ROOM="7", CHAT_MODLE="x")
     assert "CHAT_ROOM: not a setting of quartapp; ignored" in ended.stderr
@@ -79,7 +79,7 @@ def test_what_fails_for_another_reason_keeps_its_traceback(error: Exception | No
     assert is_no_wrong_setting(logging.makeLogRecord({"exc_info": failing})) is is_told
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["embedded"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["mock"]])
 def test_a_port_that_is_taken_is_named(command: list[str], taken: int, tmp_path: Path) -> None:
     ended = run(tmp_path, "--port", str(taken), *command)
     assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
@@ -89,4 +89,4 @@ def test_a_port_that_is_taken_is_named(command: list[str], taken: int, tmp_path:
 def test_help_names_the_commands(tmp_path: Path) -> None:
     ended = run(tmp_path, "--help")
     assert ended.returncode == 0
-    assert {"run", "embedded", "--port", "--host"} <= set(ended.stdout.split())
+    assert {"run", "mock", "--port", "--host"} <= set(ended.stdout.split())

@@ -37,7 +37,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest.fixture(scope="module")
 def chat(servers: Servers) -> Server:
-    return servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
 class Tab:

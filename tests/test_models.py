@@ -66,7 +66,7 @@ async def test_a_setting_names_another_default() -> None:
 
 @pytest.mark.parametrize("name", ["nobody", "hidden"])
 async def test_a_default_that_is_not_offered_stops_the_start(name: str) -> None:
-    models = {"a": {"kind": "embedded"}, "hidden": {"kind": "embedded", "offered": False}}
+    models = {"a": {"kind": "mock"}, "hidden": {"kind": "mock", "offered": False}}
     with pytest.raises(
         LifespanError, match=r"CHAT_MODEL: none of the models that are offered; for example CHAT_MODEL=a$"
     ):
@@ -74,7 +74,7 @@ async def test_a_default_that_is_not_offered_stops_the_start(name: str) -> None:
             pass
 
 
-@pytest.mark.parametrize("name", ["hidden", "theirs", "First", "first ", "__class__", "../first", "embedded"])
+@pytest.mark.parametrize("name", ["hidden", "theirs", "First", "first ", "__class__", "../first", "mock"])
 async def test_a_name_that_is_not_offered_is_404_and_lists_nothing(name: str) -> None:
     async with Loopback(says("a")) as server:
         models = {"first": compatible(server, model="theirs"), "hidden": compatible(server, offered=False)}
@@ -89,7 +89,7 @@ async def test_a_name_that_is_not_offered_is_404_and_lists_nothing(name: str) ->
 
 
 async def test_the_list_of_models_has_those_that_are_offered_in_their_order() -> None:
-    models = {name: {"kind": "embedded", "offered": name != "b"} for name in ("c", "b", "a/x")}
+    models = {name: {"kind": "mock", "offered": name != "b"} for name in ("c", "b", "a/x")}
     async with serving(CHAT_MODELS=models) as client:
         listed = await client.send(path="/ai/v1/models", method="GET")
         assert [model["id"] for model in listed.json["data"]] == ["c", "a/x"]
@@ -124,8 +124,8 @@ async def test_among_a_hundred_models_each_is_found() -> None:
         assert server.connections == 1
 
 
-async def test_the_table_holds_the_embedded_model_under_any_name() -> None:
-    models = {"ours": {"kind": "embedded"}, "slow": {"kind": "embedded", "model": "embedded"}}
+async def test_the_table_holds_the_mock_model_under_any_name() -> None:
+    models = {"ours": {"kind": "mock"}, "slow": {"kind": "mock", "model": "mock"}}
     async with serving(CHAT_MODELS=models) as client:
         assert (await client.ask({"message": "count to 3"})).body == b"1 2 3"
         assert (await client.ask({"message": "count to 3", "model": "slow"})).body == b"1 2 3"
@@ -252,8 +252,8 @@ async def test_thinking_in_tags_is_reasoning_unless_the_entry_says_otherwise() -
 
 async def test_a_model_has_time_limits_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     models = {
-        "m": {"kind": "embedded", "model": "fault-stall", "idle_timeout_s": 0.05},
-        "n": {"kind": "embedded", "model": "fault-slow-first-byte", "answer_timeout_s": 0.05},
+        "m": {"kind": "mock", "model": "fault-stall", "idle_timeout_s": 0.05},
+        "n": {"kind": "mock", "model": "fault-slow-first-byte", "answer_timeout_s": 0.05},
     }
     log = Log(caplog)
     async with serving(CHAT_MODELS=models) as client:

@@ -63,7 +63,7 @@ def entries_of(example: str) -> dict[str, Document]:
 
 def can_be_asked(entry: Document) -> bool:
     """Whether it has a server, and a key or none: what Azure is sent without a key, Entra ID would have to give."""
-    return "key_env" in entry or entry["kind"] not in ("azure", "embedded")
+    return "key_env" in entry or entry["kind"] not in ("azure", "mock")
 
 
 def first_name(example: str) -> str:

@@ -33,11 +33,11 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
     return Log(caplog)
 
 
-def question(model: str = "embedded", **fields: Any) -> dict[str, Any]:
+def question(model: str = "mock", **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": PROMPT}], **fields}
 
 
-def streamed(model: str = "embedded", **fields: Any) -> dict[str, Any]:
+def streamed(model: str = "mock", **fields: Any) -> dict[str, Any]:
     return question(model, stream=True, **fields)
 
 
@@ -84,7 +84,7 @@ async def test_a_stream_is_chunks_and_done(client: Client) -> None:
     chunks = reply.data
     assert said(chunks) == "1 2 3"
     assert [each["object"] for each in chunks] == ["chat.completion.chunk"] * len(chunks)
-    assert {each["model"] for each in chunks} == {"embedded"}
+    assert {each["model"] for each in chunks} == {"mock"}
     assert len({each["id"] for each in chunks}) == 1
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
@@ -186,7 +186,7 @@ async def test_several_choices_are_whole_when_each_of_them_is() -> None:
     assert not half.is_done
 
 
-async def test_the_embedded_model_gives_as_many_choices_as_are_asked_for(client: Client) -> None:
+async def test_the_mock_model_gives_as_many_choices_as_are_asked_for(client: Client) -> None:
     chunks = (await client.ask(streamed(n=2))).data
     assert [said(chunks, index=index) for index in (0, 1, 2)] == ["1 2 3", "1 2 3", ""]
 
@@ -199,7 +199,7 @@ async def test_a_completion_is_merged_from_chunks(client: Client) -> None:
         reply = await client.ask(asked)
         assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
         whole = reply.json
-        assert (whole["object"], whole["model"]) == ("chat.completion", "embedded")
+        assert (whole["object"], whole["model"]) == ("chat.completion", "mock")
         [choice] = whole["choices"]
         assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "stop", None)
         assert (choice["message"]["role"], choice["message"]["content"]) == ("assistant", "1 2 3")
@@ -414,7 +414,7 @@ BODIES: list[tuple[Any, str, str | None]] = [
     (b"{", "bad_request", None),
     (b"[" * 1000, "too_deep", None),
     (question(messages=[{"role": "x", "content": "hi"}]), "invalid_request", "messages.0.role"),
-    ({"model": "embedded"}, "invalid_request", "messages"),
+    ({"model": "mock"}, "invalid_request", "messages"),
     (question(store=True), "invalid_request", "store"),
     (question(n=5), "invalid_request", "n"),
     (question("nope"), "model_not_found", "model"),
@@ -494,7 +494,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     (question(store=True), "Unsupported value: 'store'."),
     (question(service_tier="flex"), "Unsupported value: 'service_tier'."),
     (question(temperature=3), "Invalid value: 'temperature'."),
-    ({"model": "embedded"}, "Missing required parameter: 'messages'."),
+    ({"model": "mock"}, "Missing required parameter: 'messages'."),
     (question(max_tokens=1, max_completion_tokens=2), "Unsupported value: 'max_tokens'."),
     (
         question(messages=[{"role": "user", "content": "a" * 100_001}]),
@@ -581,9 +581,9 @@ async def test_the_models_that_are_offered_are_listed() -> None:
             assert (await client.send(path=f"{MODELS}/{model['id']}", method="GET")).json == model
 
 
-async def test_the_embedded_models_faults_are_offered_by_name_and_not_listed(client: Client) -> None:
+async def test_the_mock_models_faults_are_offered_by_name_and_not_listed(client: Client) -> None:
     listed = [model["id"] for model in (await client.send(path=MODELS, method="GET")).json["data"]]
-    assert "embedded" in listed
+    assert "mock" in listed
     assert [name for name in listed if name.startswith("fault")] == []
     assert (await client.send(path=f"{MODELS}/fault-drop", method="GET")).status == 200
 
@@ -611,7 +611,7 @@ async def test_another_address_is_not_found_in_openais_form(client: Client, path
         (COMPLETIONS, "GET", "POST, OPTIONS"),
         (COMPLETIONS, "DELETE", "POST, OPTIONS"),
         (MODELS, "POST", "GET, HEAD, OPTIONS"),
-        (MODELS + "/embedded", "DELETE", "GET, HEAD, OPTIONS"),
+        (MODELS + "/mock", "DELETE", "GET, HEAD, OPTIONS"),
     ],
 )
 async def test_another_method_is_refused_in_openais_form(client: Client, path: str, method: str, allow: str) -> None:

@@ -15,7 +15,7 @@ from tests.doors import FAST, PROMPT, STREAM, Client, Reply, serving
 FRONT, OTHER = "http://localhost:5173", "https://chat.example.com"
 ORIGINS = f"{FRONT}, {OTHER}"
 PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type,x-auth"}
-COMPLETION = {"model": "embedded", "messages": [{"role": "user", "content": PROMPT}]}
+COMPLETION = {"model": "mock", "messages": [{"role": "user", "content": PROMPT}]}
 UI = {"id": "c", "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": PROMPT}]}]}
 
 DOORS = {STREAM: {}, "/ai/api/chat": {}, "/ai/v1/chat/completions": COMPLETION, "/ai/api/ui": UI}

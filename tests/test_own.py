@@ -27,7 +27,7 @@ def host(model: Any = None, *, debug: bool = False, testing: bool = False, **giv
     app = Quart("host", static_folder=None)
     app.debug, app.testing = debug, testing
     models = None if model is None else {"haiku": model}
-    blueprint = chat_blueprint(settings={"CHAT_EMBEDDED_TOKENS_PER_S": "0"}, models=models, **given)
+    blueprint = chat_blueprint(settings={"CHAT_MOCK_TOKENS_PER_S": "0"}, models=models, **given)
     app.register_blueprint(blueprint, url_prefix="/ai")
     return app
 

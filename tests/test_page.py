@@ -32,7 +32,7 @@ async def test_the_limits_of_a_request_are_those_of_the_settings() -> None:
 async def test_the_default_is_named_and_the_mock_models_are_marked() -> None:
     table = {
         "real": {"kind": "compatible", "base_url": "http://127.0.0.1:9/v1", "model": "m"},
-        "mock": {"kind": "embedded"},
+        "mock": {"kind": "mock"},
     }
     async with serving(CHAT_MODELS=json.dumps(table), CHAT_MODEL="mock") as client:
         found = await offer(client)

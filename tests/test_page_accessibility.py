@@ -78,7 +78,7 @@ async def test_axe_finds_nothing_in_any_state(view: str, browser: Browser, serve
 @pytest.mark.parametrize(
     ("model", "said"),
     [
-        ("embedded", ["Answering", "Answer finished, 5 words"]),
+        ("mock", ["Answering", "Answer finished, 5 words"]),
         ("drops", ["Answering", "Error: The model's server could not be reached or gave a broken answer."]),
         ("filtered", ["Answering", "A content filter ended the answer, 5 words"]),
         ("cut", ["Answering", "The answer was cut at its limit, 5 words"]),

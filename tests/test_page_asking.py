@@ -197,7 +197,7 @@ async def test_escape_stops_before_the_first_token_and_the_next_question_leaves_
     await chat.button("Stop").wait_for()
     await chat.page.keyboard.press("Escape")
     await expect(chat.answer()).to_contain_text("Stopped.")
-    await chat.ask("count to 2", "embedded")
+    await chat.ask("count to 2", "mock")
     assert chat.asked()[1]["messages"] == [{"role": "user", "content": "count to 2"}]
 
 
@@ -322,7 +322,7 @@ async def test_a_refusal_is_shown_as_one_and_sent_on_as_one(chat: ChatPage) -> N
     await chat.ask("Why is the sky blue?", "refuses")
     await expect(chat.answer().get_by_text("The model will not answer this.")).to_be_visible()
     await expect(chat.answer().get_by_text("I'm sorry, but I can't help with that")).to_be_visible()
-    await chat.ask("count to 2", "embedded")
+    await chat.ask("count to 2", "mock")
     assert chat.asked()[1]["messages"][1]["refusal"].startswith("I'm sorry")
 
 

@@ -305,7 +305,7 @@ async def test_what_another_tab_deletes_comes_back_only_when_it_is_asked_in(chat
     await (await chats(other)).get_by_role("button", name="Delete count to 12").click()
     await chat.ended()
     assert await stored(chat) == []
-    await chat.ask("count to 3", "embedded")
+    await chat.ask("count to 3", "mock")
     assert [len(kept["turns"]) for kept in await stored(chat)] == [2]
 
 

@@ -145,7 +145,7 @@ async def test_what_is_written_leaves_room_for_the_conversation_in_a_low_box(
 
 @IN_A_BROWSER
 async def test_in_a_narrow_box_the_choice_of_a_model_leaves_room_for_the_rest(chat: ChatPage) -> None:
-    await chat.choose("embedded")
+    await chat.choose("mock")
     await chat.scope.evaluate("(chat) => { chat.style.width = '260px'; }")
     box = await chat.scope.get_by_label("Model").bounding_box()
     assert box
@@ -371,7 +371,7 @@ async def heard(chat: ChatPage, question: str, model: str) -> Any:
 async def test_the_page_around_it_hears_of_questions_and_answers(chat: ChatPage) -> None:
     usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
     answer = {"text": "1 2 3 4 5", "finishReason": "stop", "usage": usage}
-    assert await heard(chat, "count to 5", "embedded") == [
+    assert await heard(chat, "count to 5", "mock") == [
         ["chat-ask", "quart-chat", True, {"text": "count to 5"}],
         ["chat-answer", "quart-chat", True, answer],
     ]
@@ -468,7 +468,7 @@ async def test_nothing_is_seen_before_the_style_sheet_has_come(browser: Browser,
 @IN_A_BROWSER
 async def test_the_example_is_a_page_with_it(browser: Browser, servers: Servers) -> None:
     """Put where the project has the chat at /ai."""
-    server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     html = (ROOT / "examples" / "element.html").read_text(encoding="utf-8")
     async with opened(browser) as chat:
         await chat.page.route("**/page", lambda route: route.fulfill(body=html, content_type="text/html"))

@@ -51,7 +51,7 @@ async def test_an_error_says_what_happened_and_what_to_do_beneath_what_came(mode
 
 async def test_trying_again_asks_the_same_once_and_takes_the_place_of_the_error(chat: ChatPage) -> None:
     await chat.ask("count to 5", "drops")
-    await chat.choose("embedded")
+    await chat.choose("mock")
     await chat.button("Try again").click()
     await chat.ended()
     await expect(chat.answer()).to_contain_text("1 2 3 4 5")
@@ -166,7 +166,7 @@ async def test_an_error_is_told_again_after_a_reload(chat: ChatPage) -> None:
 
 async def test_an_older_question_is_not_tried_again_for_that_would_undo_what_follows(chat: ChatPage) -> None:
     await chat.ask("count to 5", "drops")
-    await chat.ask("count to 2", "embedded")
+    await chat.ask("count to 2", "mock")
     await expect(chat.button("Try again")).to_have_count(0)
     await expect(chat.answer()).to_contain_text(KINDS["upstream_error"].message)
 
@@ -228,7 +228,7 @@ async def test_an_answer_that_is_not_whole_says_why(model: str, chat: ChatPage) 
     await expect(chat.answer()).to_contain_text(ENDS[model])
 
 
-START = {"type": "start", "model": "embedded"}
+START = {"type": "start", "model": "mock"}
 DONE = {"type": "done", "finish_reason": "stop"}
 #: The records of answers without a text, and what is heard and seen of them.
 TEXTLESS: dict[str, tuple[list[dict[str, object]], str, bool]] = {
@@ -250,7 +250,7 @@ async def test_an_answer_without_a_text_is_not_counted_in_words(name: str, chat:
     await expect(chat.text("The model gave no answer.")).to_have_count(int(is_none))
 
 
-@pytest.mark.parametrize("model", ["calls", "refuses", "embedded"])
+@pytest.mark.parametrize("model", ["calls", "refuses", "mock"])
 async def test_an_answer_without_text_may_be_one(model: str, chat: ChatPage) -> None:
     await chat.ask("count to 5", model)
     await expect(chat.answer()).not_to_contain_text("no answer")

@@ -78,7 +78,7 @@ async def test_a_failed_edit_keeps_the_answers_and_what_was_written(failure: str
     await expect(field).to_be_in_viewport()
     assert await stored(chat) == before
     await chat.page.context.set_offline(False)
-    await chat.choose("embedded")
+    await chat.choose("mock")
     await chat.question().get_by_role("button", name="Ask").click()
     await chat.ended()
     await expect(chat.turns).to_have_count(2)
@@ -117,7 +117,7 @@ async def test_who_stops_or_leaves_before_the_new_answer_begins_has_the_old_one(
 
 async def test_an_empty_answer_takes_the_place_of_none(chat: ChatPage) -> None:
     await chat.ask("count to 5")
-    lines = [{"type": "start", "model": "embedded"}, {"type": "done", "finish_reason": "stop"}]
+    lines = [{"type": "start", "model": "mock"}, {"type": "done", "finish_reason": "stop"}]
     body = "".join(json.dumps(line) + "\n" for line in lines)
     answer = {"body": body, "content_type": "application/x-ndjson"}
     await chat.page.route("**/api/stream", lambda route: route.fulfill(**answer))
@@ -310,7 +310,7 @@ async def test_a_part_of_an_answer_can_be_copied_and_keeps_its_error(browser: Br
         await chat.answer().get_by_role("button", name="Copy").click()
         await expect(chat.answer().get_by_role("button", name="Copied")).to_be_visible()
         assert await chat.page.evaluate("navigator.clipboard.readText()") == "1 2 3"
-        await chat.choose("embedded")
+        await chat.choose("mock")
         await chat.button("Continue").click()
         await chat.ended()
         assert [message["role"] for message in chat.asked()[-1]["messages"]] == ["user", "assistant", "user"]

@@ -160,7 +160,7 @@ async def test_the_space_before_the_host_of_a_link_is_not_underlined(chat: ChatP
 async def test_suggestions_are_the_mock_models_alone(browser: Browser, servers: Servers) -> None:
     table = {
         "real": {"kind": "compatible", "base_url": "http://127.0.0.1:9/v1", "model": "m"},
-        "mock": {"kind": "embedded"},
+        "mock": {"kind": "mock"},
     }
     async with opened(browser) as chat:
         await chat.open(servers.get("quartapp", CHAT_MODELS=json.dumps(table)))

@@ -72,13 +72,13 @@ TIMED = """(() => {
   });
 })()"""
 
-LONG_TEXT = (ROOT / "quartapp" / "embedded" / "said" / "tour.md").read_text(encoding="utf-8") * 30
+LONG_TEXT = (ROOT / "quartapp" / "mock" / "said" / "tour.md").read_text(encoding="utf-8") * 30
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_long_answer_leaves_the_frames_to_the_page(browser: Browser, servers: Servers) -> None:
     """Ten times faster than the fastest models, 95 frames of 100 have half of their 16 ms left."""
-    server = servers.get("quartapp", CHAT_MODEL="embedded-echo", CHAT_EMBEDDED_TOKENS_PER_S="2000")
+    server = servers.get("quartapp", CHAT_MODEL="mock-echo", CHAT_MOCK_TOKENS_PER_S="2000")
     async with opened(browser) as chat:
         await chat.page.add_init_script(TIMED)
         await chat.open(server)

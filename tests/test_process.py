@@ -84,7 +84,7 @@ async def test_a_loop_without_signal_handlers_serves_until_a_signal_ends_it(
     number: signal.Signals, servers: Servers
 ) -> None:
     paths = os.pathsep.join(map(str, [WINDOWS, ROOT]))
-    server = servers.start("quartapp", PYTHONPATH=paths, CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.start("quartapp", PYTHONPATH=paths, CHAT_MOCK_TOKENS_PER_S="0")
     url = f"http://127.0.0.1:{server.port}/api/stream"
     async with aiohttp.request("POST", url, json={"message": "count to 3"}) as answer:
         assert await answer.text() == "1 2 3"

@@ -72,7 +72,7 @@ def test_a_module_says_what_it_is_for(module: ModuleType) -> None:
     assert len(first) > 20, f"{module.__name__} has no docstring"
 
 
-# Inside the embedded model, which others see through its `__init__` alone, a name that says it all stands for itself.
+# Inside the mock model, which others see through its `__init__` alone, a name that says it all stands for itself.
 OPEN = [module for module in MODULES if not module.__name__.startswith("quartapp.mock.")]
 
 
@@ -81,7 +81,7 @@ def test_what_a_module_offers_says_what_its_signature_cannot(module: ModuleType)
     assert [name for name, value in public_of(module) if not own_docstring(value)] == []
 
 
-def test_what_the_embedded_model_offers_is_said_too() -> None:
+def test_what_the_mock_model_offers_is_said_too() -> None:
     offered = {name: getattr(quartapp.mock, name) for name in quartapp.mock.__all__}
     assert [name for name, value in offered.items() if inspect.isfunction(value) and not value.__doc__] == []
 

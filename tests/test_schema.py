@@ -37,7 +37,7 @@ from tests.vectors import formats, load
 
 Json = dict[str, Any]
 
-FAST = {"CHAT_EMBEDDED_TOKENS_PER_S": "0"}
+FAST = {"CHAT_MOCK_TOKENS_PER_S": "0"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -323,7 +323,7 @@ async def test_a_browser_shows_the_page_and_its_policy_forbids_nothing_that_it_d
 
 
 #: What quotes the question would quote the canary in it; these models are asked without one, further down.
-QUOTING = ("embedded-echo", "embedded-reasoning", "embedded-tool-call")
+QUOTING = ("mock-echo", "mock-reasoning", "mock-tool-call")
 MODELS = [name for name in CATALOGUE if name not in QUOTING]
 
 
@@ -343,7 +343,7 @@ async def test_whatever_a_model_does_each_form_is_answered_as_the_document_says(
 
 
 async def test_whatever_a_model_says_each_form_tells_as_the_document_says(servers: Servers) -> None:
-    models = [name for name in MODELS if name.startswith("embedded")]
+    models = [name for name in MODELS if name.startswith("mock")]
     readers = await read_all(servers.get("hypercorn", **FAST), [*models, "fault-drop:3"])
     for reader in readers:
         hold(reader)

@@ -21,7 +21,7 @@ from tests.serving import Servers
 EXAMPLES = 2000
 
 # Those that fail do so on purpose, and with a status that says so.
-MODELS = ("embedded", "embedded-echo", "embedded-count", "embedded-reasoning", "embedded-tool-call", "embedded-refusal")
+MODELS = ("mock", "mock-echo", "mock-count", "mock-reasoning", "mock-tool-call", "mock-refusal")
 
 CONFIG = {
     "seed": 20_261_121,
@@ -42,7 +42,7 @@ CONFIG = {
 @pytest.fixture(scope="module")
 def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> list[ScenarioRecorder]:
     """Everything that was asked and answered, in all phases."""
-    server = servers.get("quartapp", CHAT_EMBEDDED_TOKENS_PER_S="0")
+    server = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
     config = schemathesis.Config.from_dict(CONFIG, base_dir=str(tmp_path_factory.mktemp("schemathesis")))
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json", config=config)
     accepts = cycle([*ACCEPTED, WHOLE])

@@ -85,7 +85,7 @@ async def started(argument: Mapping[str, Any] | None = None, config: Mapping[str
 
 
 SOURCES = ("argument", "app", "environment", "file")
-TABLE = '{"a": {"kind": "embedded"}}'
+TABLE = '{"a": {"kind": "mock"}}'
 
 
 async def given_by(bare: Path, monkeypatch: pytest.MonkeyPatch, **given: Mapping[str, str]) -> Settings:
@@ -93,7 +93,7 @@ async def given_by(bare: Path, monkeypatch: pytest.MonkeyPatch, **given: Mapping
     for name, value in given.get("environment", {}).items():
         monkeypatch.setenv(name, value)
     (bare / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in given.get("file", {}).items()))
-    (bare / "models.toml").write_text('[models.filed]\nkind = "embedded"\n')
+    (bare / "models.toml").write_text('[models.filed]\nkind = "mock"\n')
     return await started(given.get("argument"), given.get("app"))
 
 
@@ -130,7 +130,7 @@ async def test_two_tables_of_one_source_stop_the_start(
 
 
 async def test_a_default_counts_before_a_later_table(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    two = '{"a": {"kind": "embedded"}, "b": {"kind": "embedded"}}'
+    two = '{"a": {"kind": "mock"}, "b": {"kind": "mock"}}'
     settings = await given_by(bare, monkeypatch, argument={"CHAT_MODEL": "b"}, environment={"CHAT_MODELS": two})
     assert (settings.model, list(settings.models or ())) == ("b", ["a", "b"])
 
@@ -182,7 +182,7 @@ async def test_a_hosts_own_names_do_not_matter(bare: Path, monkeypatch: pytest.M
 async def test_an_unknown_chat_name_in_an_argument_or_app_config_stops_the_start(source: str) -> None:
     unknown = {"CHAT_MODLE": CANARY}
     with pytest.raises(
-        LifespanError, match=r"CHAT_MODLE: not a setting, perhaps CHAT_MODEL is meant; .* CHAT_MODEL=embedded$"
+        LifespanError, match=r"CHAT_MODLE: not a setting, perhaps CHAT_MODEL is meant; .* CHAT_MODEL=mock$"
     ) as raised:
         await started(unknown if source == "argument" else None, unknown if source == "app" else None)
     assert CANARY not in str(raised.value)
@@ -336,11 +336,11 @@ def test_a_key_shows_in_no_form_of_the_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "embedded"),
+    ("given", "mock"),
     [({}, True), ({"OPENAI_API_KEY": "k"}, False), ({"OPENAI_BASE_URL": "http://127.0.0.1:1/v1"}, False)],
 )
-def test_the_embedded_model_answers_only_without_key_and_server(given: dict[str, str], embedded: bool) -> None:
-    assert Settings.load(given).is_embedded is embedded
+def test_the_mock_model_answers_only_without_key_and_server(given: dict[str, str], mock: bool) -> None:
+    assert Settings.load(given).is_mock is mock
 
 
 # -- the pages that list them all

@@ -45,7 +45,7 @@ async def test_ndjson_is_records_from_start_to_done(client: Client) -> None:
     reply = await client.ask(**NDJSON)
     start, *deltas, done = reply.records
     assert reply.headers["Content-Type"] == "application/x-ndjson; charset=utf-8"
-    assert start == {"type": "start", "id": reply.headers["X-Request-ID"], "model": "embedded"}
+    assert start == {"type": "start", "id": reply.headers["X-Request-ID"], "model": "mock"}
     assert {delta["type"] for delta in deltas} == {"delta"}
     assert "".join(delta["text"] for delta in deltas) == "1 2 3"
     counts = done["usage"]
@@ -90,7 +90,7 @@ async def test_a_parameter_reaches_the_model(client: Client) -> None:
     ],
 )
 async def test_hostile_text_comes_back_as_it_was_sent(client: Client, text: str) -> None:
-    question = {"message": text, "model": "embedded-echo"}
+    question = {"message": text, "model": "mock-echo"}
     assert (await client.ask(question)).body.decode() == text
     records = (await client.ask(question, **NDJSON)).records
     assert [record["type"] for record in (records[0], records[-1])] == ["start", "done"]
@@ -98,7 +98,7 @@ async def test_hostile_text_comes_back_as_it_was_sent(client: Client, text: str)
 
 
 async def test_reasoning_shows_in_records_only(client: Client) -> None:
-    question = {"message": PROMPT, "model": "embedded-reasoning"}
+    question = {"message": PROMPT, "model": "mock-reasoning"}
     records = (await client.ask(question, **NDJSON)).records
     kinds = [record["type"] for record in records]
     assert kinds.index("reasoning") < kinds.index("delta")
@@ -107,7 +107,7 @@ async def test_reasoning_shows_in_records_only(client: Client) -> None:
 
 
 async def test_a_refusal_of_the_model_shows_in_both(client: Client) -> None:
-    question = {"message": PROMPT, "model": "embedded-refusal"}
+    question = {"message": PROMPT, "model": "mock-refusal"}
     records = (await client.ask(question, **NDJSON)).records
     text = "".join(record["text"] for record in records if record["type"] == "refusal")
     assert text
@@ -116,7 +116,7 @@ async def test_a_refusal_of_the_model_shows_in_both(client: Client) -> None:
 
 async def test_a_tool_call_is_whole_once_its_fragments_are_joined(client: Client) -> None:
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}}}}}]
-    question = {"message": PROMPT, "model": "embedded-tool-call", "tools": tools}
+    question = {"message": PROMPT, "model": "mock-tool-call", "tools": tools}
     records = (await client.ask(question, **NDJSON)).records
     calls = [record for record in records if record["type"] == "tool_call"]
     assert calls[0]["name"] == "weather"
@@ -518,7 +518,7 @@ async def test_a_whole_answer_is_one_line(client: Client, log: Log) -> None:
     [(word, line)] = log.lines
     usage = reply.records[-1]["usage"]
     assert word == "answer"
-    assert (line["id"], line["model"], line["ending"]) == (reply.headers["X-Request-ID"], "embedded", "done")
+    assert (line["id"], line["model"], line["ending"]) == (reply.headers["X-Request-ID"], "mock", "done")
     assert (line["input_tokens"], line["output_tokens"]) == (usage["input_tokens"], usage["output_tokens"])
     assert line["finish_reason"] == "stop"
     assert 0 <= line["first_event_ms"] <= line["total_ms"]
@@ -662,8 +662,8 @@ async def test_the_chat_may_lie_below_several_prefixes() -> None:
 
 async def test_two_chats_in_one_app_know_nothing_of_each_other() -> None:
     host = Quart("host", static_folder=None)
-    one = chat_blueprint("one", {**FAST, "CHAT_MODEL": "embedded-count"}, authenticate=by_token)
-    two = chat_blueprint("two", {**FAST, "CHAT_MODEL": "embedded-echo"})
+    one = chat_blueprint("one", {**FAST, "CHAT_MODEL": "mock-count"}, authenticate=by_token)
+    two = chat_blueprint("two", {**FAST, "CHAT_MODEL": "mock-echo"})
     host.register_blueprint(one, url_prefix="/one")
     host.register_blueprint(two, url_prefix="/two")
     async with host.test_app():

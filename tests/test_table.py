@@ -82,7 +82,7 @@ def test_a_file_has_the_models_in_their_order(bare: Path) -> None:
 
 
 def test_the_environment_may_hold_them_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHAT_MODELS", json.dumps({"a": {"kind": "embedded"}}))
+    monkeypatch.setenv("CHAT_MODELS", json.dumps({"a": {"kind": "mock"}}))
     assert list(read_table(Settings.load()) or ()) == ["a"]
 
 
@@ -91,7 +91,7 @@ def test_without_either_there_is_no_table() -> None:
 
 
 def test_both_at_once_stop_the_start() -> None:
-    both = {"CHAT_MODELS": {"a": {"kind": "embedded"}}, "CHAT_MODELS_FILE": "models.toml"}
+    both = {"CHAT_MODELS": {"a": {"kind": "mock"}}, "CHAT_MODELS_FILE": "models.toml"}
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS_FILE: CHAT_MODELS is set too"):
         read_table(Settings.load(both))
 
@@ -134,7 +134,7 @@ def test_what_is_no_mapping_of_models_stops_the_start(value: str, monkeypatch: p
 
 @pytest.mark.parametrize(
     "value",
-    ['{"a": {"kind": "embedded"}, "a": {"kind": "embedded"}}', '{"a": {"kind": "embedded", "kind": "embedded"}}'],
+    ['{"a": {"kind": "mock"}, "a": {"kind": "mock"}}', '{"a": {"kind": "mock", "kind": "mock"}}'],
 )
 def test_a_name_that_stands_twice_stops_the_start(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: a name stands twice"):
@@ -156,14 +156,14 @@ def file_fault(bare: Path, content: str) -> str:
 @pytest.mark.parametrize("name", ["gpt-4.1", "qwen2.5.1", "gpt-4.1 x"])
 def test_a_name_with_a_dot_and_without_quotes_is_told_with_them(name: str, bare: Path) -> None:
     written = ".".join(part if " " not in part else f'"{part}"' for part in name.split("."))
-    told = file_fault(bare, f'[models.{written}]\nkind = "embedded"\n')
+    told = file_fault(bare, f'[models.{written}]\nkind = "mock"\n')
     first = name.partition(".")[0]
     assert told.startswith(f"CHAT_MODELS_FILE: models.{first}: a name with a dot goes in quotes; ")
     assert told.endswith(f'[models."{name}"]')
 
 
 def test_a_name_with_a_dot_and_in_quotes_is_one(bare: Path) -> None:
-    (bare / "models.toml").write_text('[models."gpt-4.1"]\nkind = "embedded"\n', encoding="utf-8")
+    (bare / "models.toml").write_text('[models."gpt-4.1"]\nkind = "mock"\n', encoding="utf-8")
     assert list(read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"})) or ()) == ["gpt-4.1"]
 
 
@@ -245,7 +245,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"kind": "azure", "base_url": None},
         "CHAT_MODELS: models.one: azure needs a base_url",
     ),
-    "a server for the embedded model": ({"kind": "embedded"}, "CHAT_MODELS: models.one: the embedded model has no "),
+    "a server for the mock model": ({"kind": "mock"}, "CHAT_MODELS: models.one: the mock model has no "),
     "a version of nobody": ({"api_version": "2024-10-21"}, "CHAT_MODELS: models.one: api_version is Azure's alone"),
     "a key that is to be sent and not there": ({"auth": "bearer"}, "CHAT_MODELS: models.one: a key is to be sent"),
     "text for a number": ({"retries": "1"}, "CHAT_MODELS: models.one.retries: "),
@@ -379,7 +379,7 @@ def test_parameters_that_cannot_be_sent_are_told_by_their_place(kind: str) -> No
 
 @pytest.mark.parametrize("value", ["2024-01-01", "1979-05-27T07:32:00Z", "07:32:00", "inf", "nan", "[[1], [-inf]]"])
 def test_what_toml_has_and_json_has_not_stops_the_start(value: str, bare: Path) -> None:
-    told = file_fault(bare, f'[models.a]\nkind = "embedded"\nparams = {{ x = {value} }}')
+    told = file_fault(bare, f'[models.a]\nkind = "mock"\nparams = {{ x = {value} }}')
     assert told.startswith("CHAT_MODELS_FILE: models.a.params.x")
 
 
@@ -523,15 +523,15 @@ def test_no_server_that_looks_like_openais_is_sent_its_key(url: str, monkeypatch
     assert single_entry(Settings.load({"OPENAI_BASE_URL": url}))[1].kind == "compatible"
 
 
-def test_an_embedded_model_that_does_not_exist_stops_the_start() -> None:
-    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.model: not one of the embedded server"):
-        table(a={"kind": "embedded", "model": "nobody"})
+def test_an_mock_model_that_does_not_exist_stops_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.model: not one of the mock server"):
+        table(a={"kind": "mock", "model": "nobody"})
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 201])
 def test_a_name_that_nobody_can_ask_by_stops_the_start(name: str) -> None:
     with pytest.raises(SettingsError, match="a name has 1 to 200 characters"):
-        table(**{name: {"kind": "embedded"}})
+        table(**{name: {"kind": "mock"}})
 
 
 @pytest.mark.parametrize(
@@ -544,7 +544,7 @@ def test_a_name_that_nobody_can_ask_by_stops_the_start(name: str) -> None:
 )
 def test_a_wrong_fallback_is_named(fallbacks: list[str], told: str) -> None:
     with pytest.raises(SettingsError) as raised:
-        table(a={"kind": "embedded", "fallbacks": fallbacks}, local={"kind": "embedded"})
+        table(a={"kind": "mock", "fallbacks": fallbacks}, local={"kind": "mock"})
     assert str(raised.value) == f"CHAT_MODELS: models.a.fallbacks: {told}"
 
 
@@ -651,7 +651,7 @@ def test_a_key_that_is_not_to_be_sent_need_not_be_there(auth: str) -> None:
 @pytest.mark.parametrize(
     ("given", "name", "fields"),
     [
-        ({}, "embedded", {"kind": "embedded", "model": "embedded"}),
+        ({}, "mock", {"kind": "mock", "model": "mock"}),
         ({"OPENAI_API_KEY": "k"}, "gpt-5.4-mini", {"kind": "openai", "key_env": "OPENAI_API_KEY"}),
         (
             {"OPENAI_API_KEY": "k", "CHAT_MODEL": "gpt-x"},

@@ -35,7 +35,7 @@ async def status_of(server: Server, path: str) -> int:
 @each_kind
 async def test_a_handshake_at_any_path_is_refused_with_one_line_in_the_log(kind: str, servers: Servers) -> None:
     server = servers.start(kind)
-    await server.wait_for_log("the embedded model answers", 20)
+    await server.wait_for_log("the mock model answers", 20)
     assert [await status_of(server, path) for path in PATHS] == [STATUS[kind]] * len(PATHS)
     await eventually(lambda: server.log_text().count('"error": "not_found"') == len(PATHS))
     lines = server.log_text().splitlines()

@@ -46,7 +46,7 @@ async def test_an_answer_is_one_object(client: Client) -> None:
     reply = await client.ask()
     whole = answer_of(reply)
     usage = whole.pop("usage")
-    assert whole == {"model": "embedded", "finish_reason": "stop", "text": "1 2 3"}
+    assert whole == {"model": "mock", "finish_reason": "stop", "text": "1 2 3"}
     assert usage.keys() == {*COUNT, "cached_input_tokens", "reasoning_tokens"}
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
@@ -110,7 +110,7 @@ async def test_characters_that_a_model_cuts_in_two_are_whole_again() -> None:
         assert answer_of(await client.ask())["text"] == "a😀\ufffd"
 
 
-@pytest.mark.parametrize(("model", "field"), [("embedded-reasoning", "reasoning"), ("embedded-refusal", "refusal")])
+@pytest.mark.parametrize(("model", "field"), [("mock-reasoning", "reasoning"), ("mock-refusal", "refusal")])
 async def test_it_holds_what_the_stream_holds(client: Client, model: str, field: str) -> None:
     question = {"message": PROMPT, "model": model}
     whole = answer_of(await client.ask(question))

@@ -1,4 +1,4 @@
-"""The embedded model: an OpenAI-compatible server that needs no key, with every fault on demand.
+"""The mock model: an OpenAI-compatible server that needs no key, with every fault on demand.
 
 It is a plain ASGI application which shares no code with the rest of the project, so that each can check the other.
 The modules, in order; later ones may import earlier ones, never back:
@@ -26,6 +26,6 @@ from __future__ import annotations
 
 from .catalogue import CATALOGUE, DEFAULT_MODEL, is_fault, offers
 from .player import ASGIApp
-from .server import create_embedded
+from .server import create_mock
 
-__all__ = ("CATALOGUE", "DEFAULT_MODEL", "ASGIApp", "create_embedded", "is_fault", "offers")
+__all__ = ("CATALOGUE", "DEFAULT_MODEL", "ASGIApp", "create_mock", "is_fault", "offers")

@@ -22,7 +22,7 @@ _TOKENS_PER_MB = 1024
 _KILOBYTE_TOKEN = ("All work and no play makes a dull answer. " * 25)[:1024]
 
 _INTRODUCTION = (
-    "I am the embedded model: I need no key and no network, and I know only a few things. "
+    "I am the mock model: I need no key and no network, and I know only a few things. "
     "Try “count to 20”, “a Markdown tour”, “a long answer” or “a few scripts and emoji”."
 )
 _THOUGHT = (

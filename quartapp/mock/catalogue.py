@@ -8,7 +8,7 @@ from types import MappingProxyType
 from .faults import FAULTS
 from .models import MODELS, Model
 
-DEFAULT_MODEL = "embedded"
+DEFAULT_MODEL = "mock"
 
 ALL: Mapping[str, Model] = MappingProxyType({**MODELS, **FAULTS})
 

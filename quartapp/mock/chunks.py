@@ -44,7 +44,7 @@ def envelope(model: str, *, include_usage: bool) -> Json:
         "object": "chat.completion.chunk",
         "created": int(time.time()),
         "model": model,
-        "system_fingerprint": "fp_embedded",
+        "system_fingerprint": "fp_mock",
     }
     return shared | {"usage": None} if include_usage else shared
 

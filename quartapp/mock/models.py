@@ -53,27 +53,27 @@ class Model(Struct, frozen=True, kw_only=True):
 
 
 MODELS: dict[str, Model] = {
-    "embedded": Model(
+    "mock": Model(
         about="Counts (“count to 20”), gives a Markdown tour, a long answer, several scripts and emoji, or echoes.",
         says=answers.converse,
     ),
-    "embedded-echo": Model(
+    "mock-echo": Model(
         about="Repeats the last user message verbatim, and says nothing else.",
         says=answers.echo,
     ),
-    "embedded-count": Model(
+    "mock-count": Model(
         about="Counts to the first number in the last user message, or to 20, one number a token.",
         says=answers.count,
     ),
-    "embedded-reasoning": Model(
+    "mock-reasoning": Model(
         about="Thinks aloud in `reasoning_content` deltas before it answers.",
         says=answers.reason,
     ),
-    "embedded-tool-call": Model(
+    "mock-tool-call": Model(
         about="Calls the first function of `tools`, arguments in fragments, and quotes the result it is then given.",
         says=answers.call_tool,
     ),
-    "embedded-refusal": Model(
+    "mock-refusal": Model(
         about="Refuses whatever it is asked, in `refusal` deltas.",
         says=answers.refuse,
     ),

@@ -10,7 +10,7 @@ from .player import ASGIApp, Receive, Scope, Send, play
 from .routes import MAX_BODY_BYTES, respond
 
 
-def create_embedded(tokens_per_s: float = 40.0) -> ASGIApp:
+def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
     """A server of its own; `tokens_per_s` 0 means as fast as possible. Raises ValueError for a pace that is none."""
     if not 0 <= tokens_per_s < math.inf:
         raise ValueError("tokens_per_s must be 0 or a positive number")
@@ -22,7 +22,7 @@ def create_embedded(tokens_per_s: float = 40.0) -> ASGIApp:
             case "lifespan":
                 await _live(receive, send)
             case other:
-                raise ValueError(f"the embedded model does not speak {other}")
+                raise ValueError(f"the mock model does not speak {other}")
 
     return app
 

@@ -154,8 +154,8 @@ def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterat
         yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
     if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
         yield _no_key(entry)
-    if entry.kind == "embedded" and not offers(entry.model or DEFAULT_MODEL):
-        yield ".model: not one of the embedded server; for example embedded"
+    if entry.kind == "mock" and not offers(entry.model or DEFAULT_MODEL):
+        yield ".model: not one of the mock server; for example mock"
     for index, other in enumerate(entry.fallbacks):
         fault = _fallback_fault(other, entry.fallbacks[:index], [each for each in table if each != name])
         if fault is not None:
@@ -198,9 +198,9 @@ def single_entry(settings: Settings) -> tuple[str, Entry]:
 
     Raises SettingsError for Azure without a deployment.
     """
-    if settings.is_embedded:
+    if settings.is_mock:
         name = settings.model or DEFAULT_MODEL
-        return name, Entry(kind="embedded", model=name)
+        return name, Entry(kind="mock", model=name)
     if settings.azure_endpoint is not None:
         return _azure_entry(settings, settings.azure_endpoint)
     url = settings.openai_base_url

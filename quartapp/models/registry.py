@@ -38,7 +38,7 @@ class Offered(msgspec.Struct, frozen=True):
     """A model that clients may ask for by `name`.
 
     `check` raises ChatError, invalid_request, for what it cannot be asked; `timeouts` are those of the limits
-    (limits.Limits) that are its own. `is_mock` marks a model of the embedded server.
+    (limits.Limits) that are its own. `is_mock` marks a model of the mock server.
     """
 
     name: str
@@ -105,7 +105,7 @@ def open_models(
     kinds = Kinds(settings, (table or {}).values())
     if table is not None:
         return _open_table(settings, table, kinds)
-    return _open_embedded(settings, kinds) if settings.is_embedded else _open_single(settings, kinds)
+    return _open_mock(settings, kinds) if settings.is_mock else _open_single(settings, kinds)
 
 
 def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
@@ -128,7 +128,7 @@ def _open_single(settings: Settings, kinds: Kinds) -> Models:
 
 def _summary(name: str, entry: Entry) -> str:
     """Return what will be called for a model, for example `fast: openai, gpt-5.4-mini at api.openai.com:443`."""
-    place = "in this process" if entry.kind == "embedded" else f"at {host_and_port(base_url(entry))}"
+    place = "in this process" if entry.kind == "mock" else f"at {host_and_port(base_url(entry))}"
     rest = "" if entry.offered else ", not offered"
     return f"{name}: {entry.kind}, {entry.model or name} {place}{rest}"
 
@@ -138,18 +138,18 @@ def _qualified(model: Model | ModelFunction) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _open_embedded(settings: Settings, kinds: Kinds) -> Models:
-    """The embedded model, which also offers its faults by name."""
+def _open_mock(settings: Settings, kinds: Kinds) -> Models:
+    """The mock model, which also offers its faults by name."""
     default, _ = single_entry(settings)
     if not offers(default):
         raise SettingsError(
-            "CHAT_MODEL: no model of the embedded server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
-            "for example CHAT_MODEL=embedded"
+            "CHAT_MODEL: no model of the mock server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
+            "for example CHAT_MODEL=mock"
         )
 
     @lru_cache(maxsize=256)  # names are without number: some hold one
     def find(name: str) -> Offered | None:
-        entry = Entry(kind="embedded", model=name)
+        entry = Entry(kind="mock", model=name)
         if not offers(name):
             return None
         return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
@@ -166,8 +166,8 @@ def _default(settings: Settings, names: Sequence[str]) -> str:
 
 def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Candidate:
     retries = entry.retries
-    if retries is None:  # the embedded model has no weak moments, only faults that are to be seen
-        retries = 0 if entry.kind == "embedded" else settings.retries
+    if retries is None:  # the mock model has no weak moments, only faults that are to be seen
+        retries = 0 if entry.kind == "mock" else settings.retries
     timeouts = {
         "idle_timeout_s": entry.idle_timeout_s or settings.idle_timeout_s,
         "answer_timeout_s": entry.answer_timeout_s or settings.answer_timeout_s,
@@ -186,4 +186,4 @@ def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], set
         check_extras(request, allow)
         asked.model.check(request)
 
-    return Offered(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "embedded")
+    return Offered(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "mock")

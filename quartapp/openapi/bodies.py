@@ -140,7 +140,7 @@ class ModelCard(Struct):
 
 
 class ModelList(Struct):
-    """The models that can be asked for; the embedded model's parameters, after a colon, are not listed."""
+    """The models that can be asked for; the mock model's parameters, after a colon, are not listed."""
 
     object: Literal["list"]
     data: list[ModelCard]

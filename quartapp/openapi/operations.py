@@ -120,7 +120,7 @@ QUERIED: Final = (*QUERY, *ANSWER, *HOST)
 
 _QUESTION: Final[Json] = {"message": "count to 5"}
 _COMPLETION: Final[Json] = {
-    "model": "embedded",
+    "model": "mock",
     "messages": [{"role": "user", "content": "count to 5"}],
     "stream": True,
 }

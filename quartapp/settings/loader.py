@@ -170,7 +170,7 @@ def _file_values() -> Mapping[str, str | None]:
     try:
         return dotenv_values(".env", interpolate=False, encoding=ENCODING)
     except UnicodeDecodeError:
-        raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=embedded") from None
+        raise SettingsError(".env: not UTF-8; for example CHAT_MODEL=mock") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -197,7 +197,7 @@ def _refuse_unknown(given: Iterable[str]) -> None:
         if name not in known:
             raise SettingsError(
                 f"{name}: not a setting{_suggestion(name)}; docs/settings.md lists them all, "
-                "for example CHAT_MODEL=embedded"
+                "for example CHAT_MODEL=mock"
             )
 
 

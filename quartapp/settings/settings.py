@@ -39,7 +39,7 @@ class Settings(Loaded):
     """What a chat blueprint runs by."""
 
     openai_api_key: SecretStr | None = named(
-        "OPENAI_API_KEY", None, "sk-…", "Key of the model's server. Without key and base URL: the embedded model."
+        "OPENAI_API_KEY", None, "sk-…", "Key of the model's server. Without key and base URL: the mock model."
     )
     openai_base_url: ServerUrl | None = named(
         "OPENAI_BASE_URL",
@@ -75,7 +75,7 @@ class Settings(Loaded):
         "CHAT_MODEL",
         None,
         "gpt-5.4-mini",
-        "The model's name, at its server and for clients; with several, the default's. Unset: gpt-5.4-mini, embedded "
+        "The model's name, at its server and for clients; with several, the default's. Unset: gpt-5.4-mini, mock "
         "without a server, or the first of several.",
         max_length=200,
     )
@@ -225,8 +225,8 @@ class Settings(Loaded):
         "/etc/ssl/our-ca.pem",
         "PEM file of authorities trusted for models' servers, beside the system's.",
     )
-    embedded_tokens_per_s: float = named(
-        "CHAT_EMBEDDED_TOKENS_PER_S", 40, "0", "Pace of the embedded model; 0 is as fast as it can.", ge=0, le=100_000
+    mock_tokens_per_s: float = named(
+        "CHAT_MOCK_TOKENS_PER_S", 40, "0", "Pace of the mock model; 0 is as fast as it can.", ge=0, le=100_000
     )
     obey_client_environment: bool = named(
         "CHAT_OBEY_CLIENT_ENVIRONMENT",
@@ -272,7 +272,7 @@ class Settings(Loaded):
         return ()
 
     @property
-    def is_embedded(self) -> bool:
+    def is_mock(self) -> bool:
         """No key, no server and no models are set."""
         servers = (self.openai_api_key, self.openai_base_url, self.azure_endpoint, self.models, self.models_file)
         return all(each is None for each in servers)

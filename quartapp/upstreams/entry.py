@@ -18,7 +18,7 @@ from quartapp.upstreams.sendable import check_allow, check_headers, check_params
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-Kind = Literal["openai", "azure", "responses", "compatible", "embedded"]
+Kind = Literal["openai", "azure", "responses", "compatible", "mock"]
 Auth = Literal["bearer", "api-key", "entra", "none"]
 MAX_NAME_CHARS = 200
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
@@ -88,7 +88,7 @@ class Entry(BaseModel):
         default=[], description="Models that stand in for it, in order, before the first token."
     )
     retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
-        default=None, description="How often it is asked again, before its stand-ins. Unset: CHAT_RETRIES; embedded: 0."
+        default=None, description="How often it is asked again, before its stand-ins. Unset: CHAT_RETRIES; mock: 0."
     )
     first_event_timeout_s: Seconds | None = Field(
         default=None,
@@ -102,8 +102,8 @@ class Entry(BaseModel):
     def _check_server(self) -> Self:
         if self.kind in ("azure", "compatible") and self.base_url is None:
             raise ValueError(f"{self.kind} needs a base_url")
-        if self.kind == "embedded" and (self.base_url or self.key_env or self.auth):
-            raise ValueError("the embedded model has no server and no key")
+        if self.kind == "mock" and (self.base_url or self.key_env or self.auth):
+            raise ValueError("the mock model has no server and no key")
         if self.api_version and self.kind != "azure":
             raise ValueError("api_version is Azure's alone")
         if self.auth in ("bearer", "api-key") and self.env_name is None:

@@ -1,6 +1,6 @@
 """An HTTP transport that ends in an ASGI app of this process, and streams both ways.
 
-It lets the embedded model be asked through the official client like any other server, with no port. httpx2 has an
+It lets the mock model be asked through the official client like any other server, with no port. httpx2 has an
 ASGITransport, but that one collects the whole body before it returns a response.
 """
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import SecretStr
 
 from quartapp.core.events import Batches
-from quartapp.mock import DEFAULT_MODEL, create_embedded
+from quartapp.mock import DEFAULT_MODEL, create_mock
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.chat_completions.bodies import open_parser
@@ -24,7 +24,7 @@ from quartapp.upstreams.origins import Origins
 from quartapp.upstreams.parameters import Parameters
 from quartapp.upstreams.responses.model import Responses
 
-EMBEDDED_URL = "http://embedded/v1"
+MOCK_URL = "http://mock/v1"
 AZURE_V1 = "/openai/v1"
 
 
@@ -67,8 +67,8 @@ class Kinds:
             await token.close()
 
     def _server(self, entry: Entry, key: SecretStr | None) -> Server:
-        if entry.kind == "embedded":
-            return self.servers.at(Address(EMBEDDED_URL), self._embedded)
+        if entry.kind == "mock":
+            return self.servers.at(Address(MOCK_URL), self._mock)
         auth = entry.auth or _usual_auth(entry, key)
         address = Address(
             base_url(entry),
@@ -94,11 +94,11 @@ class Kinds:
             self._tokens[scope] = EntraToken(credential, scope)
         return self._tokens[scope]
 
-    def _embedded(self) -> InProcessTransport:
-        return InProcessTransport(create_embedded(self._settings.embedded_tokens_per_s))
+    def _mock(self) -> InProcessTransport:
+        return InProcessTransport(create_mock(self._settings.mock_tokens_per_s))
 
     def _parameters(self, name: str, entry: Entry) -> Parameters:
-        default = DEFAULT_MODEL if entry.kind == "embedded" else name
+        default = DEFAULT_MODEL if entry.kind == "mock" else name
         system_prompt = self._settings.system_prompt if entry.system_prompt is None else entry.system_prompt
         return Parameters(
             model=entry.model or default,

@@ -48,7 +48,7 @@ def _names(entry: Entry, origin: Origin) -> frozenset[str]:
 def _has_state(entry: Entry) -> bool:
     """Return whether the server may attach state to an answer: OpenAI's chat completions have none."""
     is_openais = entry.kind == "openai" and is_same_server(entry.base_url or OPENAI_URL, OPENAI_URL)
-    return entry.kind not in ("azure", "embedded") and not is_openais
+    return entry.kind not in ("azure", "mock") and not is_openais
 
 
 def _id(entry: Entry) -> str:

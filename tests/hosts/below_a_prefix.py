@@ -17,7 +17,7 @@ PAGE = """<!doctype html>
 """
 
 app = Quart("host", static_folder=None)
-app.register_blueprint(chat_blueprint(settings={"CHAT_EMBEDDED_TOKENS_PER_S": "0"}), url_prefix="/ai")
+app.register_blueprint(chat_blueprint(settings={"CHAT_MOCK_TOKENS_PER_S": "0"}), url_prefix="/ai")
 
 
 @app.get("/")

@@ -40,7 +40,7 @@ def who(request: Request) -> str | None:
 
 def create_host() -> Quart:
     app = Quart(__name__)
-    fast = {"CHAT_EMBEDDED_TOKENS_PER_S": "0"}
+    fast = {"CHAT_MOCK_TOKENS_PER_S": "0"}
     app.register_blueprint(chat_blueprint("open", fast), url_prefix="/open")
     app.register_blueprint(chat_blueprint("guarded", fast, authenticate=who), url_prefix="/guarded")
 

@@ -53,7 +53,7 @@ async function tool(tag) {
 
 // The second question comes with the first answer, reasoning and all, as the page keeps it.
 async function again(tag) {
-  const chat = new Chat(tag, "embedded-reasoning");
+  const chat = new Chat(tag, "mock-reasoning");
   await chat.sendMessage({ text: "first" });
   await chat.sendMessage({ text: "second" });
   const second = tell(chat);
@@ -73,18 +73,18 @@ async function stopped(tag) {
 }
 
 async function resumed(tag) {
-  const chat = new Chat(tag, "embedded");
+  const chat = new Chat(tag, "mock");
   await chat.resumeStream();
   return tell(chat);
 }
 
 await run({
-  answer: (tag) => ask(tag, "embedded-count"),
-  reasoning: (tag) => ask(tag, "embedded-reasoning"),
-  refusal: (tag) => ask(tag, "embedded-refusal"),
+  answer: (tag) => ask(tag, "mock-count"),
+  reasoning: (tag) => ask(tag, "mock-reasoning"),
+  refusal: (tag) => ask(tag, "mock-refusal"),
   again,
   tool,
-  image: (tag) => ask(tag, "embedded", { files }),
+  image: (tag) => ask(tag, "mock", { files }),
   429: (tag) => ask(tag, "fault-status:429"),
   500: (tag) => ask(tag, "fault-status:500"),
   error: (tag) => ask(tag, "fault-error-object"),

@@ -58,7 +58,7 @@ const describe = (error) => ({
 
 // The client itself calls the function and hands its result back, so what it sends is what it made of our answer.
 async function tools(tag, { stream }) {
-  const model = "embedded-tool-call";
+  const model = "mock-tool-call";
   const calls = [];
   const weather = (given) => {
     calls.push(given);
@@ -78,16 +78,16 @@ async function left(tag) {
 }
 
 async function models(tag) {
-  const client = new OpenAI({ baseURL: `${origin("embedded")}/v1`, apiKey: "none" });
+  const client = new OpenAI({ baseURL: `${origin("mock")}/v1`, apiKey: "none" });
   const names = [];
   for await (const model of client.models.list()) names.push(model.id);
-  return { names, one: (await client.models.retrieve("embedded")).id };
+  return { names, one: (await client.models.retrieve("mock")).id };
 }
 
 await run({
-  streamed: (tag) => streamed(tag, "embedded-count"),
-  whole: (tag) => whole(tag, "embedded-count"),
-  image: (tag) => streamed(tag, "embedded", undefined, withImage),
+  streamed: (tag) => streamed(tag, "mock-count"),
+  whole: (tag) => whole(tag, "mock-count"),
+  image: (tag) => streamed(tag, "mock", undefined, withImage),
   tools: (tag) => tools(tag, { stream: true }),
   "tools-whole": (tag) => tools(tag, { stream: false }),
   429: (tag) => streamed(tag, "fault-status:429"),

@@ -49,8 +49,8 @@ async function parsed(tag, model, message = "count to 5") {
 const read = client.endsWith("fetch-event-source") ? fetched : parsed;
 
 await run({
-  streamed: (tag) => read(tag, "embedded-count"),
-  scripts: (tag) => read(tag, "embedded-echo", "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"),
+  streamed: (tag) => read(tag, "mock-count"),
+  scripts: (tag) => read(tag, "mock-echo", "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"),
   429: (tag) => read(tag, "fault-status:429"),
   error: (tag) => read(tag, "fault-error-object"),
   dropped: (tag) => read(tag, "fault-drop"),

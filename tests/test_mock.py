@@ -1,4 +1,4 @@
-"""The embedded model: what it says, how it fails on demand, and that it stops when nobody listens.
+"""The mock model: what it says, how it fails on demand, and that it stops when nobody listens.
 
 Scripts are read without playing them where time matters; the application is driven by hand, one message at a time; and
 a few tests go through a real server with the official client.
@@ -23,7 +23,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from openai import APIError, AsyncOpenAI, NotFoundError, RateLimitError
 
-from quartapp.mock import CATALOGUE, DEFAULT_MODEL, ASGIApp, create_embedded, offers
+from quartapp.mock import CATALOGUE, DEFAULT_MODEL, ASGIApp, create_mock, offers
 from quartapp.mock.catalogue import ALL
 from quartapp.mock.models import Parameter
 from quartapp.mock.player import Message, Pace, Receive, Scope, Send
@@ -31,7 +31,7 @@ from quartapp.mock.routes import MAX_BODY_BYTES, respond
 from quartapp.mock.steps import Event, Head, Mark, Pause, Step
 from quartapp.mock.tokens import split
 
-DOCS = Path(__file__).parents[1] / "docs" / "embedded.md"
+DOCS = Path(__file__).parents[1] / "docs" / "mock.md"
 CHAT_PATH = "/v1/chat/completions"
 ENDLESS = ("fault-stall", "fault-endless-error", "fault-endless-line", "fault-endless-body", "fault-endless-comments")
 
@@ -88,7 +88,7 @@ class Reply:
 
 
 async def request(method: str, path: str, *body: bytes) -> Reply:
-    exchange = Exchange(create_embedded(tokens_per_s=0), method, path, *body)
+    exchange = Exchange(create_mock(tokens_per_s=0), method, path, *body)
     await asyncio.wait([exchange.task])
     start, *rest = [exchange.sent.get_nowait() for _ in range(exchange.sent.qsize())]
     headers = {name.decode(): value.decode() for name, value in start["headers"]}
@@ -206,8 +206,8 @@ def test_a_parameter_in_range_is_offered(name: str) -> None:
     [
         "",
         "gpt-5",
-        "Embedded",
-        "embedded:1",
+        "Mock",
+        "mock:1",
         "fault-no-done:1",
         "fault-drop:",
         "fault-drop:-1",
@@ -238,7 +238,7 @@ def test_the_default_model_is_in_the_catalogue() -> None:
 
 
 async def test_a_stream_opens_with_the_role_and_ends_with_the_finish_and_done() -> None:
-    reply = await ask("embedded")
+    reply = await ask("mock")
     role, *tokens, finish, done = reply.events
     assert reply.status == 200
     assert reply.is_complete
@@ -253,12 +253,12 @@ async def test_a_stream_opens_with_the_role_and_ends_with_the_finish_and_done() 
 
 
 async def test_each_event_is_a_write_of_its_own() -> None:
-    reply = await ask("embedded")
+    reply = await ask("mock")
     assert [len(parse(write)) for write in reply.writes] == [1] * len(reply.events)
 
 
 async def test_usage_comes_last_and_is_null_before_if_it_is_asked_for() -> None:
-    *chunks, usage, done = (await ask_with_usage("embedded")).events
+    *chunks, usage, done = (await ask_with_usage("mock")).events
     assert all(chunk["usage"] is None for chunk in chunks)
     assert usage["choices"] == []
     assert usage["usage"]["completion_tokens"] == 5
@@ -267,7 +267,7 @@ async def test_usage_comes_last_and_is_null_before_if_it_is_asked_for() -> None:
 
 
 async def test_choices_are_interleaved_and_each_one_is_whole() -> None:
-    reply = await ask("embedded", "count to 3", n=2)
+    reply = await ask("mock", "count to 3", n=2)
     indexes = [chunk["choices"][0]["index"] for chunk in reply.events[:-1]]
     assert indexes == [0, 1] * 5
     assert [text_of(reply.events, index=index) for index in range(2)] == ["1 2 3", "1 2 3"]
@@ -276,12 +276,12 @@ async def test_choices_are_interleaved_and_each_one_is_whole() -> None:
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 async def test_a_token_limit_cuts_the_answer_with_the_reason_length(field: str) -> None:
-    reply = await ask("embedded", **{field: 2})
+    reply = await ask("mock", **{field: 2})
     assert (reply.text, finish_reasons(reply.events)) == ("1 2", ["length"])
 
 
 async def test_a_token_limit_that_is_just_met_cuts_nothing() -> None:
-    reply = await ask("embedded", max_tokens=5)
+    reply = await ask("mock", max_tokens=5)
     assert (reply.text, finish_reasons(reply.events)) == ("1 2 3 4 5", ["stop"])
 
 
@@ -297,12 +297,12 @@ async def test_a_token_limit_that_is_just_met_cuts_nothing() -> None:
     ],
 )
 async def test_a_stop_sequence_ends_the_answer_before_it(stop: object, text: str) -> None:
-    reply = await ask("embedded", stop=stop)
+    reply = await ask("mock", stop=stop)
     assert (reply.text, finish_reasons(reply.events)) == (text, ["stop"])
 
 
 async def test_an_answer_in_one_piece_says_the_same_as_the_stream() -> None:
-    reply = await ask("embedded", n=2, stream=False, max_tokens=3)
+    reply = await ask("mock", n=2, stream=False, max_tokens=3)
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["content-length"] == str(len(reply.body))
     assert [choice["message"]["content"] for choice in reply.json["choices"]] == ["1 2 3", "1 2 3"]
@@ -311,7 +311,7 @@ async def test_an_answer_in_one_piece_says_the_same_as_the_stream() -> None:
 
 
 async def test_an_answer_is_not_streamed_unless_asked() -> None:
-    reply = await request("POST", CHAT_PATH, chat_body("embedded"))
+    reply = await request("POST", CHAT_PATH, chat_body("mock"))
     assert reply.json["object"] == "chat.completion"
 
 
@@ -323,26 +323,26 @@ async def test_an_answer_is_not_streamed_unless_asked() -> None:
     [("Count to 12", " 12"), ("please count up to 3!", " 3"), ("count to 999999999999999999", " 100000")],
 )
 async def test_it_counts_as_far_as_asked_but_not_over_the_limit(question: str, ends_with: str) -> None:
-    text = (await ask("embedded", question, stream=False)).json["choices"][0]["message"]["content"]
+    text = (await ask("mock", question, stream=False)).json["choices"][0]["message"]["content"]
     assert text.startswith("1 2 3")
     assert text.endswith(ends_with)
 
 
 async def test_the_tour_shows_each_element_of_markdown() -> None:
-    text = (await ask("embedded", "a Markdown tour")).text
+    text = (await ask("mock", "a Markdown tour")).text
     for element in ("# ", "\n   - ", "\n1. ", "```js\n", "|:--", "\n> ", "](https://", "`inline code`", "**"):
         assert element in text or text.startswith(element), element
 
 
 async def test_the_long_answer_is_long_and_repeats_no_paragraph() -> None:
-    text = (await ask("embedded", "a long answer")).text
+    text = (await ask("mock", "a long answer")).text
     paragraphs = text.split("\n\n")
     assert 1400 <= len(text.split()) <= 1700
     assert len(set(paragraphs)) == len(paragraphs)
 
 
 async def test_the_scripts_hold_families_flags_and_both_directions() -> None:
-    text = (await ask("embedded", "some languages and emoji")).text
+    text = (await ask("mock", "some languages and emoji")).text
     for sample in ("Grüße", "Καλημέρα", "Привет", "مرحبا", "שלום", "नमस्ते", "你好", "こんにちは", "안녕하세요", "สวัสดี"):
         assert sample in text
     assert "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}" in text
@@ -350,14 +350,14 @@ async def test_the_scripts_hold_families_flags_and_both_directions() -> None:
 
 
 async def test_anything_else_is_echoed_with_a_hint() -> None:
-    text = (await ask("embedded", "Hello there, decoder")).text
+    text = (await ask("mock", "Hello there, decoder")).text
     assert "Hello there, decoder" in text
     assert "count to 20" in text
 
 
 async def test_content_may_come_in_parts() -> None:
     parts = [{"type": "text", "text": "count "}, {"type": "of_no_kind_we_know"}, {"type": "text", "text": "to 2"}]
-    assert (await ask("embedded", parts)).text == "1 2"
+    assert (await ask("mock", parts)).text == "1 2"
 
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
@@ -381,12 +381,12 @@ ATTACHED: list[tuple[list[Any], str]] = [
 
 @pytest.mark.parametrize(("parts", "told"), ATTACHED)
 async def test_what_is_attached_is_told(parts: list[Any], told: str) -> None:
-    assert (await ask("embedded", parts)).text == f"I was sent {told}"
+    assert (await ask("mock", parts)).text == f"I was sent {told}"
 
 
 async def test_what_was_attached_before_is_not_told_again() -> None:
     turns = [{"role": "user", "content": [image_part(PNG)]}, {"role": "user", "content": "count to 2"}]
-    body = {"model": "embedded", "stream": True, "messages": turns}
+    body = {"model": "mock", "stream": True, "messages": turns}
     assert (await request("POST", CHAT_PATH, json.dumps(body).encode())).text == "1 2"
 
 
@@ -400,13 +400,13 @@ async def test_what_was_attached_before_is_not_told_again() -> None:
     ],
 )
 async def test_an_attachment_of_the_wrong_shape_is_refused(part: Any, param: str) -> None:
-    reply = await ask("embedded", [part])
+    reply = await ask("mock", [part])
     assert (reply.status, reply.json["error"]["param"]) == (400, f"messages[0].content[0].{param}")
 
 
 async def test_the_echo_repeats_the_last_user_message_verbatim() -> None:
     message = "  two  spaces,\n\ttabs,\n\n\nlines 👨‍👩‍👧‍👦 and a wordlongerthananytoken \n"
-    body = {"model": "embedded-echo", "stream": True, "messages": [
+    body = {"model": "mock-echo", "stream": True, "messages": [
         {"role": "user", "content": "first"},
         {"role": "user", "content": message},
         {"role": "assistant", "content": "not this"},
@@ -417,11 +417,11 @@ async def test_the_echo_repeats_the_last_user_message_verbatim() -> None:
 
 @pytest.mark.parametrize(("question", "last"), [("how about 7?", "7"), ("no number", "20")])
 async def test_the_count_goes_to_the_number_in_the_message_or_to_20(question: str, last: str) -> None:
-    assert (await ask("embedded-count", question)).text.split()[-1] == last
+    assert (await ask("mock-count", question)).text.split()[-1] == last
 
 
 async def test_reasoning_comes_before_the_text_and_is_counted() -> None:
-    reply = await ask_with_usage("embedded-reasoning", "why?")
+    reply = await ask_with_usage("mock-reasoning", "why?")
     deltas = [event["choices"][0]["delta"] for event in reply.events[1:-3]]
     fields = [next(iter(delta)) for delta in deltas]
     assert fields == sorted(fields, reverse=True)
@@ -448,7 +448,7 @@ WEATHER = {
 
 
 async def test_a_tool_call_comes_in_fragments_that_make_arguments_of_the_right_types() -> None:
-    reply = await ask("embedded-tool-call", "Paris, in the spring", tools=[WEATHER])
+    reply = await ask("mock-tool-call", "Paris, in the spring", tools=[WEATHER])
     deltas = [event["choices"][0]["delta"] for event in reply.events[1:-2]]
     first, *fragments = [call for delta in deltas for call in delta["tool_calls"]]
     assert first["function"] == {"name": "weather", "arguments": ""}
@@ -461,25 +461,25 @@ async def test_a_tool_call_comes_in_fragments_that_make_arguments_of_the_right_t
 
 async def test_a_tool_result_is_quoted() -> None:
     messages = [{"role": "user", "content": "Paris?"}, {"role": "tool", "tool_call_id": "1", "content": "18 degrees"}]
-    body = {"model": "embedded-tool-call", "stream": True, "tools": [WEATHER], "messages": messages}
+    body = {"model": "mock-tool-call", "stream": True, "tools": [WEATHER], "messages": messages}
     reply = await request("POST", CHAT_PATH, json.dumps(body).encode())
     assert "18 degrees" in reply.text
     assert finish_reasons(reply.events) == ["stop"]
 
 
 async def test_without_tools_it_says_that_it_has_none() -> None:
-    assert "no tools" in (await ask("embedded-tool-call")).text
+    assert "no tools" in (await ask("mock-tool-call")).text
 
 
 @pytest.mark.parametrize("parameters", [None, {}, {"properties": []}, {"properties": {"x": True}}])
 async def test_a_tool_with_a_strange_schema_is_called_all_the_same(parameters: object) -> None:
     tool = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
-    reply = await ask("embedded-tool-call", "x", tools=[tool])
+    reply = await ask("mock-tool-call", "x", tools=[tool])
     assert finish_reasons(reply.events) == ["tool_calls"]
 
 
 async def test_a_refusal_comes_in_refusal_deltas() -> None:
-    events = (await ask("embedded-refusal")).events
+    events = (await ask("mock-refusal")).events
     assert text_of(events) == ""
     assert text_of(events, "refusal").startswith("I'm sorry")
     assert finish_reasons(events) == ["stop"]
@@ -495,7 +495,7 @@ def test_tokens_joined_are_the_text(text: str) -> None:
 
 @pytest.mark.parametrize("path", ["/chat/completions", CHAT_PATH, "/openai/deployments/x/chat/completions"])
 async def test_any_prefix_will_do(path: str) -> None:
-    assert (await request("POST", path, chat_body("embedded"))).status == 200
+    assert (await request("POST", path, chat_body("mock"))).status == 200
 
 
 async def test_the_models_are_listed_with_what_they_do() -> None:
@@ -504,7 +504,7 @@ async def test_the_models_are_listed_with_what_they_do() -> None:
     assert {card["id"]: card["description"] for card in reply.json["data"]} == CATALOGUE
 
 
-@pytest.mark.parametrize("name", ["embedded", "fault-drop:7"])
+@pytest.mark.parametrize("name", ["mock", "fault-drop:7"])
 async def test_one_model_is_shown_under_the_name_it_was_asked_by(name: str) -> None:
     assert (await request("GET", f"/v1/models/{name}", b"")).json["id"] == name
 
@@ -516,7 +516,7 @@ async def test_one_model_is_shown_under_the_name_it_was_asked_by(name: str) -> N
         ("GET", "/", 404),
         ("POST", "/v1/embeddings", 404),
         ("GET", CHAT_PATH, 405),
-        ("DELETE", "/v1/models/embedded", 405),
+        ("DELETE", "/v1/models/mock", 405),
     ],
 )
 async def test_any_other_route_is_an_error_in_the_form_of_openai(method: str, path: str, status: int) -> None:
@@ -543,19 +543,19 @@ async def test_an_unknown_model_is_not_found() -> None:
         (b"[]", None),
         (b"\xff", None),
         (b"[" * 100_000, None),
-        (b'{"model":"embedded","messages":[],"x":' + b"[" * 100_000, "messages"),
-        (chat_body("embedded", "\ud83d"), None),
-        (chat_body("embedded", 3), "messages[0].content"),
-        (b'{"model":"embedded"}', None),
-        (b'{"model":"embedded","messages":[]}', "messages"),
-        (b'{"model":"embedded","messages":[{"role":"king","content":"x"}]}', "messages[0].role"),
-        (chat_body("embedded", n=9), "n"),
-        (chat_body("embedded", n=0), "n"),
-        (chat_body("embedded", max_tokens=0), "max_tokens"),
-        (chat_body("embedded", stop=""), "stop"),
-        (chat_body("embedded", stop=["1", "2", "3", "4", "5"]), "stop"),
-        (chat_body("embedded", stream="yes"), "stream"),
-        (chat_body("embedded", stream_options={"include_usage": True}), "stream_options"),
+        (b'{"model":"mock","messages":[],"x":' + b"[" * 100_000, "messages"),
+        (chat_body("mock", "\ud83d"), None),
+        (chat_body("mock", 3), "messages[0].content"),
+        (b'{"model":"mock"}', None),
+        (b'{"model":"mock","messages":[]}', "messages"),
+        (b'{"model":"mock","messages":[{"role":"king","content":"x"}]}', "messages[0].role"),
+        (chat_body("mock", n=9), "n"),
+        (chat_body("mock", n=0), "n"),
+        (chat_body("mock", max_tokens=0), "max_tokens"),
+        (chat_body("mock", stop=""), "stop"),
+        (chat_body("mock", stop=["1", "2", "3", "4", "5"]), "stop"),
+        (chat_body("mock", stream="yes"), "stream"),
+        (chat_body("mock", stream_options={"include_usage": True}), "stream_options"),
     ],
 )
 async def test_a_malformed_request_is_refused_with_the_place_of_the_fault(body: bytes, param: str | None) -> None:
@@ -566,13 +566,13 @@ async def test_a_malformed_request_is_refused_with_the_place_of_the_fault(body: 
 
 
 async def test_a_body_may_come_in_pieces() -> None:
-    body = chat_body("embedded", "count to 2")
+    body = chat_body("mock", "count to 2")
     reply = await request("POST", CHAT_PATH, *(body[at : at + 7] for at in range(0, len(body), 7)))
     assert reply.json["choices"][0]["message"]["content"] == "1 2"
 
 
 async def test_a_body_over_the_limit_is_refused_before_it_is_all_there() -> None:
-    app = create_embedded(0)
+    app = create_mock(0)
     exchange = Exchange(app, "POST", CHAT_PATH, b" " * (MAX_BODY_BYTES + 1), b" ", b"not read")
     assert (await exchange.sent.get())["status"] == 413
     await exchange.task
@@ -620,7 +620,7 @@ async def test_after_the_wait_the_answer_is_whole(name: str) -> None:
 
 
 async def test_a_stall_sends_its_tokens_and_then_nothing_until_the_client_leaves() -> None:
-    exchange = Exchange(create_embedded(0), "POST", CHAT_PATH, chat_body("fault-stall:2", stream=True))
+    exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body("fault-stall:2", stream=True))
     body = await exchange.read_until(b'" 2"')
     exchange.leave()
     await exchange.task
@@ -686,7 +686,7 @@ async def test_a_drop_comes_after_its_tokens_and_before_any_end(tokens: int, tex
 
 
 async def test_a_drop_after_no_token_leaves_only_the_headers() -> None:
-    exchange = Exchange(create_embedded(0), "POST", CHAT_PATH, chat_body("fault-drop:0", stream=True))
+    exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body("fault-drop:0", stream=True))
     await asyncio.wait([exchange.task])
     assert exchange.task.cancelled()
     assert exchange.sent.get_nowait()["status"] == 200
@@ -744,7 +744,7 @@ async def test_garbage_stands_where_it_was_ordered_in_an_answer_that_is_else_who
     ],
 )
 async def test_an_endless_body_goes_on_until_the_client_leaves(name: str, start: bytes, again: bytes) -> None:
-    exchange = Exchange(create_embedded(0), "POST", CHAT_PATH, chat_body(name, stream=True))
+    exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body(name, stream=True))
     body = await exchange.read_until(again or b"\n\n")
     for _ in range(200):
         body += (await exchange.sent.get())["body"]
@@ -777,7 +777,7 @@ async def test_split_utf8_cuts_every_write_inside_a_character_and_loses_none() -
     for write in reply.writes[:-1]:
         with pytest.raises(UnicodeDecodeError, match="unexpected end of data"):
             write.lstrip(bytes(range(0x80, 0xC0))).decode()
-    assert reply.text == (await ask("embedded", "scripts")).text
+    assert reply.text == (await ask("mock", "scripts")).text
 
 
 async def test_one_byte_at_a_time() -> None:
@@ -908,13 +908,13 @@ def test_a_pace_of_zero_never_waits() -> None:
 @pytest.mark.parametrize("pace", [-1.0, float("nan"), float("inf")])
 def test_a_pace_that_is_none_is_refused(pace: float) -> None:
     with pytest.raises(ValueError, match="tokens_per_s"):
-        create_embedded(tokens_per_s=pace)
+        create_mock(tokens_per_s=pace)
 
 
-@pytest.mark.parametrize("name", ["fault-slow-first-byte", "fault-pauses:3600", "fault-comments", "embedded"])
+@pytest.mark.parametrize("name", ["fault-slow-first-byte", "fault-pauses:3600", "fault-comments", "mock"])
 async def test_when_the_client_leaves_it_stops_at_once_and_leaves_no_task(name: str) -> None:
     before = asyncio.all_tasks()
-    exchange = Exchange(create_embedded(0.001), "POST", CHAT_PATH, chat_body(name, stream=True))
+    exchange = Exchange(create_mock(0.001), "POST", CHAT_PATH, chat_body(name, stream=True))
     if name != "fault-slow-first-byte":
         await exchange.sent.get()
     exchange.leave()
@@ -924,7 +924,7 @@ async def test_when_the_client_leaves_it_stops_at_once_and_leaves_no_task(name: 
 
 async def test_when_it_is_cancelled_it_leaves_no_task() -> None:
     before = asyncio.all_tasks()
-    exchange = Exchange(create_embedded(0), "POST", CHAT_PATH, chat_body("fault-stall", stream=True))
+    exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body("fault-stall", stream=True))
     await exchange.read_until(b'" 3"')
     exchange.task.cancel()
     await asyncio.wait([exchange.task])
@@ -932,7 +932,7 @@ async def test_when_it_is_cancelled_it_leaves_no_task() -> None:
 
 
 async def test_a_client_who_leaves_before_the_body_is_there_gets_nothing() -> None:
-    exchange = Exchange(create_embedded(0), "POST", CHAT_PATH)
+    exchange = Exchange(create_mock(0), "POST", CHAT_PATH)
     exchange.leave()
     await exchange.task
     assert exchange.sent.empty()
@@ -943,14 +943,14 @@ async def test_it_starts_and_stops_with_its_server() -> None:
     sent: asyncio.Queue[Message] = asyncio.Queue()
     inbox.put_nowait({"type": "lifespan.startup"})
     inbox.put_nowait({"type": "lifespan.shutdown"})
-    await create_embedded()({"type": "lifespan"}, inbox.get, sent.put)
+    await create_mock()({"type": "lifespan"}, inbox.get, sent.put)
     assert [sent.get_nowait()["type"] for _ in range(2)] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 async def test_a_websocket_is_not_spoken() -> None:
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     with pytest.raises(ValueError, match="websocket"):
-        await create_embedded()({"type": "websocket"}, inbox.get, inbox.put)
+        await create_mock()({"type": "websocket"}, inbox.get, inbox.put)
 
 
 # Through a real server ------------------------------------------------------------------------------------------------
@@ -976,7 +976,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
 
 @pytest.fixture(name="port")
 async def _port() -> AsyncIterator[int]:
-    async with serving(create_embedded(tokens_per_s=0)) as port:
+    async with serving(create_mock(tokens_per_s=0)) as port:
         yield port
 
 
@@ -988,7 +988,7 @@ async def _client(port: int) -> AsyncIterator[AsyncOpenAI]:
 
 async def test_the_official_client_reads_a_streamed_answer(client: AsyncOpenAI) -> None:
     stream = await client.chat.completions.create(
-        model="embedded",
+        model="mock",
         messages=[{"role": "user", "content": "count to 5"}],
         stream=True,
         stream_options={"include_usage": True},
@@ -1003,7 +1003,7 @@ async def test_the_official_client_reads_a_streamed_answer(client: AsyncOpenAI) 
 
 async def test_the_official_client_reads_an_answer_in_one_piece(client: AsyncOpenAI) -> None:
     completion = await client.chat.completions.create(
-        model="embedded", messages=[{"role": "user", "content": "count to 5"}]
+        model="mock", messages=[{"role": "user", "content": "count to 5"}]
     )
     assert completion.choices[0].message.content == "1 2 3 4 5"
     assert completion.usage is not None
@@ -1012,7 +1012,7 @@ async def test_the_official_client_reads_an_answer_in_one_piece(client: AsyncOpe
 
 async def test_the_official_client_assembles_a_tool_call(client: AsyncOpenAI) -> None:
     async with client.chat.completions.stream(
-        model="embedded-tool-call",
+        model="mock-tool-call",
         messages=[{"role": "user", "content": "Paris"}],
         tools=[WEATHER],  # type: ignore[list-item]
     ) as stream:
@@ -1072,7 +1072,7 @@ async def test_a_clean_end_without_a_finish_has_the_last_chunk(port: int) -> Non
 
 
 async def test_a_reader_who_closes_ends_the_answer() -> None:
-    app, ended = create_embedded(tokens_per_s=0), asyncio.Event()
+    app, ended = create_mock(tokens_per_s=0), asyncio.Event()
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
