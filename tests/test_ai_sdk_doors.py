@@ -198,7 +198,7 @@ async def test_past_the_gate_a_stream_opens_and_a_later_failure_is_told_in_it() 
     body = event_stream(chunk({"role": "assistant"}))
     async with (
         Silent(body) as upstream,
-        serving(path=UI, CHAT_GATE_S=0.01, **offered_by(upstream)) as client,
+        serving(path=UI, CHAT_STATUS_TIMEOUT_S=0.01, **offered_by(upstream)) as client,
         client.asking(question()) as connection,
     ):
         opened = await connection.receive()

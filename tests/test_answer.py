@@ -150,7 +150,7 @@ async def test_the_upstreams_word_that_it_has_ended_is_not_a_finish_reason(bench
 async def test_a_failure_before_the_first_event_is_raised_by_begin(bench: Bench) -> None:
     bench.upstream.say(ChatError("upstream_busy", retry_after_s=7))
     with pytest.raises(ChatError) as caught:
-        await bench.answer.begin(gate_s=10)
+        await bench.answer.begin(status_timeout_s=10)
     assert (caught.value.code, caught.value.retry_after_s) == ("upstream_busy", 7)
     assert bench.left == [bench.answer]
 
@@ -240,7 +240,7 @@ async def test_an_upstream_that_does_not_end_after_done_is_closed_with_the_tail(
 
 
 async def test_the_gate_opens_the_stream_with_a_ping(bench: Bench) -> None:
-    beginning = asyncio.ensure_future(bench.answer.begin(gate_s=10))
+    beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
     bench.clock.advance(9.9)
     await asyncio.sleep(0)
@@ -251,7 +251,7 @@ async def test_the_gate_opens_the_stream_with_a_ping(bench: Bench) -> None:
 
 
 async def test_a_failure_past_the_gate_is_a_record(bench: Bench) -> None:
-    beginning = asyncio.ensure_future(bench.answer.begin(gate_s=10))
+    beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
     bench.clock.advance(10)
     await beginning
@@ -541,7 +541,7 @@ async def test_a_line_tells_of_so_many_attempts_and_no_more(bench: Bench, caplog
 
 
 async def test_a_stand_in_may_begin_after_the_gate_and_the_reader_is_kept_waiting_with_pings(bench: Bench) -> None:
-    beginning = asyncio.ensure_future(bench.answer.begin(gate_s=10))
+    beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
     bench.clock.advance(10)
     await beginning

@@ -133,7 +133,7 @@ async def test_an_event_source_hears_the_usage(client: Client, tab: Tab, chat: S
 
 
 async def test_an_event_source_hears_pings_by_their_name_and_no_empty_message(servers: Servers, tab: Tab) -> None:
-    often = {"CHAT_GATE_S": "0.05", "CHAT_KEEP_ALIVE_S": "0.05"}
+    often = {"CHAT_STATUS_TIMEOUT_S": "0.05", "CHAT_KEEP_ALIVE_S": "0.05"}
     server = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0", **often)
     await tab.page.goto(origin(server))
     heard = await tab.listen(server, "fault-slow-first-token:0.5", enough='"done"')

@@ -74,7 +74,7 @@ async def test_a_failure_after_tokens_is_the_end(client: Client, log: Log) -> No
 async def test_past_the_gate_a_stream_opens_and_a_ping_is_an_event_of_that_name() -> None:
     async with (
         Silent(event_stream(chunk({"content": "hi"}), chunk(finish_reason="stop"))) as upstream,
-        serving(CHAT_GATE_S=0.01, **offered_by(upstream)) as client,
+        serving(CHAT_STATUS_TIMEOUT_S=0.01, **offered_by(upstream)) as client,
         client.asking(**SSE) as connection,
     ):
         opened = await connection.receive()

@@ -361,7 +361,7 @@ async def test_how_often_a_model_is_asked_again_is_a_setting_unless_it_has_its_o
 
 async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
     silent = Fault("sends no head", say_nothing, "upstream_timeout")
-    settings: dict[str, Any] = {"CHAT_GATE_S": 0.05, "CHAT_KEEP_ALIVE_S": 0.05}
+    settings: dict[str, Any] = {"CHAT_STATUS_TIMEOUT_S": 0.05, "CHAT_KEEP_ALIVE_S": 0.05}
     async with stage(silent, WORKS, entry=limits(silent), **settings) as staged:
         questions = await staged.ask_in_each_form()
     for question in questions:
@@ -373,7 +373,7 @@ async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
 
 async def test_past_the_gate_a_failure_of_all_is_told_where_there_is_room_for_it() -> None:
     silent = Fault("sends no head", say_nothing, "upstream_timeout")
-    async with stage(silent, BUSY, entry=limits(silent), CHAT_GATE_S=0.05) as staged:
+    async with stage(silent, BUSY, entry=limits(silent), CHAT_STATUS_TIMEOUT_S=0.05) as staged:
         questions = await staged.ask_in_each_form()
     for question in questions:
         assert question.told == "upstream_timeout"
@@ -428,7 +428,10 @@ MOMENTS = {
 async def test_when_its_reader_leaves_nothing_of_an_answer_goes_on(moment: str, log: Log) -> None:
     faults, calls, answering = MOMENTS[moment]
     retries = 1 if faults[0] is PAUSES else 0
-    async with stage(*faults, entry={"retries": retries}, CHAT_GATE_S=60) as staged, AsyncExitStack() as readers:
+    async with (
+        stage(*faults, entry={"retries": retries}, CHAT_STATUS_TIMEOUT_S=60) as staged,
+        AsyncExitStack() as readers,
+    ):
         questions = [await readers.enter_async_context(staged.ask(form)) for form in FORMS]
         await eventually(lambda: staged.calls == [len(FORMS) * each for each in calls])
         await eventually(lambda: staged.answering == [len(FORMS) * each for each in answering])

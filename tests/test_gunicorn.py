@@ -43,7 +43,7 @@ async def test_an_address_of_ipv6_is_listened_at(servers: Servers) -> None:
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
-        ({"CHAT_GATE_S": "soon"}, "CHAT_GATE_S: "),
+        ({"CHAT_STATUS_TIMEOUT_S": "soon"}, "CHAT_STATUS_TIMEOUT_S: "),
         ({"PORT": "http"}, "PORT: "),
     ],
 )

@@ -34,7 +34,7 @@ def taken() -> Iterator[int]:
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
-        ({"CHAT_GATE_S": "soon"}, "CHAT_GATE_S: "),
+        ({"CHAT_STATUS_TIMEOUT_S": "soon"}, "CHAT_STATUS_TIMEOUT_S: "),
         ({"PORT": "http"}, "PORT: "),
         ({"HOST": "nowhere.invalid"}, "HOST: nowhere.invalid cannot be resolved; for example HOST=127.0.0.1"),
         ({"HOST": "a..b"}, "HOST: a..b cannot be resolved; "),

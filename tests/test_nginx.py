@@ -21,7 +21,7 @@ HTTP_1_0 = "HTTP/1.0"
 DIRECTIVES = {HTTP_1_0: "", "HTTP/1.1": "proxy_http_version 1.1;"}
 
 #: Pings from the start, and again whenever nothing was said for a moment.
-PINGS = {"CHAT_GATE_S": "0.2", "CHAT_KEEP_ALIVE_S": "0.2"}
+PINGS = {"CHAT_STATUS_TIMEOUT_S": "0.2", "CHAT_KEEP_ALIVE_S": "0.2"}
 
 each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
 each_hop = pytest.mark.parametrize("hop", DIRECTIVES)

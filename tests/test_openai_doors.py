@@ -161,7 +161,7 @@ async def test_past_the_gate_a_stream_opens_with_a_chunk_that_adds_nothing() -> 
     body = event_stream(chunk({"role": "assistant"}), chunk({"content": "hi"}), chunk(finish_reason="stop"))
     async with (
         Silent(body) as upstream,
-        serving(path=COMPLETIONS, CHAT_GATE_S=0.01, **offered_by(upstream)) as client,
+        serving(path=COMPLETIONS, CHAT_STATUS_TIMEOUT_S=0.01, **offered_by(upstream)) as client,
         client.asking(streamed("ours")) as connection,
     ):
         (opened,) = (await connection.receive()).split(b"\n\n")[:-1]

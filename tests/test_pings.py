@@ -33,7 +33,7 @@ ASKED: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def server(servers: Servers) -> Server:
-    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0", CHAT_GATE_S="0.05", CHAT_KEEP_ALIVE_S="0.05")
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0", CHAT_STATUS_TIMEOUT_S="0.05", CHAT_KEEP_ALIVE_S="0.05")
 
 
 @pytest.fixture(scope="module")

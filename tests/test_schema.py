@@ -439,7 +439,7 @@ async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_fo
 
 
 async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
-    server = servers.get("hypercorn", **FAST, CHAT_GATE_S="0.2", CHAT_KEEP_ALIVE_S="0.1")
+    server = servers.get("hypercorn", **FAST, CHAT_STATUS_TIMEOUT_S="0.2", CHAT_KEEP_ALIVE_S="0.1")
     for form in (form for form in FORMS if form.has_records):
         async with await Reader.ask(server, "count to 1", "ping", form, "fault-slow-first-token:0.6") as reader:
             assert form.ping in (await reader.read()).body

@@ -64,7 +64,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 async def test_an_argument_counts_before_the_app_that_before_the_environment_that_before_the_file(
     bare: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("CHAT_MAX_MESSAGES", "CHAT_MAX_JSON_DEPTH", "CHAT_GATE_S", "CHAT_KEEP_ALIVE_S")
+    names = ("CHAT_MAX_MESSAGES", "CHAT_MAX_JSON_DEPTH", "CHAT_STATUS_TIMEOUT_S", "CHAT_KEEP_ALIVE_S")
     given: list[dict[str, Any]] = [dict.fromkeys(names[: 4 - step], 10 + step) for step in range(4)]
     in_file, in_environment, in_app, in_argument = given
     (bare / ".env").write_text("".join(f"{name}={value}\n" for name, value in in_file.items()))
@@ -115,7 +115,7 @@ async def test_a_table_counts_before_what_later_sources_say_of_models(
     bare: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = await given_by(bare, monkeypatch, **{first: {**counts, "CHAT_GATE_S": ""}, later: ignored})
+    settings = await given_by(bare, monkeypatch, **{first: {**counts, "CHAT_STATUS_TIMEOUT_S": ""}, later: ignored})
     models = json.loads(TABLE) if "CHAT_MODELS" in counts else None
     assert (settings.models, settings.models_file) == (models, counts.get("CHAT_MODELS_FILE"))
     assert settings.model == counts.get("CHAT_MODEL")
@@ -191,8 +191,8 @@ async def test_an_unknown_chat_name_in_an_argument_or_app_config_stops_the_start
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [
-        ("gate_s", ", perhaps CHAT_GATE_S is meant"),
-        ("CHAT_GATE", ", perhaps CHAT_GATE_S is meant"),
+        ("status_timeout_s", ", perhaps CHAT_STATUS_TIMEOUT_S is meant"),
+        ("CHAT_STATUS_TIMEOUT", ", perhaps CHAT_STATUS_TIMEOUT_S is meant"),
         ("MODEL", ", perhaps CHAT_MODEL is meant"),
         ("CHAT_ROOM", ""),
         ("colour", ""),
@@ -320,11 +320,13 @@ def test_the_limits_of_a_number_are_right_values(name: str) -> None:
 
 
 def test_the_command_line_says_what_is_wrong_in_one_line_and_ends(bare: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CHAT_GATE_S": CANARY}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CHAT_STATUS_TIMEOUT_S": CANARY}
     command = [sys.executable, "-m", "quartapp"]
     ended = subprocess.run(command, cwd=bare, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert re.fullmatch(r"quartapp cannot start\. CHAT_GATE_S: [^\n]+; for example CHAT_GATE_S=10\n", ended.stderr)
+    assert re.fullmatch(
+        r"quartapp cannot start\. CHAT_STATUS_TIMEOUT_S: [^\n]+; for example CHAT_STATUS_TIMEOUT_S=10\n", ended.stderr
+    )
     assert CANARY not in ended.stderr
 
 

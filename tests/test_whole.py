@@ -203,7 +203,7 @@ async def test_no_gate_opens_for_one_object() -> None:
     body = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
     async with (
         Silent(body) as upstream,
-        serving(path=CHAT, CHAT_GATE_S=0.001, CHAT_KEEP_ALIVE_S=0.001, **offered_by(upstream)) as client,
+        serving(path=CHAT, CHAT_STATUS_TIMEOUT_S=0.001, CHAT_KEEP_ALIVE_S=0.001, **offered_by(upstream)) as client,
         client.asking() as connection,
     ):
         await upstream.asked.wait()

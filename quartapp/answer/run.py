@@ -69,12 +69,12 @@ class Answer:
 
     # -- the reader's side
 
-    async def begin(self, gate_s: float | None = None) -> None:
-        """Waits for the model's first event, or for `gate_s` (None: as long as the limits allow).
+    async def begin(self, status_timeout_s: float | None = None) -> None:
+        """Waits for the model's first event, or for `status_timeout_s` (None: as long as the limits allow).
 
         Raises the ChatError the answer failed with before that; no byte has been promised to anyone then.
         """
-        self._gate_at = None if gate_s is None else self._outcome.started + gate_s
+        self._gate_at = None if status_timeout_s is None else self._outcome.started + status_timeout_s
         self._pump_task = asyncio.get_running_loop().create_task(self._pump())
         self._alarm.set()
         await self._mailbox.wait_for_event()

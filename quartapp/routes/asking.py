@@ -44,12 +44,12 @@ class House(NamedTuple):
         who, settings = await self.who(), self.chat().settings
         return who, parse(await read_body(request, settings), settings)
 
-    async def ask(self, asked: ChatRequest, who: str | None, *, has_gate: bool) -> Answer:
+    async def ask(self, asked: ChatRequest, who: str | None, *, has_status_timeout: bool) -> Answer:
         """The answer, once it has begun; with a gate, its stream may open before the model says anything.
 
         Raises the ChatError it failed with before that.
         """
         chat = self.chat()
         answer = chat.answer(asked, id=request_id(), labels=labels(who))
-        await answer.begin(chat.settings.gate_s if has_gate else None)
+        await answer.begin(chat.settings.status_timeout_s if has_status_timeout else None)
         return answer

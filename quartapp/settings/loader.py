@@ -207,7 +207,7 @@ def _known() -> dict[str, str]:
 
 
 def _suggestion(name: str) -> str:
-    """The setting that `name` is nearest to, for example CHAT_GATE_S for gate_s; empty if none is near."""
+    """Return the setting with the nearest name, for example CHAT_MODEL for model; empty if none is near."""
     written = name.upper() if name.upper().startswith(PREFIX) else f"{PREFIX}{name.upper()}"
     nearest = difflib.get_close_matches(written, _known(), n=1, cutoff=0.8)
     return f", perhaps {nearest[0]} is meant" if nearest else ""

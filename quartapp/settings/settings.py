@@ -165,8 +165,8 @@ class Settings(Loaded):
     body_timeout_s: float = named(
         "CHAT_BODY_TIMEOUT_S", 10, "10", "Time for a request's body to arrive.", gt=0, le=3600
     )
-    gate_s: float = named(
-        "CHAT_GATE_S",
+    status_timeout_s: float = named(
+        "CHAT_STATUS_TIMEOUT_S",
         10,
         "10",
         "How long a true status is waited for; then formats with room for it open the stream and ping.",

@@ -19,7 +19,7 @@ def ai_sdk_doors(house: House) -> Blueprint:
 
     async def ui() -> Response:
         who, asked = await house.posted(parse_ui)
-        return stream_reply(await house.ask(asked, who, has_gate=True), AI_SDK)
+        return stream_reply(await house.ask(asked, who, has_status_timeout=True), AI_SDK)
 
     async def resume(id: str) -> Response:
         await house.who()

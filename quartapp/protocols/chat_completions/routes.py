@@ -41,8 +41,8 @@ def openai_doors(house: House) -> Blueprint:
         chunks = Chunks(int(time.time()), include_usage=asked.include_usage or asked.whole)
         if not asked.whole:
             wire = Format("text/event-stream", lambda: chunks.encode)
-            return stream_reply(await house.ask(asked, who, has_gate=True), wire)
-        events = await collect(await house.ask(asked, who, has_gate=False))
+            return stream_reply(await house.ask(asked, who, has_status_timeout=True), wire)
+        events = await collect(await house.ask(asked, who, has_status_timeout=False))
         return json_reply(_completion(events, chunks))
 
     async def models() -> Response:

@@ -35,7 +35,7 @@ def add_stream(blueprint: Blueprint, house: House) -> None:
         who, asked = await (house.posted(parse) if is_post else _queried(house))
         if wire is None or asked.whole:
             return await _whole(house, who, asked)
-        return stream_reply(await house.ask(asked, who, has_gate=wire.has_records), wire)
+        return stream_reply(await house.ask(asked, who, has_status_timeout=wire.has_records), wire)
 
     async def chat() -> Response:
         if request.method != "POST":
@@ -54,7 +54,7 @@ async def _queried(house: House) -> tuple[str | None, ChatRequest]:
 
 
 async def _whole(house: House, who: str | None, asked: ChatRequest) -> Response:
-    events = await collect(await house.ask(asked, who, has_gate=False))
+    events = await collect(await house.ask(asked, who, has_status_timeout=False))
     return json_reply(to_json(merge(events)))
 
 
