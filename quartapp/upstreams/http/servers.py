@@ -143,8 +143,9 @@ class Servers:
             await self._open.popitem()[1].close()
 
     def _socket(self, address: Address) -> AiohttpTransport:
-        if self._trust is None:
-            self._trust = open_trust(self._connecting.ca_file)
+        has_tls = address.base_url.lower().startswith("https:")
+        if self._trust is None and (has_tls or self._connecting.ca_file is not None):
+            self._trust = open_trust(self._connecting.ca_file)  # takes 20 ms
         return AiohttpTransport(self._connecting, self._trust, self._proxy(address))
 
     def _proxy(self, address: Address) -> SecretStr | None:

@@ -64,9 +64,9 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     aiohttp.ClientError and OSError, as they come, and httpx2.PoolTimeout where no connection came free in time.
     """
 
-    def __init__(self, connecting: Connecting, trust: ssl.SSLContext, proxy: SecretStr | None = None) -> None:
+    def __init__(self, connecting: Connecting, trust: ssl.SSLContext | None, proxy: SecretStr | None = None) -> None:
         self._connecting = connecting
-        self._trust = trust
+        self._trust = trust or True  # without a context, aiohttp's own, which a server without TLS does not use
         self._proxy = proxy
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -98,7 +98,9 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
     @cached_property
     def _connector(self) -> _Connector:
         connecting = self._connecting
-        return _Connector(limit=connecting.max_connections, keepalive_timeout=connecting.keep_alive_s, ssl=self._trust)
+        return _Connector(
+            limit=connecting.max_connections, keepalive_timeout=connecting.keep_alive_s, ssl=self._trust or True
+        )
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
