@@ -26,7 +26,8 @@ from tests.serving import Server, Servers, eventually
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUART = ROOT / "docs" / "quart.md"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -49,11 +50,19 @@ def routes() -> list[str]:
     return sorted("{prefix}" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules)
 
 
-def test_each_route_stands_in_the_readme_and_in_the_protocol() -> None:
+def test_the_protocol_lists_every_route() -> None:
     assert "{prefix}/api/stream" in routes()
     for route in routes():
-        assert re.search(re.escape(route) + "[`?]", text_of("README.md")), f"the README lacks {route}"
         assert re.search(re.escape(route) + "[`?]", text_of("docs/protocol.md")), f"the protocol lacks {route}"
+
+
+def test_the_readme_lists_every_route_that_answers_a_question() -> None:
+    for route in ("{prefix}/api/stream", "{prefix}/api/chat", "{prefix}/v1", "{prefix}/api/ui"):
+        assert route in text_of("README.md"), f"the README lacks {route}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 150
 
 
 def test_no_page_names_a_route_that_is_not_there() -> None:
@@ -70,11 +79,11 @@ def test_no_page_names_a_setting_that_is_not_there(page: Path) -> None:
     assert named <= Settings.names().keys()
 
 
-def test_the_readme_gives_the_defaults_as_they_are() -> None:
+def test_the_page_on_quart_gives_the_defaults_as_they_are() -> None:
     fields = {
         name: cls.model_fields[field] for cls in (Settings, ServerSettings) for name, field in cls.names().items()
     }
-    section = text_of("README.md").partition("## Settings")[2].partition("\n## ")[0]
+    section = text_of("docs/quart.md").partition("## Settings")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
     assert len(rows) > 5
     for names, defaults in rows:
@@ -116,9 +125,10 @@ def test_the_protocols_records_are_records() -> None:
 # -- files
 
 
-def test_the_readme_names_the_targets_of_make_and_no_others() -> None:
+def test_readme_and_contributing_name_the_targets_of_make_and_no_others() -> None:
     targets = set(re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z-]+)", text_of("README.md"))) == targets
+    text = text_of("README.md") + text_of("CONTRIBUTING.md")
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) == targets
     (phony,) = re.findall(r"^\.PHONY: (.*)$", text_of("Makefile"), re.MULTILINE)
     assert set(phony.split()) == targets
 
@@ -152,20 +162,27 @@ def test_python_compiles_and_json_is_json(page: Path) -> None:
         json.loads(block)
 
 
-def test_the_projects_of_the_readme_have_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_projects_of_the_pages_have_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALICE_TOKEN", "a-token")
-    for block, name in zip(blocks(README, "python"), ("app", "asgi"), strict=True):
+    projects = [*blocks(README, "python"), *blocks(QUART, "python")]
+    for block, name in zip(projects, ("app", "asgi", "app"), strict=True):
         project: dict[str, Any] = {"__name__": "project"}
         exec(block, project)
         assert "/ai/api/stream" in [rule.rule for rule in project[name].url_map.iter_rules()]
 
 
-def test_the_quart_project_of_the_readme_is_the_example() -> None:
-    assert blocks(README, "python")[0] in text_of("examples/quart_project/app.py")
+def test_the_project_of_the_page_on_quart_is_the_example() -> None:
+    (block,) = blocks(QUART, "python")
+    assert block in text_of("examples/quart_project/app.py")
 
 
-def test_the_script_of_the_readme_is_the_examples() -> None:
-    (block,) = blocks(README, "js")
+def test_the_readmes_quart_project_has_six_lines() -> None:
+    lines = [line for line in blocks(README, "python")[0].splitlines() if line]
+    assert len(lines) <= 6
+
+
+def test_the_script_for_fetch_is_the_examples() -> None:
+    (block,) = [block for block in blocks(ROOT / "docs" / "protocol.md", "js") if "onText(value)" in block]
     assert block in text_of("examples/page.html")
 
 
