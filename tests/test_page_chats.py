@@ -15,6 +15,9 @@ from tests.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+#: The end of what the mock model answers to a question that it does not know.
+LAST_WORDS = "<b>this is not bold</b>"
+
 
 @pytest.fixture(scope="module")
 def server(servers: Servers) -> Server:
@@ -48,9 +51,11 @@ async def stored(chat: ChatPage) -> Any:
 
 async def test_a_reload_shows_the_same_chat_again(chat: ChatPage) -> None:
     await chat.ask("Show me a table")
+    await expect(chat.answer()).to_contain_text(LAST_WORDS)  # drawn, which a long answer is in steps
     text = await chat.answer().inner_text()
     await chat.reload()
     await expect(chat.turns).to_have_count(2)
+    await expect(chat.answer()).to_contain_text(LAST_WORDS)
     assert (await chat.answer().inner_text()).split() == text.split()
     await chat.ask("count to 2")
     assert len(chat.asked()[1]["messages"]) == 3
