@@ -22,7 +22,7 @@ class Clock(Protocol):
     def call_at(self, when: float, callback: Callable[[], object], /) -> Timer: ...
 
 
-class Alarm:
+class DeadlineTimer:
     """Calls what falls due of `deadlines(now)`, which is asked anew each time the alarm goes off or is set."""
 
     def __init__(self, clock: Clock, deadlines: Callable[[float], Iterable[Deadline]]) -> None:
@@ -35,14 +35,14 @@ class Alarm:
         self.stop()
         when = min((when for when, _ in self._deadlines(self._clock.time())), default=None)
         if when is not None:
-            self._timer = self._clock.call_at(when, self._ring)
+            self._timer = self._clock.call_at(when, self._fire)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _ring(self) -> None:
+    def _fire(self) -> None:
         now = self._clock.time()
         for when, act in list(self._deadlines(now)):
             if when <= now:

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from quartapp.answer.deadlines import Alarm, Clock, Deadline
+from quartapp.answer.deadlines import DeadlineTimer, Clock, Deadline
 from quartapp.answer.limits import Limits
 from quartapp.answer.queue import Mailbox
 from quartapp.answer.report import Outcome
@@ -56,7 +56,7 @@ class Answer:
 
         self._outcome = Outcome(id, model, labels or {}, now, with_message=limits.log_upstream_messages)
         self._mailbox = Mailbox(limits.max_buffered_bytes)
-        self._alarm = Alarm(self._clock, self._deadlines)
+        self._timer = DeadlineTimer(self._clock, self._deadlines)
         self._failed_attempt: ChatError | None = None
         self._taken_back: str | None = None
         self._end: Done | Failed | None = None
@@ -76,7 +76,7 @@ class Answer:
         """
         self._gate_at = None if status_timeout_s is None else self._outcome.started + status_timeout_s
         self._pump_task = asyncio.get_running_loop().create_task(self._pump())
-        self._alarm.set()
+        self._timer.set()
         await self._mailbox.wait_for_event()
         if self._outcome.error is not None and not self._opened:
             self._outcome.ending = self._outcome.error.code
@@ -129,10 +129,10 @@ class Answer:
         self._closed = True
         self._reader_task = None
         if self._outcome.ending == "done" and not self._pump_has_ended():
-            self._alarm.set()  # for the rest of the tail: an upstream read to its end keeps its connection
+            self._timer.set()  # for the rest of the tail: an upstream read to its end keeps its connection
         else:
             self._stop_pump()
-            self._alarm.stop()
+            self._timer.stop()
         self._on_close(self)
         self._outcome.log(self._clock.time())
 
@@ -162,7 +162,7 @@ class Answer:
             self.fail(failure)
         finally:
             if self._closed:
-                self._alarm.stop()
+                self._timer.stop()
             else:  # a model that cancels itself leaves nothing behind it, unless the answer has ended already
                 self.fail(ChatError("internal_error"))
 
@@ -188,7 +188,7 @@ class Answer:
     def _go_on_after(self, attempt: Attempt) -> None:
         if attempt.timeouts:
             self._limits = replace(self._limits, **attempt.timeouts)
-            self._alarm.set()
+            self._timer.set()
         if attempt.model == self._outcome.model:
             self._failed_attempt = attempt.error
 
@@ -206,7 +206,7 @@ class Answer:
         if self._outcome.finish_reason is None:
             self._open(self._read_at)
             self._tail_until = self._read_at + TAIL_S
-            self._alarm.set()
+            self._timer.set()
         self._outcome.finish_reason = reason
 
     def _take_back(self) -> None:
