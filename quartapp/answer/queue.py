@@ -1,5 +1,4 @@
-"""What has come and has not been taken yet: a bounded place between the task that reads the upstream and the one that
-writes to the reader."""
+"""A bounded queue of events between the task that reads the upstream and the task that writes to the client."""
 
 from __future__ import annotations
 
@@ -8,67 +7,73 @@ from collections.abc import Sequence
 
 from quartapp.core.events import Event
 
-#: What an event costs in memory beside its bytes: objects, a place in a list, and its encoding.
+#: Memory of an event in addition to its bytes: objects, a place in a list, and its encoding.
 EVENT_BYTES = 256
 
 
-class Mailbox:
-    """Events in order, for one giver and one taker. Events that are taken together cost the taker one wake-up."""
+class EventQueue:
+    """Events in order, for one producer and one consumer.
+
+    The consumer takes all waiting events at once. So many events cost one wake-up.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._events: list[Event] = []
         self._bytes = 0
-        self._taker: asyncio.Future[None] | None = None
-        self._giver: asyncio.Future[None] | None = None
+        self._consumer: asyncio.Future[None] | None = None
+        self._producer: asyncio.Future[None] | None = None
 
     def __len__(self) -> int:
         return len(self._events)
 
     @property
-    def taker_waits(self) -> bool:
-        """Whether the taker waits for an event: it has sent what it took before."""
-        return self._taker is not None
+    def consumer_waits(self) -> bool:
+        """Return True while the consumer waits for an event: it has sent all that it took."""
+        return self._consumer is not None
 
     @property
-    def giver_waits(self) -> bool:
-        """Whether the giver waits for room."""
-        return self._giver is not None
+    def producer_waits(self) -> bool:
+        """Return True while the producer waits for room."""
+        return self._producer is not None
 
     @property
     def is_full(self) -> bool:
-        """Whether more than `max_bytes` wait to be taken; `add` works all the same."""
+        """Return True if the queue holds more than `max_bytes`. `add` works in any case."""
         return self._bytes > self._max_bytes
 
     def add(self, events: Sequence[Event], size: int = 0) -> None:
-        """Puts `events` in, for which `size` bytes were read, however full it is. Each counts EVENT_BYTES more."""
+        """Append `events`, which came in `size` bytes of the upstream, even if the queue is full.
+
+        Each event counts as EVENT_BYTES more, because small events take more memory than their bytes.
+        """
         self._events += events
         self._bytes += size + EVENT_BYTES * len(events)
-        _wake(self._taker)
+        _wake(self._consumer)
 
     async def wait_for_room(self) -> None:
-        """Waits while it is full."""
+        """Wait while the queue is full."""
         while self.is_full:
-            self._giver = asyncio.get_running_loop().create_future()
+            self._producer = asyncio.get_running_loop().create_future()
             try:
-                await self._giver
+                await self._producer
             finally:
-                self._giver = None
+                self._producer = None
 
     async def wait_for_event(self) -> None:
-        """Waits until there is something to take."""
+        """Wait until the queue holds an event."""
         while not self._events:
-            self._taker = asyncio.get_running_loop().create_future()
+            self._consumer = asyncio.get_running_loop().create_future()
             try:
-                await self._taker
+                await self._consumer
             finally:
-                self._taker = None
+                self._consumer = None
 
     def take(self) -> list[Event]:
-        """All there is, which leaves it empty."""
+        """Remove and return all events."""
         events, self._events = self._events, []
         self._bytes = 0
-        _wake(self._giver)
+        _wake(self._producer)
         return events
 
 

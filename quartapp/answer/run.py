@@ -1,6 +1,6 @@
 """One answer, from its first event to its end, and the one owner of all it holds.
 
-One task pumps the upstream into a bounded mailbox; the reader takes out of it whatever has come in the meantime; one
+One task pumps the upstream into a bounded queue; the reader takes out of it whatever has come in the meantime; one
 timer serves every limit and the keep-alive. Cancelling the pump closes the upstream, and every way out ends in `close`.
 """
 
@@ -14,9 +14,9 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from quartapp.answer.deadlines import DeadlineTimer, Clock, Deadline
+from quartapp.answer.deadlines import Clock, Deadline, DeadlineTimer
 from quartapp.answer.limits import Limits
-from quartapp.answer.queue import Mailbox
+from quartapp.answer.queue import EventQueue
 from quartapp.answer.report import Outcome
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Done, Event, Failed, Ping, Start
@@ -55,7 +55,7 @@ class Answer:
         self._tail_until: float | None = None
 
         self._outcome = Outcome(id, model, labels or {}, now, with_message=limits.log_upstream_messages)
-        self._mailbox = Mailbox(limits.max_buffered_bytes)
+        self._queue = EventQueue(limits.max_buffered_bytes)
         self._timer = DeadlineTimer(self._clock, self._deadlines)
         self._failed_attempt: ChatError | None = None
         self._taken_back: str | None = None
@@ -77,7 +77,7 @@ class Answer:
         self._gate_at = None if status_timeout_s is None else self._outcome.started + status_timeout_s
         self._pump_task = asyncio.get_running_loop().create_task(self._pump())
         self._timer.set()
-        await self._mailbox.wait_for_event()
+        await self._queue.wait_for_event()
         if self._outcome.error is not None and not self._opened:
             self._outcome.ending = self._outcome.error.code
             self.close()
@@ -88,11 +88,11 @@ class Answer:
         return self
 
     async def __anext__(self) -> list[Event]:
-        if not self._mailbox:
+        if not self._queue:
             if self._end is not None or self._closed:
                 raise StopAsyncIteration
-            await self._mailbox.wait_for_event()
-        events = self._mailbox.take()
+            await self._queue.wait_for_event()
+        events = self._queue.take()
         self._handed_at = self._clock.time()
         if events[-1] is self._end:
             self._outcome.ending = self._outcome.error.code if self._outcome.error else "done"
@@ -116,7 +116,7 @@ class Answer:
         else:
             self._outcome.error = error
             self._end = Failed(error.code, error.message, self._outcome.id, error.retry_after_s)
-        self._mailbox.add([self._end])
+        self._queue.add([self._end])
 
     def shut_down(self) -> None:
         """Ends the answer as its server stops: `fail` with `shutting_down`."""
@@ -141,15 +141,15 @@ class Answer:
         if self._pump_task is not None:
             await asyncio.wait([self._pump_task])
 
-    # -- the pump: from the upstream to the mailbox
+    # -- the pump: from the upstream to the queue
 
     async def _pump(self) -> None:
         try:
             async with aclosing(self._source()) as batches:
                 async for batch in batches:
                     self._take(batch)
-                    if self._mailbox.is_full:
-                        await self._mailbox.wait_for_room()
+                    if self._queue.is_full:
+                        await self._queue.wait_for_room()
                         self._read_at = self._clock.time()
             self._conclude()
         except ChatError as error:
@@ -179,7 +179,7 @@ class Answer:
             self._take_back()
         if batch.pieces:
             self._open(self._read_at)
-            self._mailbox.add(batch.pieces, batch.size)
+            self._queue.add(batch.pieces, batch.size)
         if batch.finish_reason is not None:
             self._finish(batch.finish_reason)
         if batch.ended:
@@ -200,7 +200,7 @@ class Answer:
             self._failed_attempt = None
         if not self._opened:
             self._opened = True
-            self._mailbox.add([Start(self._outcome.id, self._outcome.model)])
+            self._queue.add([Start(self._outcome.id, self._outcome.model)])
 
     def _finish(self, reason: str) -> None:
         if self._outcome.finish_reason is None:
@@ -235,13 +235,13 @@ class Answer:
         One that is not running counts from now: it cannot fall due earlier, however soon it starts. So nothing that
         a token does has to touch the timer, which goes off a few times an answer.
         """
-        limits, outcome, reader_waits = self._limits, self._outcome, self._mailbox.taker_waits
+        limits, outcome, reader_waits = self._limits, self._outcome, self._queue.consumer_waits
         if not self._closed:
             yield (now if reader_waits else self._handed_at) + limits.write_timeout_s, self._give_up_reader
         if self._end is None and not self._closed:
-            is_read = outcome.first_event_at is not None and not self._mailbox.giver_waits
+            is_read = outcome.first_event_at is not None and not self._queue.producer_waits
             yield (self._read_at if is_read else now) + limits.idle_timeout_s, self._time_out
-            is_idle = self._opened and reader_waits and not self._mailbox
+            is_idle = self._opened and reader_waits and not self._queue
             yield (self._handed_at if is_idle else now) + limits.keep_alive_s, self._ping
             yield outcome.started + limits.answer_timeout_s, partial(self.fail, ChatError("deadline_exceeded"))
             if outcome.first_event_at is None:
@@ -257,7 +257,7 @@ class Answer:
 
     def _ping(self) -> None:
         self._open(None)
-        self._mailbox.add([Ping()])
+        self._queue.add([Ping()])
 
     def _end_tail(self) -> None:
         self._tail_until = None
