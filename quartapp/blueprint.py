@@ -21,7 +21,7 @@ from quartapp.routes.page import MODELS, add_page
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
-from quartapp.running import Chat
+from quartapp.running import RunningChat
 from quartapp.settings.loader import unknown_around
 from quartapp.settings.settings import Settings
 from quartapp.stopping import end_with_connections
@@ -50,7 +50,7 @@ def chat_blueprint(
     check_models(models or {})
     blueprint = _GuestBlueprint(name, "quartapp")
 
-    def find() -> Chat | None:
+    def find() -> RunningChat | None:
         return running_chats(current_app).get(blueprint)
 
     async def open_chat() -> None:
@@ -61,7 +61,7 @@ def chat_blueprint(
         if not isinstance(given, Settings):
             given = Settings.load(given, Settings.named_in(current_app.config))
         is_watched = current_app.debug or current_app.testing
-        running_chats(current_app)[blueprint] = Chat(given, models, shows_faults=is_watched)
+        running_chats(current_app)[blueprint] = RunningChat(given, models, shows_faults=is_watched)
         for line in running_chats(current_app)[blueprint].models.summary:
             log.info("model %s", line)
         if given.is_mock and not models:
@@ -102,7 +102,7 @@ def _add_doors(blueprint: Blueprint, house: House) -> None:
     blueprint.register_blueprint(ai_sdk_doors(house), url_prefix="/api/ui")
 
 
-def running_chats(app: Quart) -> dict[Blueprint, Chat]:
+def running_chats(app: Quart) -> dict[Blueprint, RunningChat]:
     """The running chats of `app`, which alone holds them: a blueprint may be registered in several apps."""
-    chats: dict[Blueprint, Chat] = app.extensions.setdefault(EXTENSION, {})
+    chats: dict[Blueprint, RunningChat] = app.extensions.setdefault(EXTENSION, {})
     return chats

@@ -30,7 +30,7 @@ Readers = dict[asyncio.Task[Any], Answer]
 READERS: ContextVar[Readers | None] = ContextVar("quartapp_readers", default=None)
 
 
-class Chat:
+class RunningChat:
     """Opened when its app starts serving, closed when it stops; whatever a request needs of its blueprint is here."""
 
     def __init__(

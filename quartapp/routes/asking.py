@@ -13,7 +13,7 @@ from quartapp.guards.auth import Authenticate, principal
 from quartapp.guards.body import read_body
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.routes.replies import labels, request_id
-from quartapp.running import Chat
+from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
 
 NOT_RUNNING: Final = (
@@ -25,10 +25,10 @@ NOT_RUNNING: Final = (
 class House(NamedTuple):
     """What the doors of one blueprint share: how to find the running chat of the current app, and who may ask."""
 
-    find: Callable[[], Chat | None]
+    find: Callable[[], RunningChat | None]
     authenticate: Authenticate | None
 
-    def chat(self) -> Chat:
+    def chat(self) -> RunningChat:
         """The running chat. Raises ChatError: internal_error, if the app was not started."""
         chat = self.find()
         if chat is None:
