@@ -239,6 +239,15 @@ async def test_an_upstream_that_does_not_end_after_done_is_closed_with_the_tail(
     assert bench.clock.pending == 0
 
 
+async def test_an_upstream_that_does_not_end_after_late_text_is_closed_with_the_tail(bench: Bench) -> None:
+    await bench.first_token_read()
+    bench.upstream.say(STOP, Batch(10, [Delta(" two")], resumes=True), LAST)
+    assert await bench.rest() == [Delta(" two"), Done("stop")]
+    bench.clock.advance(TAIL_S)
+    await asyncio.wait_for(bench.upstream.closed.wait(), 1)
+    assert bench.clock.pending == 0
+
+
 async def test_the_gate_opens_the_stream_with_a_ping(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
@@ -272,6 +281,22 @@ async def test_without_a_gate_the_status_waits_for_the_first_event_timeout(bench
     with pytest.raises(ChatError, match="upstream_timeout"):
         await beginning
     await bench.upstream.closed.wait()
+
+
+async def test_a_status_timeout_of_the_first_event_timeouts_length_leaves_the_status_true(bench: Bench) -> None:
+    beginning = asyncio.ensure_future(bench.answer.begin(LIMITS.first_event_timeout_s))
+    await asyncio.sleep(0)
+    bench.clock.advance(LIMITS.first_event_timeout_s)
+    with pytest.raises(ChatError, match="upstream_timeout"):
+        await beginning
+
+
+async def test_no_ping_follows_the_end_when_both_fall_due_at_once() -> None:
+    bench = Bench(keep_alive_s=50)
+    await bench.first_token_read()
+    async with bench.waiting() as reader:
+        bench.clock.advance(50)
+        assert [type(event) for event in await reader] == [Failed]
 
 
 async def test_silence_ends_the_answer(bench: Bench) -> None:

@@ -217,7 +217,8 @@ class Answer:
 
     def _conclude(self) -> None:
         """The upstream has nothing more to say: a finish_reason that was taken back was one after all."""
-        self._outcome.finish_reason = self._outcome.finish_reason or self._taken_back
+        if self._outcome.finish_reason is None and self._taken_back is not None:
+            self._finish(self._taken_back)  # with the limit of the tail
         self.fail(ChatError("upstream_truncated"))
 
     def _pump_has_ended(self) -> bool:
@@ -256,6 +257,8 @@ class Answer:
         self.fail(self._failed_attempt or ChatError("upstream_timeout"))
 
     def _ping(self) -> None:
+        if self._end is not None:
+            return  # it ended at the same turn of the timer
         self._open(None)
         self._queue.add([Ping()])
 
