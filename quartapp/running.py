@@ -10,8 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
-from quartapp.answer.run import Answer
 from quartapp.core.errors import ChatError
 from quartapp.models.own import Model, ModelFunction
 from quartapp.models.registry import open_models

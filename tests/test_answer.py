@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
 from quartapp.answer.queue import EVENT_BYTES
-from quartapp.answer.report import MAX_TRIED
-from quartapp.answer.run import TAIL_S, Answer
+from quartapp.answer.run import MAX_FAILED_ATTEMPTS, TAIL_S
 from quartapp.core.errors import ChatError, Code, UpstreamFault
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
 from tests.clock import FakeClock
@@ -437,10 +437,10 @@ async def test_leaving_while_the_first_event_is_waited_for_closes_the_upstream()
     await benches[0].upstream.closed.wait()
 
 
-async def test_fail_ends_an_answer_once(bench: Bench) -> None:
+async def test_end_ends_an_answer_once(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.answer.fail(ChatError("shutting_down", retry_after_s=1))
-    bench.answer.fail(ChatError("internal_error"))
+    bench.answer.end(ChatError("shutting_down", retry_after_s=1))
+    bench.answer.end(ChatError("internal_error"))
     (failed,) = await bench.rest()
     assert failed == Failed("shutting_down", ChatError("shutting_down").message, "id-1", 1)
 
@@ -560,9 +560,9 @@ async def test_what_upstreams_said_of_their_errors_is_logged_if_a_setting_asks(
 
 
 async def test_a_line_tells_of_so_many_attempts_and_no_more(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    tried = [failed("m", "m")] * (2 * MAX_TRIED)
+    tried = [failed("m", "m")] * (2 * MAX_FAILED_ATTEMPTS)
     line = await line_of(bench, caplog, *tried, failed("m", "n"), text("one"), STOP, LAST, END)
-    assert (len(line["tried"]), line["answered_by"]) == (MAX_TRIED, "n")
+    assert (len(line["tried"]), line["answered_by"]) == (MAX_FAILED_ATTEMPTS, "n")
 
 
 async def test_a_stand_in_may_begin_after_the_gate_and_the_reader_is_kept_waiting_with_pings(bench: Bench) -> None:

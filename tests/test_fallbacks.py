@@ -446,7 +446,7 @@ async def test_when_its_reader_leaves_nothing_of_an_answer_goes_on(moment: str, 
 
 def open_answers() -> int:
     """Answers that somebody still works on."""
-    return sum("Answer._pump" in repr(task.get_coro()) for task in asyncio.all_tasks())
+    return sum("Run._pump" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
 # -- a real server, and models from a file

@@ -1,21 +1,25 @@
-"""One timer for many deadlines, on a clock that a test can wind."""
+"""One timer for many deadlines, on a clock that a test can advance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Protocol
 
+#: A time of the clock, in seconds, and the function to call then.
 Deadline = tuple[float, Callable[[], None]]
+
+_TIME = itemgetter(0)
 
 
 class Timer(Protocol):
-    """What `Clock.call_at` gives."""
+    """A scheduled call, as `Clock.call_at` returns it."""
 
     def cancel(self) -> None: ...
 
 
 class Clock(Protocol):
-    """What an answer needs of time; an event loop is one."""
+    """The part of an event loop that an answer needs to measure and wait for time."""
 
     def time(self) -> float: ...
 
@@ -23,28 +27,28 @@ class Clock(Protocol):
 
 
 class DeadlineTimer:
-    """Calls what falls due of `deadlines(now)`, which is asked anew each time the alarm goes off or is set."""
+    """One timer for the earliest of many deadlines.
 
-    def __init__(self, clock: Clock, deadlines: Callable[[float], Iterable[Deadline]]) -> None:
+    It calls `deadlines(now)` again each time it fires or is set. So a deadline may move without a call to the timer.
+    """
+
+    def __init__(self, clock: Clock, deadlines: Callable[[float], Sequence[Deadline]]) -> None:
         self._clock = clock
         self._deadlines = deadlines
         self._timer: Timer | None = None
 
     def set(self) -> None:
-        """Sets the alarm to the first deadline, if there is one."""
-        self.stop()
-        when = min((when for when, _ in self._deadlines(self._clock.time())), default=None)
-        if when is not None:
-            self._timer = self._clock.call_at(when, self._fire)
-
-    def stop(self) -> None:
+        """Schedule the earliest deadline; if there is none, cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        deadlines = self._deadlines(self._clock.time())
+        if deadlines:
+            self._timer = self._clock.call_at(min(deadlines, key=_TIME)[0], self._fire)
 
     def _fire(self) -> None:
         now = self._clock.time()
-        for when, act in list(self._deadlines(now)):
+        for when, act in self._deadlines(now):
             if when <= now:
                 act()
         self.set()

@@ -1,4 +1,4 @@
-"""The bounds of one answer."""
+"""The limits of one answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """The bounds of one answer; the settings of the same names say more."""
+    """The limits of one answer, with the values of the settings of the same names.
+
+    Times are in seconds. If `log_upstream_messages` is true, the log contains the upstream's error messages.
+    """
 
     first_event_timeout_s: float
     idle_timeout_s: float

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from quart import request
 
-from quartapp.answer.run import Answer
+from quartapp.answer.client import Answer
 from quartapp.core.errors import host_failure
 from quartapp.guards.auth import Authenticate, principal
 from quartapp.guards.body import read_body

@@ -15,7 +15,7 @@ from quart import Blueprint, Quart, Response, current_app, g, has_request_contex
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
-from quartapp.answer.run import Answer
+from quartapp.answer.client import Answer
 from quartapp.core.errors import ChatError, Code, describe, host_failure, host_fault
 from quartapp.core.events import Done, Event, Failed, Image
 from quartapp.protocols.common.format import Format
