@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from quartapp import ChatRequest
 from quartapp.core.errors import KINDS, ChatError, Code
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Usage
-from quartapp.models.fallback import Attempts, Candidate
+from quartapp.models.fallback import Candidate, FallbackModel
 from tests.clock import FakeClock
 
 REQUEST = ChatRequest([{"role": "user", "content": "hello"}])
@@ -113,7 +113,7 @@ class Bench:
         return model
 
     def stream(self) -> Batches:
-        attempts = Attempts(self._candidates, max_wait_s=MAX_WAIT_S, clock=self.clock, jitter=lambda: self._jitter)
+        attempts = FallbackModel(self._candidates, max_wait_s=MAX_WAIT_S, clock=self.clock, jitter=lambda: self._jitter)
         return attempts.stream(REQUEST)
 
     async def read(self) -> list[Batch]:
@@ -268,7 +268,7 @@ async def test_a_model_may_refuse_before_there_is_anything_to_close() -> None:
         def stream(self, request: ChatRequest, /) -> Batches:
             raise ChatError("invalid_request", path="messages.0")
 
-    attempts = Attempts([Candidate("a", Refusing("a", []))], max_wait_s=MAX_WAIT_S, clock=FakeClock())
+    attempts = FallbackModel([Candidate("a", Refusing("a", []))], max_wait_s=MAX_WAIT_S, clock=FakeClock())
     with pytest.raises(ChatError, match="invalid_request"):
         [batch async for batch in attempts.stream(REQUEST)]
 
@@ -490,7 +490,7 @@ async def test_the_clock_is_the_running_loop_unless_another_is_given() -> None:
         Candidate("a", Scripted("a", journal, [HANG], [busy()]), retries=1, first_event_timeout_s=0.001),
         Candidate("b", Scripted("b", journal, ANSWER)),
     ]
-    batches = [batch async for batch in Attempts(candidates, max_wait_s=0.001).stream(REQUEST)]
+    batches = [batch async for batch in FallbackModel(candidates, max_wait_s=0.001).stream(REQUEST)]
     assert answered(batches)
     assert journal == ["a opened", "a closed"] * 2 + ["b opened", "b closed"]
 
@@ -560,7 +560,7 @@ async def test_an_attempt_that_is_being_closed_is_not_disturbed_by_its_limit(ben
                 await released.wait()
                 self.journal.append("tidied up")
 
-    attempts = Attempts([Candidate("a", Tidy("a", bench.journal), 0, 1.0)], max_wait_s=1, clock=bench.clock)
+    attempts = FallbackModel([Candidate("a", Tidy("a", bench.journal), 0, 1.0)], max_wait_s=1, clock=bench.clock)
     reading = asyncio.ensure_future(anext(attempts.stream(REQUEST)))
     await bench.settle()
     reading.cancel()

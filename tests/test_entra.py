@@ -21,7 +21,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from pydantic import SecretStr
 
 from quartapp.core.errors import ChatError, SettingsError, describe
-from quartapp.models.fallback import Attempts, Candidate
+from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.upstreams.chat_completions.bodies import open_parser
 from quartapp.upstreams.chat_completions.model import ChatCompletions
 from quartapp.upstreams.http.entra import MARGIN_S, PAUSE_S, EntraToken, open_credential
@@ -370,7 +370,7 @@ async def test_between_two_tries_of_one_answer_the_token_is_renewed(credential: 
 
     async with Azure(busy_once, version=None, tokens=lambda token: token.startswith(CANARY)) as azure:
         model = azure_model(azure, token)
-        answering = Attempts([Candidate("ours", model, retries=1)], max_wait_s=1)
+        answering = FallbackModel([Candidate("ours", model, retries=1)], max_wait_s=1)
         assert await ask(answering) == "Guten Tag."
         sent = [request.headers["authorization"] for request in azure.requests]
         await model.server.close()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from quartapp.core.events import Annotation, Delta, Image, Piece, Reasoning, Refusal, ToolCall, Usage
 from quartapp.protocols.native.whole import WholeToolCall, merge
 from quartapp.upstreams.responses.calls import MAX_CALLS
-from quartapp.upstreams.responses.events import ResponseParser, WholeResponseReader, open_response_reader
+from quartapp.upstreams.responses.events import CompleteResponseParser, ResponseParser, open_response_parser
 from quartapp.upstreams.responses.texts import MAX_PARTS
 from tests import responses_upstream as upstream
 from tests.responses_upstream import (
@@ -48,7 +48,7 @@ class Said:
     error: str | None = None
 
 
-def read(*reads: bytes, reader: ResponseParser | WholeResponseReader | None = None) -> Said:
+def read(*reads: bytes, reader: ResponseParser | CompleteResponseParser | None = None) -> Said:
     reader = reader or ResponseParser(LIMIT)
     batches = []
     for each in reads:
@@ -964,7 +964,7 @@ DEEP = {
 @pytest.mark.parametrize("place", DEEP)
 def test_deep_json_is_read_or_an_error_wherever_it_is(place: str, depth: int) -> None:
     body = DEEP[place] % deep_item(depth)
-    whole = WholeResponseReader(max_line_bytes=LIMIT) if place == "a response in one piece" else None
+    whole = CompleteResponseParser(max_line_bytes=LIMIT) if place == "a response in one piece" else None
     answer = read(body, reader=whole)
     assert answer.error in ((None,) if depth == 100 else (None, "upstream_error"))
     assert not (answer.ended and depth >= 1000)
@@ -1031,7 +1031,7 @@ def test_arguments_of_calls_that_never_begin_are_not_kept_without_end() -> None:
 
 def whole(document: Any, *, content_type: str = "application/json; charset=utf-8", limit: int = LIMIT) -> Said:
     body = json.dumps(document).encode()
-    reader = open_response_reader(content_type, max_line_bytes=limit)
+    reader = open_response_parser(content_type, max_line_bytes=limit)
     return read(body[:7], body[7:], reader=reader)
 
 
@@ -1076,7 +1076,7 @@ def test_a_body_in_one_piece_is_no_longer_than_a_line_may_be() -> None:
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_it(before: bytes, size: int) -> None:
     body = before + json.dumps(upstream.response(message("a")), indent=2).encode() + b"\n"
-    reader = open_response_reader("application/json", max_line_bytes=LIMIT)
+    reader = open_response_parser("application/json", max_line_bytes=LIMIT)
     assert read(*(body[at : at + size] for at in range(0, len(body), size)), reader=reader) == said(Delta("a"))
 
 
@@ -1086,10 +1086,10 @@ def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_i
 def test_a_stream_is_one_whatever_its_server_calls_it(name: str, size: int, before: bytes) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = before + encode(events)
-    reader = open_response_reader("application/json", max_line_bytes=LIMIT)
+    reader = open_response_parser("application/json", max_line_bytes=LIMIT)
     assert read(*(body[at : at + size] for at in range(0, len(body), size)), reader=reader) == expected
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8", "", "application/x"])
 def test_anything_that_is_not_json_is_read_as_an_event_stream(content_type: str) -> None:
-    assert isinstance(open_response_reader(content_type, max_line_bytes=LIMIT), ResponseParser)
+    assert isinstance(open_response_parser(content_type, max_line_bytes=LIMIT), ResponseParser)

@@ -13,7 +13,7 @@ from quartapp.core.errors import ChatError
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.entry import Entry
-from quartapp.upstreams.kinds import Asked, Kinds
+from quartapp.upstreams.kinds import Kinds, UpstreamModel
 from quartapp.upstreams.responses.input import input_items
 from quartapp.upstreams.responses.parameters import response_params
 from tests.loopback import Loopback, head, raw, reply
@@ -35,7 +35,9 @@ ANSWERS = {PROMPT: stream(message("Hello"))}
 
 
 @asynccontextmanager
-async def model_at(server: Loopback, *, system_prompt: str | None = None, **fields: Any) -> AsyncIterator[Asked]:
+async def model_at(
+    server: Loopback, *, system_prompt: str | None = None, **fields: Any
+) -> AsyncIterator[UpstreamModel]:
     """A model of `server`, whose entry has these fields too, until the `async with` ends."""
     kinds = Kinds(Settings.load({"CHAT_MAX_UPSTREAM_LINE_BYTES": 65_536, "OPENAI_API_KEY": KEY}))
     given = {"base_url": server.base_url, "key_env": "OPENAI_API_KEY", "system_prompt": system_prompt, **fields}

@@ -17,7 +17,7 @@ from quartapp.models.config import single_entry
 from quartapp.models.registry import Streaming
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
-from quartapp.upstreams.kinds import Asked, Kinds
+from quartapp.upstreams.kinds import Kinds, UpstreamModel
 from tests.loopback import Exchange
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
@@ -30,7 +30,7 @@ WHOLE = TOKEN + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"
 
 
 @asynccontextmanager
-async def model_at(base_url: str, **given: Any) -> AsyncIterator[Asked]:
+async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
     """The model that the settings name, of a server at `base_url`, until the `async with` ends."""
     settings = Settings.load({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, "CHAT_MODEL": "model-1", **given})
     kinds = Kinds(settings)

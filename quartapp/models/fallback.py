@@ -18,7 +18,7 @@ from quartapp.answer.deadlines import Clock
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Usage
 from quartapp.protocols.common.messages import ChatRequest
-from quartapp.upstreams.kinds import Asked
+from quartapp.upstreams.kinds import UpstreamModel
 
 #: What may be over in a moment, or may not befall another server. Any other error is about the request, or about how
 #: the model was set up, which an answer of another model would only hide.
@@ -39,13 +39,13 @@ class Candidate(msgspec.Struct, frozen=True):
     """
 
     name: str
-    model: Asked
+    model: UpstreamModel
     retries: int = 0
     first_event_timeout_s: float | None = None
     timeouts: Mapping[str, float] = {}
 
 
-class Attempts:
+class FallbackModel:
     """A model that is asked again when it fails, and then its stand-ins, until an answer begins.
 
     The first of `candidates` is the model that was asked for, the others stand in for it, in their order. No wait is

@@ -12,7 +12,7 @@ from quartapp.core.errors import ChatError, SettingsError
 from quartapp.core.events import Batches
 from quartapp.mock import CATALOGUE, is_fault, offers
 from quartapp.models.config import Table, read_table, single_entry
-from quartapp.models.fallback import Attempts, Candidate
+from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.models.own import Model, ModelFunction, OwnModel
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
@@ -22,7 +22,7 @@ from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.http.addresses import check_addresses
 from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.http.transport import open_trust
-from quartapp.upstreams.kinds import Asked, Kinds, base_url
+from quartapp.upstreams.kinds import Kinds, UpstreamModel, base_url
 from quartapp.upstreams.parameters import check_extras
 
 
@@ -34,7 +34,7 @@ class Streaming(Protocol):
         ...
 
 
-class Offered(msgspec.Struct, frozen=True):
+class ListedModel(msgspec.Struct, frozen=True):
     """A model that clients may ask for by `name`.
 
     `check` raises ChatError, invalid_request, for what it cannot be asked; `timeouts` are those of the limits
@@ -55,7 +55,7 @@ class Models:
 
     def __init__(
         self,
-        find: Callable[[str], Offered | None],
+        find: Callable[[str], ListedModel | None],
         default: str,
         names: Sequence[str],
         kinds: Kinds | None = None,
@@ -68,7 +68,7 @@ class Models:
         self._kinds = kinds
         self.names = names
 
-    def get(self, name: str | None) -> Offered:
+    def get(self, name: str | None) -> ListedModel:
         """The model of that name; None means the default. Raises ChatError: model_not_found."""
         offered = self._find(name or self.default)
         if offered is None:
@@ -98,7 +98,7 @@ def open_models(
     if given:
         limit = settings.max_output_tokens
         opened = {name: OwnModel(name, model, shows_faults=shows_faults) for name, model in given.items()}
-        own = {name: Offered(name, Limited(model, limit)) for name, model in opened.items()}
+        own = {name: ListedModel(name, Limited(model, limit)) for name, model in opened.items()}
         summary = [f"{name}: Python, {_qualified(model)}" for name, model in given.items()]
         return Models(own.get, _default(settings, list(own)), list(own), summary=summary)
     table = read_table(settings)
@@ -148,7 +148,7 @@ def _open_mock(settings: Settings, kinds: Kinds) -> Models:
         )
 
     @lru_cache(maxsize=256)  # names are without number: some hold one
-    def find(name: str) -> Offered | None:
+    def find(name: str) -> ListedModel | None:
         entry = Entry(kind="mock", model=name)
         if not offers(name):
             return None
@@ -164,7 +164,7 @@ def _default(settings: Settings, names: Sequence[str]) -> str:
     return settings.model or names[0]
 
 
-def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Candidate:
+def _candidate(name: str, entry: Entry, model: UpstreamModel, settings: Settings) -> Candidate:
     retries = entry.retries
     if retries is None:  # the mock model has no weak moments, only faults that are to be seen
         retries = 0 if entry.kind == "mock" else settings.retries
@@ -175,10 +175,10 @@ def _candidate(name: str, entry: Entry, model: Asked, settings: Settings) -> Can
     return Candidate(name, model, retries, entry.first_event_timeout_s, timeouts)
 
 
-def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> Offered:
+def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> ListedModel:
     model: Streaming = asked.model
     if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
-        model = Attempts([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
+        model = FallbackModel([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
 
     allow = frozenset(entry.allow)
 
@@ -186,4 +186,4 @@ def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], set
         check_extras(request, allow)
         asked.model.check(request)
 
-    return Offered(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "mock")
+    return ListedModel(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "mock")

@@ -14,7 +14,7 @@ from quartapp.mock import DEFAULT_MODEL, create_mock
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.chat_completions.bodies import open_parser
-from quartapp.upstreams.chat_completions.model import PATH, ChatCompletions, OpenReader
+from quartapp.upstreams.chat_completions.model import PATH, ChatCompletions, OpenParser
 from quartapp.upstreams.entry import OPENAI_URL, Entry
 from quartapp.upstreams.http.entra import EntraToken, open_credential
 from quartapp.upstreams.http.servers import Address, Server, Servers
@@ -28,7 +28,7 @@ MOCK_URL = "http://mock/v1"
 AZURE_V1 = "/openai/v1"
 
 
-class Asked(Protocol):
+class UpstreamModel(Protocol):
     """A model of the table: it streams, and says beforehand what it cannot be asked."""
 
     def stream(self, request: ChatRequest, /) -> Batches: ...
@@ -50,7 +50,7 @@ class Kinds:
         self._tokens: dict[str, EntraToken] = {}
         self.servers = Servers(_connecting(settings))
 
-    def open(self, name: str, entry: Entry) -> Asked:
+    def open(self, name: str, entry: Entry) -> UpstreamModel:
         """The model of that entry, which is offered by `name`.
 
         Raises SettingsError for a key, a proxy or a file of authorities that cannot be used.
@@ -112,7 +112,7 @@ class Kinds:
             returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
         )
 
-    def _reader(self, entry: Entry) -> OpenReader:
+    def _reader(self, entry: Entry) -> OpenParser:
         return partial(
             open_parser,
             max_line_bytes=self._settings.max_upstream_line_bytes,

@@ -16,7 +16,7 @@ from quartapp.upstreams.common.parser import Parser
 from quartapp.upstreams.common.think_tags import ThinkTagMode
 
 
-class WholeBody(ABC):
+class CompleteBodyParser(ABC):
     """For a body that says it is JSON, as from a server that does not stream: one object, told at its end.
 
     `make` makes the reader of a stream that it stands before, for lines of so many bytes. A body that begins as no JSON
@@ -71,7 +71,7 @@ class WholeBody(ABC):
         return batch
 
 
-class CompletionParser(WholeBody):
+class CompletionParser(CompleteBodyParser):
     """Reads one completion, as a chunk that says all."""
 
     def _read(self, body: bytes) -> Batch:

@@ -15,7 +15,7 @@ from quartapp.upstreams.parameters import Parameters
 PATH = "/chat/completions"
 
 
-class OpenReader(Protocol):
+class OpenParser(Protocol):
     """Makes the reader of one answer, by what was asked and the content type of what came."""
 
     def __call__(self, request: ChatRequest, /, *, content_type: str) -> Parser: ...
@@ -24,16 +24,16 @@ class OpenReader(Protocol):
 class ChatCompletions:
     """One model of one server, asked at `path`. The server belongs to the caller."""
 
-    def __init__(self, server: Server, parameters: Parameters, open_parser: OpenReader, path: str = PATH) -> None:
+    def __init__(self, server: Server, parameters: Parameters, open_parser: OpenParser, path: str = PATH) -> None:
         self._server = server
         self._parameters = parameters
-        self._open_reader = open_parser
+        self._open_parser = open_parser
         self._path = path
 
     def stream(self, request: ChatRequest, /) -> Batches:
         """The answer, a batch a read, closed with the generator. Usage is always asked for. Raises ChatError."""
         batches = self._server.stream(
-            self._path, self._body(request), lambda content_type: self._open_reader(request, content_type=content_type)
+            self._path, self._body(request), lambda content_type: self._open_parser(request, content_type=content_type)
         )
         return limited(batches, self._parameters.most_tokens(request), request.choices)
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch
-from quartapp.upstreams.chat_completions.bodies import WholeBody
+from quartapp.upstreams.chat_completions.bodies import CompleteBodyParser
 from quartapp.upstreams.chat_completions.event_data import EventData
 from quartapp.upstreams.chat_completions.loose import parse
 from quartapp.upstreams.common.failures import from_error_object
@@ -143,7 +143,7 @@ class ResponseParser:
         _conclude(response, _status(event, response), self._output, batch)
 
 
-class WholeResponseReader(WholeBody):
+class CompleteResponseParser(CompleteBodyParser):
     """Reads the response of a server that streams none."""
 
     def __init__(self, *, max_line_bytes: int, origin: Origin | None = None) -> None:
@@ -163,12 +163,12 @@ class WholeResponseReader(WholeBody):
         return batch
 
 
-def open_response_reader(
+def open_response_parser(
     content_type: str, *, max_line_bytes: int, origin: Origin | None = None
-) -> ResponseParser | WholeResponseReader:
+) -> ResponseParser | CompleteResponseParser:
     """The reader for what a server says it sends; a response in one piece is one line, and no longer."""
     if "json" in content_type.lower():
-        return WholeResponseReader(max_line_bytes=max_line_bytes, origin=origin)
+        return CompleteResponseParser(max_line_bytes=max_line_bytes, origin=origin)
     return ResponseParser(max_line_bytes, origin)
 
 

@@ -12,7 +12,7 @@ from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.parameters import Parameters
-from quartapp.upstreams.responses.events import open_response_reader
+from quartapp.upstreams.responses.events import open_response_parser
 from quartapp.upstreams.responses.input import input_items
 from quartapp.upstreams.responses.parameters import asked_params, check_extras_shape, check_params, response_params
 
@@ -27,11 +27,11 @@ class Responses:
         self._server = server
         self._parameters = parameters
         origin = parameters.returned.origin
-        self._open_reader = partial(open_response_reader, max_line_bytes=max_line_bytes, origin=origin)
+        self._open_parser = partial(open_response_parser, max_line_bytes=max_line_bytes, origin=origin)
 
     def stream(self, request: ChatRequest, /) -> Batches:
         """The answer, a batch a read, closed with the generator. Raises ChatError."""
-        batches = self._server.stream(PATH, self._body(request), self._open_reader)
+        batches = self._server.stream(PATH, self._body(request), self._open_parser)
         return limited(batches, self._parameters.most_tokens(request))
 
     def check(self, request: ChatRequest, /) -> None:
