@@ -18,7 +18,7 @@ from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.chat_completions.bodies import open_parser
-from quartapp.upstreams.chat_completions.model import ChatCompletions
+from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.servers import Address, Server
 from quartapp.upstreams.parameters import Parameters
 from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, head, http_chunk, raw, reply
@@ -525,7 +525,7 @@ async def test_another_transport_takes_the_place_of_the_socket() -> None:
 
     server = Server(Address("http://mock/v1"), Transport())
     reading = partial(open_parser, max_line_bytes=MIB, think_tags="none")
-    model = ChatCompletions(server, Parameters(model="m"), reading)
+    model = ChatCompletionsModel(server, Parameters(model="m"), reading)
     assert await ask(model) == "a."
     await server.close()
     assert [str(request.url) for request in asked] == ["http://mock/v1/chat/completions"]

@@ -23,10 +23,10 @@ from pydantic import SecretStr
 from quartapp.core.errors import ChatError, SettingsError, describe
 from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.upstreams.chat_completions.bodies import open_parser
-from quartapp.upstreams.chat_completions.model import ChatCompletions
+from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.entra import MARGIN_S, PAUSE_S, EntraToken, open_credential
 from quartapp.upstreams.http.servers import Address, Server
-from quartapp.upstreams.http.transport import AiohttpTransport, Connecting, open_trust
+from quartapp.upstreams.http.transport import AiohttpTransport, ConnectionOptions, open_trust
 from quartapp.upstreams.parameters import Parameters
 from tests.azure_upstream import DEPLOYMENT, VERSION, Azure, refusal
 from tests.azure_upstream import WHOLE as AZURES
@@ -378,12 +378,12 @@ async def test_between_two_tries_of_one_answer_the_token_is_renewed(credential: 
     assert sent == ["Bearer canary-token-1", "Bearer canary-token-2"]
 
 
-class AzureModel(ChatCompletions):
+class AzureModel(ChatCompletionsModel):
     server: Server
 
 
 def azure_model(azure: Azure, token: EntraToken) -> AzureModel:
-    connecting = Connecting(timeout_s=5, max_connections=1, keep_alive_s=5)
+    connecting = ConnectionOptions(timeout_s=5, max_connections=1, keep_alive_s=5)
     server = Server(Address(f"{azure.origin}/openai/v1", token=token), AiohttpTransport(connecting, open_trust(None)))
     reading = partial(open_parser, max_line_bytes=2**20, think_tags="none")
     model = AzureModel(server, Parameters(model=DEPLOYMENT), reading)

@@ -12,7 +12,7 @@ from quartapp.core.errors import ChatError
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.protocols.native.request import parse
 from quartapp.settings.settings import Settings
-from quartapp.upstreams.common.history import Returned, without_state
+from quartapp.upstreams.common.history import ReturnedState, without_state
 from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.origins import Origins
 
@@ -35,7 +35,7 @@ def asked(state: dict[str, Any] | None = None, thoughts: str | None = "hm") -> C
     return parse(json.dumps({"messages": [USER, turn, RESULT]}).encode(), Settings())
 
 
-def returned(asking: Entry, others: Sequence[Entry] = (), max_chars: int = 1000) -> Returned:
+def returned(asking: Entry, others: Sequence[Entry] = (), max_chars: int = 1000) -> ReturnedState:
     return Origins([asking, *others]).returned(asking, max_chars=max_chars)
 
 

@@ -10,15 +10,15 @@ from typing import Any
 import httpx2
 import pytest
 
-from quartapp.upstreams.in_process import InProcessTransport, Message
+from quartapp.upstreams.in_process import ASGIMessage, InProcessTransport
 
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[ASGIMessage]]
+Send = Callable[[ASGIMessage], Awaitable[None]]
 
-START: Message = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+START: ASGIMessage = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
 
 
-def body(data: bytes = b"", *, more: bool = True) -> Message:
+def body(data: bytes = b"", *, more: bool = True) -> ASGIMessage:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
@@ -27,11 +27,11 @@ class App:
 
     def __init__(self, script: Callable[[Receive, Send], Awaitable[None]]) -> None:
         self._script = script
-        self.scope: Message = {}
+        self.scope: ASGIMessage = {}
         self.called = asyncio.Event()
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: ASGIMessage, receive: Receive, send: Send) -> None:
         self.scope = scope
         self.called.set()
         ending = "crashed"
@@ -58,7 +58,7 @@ async def asked(app: App, content: bytes = b"") -> AsyncIterator[httpx2.Response
 
 
 async def test_the_app_is_given_the_request_and_its_body() -> None:
-    received: list[Message] = []
+    received: list[ASGIMessage] = []
 
     async def script(receive: Receive, send: Send) -> None:
         received.append(await receive())
@@ -183,7 +183,7 @@ async def test_a_drop_in_the_body_is_a_broken_connection() -> None:
 
 
 @pytest.mark.parametrize("messages", [[], [START], [START, body(b"half")]], ids=["at once", "after start", "in body"])
-async def test_a_crash_is_a_broken_connection_with_its_cause(messages: list[Message]) -> None:
+async def test_a_crash_is_a_broken_connection_with_its_cause(messages: list[ASGIMessage]) -> None:
     async def script(receive: Receive, send: Send) -> None:
         for message in messages:
             await send(message)
@@ -196,7 +196,7 @@ async def test_a_crash_is_a_broken_connection_with_its_cause(messages: list[Mess
 
 
 @pytest.mark.parametrize("messages", [[], [START], [START, body(b"half")]], ids=["at once", "after start", "in body"])
-async def test_an_app_that_returns_without_an_end_has_broken_off(messages: list[Message]) -> None:
+async def test_an_app_that_returns_without_an_end_has_broken_off(messages: list[ASGIMessage]) -> None:
     async def script(receive: Receive, send: Send) -> None:
         for message in messages:
             await send(message)
@@ -219,7 +219,7 @@ async def test_a_crash_after_a_whole_response_does_no_harm() -> None:
 # -- the client leaves
 
 
-async def silent_after(send: Send, *messages: Message) -> None:
+async def silent_after(send: Send, *messages: ASGIMessage) -> None:
     for message in messages:
         await send(message)
     await asyncio.get_running_loop().create_future()

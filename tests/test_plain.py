@@ -13,7 +13,7 @@ from quartapp.core.events import Batch, Raw
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.plain import decode_plain
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
-from quartapp.upstreams.chat_completions.strict import REFUSALS, Choice, Chunk, ChunkDelta
+from quartapp.upstreams.chat_completions.strict import REFUSALS, ChunkDelta, CompletionChunk, StreamedChoice
 from tests.doors import chunk, event_stream
 
 READERS: dict[str, Callable[[], ChunkParser]] = {
@@ -39,7 +39,7 @@ def with_field(place: type, name: str, value: Any) -> Any:
     """A chunk with text, in which one field has that value."""
     document = chunk({"content": "a"})
     choice = document["choices"][0]
-    holders: dict[type, Any] = {Chunk: document, Choice: choice, ChunkDelta: choice["delta"]}
+    holders: dict[type, Any] = {CompletionChunk: document, StreamedChoice: choice, ChunkDelta: choice["delta"]}
     holders[place][name] = value
     return document
 
@@ -55,7 +55,7 @@ def facts(batch: Batch) -> list[Any]:
     return [pieces, batch.finish_reason, batch.usage, batch.ended, batch.resumes, batch.extra]
 
 
-FIELDS = [(place, name) for place in (Chunk, Choice, ChunkDelta) for name in names(place)]
+FIELDS = [(place, name) for place in (CompletionChunk, StreamedChoice, ChunkDelta) for name in names(place)]
 BEGUN = event_stream(chunk({"content": "first "}), done=False)
 # It adds nothing, but the short way refuses it. The next chunk takes the long way.
 NOT_PLAIN = event_stream(chunk({"refusal": ""}), done=False)
@@ -91,4 +91,4 @@ def test_the_short_way_takes_text_and_thoughts_and_nothing_else() -> None:
         if value is not None and is_plain(with_field(place, name, value))
     }
     assert taken == {"choices", "index", "delta", "content", "role", "reasoning_content", "reasoning"}
-    assert not is_plain(with_field(Choice, "index", 1))
+    assert not is_plain(with_field(StreamedChoice, "index", 1))

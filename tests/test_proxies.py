@@ -19,7 +19,7 @@ from quart.testing.app import LifespanError
 from quartapp import chat_blueprint
 from quartapp.core.errors import SettingsError, describe
 from quartapp.upstreams.http.servers import Address, Servers
-from quartapp.upstreams.http.transport import Connecting
+from quartapp.upstreams.http.transport import ConnectionOptions
 from tests.doors import serving
 from tests.loopback import Loopback, reply
 from tests.tls import AUTHORITY, LOCALHOST, TlsLoopback, ca_file
@@ -366,6 +366,6 @@ async def test_a_file_without_certificates_stops_the_start(kind: str, tmp_path: 
 
 
 async def test_a_directory_is_no_file_of_certificates(tmp_path: Path) -> None:
-    servers = Servers(Connecting(timeout_s=5, max_connections=1, keep_alive_s=5, ca_file=str(tmp_path)))
+    servers = Servers(ConnectionOptions(timeout_s=5, max_connections=1, keep_alive_s=5, ca_file=str(tmp_path)))
     with pytest.raises(SettingsError, match="CHAT_CA_FILE"):
         servers.at(Address("https://127.0.0.1:1/v1"))

@@ -25,7 +25,7 @@ from quartapp import chat_blueprint
 from quartapp.core.errors import ChatError, describe
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.http.servers import PIECE_BYTES, Address, Server, Servers
-from quartapp.upstreams.http.transport import Connecting
+from quartapp.upstreams.http.transport import ConnectionOptions
 from tests.doors import Client, Reply, offered_by, serving
 from tests.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, Received, head, http_chunk, reply
 from tests.upstream_models import (
@@ -41,13 +41,13 @@ from tests.upstream_models import (
     settle,
 )
 
-CONNECTING = Connecting(timeout_s=5, max_connections=10, keep_alive_s=5)
+CONNECTING = ConnectionOptions(timeout_s=5, max_connections=10, keep_alive_s=5)
 URL = "http://127.0.0.1:1/v1"
 CHAT = "/ai/api/chat"
 
 
 @asynccontextmanager
-async def servers_open(connecting: Connecting = CONNECTING) -> AsyncIterator[Servers]:
+async def servers_open(connecting: ConnectionOptions = CONNECTING) -> AsyncIterator[Servers]:
     servers = Servers(connecting)
     try:
         yield servers

@@ -14,7 +14,7 @@ import pytest
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta
 from quartapp.models.config import single_entry
-from quartapp.models.registry import Streaming
+from quartapp.models.registry import StreamingModel
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.kinds import Kinds, UpstreamModel
@@ -40,7 +40,7 @@ async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
         await kinds.close()
 
 
-async def ask(model: Streaming, request: ChatRequest = QUESTION) -> str:
+async def ask(model: StreamingModel, request: ChatRequest = QUESTION) -> str:
     """The answer's text; an end without `[DONE]` shows as a missing full stop."""
     said = ""
     async with aclosing(model.stream(request)) as batches:
@@ -49,7 +49,7 @@ async def ask(model: Streaming, request: ChatRequest = QUESTION) -> str:
     return said
 
 
-async def failure(model: Streaming) -> ChatError:
+async def failure(model: StreamingModel) -> ChatError:
     with pytest.raises(ChatError) as raised:
         await ask(model)
     return raised.value
@@ -75,7 +75,7 @@ class Memory:
         tracemalloc.stop()
 
 
-async def peak_bytes(model: Streaming) -> int:
+async def peak_bytes(model: StreamingModel) -> int:
     """The most memory that Python held while a failing answer was read."""
     with Memory() as memory:
         await failure(model)

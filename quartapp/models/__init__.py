@@ -1,1 +1,1 @@
-"""The models that clients can ask: their table, their fallbacks, and models in Python."""
+"""The models that clients may name: their table, their fallbacks, and models in Python."""

@@ -1,4 +1,4 @@
-"""The models a project offers: the table that the settings make, and what is wrong with it, told by its place."""
+"""The table of models, read from the settings; an error names the place of the fault."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ MAX_DEPTH: Final = 32
 
 Table = Mapping[str, Entry]
 
-# What other programs call a field.
+# Names that other programs use for a field.
 _MEANT: Final = {"api_key": "key_env", "api_base": "base_url", "url": "base_url"}
 
 
-class _Source(NamedTuple):
-    """Where a table stands: the setting that has it, and the shortest table as it is written there."""
+class _TableSource(NamedTuple):
+    """The setting that holds a table, and an example of the shortest table in its notation."""
 
     setting: str
     example: str
 
     def place(self, *path: object) -> str:
-        """Below the setting, as TOML writes a key with dots."""
+        """Return a place below the setting, as a dotted key of TOML."""
         return f"{self.setting}: {'.'.join(map(_shown, path))}"
 
 
-_FILE: Final = _Source("CHAT_MODELS_FILE", 'models.fast = { kind = "openai" }')
-_MAPPING: Final = _Source("CHAT_MODELS", '{"fast": {"kind": "openai"}}')
+_FILE: Final = _TableSource("CHAT_MODELS_FILE", 'models.fast = { kind = "openai" }')
+_MAPPING: Final = _TableSource("CHAT_MODELS", '{"fast": {"kind": "openai"}}')
 
 
 def read_table(settings: Settings) -> Table | None:
-    """The models that CHAT_MODELS or CHAT_MODELS_FILE lists, by name and in their order; None if neither is set.
+    """Return the models of CHAT_MODELS or CHAT_MODELS_FILE by name, in their order; None if neither is set.
 
-    Raises SettingsError with the place of the fault, and nothing of the value.
+    Raises SettingsError with the place of the fault, and without the value, because it may be a key.
     """
     if settings.models is not None and settings.models_file is not None:
         raise SettingsError("CHAT_MODELS_FILE: CHAT_MODELS is set too; use one of them")
@@ -64,7 +64,7 @@ def _read_file(path: str) -> Any:
     except OSError as error:
         place = _shown(Path(path).absolute())
         raise SettingsError(f"CHAT_MODELS_FILE: {place} cannot be read ({type(error).__name__}); {example}") from None
-    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are; the former tell the place alone
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are
         place = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
         raise SettingsError(f"CHAT_MODELS_FILE: not TOML in UTF-8{place}; {example}") from None
     if list(document) != ["models"]:
@@ -74,7 +74,7 @@ def _read_file(path: str) -> Any:
 
 
 def _refuse_dots(models: Any) -> None:
-    """Raises SettingsError for a name with a dot and without quotes, which TOML takes for tables in tables."""
+    """Raise SettingsError for a name with an unquoted dot, because TOML reads it as nested tables."""
     for name, given in models.items() if isinstance(models, dict) else ():
         for meant in _dotted(name, given):
             raise SettingsError(
@@ -84,14 +84,14 @@ def _refuse_dots(models: Any) -> None:
 
 
 def _dotted(name: str, given: Any) -> Iterator[str]:
-    """Each name below `name` that could have been meant as one: a table that is no field of an entry."""
+    """Yield each dotted name below `name` that was probably meant: a table that is no field of an entry."""
     for part, inner in given.items() if isinstance(given, dict) else ():
         if part not in Entry.model_fields and isinstance(inner, dict):
             below = [*_dotted(f"{name}.{part}", inner)]
             yield from below or [f"{name}.{part}"]
 
 
-def _table(source: _Source, given: Any, settings: Settings) -> Table:
+def _table(source: _TableSource, given: Any, settings: Settings) -> Table:
     models = _plain(given, source)
     if not isinstance(models, dict) or not models:
         raise SettingsError(f"{source.setting}: no models; for example {source.example}")
@@ -104,8 +104,8 @@ def _table(source: _Source, given: Any, settings: Settings) -> Table:
     return table
 
 
-def _plain(value: Any, source: _Source, depth: int = 0) -> Any:
-    """`value` in the types of JSON alone, as far as Python has others of the same meaning."""
+def _plain(value: Any, source: _TableSource, depth: int = 0) -> Any:
+    """Return `value` in JSON's types; Python's other mappings, sequences and subclasses are converted."""
     if depth > MAX_DEPTH:
         raise SettingsError(f"{source.setting}: nested deeper than {MAX_DEPTH}; for example {source.example}")
     match value:
@@ -118,10 +118,10 @@ def _plain(value: Any, source: _Source, depth: int = 0) -> Any:
 
 
 def _exact(value: Any) -> Any:
-    """`value` as text or a number of no type of its own, which is all that can be encoded."""
+    """Return text or a number as an exact str, int or float, because subclasses cannot be encoded."""
     match value:
         case str():
-            return str.__str__(value)  # what it holds, however it shows itself
+            return str.__str__(value)  # the characters, because a subclass may override __str__
         case int() if not isinstance(value, bool):
             return int(value)
         case float():
@@ -130,7 +130,7 @@ def _exact(value: Any) -> Any:
             return value
 
 
-def _entry(source: _Source, name: str, given: Any) -> Entry:
+def _entry(source: _TableSource, name: str, given: Any) -> Entry:
     try:
         return Entry.model_validate(given)
     except ValidationError as error:
@@ -144,12 +144,12 @@ def _entry(source: _Source, name: str, given: Any) -> Entry:
 
 
 def _nearest(name: str) -> str | None:
-    """The field that was probably meant by `name`."""
+    """Return the field that `name` probably stands for."""
     return _MEANT.get(name) or next(iter(difflib.get_close_matches(name, Entry.model_fields, n=1)), None)
 
 
 def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterator[str]:
-    """What is wrong with an entry among the others and the settings, each fault with the field that is at fault."""
+    """Yield the faults of an entry against the rest of the table and the settings, each with its field."""
     if not (name.isprintable() and 0 < len(name) <= MAX_NAME_CHARS):
         yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
     if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
@@ -165,7 +165,7 @@ def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterat
 
 
 def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) -> str | None:
-    """Return what is wrong with a fallback after `earlier` ones, where `others` are the other models of the table."""
+    """Return the fault of a fallback after `earlier` ones; `others` are the other models of the table."""
     if name in earlier:
         return "is listed twice; each fallback is listed once"
     if name in others:
@@ -175,7 +175,10 @@ def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) ->
 
 
 def _no_key(entry: Entry) -> str:
-    """Says which variable it is only where that is no secret: some write a key in the place of its name."""
+    """Return the fault of a missing key.
+
+    The variable's name is shown only if it cannot be a key, because some users write the key in its place.
+    """
     field, name = ".key_env" if entry.key_env else "", entry.env_name or ""
     if name in KEYS:
         return f"{field}: {name} is not set; for example {name}=sk-… in .env, or another key_env"
@@ -184,17 +187,17 @@ def _no_key(entry: Entry) -> str:
 
 
 def _is_variable(name: str) -> bool:
-    """Whether `name` cannot be a key: capitals with underscores, and no long part with a digit."""
+    """Return whether `name` cannot be a key: capitals with underscores, and no long part with a digit."""
     return bool(re.fullmatch(r"[A-Z]+(_[A-Z0-9]+)*", name)) and masked(name) == name
 
 
 def _shown(part: object) -> str:
-    """A part of a place, or a path: in quotes unless it can stand without."""
+    """Return a part of a place, or a path, in quotes if TOML needs them."""
     return str(part) if re.fullmatch(r"[A-Za-z0-9_-]+|/[\w./-]+", str(part)) else json.dumps(str(part))
 
 
 def single_entry(settings: Settings) -> tuple[str, Entry]:
-    """The one model that the settings name, and the name it is offered by, where there is no table.
+    """Return the name and the entry of the one model that the settings describe without a table.
 
     Raises SettingsError for Azure without a deployment.
     """

@@ -1,7 +1,7 @@
-"""Asking again, and asking others: what is done where a model fails before its first event.
+"""Retries and fallbacks of a model that fails before its first event.
 
-After that a failure is the answer's own: a second answer would be paid for twice, and would not go on where the first
-one stopped.
+After its first event, a failure ends the answer, because a second answer would be billed again and would not continue
+the first one.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from quartapp.core.events import Attempt, Batch, Batches, Usage
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.kinds import UpstreamModel
 
-#: What may be over in a moment, or may not befall another server. Any other error is about the request, or about how
-#: the model was set up, which an answer of another model would only hide.
+#: Errors worth a retry or a fallback: transient, or specific to one server. Any other error comes from the request or
+#: the setup of the model. The answer of a fallback would hide it.
 TRANSIENT = frozenset(
     {"upstream_error", "upstream_busy", "upstream_overloaded", "upstream_timeout", "upstream_truncated"}
 )
 
-#: Errors worth a fallback: those, and an account without credit, because the fallback may have another account.
-LEADS_ON = TRANSIENT | {"upstream_unpaid"}
+#: Errors worth a fallback. An unpaid account is among them, because the fallback may have another account.
+FALLBACK_CODES = TRANSIENT | {"upstream_unpaid"}
 
 FIRST_WAIT_S = 0.25
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A model that may be asked, and again `retries` times; each time it has so long, connecting included.
+    """A model with its `retries`, and its time limit for the first event of each attempt, connecting included.
 
-    `timeouts` are those of the limits (limits.Limits) that are its own.
+    `timeouts` are its own values of limits, by the names in `limits.Limits`.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class FallbackModel:
-    """A model that is asked again when it fails, and then its stand-ins, until an answer begins.
+    """A model with retries and fallbacks, tried in order until an answer begins.
 
-    The first of `candidates` is the model that was asked for, the others stand in for it, in their order. No wait is
-    longer than `max_wait_s`. Time is that of `clock`, or else of the running loop; `jitter` gives numbers in [0, 1).
+    The first of `candidates` is the requested model, and the rest are its fallbacks. No wait before a retry is longer
+    than `max_wait_s` seconds. `clock` is the running event loop by default. `jitter` returns numbers in [0, 1).
     """
 
     def __init__(
@@ -66,14 +66,16 @@ class FallbackModel:
         self._jitter = jitter
 
     async def stream(self, request: ChatRequest, /) -> Batches:
-        """The first answer that begins, after a batch for each attempt that failed.
+        """Yield an empty batch for each failed attempt, then the batches of the first answer that begins.
 
-        An attempt is closed before the next begins, and with the generator; one that does not let itself be cancelled
-        is waited for. Raises the last ChatError of the model that was asked for if none begins, and whatever an answer
-        fails with once it has begun.
+        Each attempt is closed before the next one starts, and when the generator is closed. If an attempt ignores its
+        cancellation, it is awaited.
+
+        If no answer begins, raises the last ChatError of the requested model. Once an answer has begun, its errors are
+        raised unchanged.
         """
         clock = self._clock or asyncio.get_running_loop()
-        turns = _Turns(self._candidates, self._max_wait_s, self._jitter)
+        turns = _AttemptPlan(self._candidates, self._max_wait_s, self._jitter)
         while not turns.are_over:
             model, opening = turns.candidate.model, _Opening(turns.candidate, clock)
             try:
@@ -81,7 +83,7 @@ class FallbackModel:
                 async with aclosing(model.stream(request)) as batches:
                     while not opening.is_over:
                         yield await opening.read(batches)
-                    turns.errors.clear()  # they hold all that failed, and an answer may last long
+                    turns.errors.clear()  # their tracebacks hold the failed attempts in memory
                     async for batch in batches:
                         yield batch
                 return
@@ -93,42 +95,42 @@ class FallbackModel:
         raise turns.errors.pop()
 
 
-class _Turns:
-    """Who is asked after whom: one model as often as it may be, then the next.
+class _AttemptPlan:
+    """The order of attempts: a model and its retries, then the next fallback.
 
-    It is the turn of `candidate`, after a wait of `wait_s`, until they `are_over`; then the last of `errors` is told.
+    `candidate` is tried next, after a wait of `wait_s` seconds. If `are_over`, the last of `errors` is raised.
     """
 
     def __init__(self, candidates: Sequence[Candidate], max_wait_s: float, jitter: Callable[[], float]) -> None:
-        self._asked, *self._stand_ins = candidates
+        self._primary, *self._fallbacks = candidates
         self._max_wait_s = max_wait_s
         self._jitter = jitter
         self._retried = 0
-        self.candidate = self._asked
+        self.candidate = self._primary
         self.wait_s = 0.0
         self.are_over = False
         self.errors: list[ChatError] = []
 
     def failed(self, error: ChatError) -> Attempt:
-        """Goes on to the next turn, now that this one has failed with `error`."""
+        """Move to the next attempt, after this one has failed with `error`."""
         failed, self.wait_s = self.candidate, self._wait_s(error)
-        if failed is self._asked:
+        if failed is self._primary:
             self.errors[:] = [error]
         if self._retried < failed.retries and error.code in TRANSIENT and self.wait_s <= self._max_wait_s:
             self._retried += 1
             return Attempt(failed.name, error, failed.name)
         self._retried, self.wait_s = 0, 0.0
-        if not self._stand_ins or (failed is self._asked and error.code not in LEADS_ON):
+        if not self._fallbacks or (failed is self._primary and error.code not in FALLBACK_CODES):
             self.are_over = True
             return Attempt(failed.name, error, None)
-        self.candidate = self._stand_ins.pop(0)
+        self.candidate = self._fallbacks.pop(0)
         return Attempt(failed.name, error, self.candidate.name, self.candidate.timeouts)
 
     def _wait_s(self, error: ChatError) -> float:
-        """As long as the server asked for, or twice as long each time; up to half of that by chance.
+        """Return the wait before a retry: the server's own, or one that doubles with each retry.
 
-        Half of it always passes: most models are asked again once, and at once that would be in vain. The rest keeps
-        answers that failed together from coming back together.
+        Between half of it and all of it is used. At least half, because a retry at once would fail again. A random
+        part, because answers that failed together would otherwise be retried together.
         """
         if error.retry_after_s is not None:
             return float(error.retry_after_s)
@@ -172,10 +174,10 @@ class _Opening:
 
 
 class _Timeout:
-    """Cancels what is awaited inside when it is `ends_at` on `clock`; that raises ChatError: upstream_timeout.
+    """A context manager that cancels its body at `ends_at` on `clock` and raises ChatError, upstream_timeout.
 
-    As `asyncio.timeout` does it, which knows the loop's own time alone. Not to be held across a `yield`: the task would
-    be cancelled in somebody else's code.
+    It works as `asyncio.timeout`, which takes only the loop's own clock. It must not be held across a `yield`, because
+    the cancellation would reach the code that uses the generator.
     """
 
     def __init__(self, ends_at: float, clock: Clock) -> None:
@@ -198,7 +200,7 @@ class _Timeout:
             raise ChatError("upstream_timeout") from None
 
     def _expire(self) -> None:
-        if self._task.cancelling() == self._cancelling:  # else it is ending already, and not to be disturbed in that
+        if self._task.cancelling() == self._cancelling:  # otherwise another cancellation is under way
             self._has_expired = True
             self._task.cancel()
 

@@ -1,4 +1,4 @@
-"""Models in Python that the host app brings: what they yield becomes batches, and what they raise is the host's."""
+"""Models in Python from the host app: their values become batches, and their errors are logged as the host's."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from quartapp.core.events import Annotation, Batch, Batches, Delta, Done, Image,
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.common.history import without_state
 
-#: What a model of the host app yields. A str is a Delta. Done ends the answer; without it the end of the generator
-#: ends the answer, with the finish_reason `stop`. After a Batch, only a batch with a `finish_reason` does.
+#: Values that a model of the host app yields. A str is a Delta. Done ends the answer. Without Done, the end of the
+#: generator ends it with the finish_reason `stop`. After a Batch, only a batch with a `finish_reason` ends it.
 Yielded = str | Piece | Done | Batch
 
 #: A model as a function: `async def haiku(request): yield "An old silent pond"`.
@@ -31,9 +31,9 @@ _PIECES = (Delta, Reasoning, Refusal, ToolCall, Annotation, Image)
 
 
 class OwnModel:
-    """A model of the host app under its name, which is not sent the state of servers.
+    """A model of the host app under its name. It never receives the state of servers.
 
-    With `shows_faults`, clients read what it raises.
+    If `shows_faults`, clients receive the text of its exceptions.
     """
 
     def __init__(self, name: str, model: Model | ModelFunction, *, shows_faults: bool = False) -> None:
@@ -42,9 +42,9 @@ class OwnModel:
         self._shows_faults = shows_faults
 
     async def stream(self, request: ChatRequest, /) -> Batches:
-        """Yield the answer, a batch for each thing that the model yields.
+        """Yield a batch for each value that the model yields.
 
-        Raises ChatError: that of the model, and internal_error for anything else that it raises.
+        Raises the model's own ChatError, and ChatError, internal_error, for any other exception.
         """
         try:
             answer = self._answer(request)
@@ -84,7 +84,10 @@ class OwnModel:
 
 
 def check_models(models: Mapping[str, Any]) -> None:
-    """Raise TypeError for a model that can never answer: no function and no object with `stream`, or not async."""
+    """Raise TypeError for a model that can never answer.
+
+    A model is an async generator function, or an object with such a method `stream`.
+    """
     for name, model in models.items():
         function = getattr(model, "stream", model)
         is_sync = inspect.isgeneratorfunction(function)

@@ -1,4 +1,4 @@
-"""The models that a blueprint offers, by name."""
+"""The models of one blueprint, by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from quartapp.models.own import Model, ModelFunction, OwnModel
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.settings.urls import host_and_port
-from quartapp.upstreams.chat_completions.output_limit import Limited
+from quartapp.upstreams.chat_completions.output_limit import LimitedModel
 from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.http.addresses import check_addresses
 from quartapp.upstreams.http.servers import Server
@@ -26,31 +26,33 @@ from quartapp.upstreams.kinds import Kinds, UpstreamModel, base_url
 from quartapp.upstreams.parameters import check_extras
 
 
-class Streaming(Protocol):
-    """What an answer is read from, a batch at a time."""
+class StreamingModel(Protocol):
+    """A source of an answer, one batch at a time."""
 
     def stream(self, request: ChatRequest, /) -> Batches:
-        """Return the batches; closing the generator closes the upstream. Raises ChatError."""
+        """Return the batches. Closing the generator closes the upstream. Raises ChatError."""
         ...
 
 
 class ListedModel(msgspec.Struct, frozen=True):
-    """A model that clients may ask for by `name`.
+    """A model that clients may request by `name`.
 
-    `check` raises ChatError, invalid_request, for what it cannot be asked; `timeouts` are those of the limits
-    (limits.Limits) that are its own. `is_mock` marks a model of the mock server.
+    `check` raises ChatError, invalid_request, for a request that the model does not accept. `timeouts` are its own
+    values of limits, by the names in `limits.Limits`. `is_mock` marks a model of the mock server.
     """
 
     name: str
-    model: Streaming
+    model: StreamingModel
     check: Callable[[ChatRequest], None] = check_extras
     timeouts: Mapping[str, float] = {}
     is_mock: bool = False
 
 
 class Models:
-    """What can be asked, found by name with `find`; `names` are those to show, `default` is asked unless a request
-    names another. `summary` has a line for each, with its kind and where it is asked. `close` lets go of their servers.
+    """The models of a blueprint.
+
+    `find` returns a model by its name. `names` are listed to clients. `default` answers a request that names no model.
+    `summary` has a line for each model, with its kind and its server.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Models:
         self.names = names
 
     def get(self, name: str | None) -> ListedModel:
-        """The model of that name; None means the default. Raises ChatError: model_not_found."""
+        """Return the model called `name`; None is the default. Raises ChatError, model_not_found."""
         offered = self._find(name or self.default)
         if offered is None:
             raise ChatError("model_not_found", path="model")
@@ -77,7 +79,7 @@ class Models:
 
     @property
     def servers(self) -> Sequence[Server]:
-        """The servers that are open; those of a project's own models are its own business."""
+        """The open servers. Connections of the host app's own models are not among them."""
         return [] if self._kinds is None else list(self._kinds.servers)
 
     async def close(self) -> None:
@@ -88,17 +90,17 @@ class Models:
 def open_models(
     settings: Settings, given: Mapping[str, Model | ModelFunction] | None = None, *, shows_faults: bool = False
 ) -> Models:
-    """The models that `given` or the settings name; opens their servers, which `Models.close` closes.
+    """Return the models that `given` or the settings name, and open their servers; `Models.close` closes them.
 
-    With `shows_faults`, clients read what the models `given` raise. Raises SettingsError.
+    If `shows_faults`, clients receive the exceptions of `given` models. Raises SettingsError.
     """
     check_addresses(settings)
-    if settings.ca_file is not None:  # whether or not a model's server is behind TLS
+    if settings.ca_file is not None:  # checked also if no server uses TLS
         open_trust(settings.ca_file)
     if given:
         limit = settings.max_output_tokens
         opened = {name: OwnModel(name, model, shows_faults=shows_faults) for name, model in given.items()}
-        own = {name: ListedModel(name, Limited(model, limit)) for name, model in opened.items()}
+        own = {name: ListedModel(name, LimitedModel(model, limit)) for name, model in opened.items()}
         summary = [f"{name}: Python, {_qualified(model)}" for name, model in given.items()]
         return Models(own.get, _default(settings, list(own)), list(own), summary=summary)
     table = read_table(settings)
@@ -127,7 +129,7 @@ def _open_single(settings: Settings, kinds: Kinds) -> Models:
 
 
 def _summary(name: str, entry: Entry) -> str:
-    """Return what will be called for a model, for example `fast: openai, gpt-5.4-mini at api.openai.com:443`."""
+    """Return a description of a model, for example `fast: openai, gpt-5.4-mini at api.openai.com:443`."""
     place = "in this process" if entry.kind == "mock" else f"at {host_and_port(base_url(entry))}"
     rest = "" if entry.offered else ", not offered"
     return f"{name}: {entry.kind}, {entry.model or name} {place}{rest}"
@@ -139,7 +141,7 @@ def _qualified(model: Model | ModelFunction) -> str:
 
 
 def _open_mock(settings: Settings, kinds: Kinds) -> Models:
-    """The mock model, which also offers its faults by name."""
+    """Return the mock model and its faults, which clients also select by name."""
     default, _ = single_entry(settings)
     if not offers(default):
         raise SettingsError(
@@ -147,14 +149,14 @@ def _open_mock(settings: Settings, kinds: Kinds) -> Models:
             "for example CHAT_MODEL=mock"
         )
 
-    @lru_cache(maxsize=256)  # names are without number: some hold one
+    @lru_cache(maxsize=256)  # some names hold a number, so their count is unlimited
     def find(name: str) -> ListedModel | None:
         entry = Entry(kind="mock", model=name)
         if not offers(name):
             return None
         return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
 
-    find(default)  # opens the server that all of them share
+    find(default)  # opens the shared server
     return Models(find, default, [name for name in CATALOGUE if not is_fault(name)], kinds)
 
 
@@ -166,7 +168,7 @@ def _default(settings: Settings, names: Sequence[str]) -> str:
 
 def _candidate(name: str, entry: Entry, model: UpstreamModel, settings: Settings) -> Candidate:
     retries = entry.retries
-    if retries is None:  # the mock model has no weak moments, only faults that are to be seen
+    if retries is None:  # a fault of the mock model is deliberate, and a retry would hide it
         retries = 0 if entry.kind == "mock" else settings.retries
     timeouts = {
         "idle_timeout_s": entry.idle_timeout_s or settings.idle_timeout_s,
@@ -175,15 +177,15 @@ def _candidate(name: str, entry: Entry, model: UpstreamModel, settings: Settings
     return Candidate(name, model, retries, entry.first_event_timeout_s, timeouts)
 
 
-def _offered(entry: Entry, asked: Candidate, stand_ins: Sequence[Candidate], settings: Settings) -> ListedModel:
-    model: Streaming = asked.model
-    if stand_ins or asked.retries or asked.first_event_timeout_s is not None:
-        model = FallbackModel([asked, *stand_ins], max_wait_s=settings.max_retry_wait_s)
+def _offered(entry: Entry, candidate: Candidate, fallbacks: Sequence[Candidate], settings: Settings) -> ListedModel:
+    model: StreamingModel = candidate.model
+    if fallbacks or candidate.retries or candidate.first_event_timeout_s is not None:
+        model = FallbackModel([candidate, *fallbacks], max_wait_s=settings.max_retry_wait_s)
 
     allow = frozenset(entry.allow)
 
     def check(request: ChatRequest) -> None:
         check_extras(request, allow)
-        asked.model.check(request)
+        candidate.model.check(request)
 
-    return ListedModel(asked.name, model, check, asked.timeouts, is_mock=entry.kind == "mock")
+    return ListedModel(candidate.name, model, check, candidate.timeouts, is_mock=entry.kind == "mock")

@@ -1,6 +1,6 @@
-"""One entry of the table of models: what it may say of its server, of what is sent to it, and of what it can do.
+"""One entry of the table of models: its server, its parameters and its limits.
 
-docs/models.md is held to these fields by a test.
+A test checks that docs/models.md lists these fields.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from quartapp.settings.loader import Text
 from quartapp.settings.settings import DAY_S
 from quartapp.settings.urls import is_same_server
 from quartapp.upstreams.common.history import Field as HistoryField
-from quartapp.upstreams.http.addresses import AskableUrl
+from quartapp.upstreams.http.addresses import UpstreamUrl
 from quartapp.upstreams.sendable import check_allow, check_headers, check_params, check_response_params
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -26,12 +26,12 @@ Seconds = Annotated[float, Field(gt=0, le=DAY_S)]
 
 
 class Entry(BaseModel):
-    """One model: its server, what is sent to it, and what is done when it fails."""
+    """One model: its server, the parameters of its requests, its limits and its fallbacks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     kind: Kind = Field(description="What its server speaks.")
-    base_url: AskableUrl | None = Field(
+    base_url: UpstreamUrl | None = Field(
         default=None, description="Base URL of its server, for Azure the resource's endpoint. Unset: OpenAI's."
     )
     key_env: Name | None = Field(
@@ -114,7 +114,10 @@ class Entry(BaseModel):
 
     @property
     def env_name(self) -> str | None:
-        """Where its key is: OpenAI's own server has a usual name, and no other server is ever sent that key unasked."""
+        """The name of the variable that holds its key.
+
+        OPENAI_API_KEY is the default for OpenAI's own server only, so that no other server receives that key.
+        """
         speaks_openai = self.kind in ("openai", "responses")
         is_openai = speaks_openai and (self.base_url is None or is_same_server(self.base_url, OPENAI_URL))
         return self.key_env or ("OPENAI_API_KEY" if is_openai else None)

@@ -1,7 +1,7 @@
-"""An HTTP transport that ends in an ASGI app of this process, and streams both ways.
+"""An HTTP transport that calls an ASGI app of this process, and streams in both directions.
 
-It lets the mock model be asked through the official client like any other server, with no port. httpx2 has an
-ASGITransport, but that one collects the whole body before it returns a response.
+The official client uses it for the mock model, so that no port is needed. ASGITransport of httpx2 does not fit, because
+it collects the body before it returns a response.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ from typing import Any
 
 import httpx2
 
-Message = MutableMapping[str, Any]
-ASGIApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
+ASGIMessage = MutableMapping[str, Any]
+Send = Callable[[ASGIMessage], Awaitable[None]]
+ASGIApp = Callable[[ASGIMessage, Callable[[], Awaitable[ASGIMessage]], Send], Awaitable[None]]
 
 
 class InProcessTransport(httpx2.AsyncBaseTransport):
-    """Sends each request to `app`. A response left early cancels the app's call; a call that ends before its
-    response does is a connection broken off (httpx2.ReadError)."""
+    """A transport that sends each request to `app`.
+
+    Closing a response early cancels the app's call. If the call ends before its response is complete, the read raises
+    httpx2.ReadError.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        call = _Call(self._app, request, await request.aread())
+        call = _AppCall(self._app, request, await request.aread())
         try:
             status, headers = await call.start()
         except BaseException:
@@ -33,18 +37,18 @@ class InProcessTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(status, headers=headers, stream=call, request=request)
 
 
-class _Call(httpx2.AsyncByteStream):
-    """One call of the app: its task, and the single message it may be ahead of the reader."""
+class _AppCall(httpx2.AsyncByteStream):
+    """One call of the app: its task, and the one message that it may be ahead of the parser."""
 
     def __init__(self, app: ASGIApp, request: httpx2.Request, body: bytes) -> None:
         self._body: bytes | None = body
         self._left = asyncio.Event()
         self._failure: Exception | None = None
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue(maxsize=1)
+        self._messages: asyncio.Queue[ASGIMessage | None] = asyncio.Queue(maxsize=1)
         self._task = asyncio.ensure_future(self._run(app, _scope(request)))
 
     async def start(self) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """Status and headers of the response."""
+        """Return the status and the headers of the response."""
         message = await self._next()
         return message["status"], list(message["headers"])
 
@@ -61,23 +65,23 @@ class _Call(httpx2.AsyncByteStream):
         self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def _next(self) -> Message:
+    async def _next(self) -> ASGIMessage:
         message = await self._messages.get()
         if message is None:
             raise httpx2.ReadError("the app ended before its response did") from self._failure
         return message
 
-    async def _run(self, app: ASGIApp, scope: Message) -> None:
+    async def _run(self, app: ASGIApp, scope: ASGIMessage) -> None:
         try:
             await app(scope, self._receive, self._messages.put)
         except asyncio.CancelledError:
-            pass  # the app broke the connection off, or its reader left
-        except Exception as error:  # noqa: BLE001 - a server's crash reaches its client as a broken connection
+            pass  # the app aborted the connection, or the response was closed
+        except Exception as error:  # noqa: BLE001 - a client sees a crash of its server as a broken connection
             self._failure = error
         if not self._left.is_set():
             await self._messages.put(None)
 
-    async def _receive(self) -> Message:
+    async def _receive(self) -> ASGIMessage:
         if self._body is None:
             await self._left.wait()
             return {"type": "http.disconnect"}
@@ -85,7 +89,7 @@ class _Call(httpx2.AsyncByteStream):
         return {"type": "http.request", "body": body, "more_body": False}
 
 
-def _scope(request: httpx2.Request) -> Message:
+def _scope(request: httpx2.Request) -> ASGIMessage:
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},

@@ -1,4 +1,4 @@
-"""What asks a model of each kind: where its server is, what it is told of us, and who puts the question."""
+"""Models of each kind, opened from their entries in the table."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from quartapp.mock import DEFAULT_MODEL, create_mock
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.chat_completions.bodies import open_parser
-from quartapp.upstreams.chat_completions.model import PATH, ChatCompletions, OpenParser
+from quartapp.upstreams.chat_completions.model import PATH, ChatCompletionsModel, OpenParser
 from quartapp.upstreams.entry import OPENAI_URL, Entry
 from quartapp.upstreams.http.entra import EntraToken, open_credential
 from quartapp.upstreams.http.servers import Address, Server, Servers
-from quartapp.upstreams.http.transport import Connecting
+from quartapp.upstreams.http.transport import ConnectionOptions
 from quartapp.upstreams.in_process import InProcessTransport
 from quartapp.upstreams.origins import Origins
 from quartapp.upstreams.parameters import Parameters
-from quartapp.upstreams.responses.model import Responses
+from quartapp.upstreams.responses.model import ResponsesModel
 
 MOCK_URL = "http://mock/v1"
 AZURE_V1 = "/openai/v1"
 
 
 class UpstreamModel(Protocol):
-    """A model of the table: it streams, and says beforehand what it cannot be asked."""
+    """A model of the table."""
 
     def stream(self, request: ChatRequest, /) -> Batches: ...
 
     def check(self, request: ChatRequest, /) -> None:
-        """Raises ChatError: invalid_request."""
+        """Raise ChatError, invalid_request, for a request that the model does not accept."""
         ...
 
 
 class Kinds:
-    """Opens models by their entries, and what they share with one another; `close` lets go of all of it.
+    """An opener of models, and the owner of the servers and tokens that they share.
 
-    `entries` are those of all models, because a server's state must not reach another server.
+    `entries` are those of all models, because state from one server must not reach another server.
     """
 
     def __init__(self, settings: Settings, entries: Iterable[Entry] = ()) -> None:
         self._settings = settings
         self._origins = Origins(entries)
         self._tokens: dict[str, EntraToken] = {}
-        self.servers = Servers(_connecting(settings))
+        self.servers = Servers(_connection_options(settings))
 
     def open(self, name: str, entry: Entry) -> UpstreamModel:
-        """The model of that entry, which is offered by `name`.
+        """Return the model of `entry`, which clients know as `name`.
 
-        Raises SettingsError for a key, a proxy or a file of authorities that cannot be used.
+        Raises SettingsError for a key, a proxy or a CA file that cannot be used.
         """
         parameters = self._parameters(name, entry)
         server = self._server(entry, self._key(entry))
         if entry.kind == "responses":
-            return Responses(server, parameters, max_line_bytes=self._settings.max_upstream_line_bytes)
-        return ChatCompletions(server, parameters, self._reader(entry), _path(entry, parameters.model))
+            return ResponsesModel(server, parameters, max_line_bytes=self._settings.max_upstream_line_bytes)
+        return ChatCompletionsModel(server, parameters, self._parser_opener(entry), _path(entry, parameters.model))
 
     async def close(self) -> None:
         await self.servers.close()
@@ -87,7 +87,7 @@ class Kinds:
         return self._settings.key(entry.env_name)
 
     def _token(self, scope: str) -> EntraToken:
-        """The token for `scope`, one for all models: a server is known by whose token it is sent."""
+        """Return the token for `scope`, shared by all models, because equal addresses must share a server."""
         if scope not in self._tokens:
             settings = self._settings
             credential = open_credential(proxy=settings.proxy, obey_environment=settings.obey_client_environment)
@@ -112,7 +112,7 @@ class Kinds:
             returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
         )
 
-    def _reader(self, entry: Entry) -> OpenParser:
+    def _parser_opener(self, entry: Entry) -> OpenParser:
         return partial(
             open_parser,
             max_line_bytes=self._settings.max_upstream_line_bytes,
@@ -122,7 +122,7 @@ class Kinds:
 
 
 def _output_tokens(entry: Entry, settings: Settings) -> int | None:
-    """The lower of the limits that the entry and the operator's settings name; None if neither does."""
+    """Return the lower one of the entry's limit and CHAT_MAX_OUTPUT_TOKENS; None if neither is set."""
     limits = [limit for limit in (entry.max_output_tokens, settings.sent_output_tokens) if limit is not None]
     return min(limits, default=None)
 
@@ -134,13 +134,13 @@ def _usual_auth(entry: Entry, key: SecretStr | None) -> str:
 
 
 def _usual_output_limit(entry: Entry) -> str:
-    # Azure's dated APIs are told apart by their dates; those of 2024 up to October know the older name alone.
+    # Azure's dated APIs before 2024-12 accept only the older name.
     takes_newer = entry.kind in ("openai", "azure") and (entry.api_version or "9999") >= "2024-12"
     return "max_completion_tokens" if takes_newer else "max_tokens"
 
 
 def base_url(entry: Entry) -> str:
-    """Where a model is asked, without its path."""
+    """Return the URL of the model's server, without the path of the API."""
     url = (entry.base_url or OPENAI_URL).rstrip("/")
     if entry.kind != "azure":
         return url
@@ -152,8 +152,8 @@ def _path(entry: Entry, model: str) -> str:
     return f"/deployments/{quote(model, safe='')}{PATH}" if entry.api_version else PATH
 
 
-def _connecting(settings: Settings) -> Connecting:
-    return Connecting(
+def _connection_options(settings: Settings) -> ConnectionOptions:
+    return ConnectionOptions(
         timeout_s=settings.connect_timeout_s,
         max_connections=settings.max_connections or 2 * settings.max_open_streams,
         keep_alive_s=settings.connection_keep_alive_s,

@@ -1,4 +1,4 @@
-"""Which server an answer's state comes from, and so which models may be sent it."""
+"""The origin of an answer's state: the server that attached it, and the models that may receive it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from quartapp.settings.urls import is_same_server
-from quartapp.upstreams.common.history import Field, Returned
+from quartapp.upstreams.common.history import Field, ReturnedState
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.entry import OPENAI_URL, Entry
 
-# These refuse a call of their own that comes back without the thoughts that led to it.
+# These servers refuse a tool call in the history without the reasoning that led to it.
 _WANT_THOUGHTS: Final = frozenset({"api.deepseek.com", "api.moonshot.ai", "api.moonshot.cn"})
 
 _STATE: Final = frozenset(get_args(Field)) - {"reasoning_content", "reasoning"}
@@ -26,10 +26,10 @@ class Origins:
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._ids = {_id(entry) for entry in entries if _has_state(entry)}
 
-    def returned(self, entry: Entry, *, max_chars: int) -> Returned:
-        """Return what the server of `entry` gets back of earlier answers."""
+    def returned(self, entry: Entry, *, max_chars: int) -> ReturnedState:
+        """Return the rules for state that goes back to the server of `entry`."""
         origin = self.origin(entry)
-        return Returned(origin, _names(entry, origin), max_chars)
+        return ReturnedState(origin, _names(entry, origin), max_chars)
 
     def origin(self, entry: Entry) -> Origin:
         """Return the server of `entry`."""
@@ -46,12 +46,12 @@ def _names(entry: Entry, origin: Origin) -> frozenset[str]:
 
 
 def _has_state(entry: Entry) -> bool:
-    """Return whether the server may attach state to an answer: OpenAI's chat completions have none."""
+    """Return whether the server may attach state. OpenAI's own chat completions, Azure and the mock model do not."""
     is_openais = entry.kind == "openai" and is_same_server(entry.base_url or OPENAI_URL, OPENAI_URL)
     return entry.kind not in ("azure", "mock") and not is_openais
 
 
 def _id(entry: Entry) -> str:
-    """Return eight hexadecimal digits for a server, which is its address, its key's name and its headers."""
+    """Return eight hexadecimal digits that identify a server by its address, the name of its key and its headers."""
     named = [entry.base_url or OPENAI_URL, entry.env_name, sorted(entry.headers.items())]
     return hashlib.sha256(msgspec.json.encode(named)).hexdigest()[:8]

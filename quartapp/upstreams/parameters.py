@@ -1,4 +1,4 @@
-"""What a model is sent beside the conversation: its own parameters under the client's, within its limits."""
+"""The request parameters of a model: those of its entry, those of the client, and their limits."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from quartapp.core.errors import ChatError, Reason
 from quartapp.protocols.chat_completions.request import CompletionBody
 from quartapp.protocols.common.documents import JsonObject, safe_path
 from quartapp.protocols.common.messages import ChatRequest
-from quartapp.upstreams.common.history import Returned
+from quartapp.upstreams.common.history import ReturnedState
 
-# OpenAI has two names for the most tokens an answer may have; models take one of them, servers may mistake the other.
+# OpenAI's two names for the token limit of an answer. A model accepts one, and some servers misread the other.
 _LIMITS: Final = ("max_completion_tokens", "max_tokens")
 
-#: Anthropic's mark on a part of a message, up to which its server keeps the prompt for the next request.
+#: Anthropic's mark on a part of a message. Its server caches the prompt up to this part.
 CACHE_CONTROL: Final = "cache_control"
 
-# Only makes an answer faster: a model that may not receive it gives the same answer.
+# Only speeds up an answer. A model that does not accept it gets the request without it.
 _HINTS: Final = frozenset({"prediction"})
 
 
 def check_extras(request: ChatRequest, allow: Set[str] = frozenset()) -> None:
-    """Raise ChatError, invalid_request, for a parameter that a client may not send to a model that allows `allow`."""
+    """Raise ChatError, invalid_request, for a parameter outside OpenAI's API that `allow` does not list."""
     for name in request.extras:
         if name not in allow and name not in _HINTS:
             reason: Reason = "unsupported" if name in CompletionBody.model_fields else "unknown"
@@ -35,9 +35,9 @@ def check_extras(request: ChatRequest, allow: Set[str] = frozenset()) -> None:
 
 
 class Parameters(msgspec.Struct, frozen=True):
-    """How one model is asked: `model` is its name at its server, the others are as in its entry of the table.
+    """The request settings of one model; `model` is its name at its server, and the rest is as in its entry.
 
-    `unsent_limit` is the most tokens of an answer for which neither client, entry nor operator names a limit.
+    `unsent_limit` is the token limit if neither client, entry nor operator sets one.
     """
 
     model: str
@@ -48,11 +48,13 @@ class Parameters(msgspec.Struct, frozen=True):
     max_output_tokens: int | None = None
     unsent_limit: int = 2**20
     output_limit: str = "max_tokens"
-    returned: Returned = Returned()
+    returned: ReturnedState = ReturnedState()
 
     def check(self, request: ChatRequest) -> None:
-        """Raises ChatError: invalid_request, for more tokens, or more answers, than the model may be asked for;
-        too_large, for more state of earlier answers."""
+        """Raise ChatError for a request that the model does not accept.
+
+        The code is invalid_request for more tokens or answers than it allows, and too_large for too much state.
+        """
         self.returned.check(request)
         if request.choices > 1 and "n" in self.drop_params:
             raise ChatError("invalid_request", path="n", reason="unsupported")
@@ -61,16 +63,16 @@ class Parameters(msgspec.Struct, frozen=True):
                 raise ChatError("invalid_request", path=name)
 
     def messages(self, request: ChatRequest) -> list[JsonObject]:
-        """Return the conversation in which servers' state stands in `extra`, with the model's system prompt first."""
+        """Return the conversation, with servers' state in `extra`, and with the model's system prompt first."""
         messages = request.messages if CACHE_CONTROL in self.allow else _without_cache_control(request.messages)
         return [{"role": "system", "content": self.system_prompt}, *messages] if self.system_prompt else messages
 
     def for_request(self, request: ChatRequest) -> JsonObject:
-        """The parameters by OpenAI's names for chat completions; the limit of tokens by the model's own name for it."""
+        """Return the parameters by chat completions' names; the token limit has the name that the model accepts."""
         limit = self._limit(request)
         extras = {name: value for name, value in request.extras.items() if name in self.allow}
-        asked = {**self.params, **extras, **request.params}
-        params = {name: value for name, value in asked.items() if name not in _LIMITS}
+        merged = {**self.params, **extras, **request.params}
+        params = {name: value for name, value in merged.items() if name not in _LIMITS}
         if tools := [*self.params.get("tools", ()), *request.params.get("tools", ())]:
             params["tools"] = tools
         if limit is not None:
@@ -78,8 +80,8 @@ class Parameters(msgspec.Struct, frozen=True):
         return {name: value for name, value in params.items() if name not in self.drop_params}
 
     def most_tokens(self, request: ChatRequest) -> int:
-        """The most tokens that each answer to `request` may have, whether the server is sent that limit or not."""
-        # An entry may name the limit as the Responses API does.
+        """Return the token limit of each answer to `request`, whether or not the server receives it."""
+        # An entry may use the Responses API's name for the limit.
         return self._limit(request) or self.params.get("max_output_tokens") or self.unsent_limit
 
     def _limit(self, request: ChatRequest) -> int | None:
@@ -88,12 +90,12 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 def _limit(params: JsonObject) -> int | None:
-    asked = [params[name] for name in _LIMITS if name in params]
-    return min(asked, default=None)
+    limits = [params[name] for name in _LIMITS if name in params]
+    return min(limits, default=None)
 
 
 def _cache_controls(messages: Sequence[JsonObject]) -> Iterator[str]:
-    """The place of each part with a mark."""
+    """Yield the path of each part with a mark."""
     for index, message in enumerate(messages):
         content = message.get("content")
         if isinstance(content, list):

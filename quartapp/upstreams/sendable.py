@@ -1,4 +1,4 @@
-"""What an entry may have sent with each question: headers that HTTP can carry, parameters that JSON can, and no key."""
+"""Checks of an entry's headers and parameters: HTTP and JSON can carry them, and they contain no key."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from quartapp.settings.loader import is_unicode
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
-# How the names of headers end that carry a key, and how keys begin.
+# Endings of the names of headers that carry a key, and beginnings of keys.
 _KEY_NAME: Final = re.compile(r"(auth|authorization|cookie|credentials?|key|password|secret|token)$", re.IGNORECASE)
 _KEY_VALUE: Final = re.compile(r"\s*((bearer|basic)\s|sk-)", re.IGNORECASE)
 
-# Headers of the connection and of the body, which only those who make them can set.
+# Headers of the connection and of the body. The transport sets them.
 _OUR_HEADERS: Final = frozenset(
     {
         "accept-encoding",
@@ -37,10 +37,10 @@ _OUR_HEADERS: Final = frozenset(
     }
 )
 
-# What an answer is made of; no entry can say otherwise.
+# Fields that this package sets; an entry cannot override them.
 _OUR_PARAMS: Final = frozenset({"model", "messages", "input", "stream", "n"})
 
-# As many as Python writes.
+# Python's default limit for converting an int to text.
 _MAX_DIGITS: Final = 4300
 _MAX_INT: Final = 10**_MAX_DIGITS
 
@@ -48,10 +48,10 @@ _LIMITS: Final = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
-    """`headers`, if they can be sent. Raises PydanticCustomError with the place of the fault."""
+    """Return `headers` if HTTP can carry them. Raises PydanticCustomError with the place of the fault."""
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
-            raise _fault("the name of a header has letters, digits and hyphens")  # and may hold a key: not repeated
+            raise _fault("the name of a header has letters, digits and hyphens")  # not shown, because it may hold a key
         if name.lower() in _OUR_HEADERS:
             raise _fault("belongs to the connection, and is not to be set", name)
         if _KEY_NAME.search(name) or _KEY_VALUE.match(value):
@@ -64,7 +64,7 @@ def check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def check_params(params: JsonObject) -> JsonObject:
-    """`params`, if they can be sent. Raises PydanticCustomError with the place of the fault."""
+    """Return `params` if JSON can carry them. Raises PydanticCustomError with the place of the fault."""
     if not _OUR_PARAMS.isdisjoint(params):
         raise _fault("model, messages, input, stream and n are not parameters")
     for fault in _json_faults(params, ()):
@@ -77,7 +77,7 @@ def check_params(params: JsonObject) -> JsonObject:
 
 
 def check_allow(names: list[str]) -> list[str]:
-    """`names`, if clients may send such parameters. Raises PydanticCustomError with the place of the fault."""
+    """Return `names` if clients may send these parameters. Raises PydanticCustomError with the place of the fault."""
     for index, name in enumerate(names):
         if name in _OUR_PARAMS or name in _LIMITS or name == "stream_options":
             raise _fault("a parameter of the chat itself, which clients send in its documented form", str(index))
@@ -85,7 +85,7 @@ def check_allow(names: list[str]) -> list[str]:
 
 
 def check_response_params(params: JsonObject) -> None:
-    """Raises PydanticCustomError for parameters that cannot be told to the Responses API in its own shape."""
+    """Raise PydanticCustomError for parameters that have no form in the Responses API."""
     for name in ("text", "reasoning"):
         if not isinstance(params.get(name, {}), dict):
             raise _fault("should be a table", "params", name)
@@ -100,7 +100,7 @@ def check_response_params(params: JsonObject) -> None:
 def _json_faults(value: Any, place: tuple[str, ...]) -> Iterator[PydanticCustomError]:
     match value:
         case dict() if not all(isinstance(name, str) and is_unicode(name) for name in value):
-            yield _fault("a name that is not text in Unicode", *place)  # and may hold anything: not repeated
+            yield _fault("a name that is not text in Unicode", *place)  # not shown, because it may hold a key
         case dict():
             for name, each in value.items():
                 yield from _json_faults(each, (*place, name))
@@ -128,5 +128,5 @@ def _value_fault(value: Any) -> str | None:
 
 
 def _fault(words: str, *place: str) -> PydanticCustomError:
-    """A fault at a place below the field that is checked."""
+    """Return a fault at a place below the checked field."""
     return PydanticCustomError("unsendable", "{words}", {"words": words, "place": place})

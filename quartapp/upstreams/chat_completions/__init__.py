@@ -1,5 +1,5 @@
-"""Servers that offer OpenAI's chat completions.
+"""Servers with OpenAI's chat completions API.
 
-Most servers are odd. `strict` decodes chunks as OpenAI sends them, at speed. `loose` decodes every other form that has
-a meaning. A form without a meaning is an error.
+Most servers deviate from OpenAI's format. `strict` decodes OpenAI's format quickly. `loose` decodes every other form
+with a clear meaning. A form without one is an error.
 """

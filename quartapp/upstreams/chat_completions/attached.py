@@ -1,4 +1,4 @@
-"""Citations and images that servers attach to an answer's text, each read once however often its server sends it."""
+"""Citations and images in the text of an answer. Each is emitted once, also if its server repeats it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Image
-from quartapp.upstreams.chat_completions.strict import Chunk, ChunkDelta
+from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk
 
 MAX_ATTACHED: Final = 2048
 
@@ -22,8 +22,8 @@ _ADDRESS: Final = re.compile(r"https?://[^\s\x00-\x1f]+", re.IGNORECASE)
 _IMAGE: Final = re.compile(r"data:image/[a-z0-9.+-]+[;,]", re.IGNORECASE)
 
 
-class Picture(msgspec.Struct):
-    """An image that a tool of the server has made, in base64."""
+class ImageItem(msgspec.Struct):
+    """An image from a tool of the server, in base64."""
 
     id: str | None = None
     result: str | None = None
@@ -35,27 +35,27 @@ class Picture(msgspec.Struct):
         return f"data:image/{self.output_format or 'png'};base64,{self.result}" if self.result else ""
 
 
-class Attached:
-    """Reads what is attached to one answer. Raises ChatError: upstream_error, for more than MAX_ATTACHED things."""
+class AttachmentParser:
+    """A parser of one answer's attachments. Raises ChatError, upstream_error, for more than MAX_ATTACHED of them."""
 
     def __init__(self) -> None:
         self._known: set[int] = set()
 
     def read(self, annotations: Any, images: Any) -> Iterator[Annotation | Image]:
-        """Yield what is new in both lists."""
+        """Yield the new attachments in both lists."""
         yield from self.annotations(annotations)
         yield from self.images(images)
 
     def annotations(self, value: Any) -> Iterator[Annotation]:
-        """Yield the new annotations of a list. One without a source is left out, because it cites nothing."""
+        """Yield the new annotations of a list. An annotation without a source is dropped, because it cites nothing."""
         for each in _entries(value):
             annotation = _annotation(each) if isinstance(each, dict) else None
-            # A server that repeats an annotation may have learnt the title since.
+            # The title is not part of the source, because a server may repeat an annotation with a title.
             if annotation is not None and self._is_new(_source(annotation)):
                 yield annotation
 
     def images(self, value: Any) -> Iterator[Image]:
-        """Yield the new images of a list. Raises ChatError: upstream_error, for one without a usable address."""
+        """Yield the new images of a list. Raises ChatError, upstream_error, for an image without a usable address."""
         for each in _entries(value):
             url = _image_url(each)
             if not (_IMAGE.match(url) or _ADDRESS.fullmatch(url)):
@@ -64,7 +64,7 @@ class Attached:
                 yield Image(url)
 
     def _is_new(self, source: object) -> bool:
-        """Whether `source` has not come yet; its hash is kept in place of an image of megabytes."""
+        """Return whether `source` is new. Only its hash is kept, because an image may have megabytes."""
         key = hash(source)
         if key in self._known:
             return False
@@ -74,29 +74,29 @@ class Attached:
         return True
 
 
-def cited_by(chunk: Chunk) -> ChunkDelta:
-    """Return the pages that Perplexity and xAI name next to the choices as the annotations of a delta.
+def cited_by(chunk: CompletionChunk) -> ChunkDelta:
+    """Return the pages next to the choices, as Perplexity and xAI send them, as the annotations of a delta.
 
-    Results of a search come first, because they have titles. Citations are addresses.
+    Search results come first, because they have titles. Citations are addresses.
     """
     entries = [*_entries(chunk.search_results), *_entries(chunk.citations)]
     pages = [each if isinstance(each, dict) else {"url": each} for each in entries]
     return ChunkDelta(annotations=[{"url": page.get("url"), "title": page.get("title")} for page in pages])
 
 
-class PassedOn:
-    """What was passed on unchanged with one choice, so that a message that repeats it has only the rest."""
+class SentAttachments:
+    """The attachments that were sent unchanged with one choice. A message that repeats them keeps only new ones."""
 
     def __init__(self) -> None:
         self._known: set[object] = set()
 
     def note(self, delta: ChunkDelta) -> None:
-        """Note the annotations and images of `delta`, up to MAX_ATTACHED."""
+        """Record the annotations and images of `delta`, up to MAX_ATTACHED."""
         self._new(delta.annotations, _source_in)
         self._new(delta.images, _image_url)
 
     def keep_new(self, delta: ChunkDelta) -> None:
-        """Take from a message what has come before, and note the rest."""
+        """Remove recorded attachments from a message, and record the rest."""
         delta.annotations = self._new(delta.annotations, _source_in)
         delta.images = self._new(delta.images, _image_url)
 
@@ -108,19 +108,19 @@ class PassedOn:
 
 
 def images_of(delta: dict[str, Any]) -> list[Any] | None:
-    """Return the images of a delta or a message, which are in a list of their own or parts of the content."""
+    """Return the images of a delta or a message: a list of their own, or parts of the content."""
     parts = [part for part in _entries(delta.get("content")) if isinstance(part, dict)]
     images = _entries(delta.get("images")) + [part for part in parts if part.get("type") in _IMAGE_PARTS]
     return images or None
 
 
 def _entries(value: Any) -> list[Any]:
-    """Return the entries of a list that are not empty; another value is its own only entry."""
+    """Return the entries of a list that are not empty. Any other value counts as a list of one."""
     return [each for each in (value if isinstance(value, list) else [value]) if each]
 
 
 def _annotation(entry: dict[str, Any]) -> Annotation | None:
-    """Return the annotation in `entry`: chat completions have its fields in an object named after its type."""
+    """Return the annotation in `entry`. Chat completions nest its fields in an object named after its type."""
     kind = entry.get("type")
     kind = kind if isinstance(kind, str) and kind else "url_citation"
     inner = entry.get(kind)
@@ -129,7 +129,7 @@ def _annotation(entry: dict[str, Any]) -> Annotation | None:
     found: dict[str, Any] = {"url": url if isinstance(url, str) and _ADDRESS.fullmatch(url) else None}
     found |= {name: text if isinstance(text := fields.get(name), str) and text else None for name in _TEXTS}
     found |= {name: number if _is_index(number := fields.get(name)) else None for name in _NUMBERS}
-    if kind == "file" and isinstance(name := fields.get("name"), str) and name:  # OpenRouter has parsed it
+    if kind == "file" and isinstance(name := fields.get("name"), str) and name:  # a file that OpenRouter has parsed
         found["filename"] = name
     return Annotation(kind, **found) if found["url"] or found["file_id"] or found["filename"] else None
 
@@ -155,7 +155,7 @@ def _source_in(entry: Any) -> tuple[object, ...] | None:
 
 
 def _image_url(entry: Any) -> str:
-    """Return the address of an image; empty if it has none. Servers put it into an object, or leave that out."""
+    """Return the address of an image; empty if it has none. Some servers put it into an object."""
     if isinstance(entry, dict):
         return _image_url(entry.get("image_url") or entry.get("url"))
     return entry if isinstance(entry, str) else ""

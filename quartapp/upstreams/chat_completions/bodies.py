@@ -1,4 +1,4 @@
-"""Which reader a response's body is for: of a stream of chunks, taken apart or kept, or of one whole completion."""
+"""The choice of the parser for a body: a stream of chunks, decoded or unchanged, or one complete completion."""
 
 from __future__ import annotations
 
@@ -17,27 +17,26 @@ from quartapp.upstreams.common.think_tags import ThinkTagMode
 
 
 class CompleteBodyParser(ABC):
-    """For a body that says it is JSON, as from a server that does not stream: one object, told at its end.
+    """A parser of a body with a JSON content type, from a server that does not stream: one object, parsed at its end.
 
-    `make` makes the reader of a stream that it stands before, for lines of so many bytes. A body that begins as no JSON
-    object does is a stream after all. `error` is as that reader's, and upstream_error for more than `max_line_bytes`:
-    a body is decoded in one go, during which nothing else is answered.
+    A body that does not begin as JSON is a stream after all; `make` returns its parser for a maximum line length.
+    `error` is that parser's, or upstream_error for more than `max_line_bytes`, because decoding blocks the event loop.
     """
 
     def __init__(self, make: Callable[[int], Parser], *, max_line_bytes: int) -> None:
         self._make = make
         self._max_line_bytes = max_line_bytes
         self._body = bytearray()
-        self._reader: Parser | None = None
+        self._parser: Parser | None = None
         self._error: ChatError | None = None
 
     @property
     def error(self) -> ChatError | None:
-        return self._error if self._reader is None else self._reader.error
+        return self._error if self._parser is None else self._parser.error
 
     def feed(self, data: bytes) -> Batch:
-        if self._reader is not None:
-            return self._reader.feed(data)
+        if self._parser is not None:
+            return self._parser.feed(data)
         self._body += data
         start = bytes(self._body[:_START_BYTES]).removeprefix(_BOM).lstrip()
         if start and start[:1] not in _JSON and not _BOM.startswith(start):
@@ -47,39 +46,39 @@ class CompleteBodyParser(ABC):
         return Batch(len(data), [])
 
     def end(self) -> Batch:
-        if self._reader is not None:
-            return self._reader.end()
+        if self._parser is not None:
+            return self._parser.end()
         if self._error is not None:
             return Batch(0, [])
         try:
             return self._read(bytes(self._body).removeprefix(_BOM))
         except ChatError as error:
             self._error = error
-        except RecursionError:  # JSON just not too deep to be read may be too deep to be sent back
+        except RecursionError:  # JSON that is just shallow enough to decode may be too deep to encode
             self._error = ChatError("upstream_error")
         return Batch(0, [])
 
     @abstractmethod
     def _read(self, body: bytes) -> Batch:
-        """The whole answer, of a body that has ended."""
+        """Return the complete answer in a body that has ended."""
 
     def _stream(self, size: int) -> Batch:
-        self._reader = self._make(self._max_line_bytes)
-        batch = self._reader.feed(bytes(self._body))
+        self._parser = self._make(self._max_line_bytes)
+        batch = self._parser.feed(bytes(self._body))
         self._body.clear()
         batch.size = size
         return batch
 
 
 class CompletionParser(CompleteBodyParser):
-    """Reads one completion, as a chunk that says all."""
+    """A parser of one completion, as a chunk with the complete answer."""
 
     def _read(self, body: bytes) -> Batch:
-        # Line ends in JSON are white space; so the body is one line of a stream, which nothing ends.
+        # Line ends are white space in JSON, so the body becomes one line of a stream, without a line feed.
         line = b"data:" + body.translate(_ONE_LINE)
-        self._reader = self._make(len(line))
-        self._reader.feed(line)
-        return self._reader.end()
+        self._parser = self._make(len(line))
+        self._parser.feed(line)
+        return self._parser.end()
 
 
 _BOM = b"\xef\xbb\xbf"
@@ -96,7 +95,7 @@ def open_parser(
     think_tags: ThinkTagMode,
     origin: Origin | None = None,
 ) -> ChunkParser | CompletionParser:
-    """The reader of the answer to `request`, whose `model` is the name that its client knows."""
+    """Return the parser of the answer to `request`, whose `model` is the name that clients use."""
     make: Callable[[int], ChunkParser] = partial(ChunkParser, think_tags=think_tags, origin=origin)
     if request.raw:
         make = partial(

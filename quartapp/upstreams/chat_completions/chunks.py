@@ -1,8 +1,8 @@
-"""Upstream bytes to event batches: the server-sent events of a chat completion, decoded no further than needed.
+"""A parser of the server-sent events of chat completions, with as little decoding as possible.
 
-Pure, and the dearest lines of the project: they run for each token. Bytes are split on bytes, so that a character cut
-anywhere is whole again before it is decoded; the JSON of a line is decoded once, into typed fields. A chunk that is not
-as OpenAI sends it is read again, loosely; what makes no sense even then is an error, never silence.
+It has no I/O, and its code runs for each token, so its speed matters most. Bytes are split before they are decoded, so
+that reads may cut a character anywhere. Each line of JSON is decoded once, into typed fields. A chunk that deviates
+from OpenAI's format is decoded by `loose`. A chunk without a meaning is an error.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.states import add_state, joined, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
-from quartapp.upstreams.chat_completions.attached import Attached, cited_by
+from quartapp.upstreams.chat_completions.attached import AttachmentParser, cited_by
 from quartapp.upstreams.chat_completions.event_data import (
     KINDS,
     EventData,
@@ -23,7 +23,7 @@ from quartapp.upstreams.chat_completions.event_data import (
     parsed,
 )
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
-from quartapp.upstreams.chat_completions.strict import REFUSALS, Choice, ChunkDelta, decode, fragments_of
+from quartapp.upstreams.chat_completions.strict import REFUSALS, ChunkDelta, StreamedChoice, decode, fragments_of
 from quartapp.upstreams.common.finish_reasons import read_finish_reason
 from quartapp.upstreams.common.lines import Lines
 from quartapp.upstreams.common.marks import Origin
@@ -33,11 +33,11 @@ from quartapp.upstreams.common.usages import read_usage
 
 
 class ChunkParser:
-    """Turns the reads of one response's body into batches; `end` comes once, after the last of them.
+    """A parser of one response's body; each read becomes a batch. `end` is called once, after the last read.
 
-    Lines end in LF or CRLF; comments and unknown fields are passed over. `think_tags` says how reasoning is told apart
-    that stands in the text, `choices` how many answers were asked for. `error`, once set, is final: upstream_error for
-    garbage and for a line over the limit, or what an error in the stream stands for.
+    Lines end in LF or CRLF. Comments and unknown fields are ignored. `think_tags` sets how reasoning is found in the
+    text. `choices` is the number of requested answers. `error` is final once set: upstream_error for malformed data or
+    a line over the limit, or the error that the stream contains.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class ChunkParser:
         self._think = self._compared = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
         self._streamed: set[str] = set()
-        self._speaks_in_messages = False
-        self._origin, self._attached = origin or Origin(), Attached()
+        self._sends_messages = False
+        self._origin, self._attached = origin or Origin(), AttachmentParser()
         self._state: JsonObject = {}
         self._has_finished = self._is_counted = self._is_error_event = self._has_sound = False
         self._is_plain, self._misses = True, 0
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
-        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
+        """Return the events that `data` completes; if there is an `error`, those before it."""
         batch = Batch(len(data), [])
         had_finished = self._has_finished
         text: list[str] = []
@@ -70,7 +70,7 @@ class ChunkParser:
                 batch.extra = self._origin.mark(joined(self._state))
         except ChatError as error:
             self.error = error
-        except RecursionError:  # JSON just not too deep to be read may be too deep to be told again
+        except RecursionError:  # JSON that is just shallow enough to decode may be too deep to encode
             self.error = ChatError("upstream_error")
         self._flush(text, batch.pieces)
         if self._think is not None and (batch.ended or self.error):
@@ -80,7 +80,7 @@ class ChunkParser:
         return batch
 
     def end(self) -> Batch:
-        """What was held back, and what a last line says that no line feed ended; if it was cut, it says nothing."""
+        """Return the events held back, and those of a last line without a line feed, unless it is truncated."""
         rest = self._lines.rest() if self.error is None else b""
         is_read = self.error is None and (self._data.lines or is_whole(rest))
         batch = self.feed(rest + b"\n\n") if is_read else Batch(0, [])
@@ -97,13 +97,13 @@ class ChunkParser:
         return batch
 
     def _read_field(self, line: bytes, batch: Batch, text: list[str]) -> None:
-        """Read any line other than the first one of an event's data."""
+        """Parse a line other than the first one of an event's data."""
         if (payload := self._data.add(line)) is not None:
             self._read(payload, batch, text)
         self._is_error_event = is_error_event(line, self._is_error_event)
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
-        """Adds what one `data` line says to `batch`; text is gathered in `text`, so that one read makes one delta."""
+        """Add the events of a `data` line to `batch`; texts are collected in `text`, so that a read gives one delta."""
         if self._is_plain:
             try:
                 for choice in decode_plain(payload).choices:
@@ -124,15 +124,15 @@ class ChunkParser:
                 return
             chunk = odd.chunk
         for choice in chunk.choices:
-            if choice.index == 0:  # one answer was asked for
+            if choice.index == 0:  # one answer was requested
                 self._add(choice, batch, text)
         if chunk.search_results or chunk.citations:
             self._add_attached(cited_by(chunk), batch.pieces, text)
         if chunk.usage:
             self._count(chunk.usage, batch)
 
-    def _read_odd(self, payload: bytes, batch: Batch, text: list[str]) -> loose.Odd | None:
-        """A chunk that is not as OpenAI sends it; None if there is none."""
+    def _read_odd(self, payload: bytes, batch: Batch, text: list[str]) -> loose.OddChunk | None:
+        """Return a chunk in another form than OpenAI's, or None if the line is no chunk."""
         word = payload.strip()
         if word == b"[DONE]":
             self._check_calls()
@@ -153,7 +153,7 @@ class ChunkParser:
             batch.usage = odd.estimate
         return odd if odd.document.get("type") != "ping" else None
 
-    def _add(self, choice: Choice, batch: Batch, text: list[str]) -> None:
+    def _add(self, choice: StreamedChoice, batch: Batch, text: list[str]) -> None:
         delta = choice.delta
         if delta.reasoning_details or delta.extra_content or delta.provider_specific_fields or delta.thinking_blocks:
             self._add_state(delta, batch.pieces, text)
@@ -185,20 +185,20 @@ class ChunkParser:
             delta.content = None
 
     def _conclude(self, batch: Batch) -> None:
-        """Add what the end alone tells; nothing, for one choice."""
+        """Add the events of the end of the stream; for one choice, there are none."""
 
-    def _drop_streamed(self, odd: loose.Odd) -> None:
-        """Drop from a final message what deltas of its choice have said: it is the whole answer once more.
+    def _drop_streamed(self, odd: loose.OddChunk) -> None:
+        """Drop the content that deltas have sent from a final message, because it repeats the complete answer.
 
-        If a server sends messages alone, each of them is the next piece.
+        If a server sends only messages, each one is the next piece of the answer.
         """
         for place in odd.messages:
             choice = odd.chunk.choices[place]
-            if not self._speaks_in_messages and (choice.finish_reason or self._is_finished(choice.index)):
+            if not self._sends_messages and (choice.finish_reason or self._is_finished(choice.index)):
                 drop_from(choice.delta, {kind for kind in KINDS if self._has_streamed(kind, choice.index)})
                 choice.delta.tool_calls = None if self._calls.get(choice.index) else choice.delta.tool_calls
             elif choice.delta.is_event:
-                self._speaks_in_messages = True
+                self._sends_messages = True
 
     def _is_finished(self, index: int) -> bool:
         return index == 0 and self._has_finished
@@ -231,7 +231,7 @@ class ChunkParser:
             pieces.append(piece)
             self._streamed.add("attached")
 
-    def _finish_reason(self, choice: Choice) -> str | None:
+    def _finish_reason(self, choice: StreamedChoice) -> str | None:
         calls = self._calls.get(choice.index)
         reason = read_finish_reason(choice.finish_reason or "", has_calls=bool(calls))
         if reason is not None and calls is not None:
@@ -242,8 +242,8 @@ class ChunkParser:
         for calls in self._calls.values():
             calls.check_names()
 
-    def _count(self, said: object, batch: Batch) -> None:
-        if (usage := read_usage(said)) is not None:
+    def _count(self, value: object, batch: Batch) -> None:
+        if (usage := read_usage(value)) is not None:
             batch.usage, self._is_counted = usage, True
 
     def _flush(self, text: list[str], pieces: list[Piece], *, is_thought: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Chunks in any other form than OpenAI's, read into the same types; what makes no sense is an error, never silence."""
+"""Chunks in any form other than OpenAI's, decoded into the same types. A chunk without a meaning is an error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from quartapp.protocols.chat_completions.encode import call_object, usage_object
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.encoding import to_utf8
 from quartapp.upstreams.chat_completions.attached import images_of
-from quartapp.upstreams.chat_completions.strict import Call, Choice, Chunk, ChunkDelta, Custom, Function, text_in
+from quartapp.upstreams.chat_completions.strict import (
+    ChunkCall,
+    ChunkCustom,
+    ChunkDelta,
+    ChunkFunction,
+    CompletionChunk,
+    StreamedChoice,
+    text_in,
+)
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.usages import find_usage, read_timings
 
-# An object with none of these is no chunk, unless it says what it is.
+# An object with none of these is no chunk, unless `object` or `type` marks it as one.
 _OF_CHUNKS: Final = frozenset(
     {"choices", "usage", "x_groq", "timings", "amazon-bedrock-invocationMetrics", "eval_count", "obfuscation"}
 ) | {"prompt_filter_results", "prompt_annotations", "content_filter_results"}
@@ -28,21 +36,24 @@ _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_det
 _HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
 
-class Odd(NamedTuple):
-    """A chunk in an odd form: the object that came, and what it says; `estimate` is for want of usage.
+class OddChunk(NamedTuple):
+    """A chunk in an odd form: its object, and the decoded chunk; `estimate` is used if no usage comes.
 
-    `messages` are the places of the choices that hold a message and no delta.
+    `messages` are the places of the choices with a message instead of a delta.
     """
 
     document: JsonObject
-    chunk: Chunk
+    chunk: CompletionChunk
     estimate: Usage | None
     messages: Sequence[int] = ()
 
 
 def parse(payload: bytes) -> Any:
-    """The value of JSON in UTF-8 as servers write it: NaN and infinities are null, and half a surrogate pair, as
-    models that cut characters in two send it, is U+FFFD. Raises ValueError and RecursionError."""
+    """Return the value of JSON in UTF-8 as servers write it.
+
+    NaN and infinities become null. Half a surrogate pair becomes U+FFFD, because models that cut characters in two send
+    such halves. Raises ValueError and RecursionError.
+    """
     try:
         return msgspec.json.decode(payload)
     except msgspec.DecodeError:
@@ -51,7 +62,7 @@ def parse(payload: bytes) -> Any:
 
 
 def to_text(value: Any) -> str:
-    """A value of `parse` as JSON, whatever the size of its numbers. Raises RecursionError."""
+    """Return a value of `parse` as JSON, with numbers of any size. Raises RecursionError."""
     return _encode(value)
 
 
@@ -64,8 +75,8 @@ _decode: Final = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_fi
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def read(document: Any) -> Odd:
-    """A chunk in whatever form. Raises ChatError: what an error object stands for, upstream_error for garbage."""
+def read(document: Any) -> OddChunk:
+    """Return a chunk in any form. Raises ChatError: the error in an error object, or upstream_error."""
     if not isinstance(document, dict) or not _is_chunk(document):
         raise from_error_object(document)
     _check_error(document)
@@ -73,14 +84,14 @@ def read(document: Any) -> Odd:
     found = [_object(each) for each in _list(document.get("choices"))]
     usage = find_usage(document)
     sources = {name: document.get(name) for name in ("citations", "search_results")}
-    chunk = Chunk([_choice(each) for each in found], None if usage is None else usage_object(usage), **sources)
+    chunk = CompletionChunk([_choice(each) for each in found], usage_object(usage) if usage else None, **sources)
     messages = [place for place, choice in enumerate(found) if _is_message(choice)]
-    return Odd(document, chunk, read_timings(document.get("timings")), messages)
+    return OddChunk(document, chunk, read_timings(document.get("timings")), messages)
 
 
-def _check_error(said: Any) -> None:
-    if isinstance(said, dict) and not _is_nothing(said.get("error")):
-        raise from_error_object(said)
+def _check_error(holder: Any) -> None:
+    if isinstance(holder, dict) and not _is_nothing(holder.get("error")):
+        raise from_error_object(holder)
 
 
 def _is_chunk(document: JsonObject) -> bool:
@@ -88,14 +99,14 @@ def _is_chunk(document: JsonObject) -> bool:
     return is_named or not _OF_CHUNKS.isdisjoint(document)
 
 
-def _choice(choice: JsonObject) -> Choice:
+def _choice(choice: JsonObject) -> StreamedChoice:
     _check_error(choice)
     index = _number(choice.get("index"))
-    return Choice(_delta(_delta_of(choice)), index or 0, _finish_reason(choice.get("finish_reason")))
+    return StreamedChoice(_delta(_delta_of(choice)), index or 0, _finish_reason(choice.get("finish_reason")))
 
 
 def _number(index: Any) -> int | None:
-    """A whole number in whatever form it is written; None where nothing is."""
+    """Return a whole number in any notation; None if the value is empty."""
     if _is_nothing(index):
         return None
     match index:
@@ -110,9 +121,9 @@ def _number(index: Any) -> int | None:
 
 
 def _delta_of(choice: JsonObject) -> JsonObject:
-    """Beside a delta, a message is what has been said so far; completions that are no chats have a text."""
-    said = choice.get("message") if _is_message(choice) else choice.get("delta")
-    return {"content": choice["text"]} if said is None and isinstance(choice.get("text"), str) else _object(said)
+    """Return the delta of a choice: its delta, its message if it has no delta, or the text of a plain completion."""
+    delta = choice.get("message") if _is_message(choice) else choice.get("delta")
+    return {"content": choice["text"]} if delta is None and isinstance(choice.get("text"), str) else _object(delta)
 
 
 def _is_message(choice: JsonObject) -> bool:
@@ -127,27 +138,27 @@ def _finish_reason(reason: Any) -> str | None:
     return reason
 
 
-def _delta(said: JsonObject) -> ChunkDelta:
-    content, thought = _content(said.get("content"))
-    thoughts = [text_in(said.get(name)) for name in _THOUGHTS]
-    calls = _list(said.get("tool_calls"))
+def _delta(fields: JsonObject) -> ChunkDelta:
+    content, thought = _content(fields.get("content"))
+    thoughts = [text_in(fields.get(name)) for name in _THOUGHTS]
+    calls = _list(fields.get("tool_calls"))
     fragments = [_call(each) for each in calls if not _is_nothing(each)]
-    if not fragments and not _is_nothing(said.get("function_call")):  # llama-cpp-python tells a call both ways
-        fragments.append(_call({"function": said["function_call"]}))
+    if not fragments and not _is_nothing(fields.get("function_call")):  # llama-cpp-python sends a call in both fields
+        fragments.append(_call({"function": fields["function_call"]}))
     return ChunkDelta(
         content=content,
         reasoning_content=next(filter(None, [*thoughts, thought]), None),
-        refusal=text_in(said.get("refusal")),
+        refusal=text_in(fields.get("refusal")),
         tool_calls=fragments,
-        **{name: said.get(name) for name in TURN_STATE},
-        audio=said.get("audio"),
-        images=images_of(said),
-        annotations=said.get("annotations"),
+        **{name: fields.get(name) for name in TURN_STATE},
+        audio=fields.get("audio"),
+        images=images_of(fields),
+        annotations=fields.get("annotations"),
     )
 
 
 def _content(content: Any) -> tuple[str, str]:
-    """The text and the reasoning of a content, which is text or a list of parts."""
+    """Return the text and the reasoning of a content, which is text or a list of parts."""
     if content is None or isinstance(content, str):
         return content or "", ""
     texts: list[str] = []
@@ -158,17 +169,17 @@ def _content(content: Any) -> tuple[str, str]:
     return "".join(texts), "".join(thoughts)
 
 
-def _call(call: Any) -> Call:
-    said = _object(call)
-    index = _number(said.get("index"))
-    state = {field: said.get(field) for field in CALL_STATE}
-    fragment = Call(index=msgspec.UNSET if index is None else index, id=_name(said.get("id")), **state)
-    function, custom = _object(said.get("function")), _object(said.get("custom"))
+def _call(call: Any) -> ChunkCall:
+    fields = _object(call)
+    index = _number(fields.get("index"))
+    state = {field: fields.get(field) for field in CALL_STATE}
+    fragment = ChunkCall(index=msgspec.UNSET if index is None else index, id=_name(fields.get("id")), **state)
+    function, custom = _object(fields.get("function")), _object(fields.get("custom"))
     if custom and not function:
-        fragment.custom = Custom(_name(custom.get("name")), _arguments(custom.get("input")))
+        fragment.custom = ChunkCustom(_name(custom.get("name")), _arguments(custom.get("input")))
         return fragment
     arguments = function.get("arguments") if "arguments" in function else function.get("input")
-    fragment.function = Function(_name(function.get("name")), _arguments(arguments))
+    fragment.function = ChunkFunction(_name(function.get("name")), _arguments(arguments))
     return fragment
 
 
@@ -183,7 +194,7 @@ def _arguments(arguments: Any) -> str | None:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Return whether `value` is an empty thing, as servers in PHP, Go and Java write it where OpenAI sends nothing."""
+    """Return whether `value` is empty. Servers in PHP, Go and Java send empty values where OpenAI sends none."""
     return value is None or value == "" or value == [] or value == {}
 
 
@@ -196,7 +207,7 @@ def _object(value: Any) -> JsonObject:
 
 
 def _list(value: Any) -> list[Any]:
-    """Return a list; an object in its place is its only element."""
+    """Return a list; an object counts as a list of one."""
     if _is_nothing(value):
         return []
     if not isinstance(value, list | dict):
@@ -204,37 +215,36 @@ def _list(value: Any) -> list[Any]:
     return [value] if isinstance(value, dict) else value
 
 
-# -- for OpenAI's clients
+# -- encoding for OpenAI's clients
 
 
-def mend(odd: Odd, calls: dict[int, list[ToolCall]]) -> JsonObject:
-    """The chunk as OpenAI's clients can take it, with all else that it says; `calls` are those of each choice, by its
-    place."""
+def mend(odd: OddChunk, calls: dict[int, list[ToolCall]]) -> JsonObject:
+    """Return the chunk in OpenAI's form, with all its other fields; `calls` are those of each choice, by its place."""
     pairs = zip(_list(odd.document.get("choices")), odd.chunk.choices, strict=True)
-    mended = [_mended(choice, said, calls.get(place, [])) for place, (choice, said) in enumerate(pairs)]
+    mended = [_mended(choice, decoded, calls.get(place, [])) for place, (choice, decoded) in enumerate(pairs)]
     usage = {} if odd.chunk.usage is None else {"usage": odd.chunk.usage}
     return odd.document | {"object": "chat.completion.chunk", "choices": mended} | usage
 
 
-def _mended(choice: JsonObject, said: Choice, calls: list[ToolCall]) -> JsonObject:
+def _mended(choice: JsonObject, decoded: StreamedChoice, calls: list[ToolCall]) -> JsonObject:
     rest = {name: value for name, value in _object(choice).items() if name not in ("delta", "message", "text")}
-    theirs = _delta_of(_object(choice))
-    # The call of a function, as it was before there were tools, stands as it is.
-    delta = _mended_delta(theirs, said.delta, [] if is_old_call(theirs) else calls)
-    return rest | {"index": said.index, "delta": delta, "finish_reason": said.finish_reason or None}
+    sent = _delta_of(_object(choice))
+    # The older `function_call` stays unchanged.
+    delta = _mended_delta(sent, decoded.delta, [] if is_old_call(sent) else calls)
+    return rest | {"index": decoded.index, "delta": delta, "finish_reason": decoded.finish_reason or None}
 
 
 def is_old_call(delta: JsonObject) -> bool:
-    """Return whether `delta` holds the call of a function as it was before there were tools, and no other call."""
+    """Return whether `delta` has the older `function_call` and no tool calls."""
     return bool(delta.get("function_call") and not delta.get("tool_calls"))
 
 
-_RETOLD: Final = frozenset({"reasoning", "thinking"})  # as `reasoning_content`
+_RENAMED: Final = frozenset({"reasoning", "thinking"})  # sent as `reasoning_content`
 
 
-def _mended_delta(theirs: JsonObject, said: ChunkDelta, calls: list[ToolCall]) -> JsonObject:
-    told: JsonObject = {"content": said.content, "reasoning_content": said.reasoning_content, "refusal": said.refusal}
-    told |= {"tool_calls": [*map(call_object, calls)], "images": said.images, "annotations": said.annotations}
-    empty = {name for name in ("role", "function_call") if _is_nothing(theirs.get(name))}
-    rest = {name: value for name, value in theirs.items() if name not in told.keys() | _RETOLD | empty}
-    return rest | {name: value for name, value in told.items() if value}
+def _mended_delta(sent: JsonObject, delta: ChunkDelta, calls: list[ToolCall]) -> JsonObject:
+    new: JsonObject = {"content": delta.content, "reasoning_content": delta.reasoning_content, "refusal": delta.refusal}
+    new |= {"tool_calls": [*map(call_object, calls)], "images": delta.images, "annotations": delta.annotations}
+    empty = {name for name in ("role", "function_call") if _is_nothing(sent.get(name))}
+    rest = {name: value for name, value in sent.items() if name not in new.keys() | _RENAMED | empty}
+    return rest | {name: value for name, value in new.items() if value}

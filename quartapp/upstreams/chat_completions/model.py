@@ -1,4 +1,4 @@
-"""A model behind a server that speaks OpenAI's chat completions."""
+"""A model on a server with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ PATH = "/chat/completions"
 
 
 class OpenParser(Protocol):
-    """Makes the reader of one answer, by what was asked and the content type of what came."""
+    """A factory of parsers: one for each answer, by its request and the content type of its response."""
 
     def __call__(self, request: ChatRequest, /, *, content_type: str) -> Parser: ...
 
 
-class ChatCompletions:
-    """One model of one server, asked at `path`. The server belongs to the caller."""
+class ChatCompletionsModel:
+    """One model of one server, with requests to `path`. The server belongs to the caller."""
 
     def __init__(self, server: Server, parameters: Parameters, open_parser: OpenParser, path: str = PATH) -> None:
         self._server = server
@@ -31,14 +31,14 @@ class ChatCompletions:
         self._path = path
 
     def stream(self, request: ChatRequest, /) -> Batches:
-        """The answer, a batch a read, closed with the generator. Usage is always asked for. Raises ChatError."""
+        """Yield the answer, one batch for each read. The request always asks for usage. Raises ChatError."""
         batches = self._server.stream(
             self._path, self._body(request), lambda content_type: self._open_parser(request, content_type=content_type)
         )
         return limited(batches, self._parameters.most_tokens(request), request.choices)
 
     def check(self, request: ChatRequest) -> None:
-        """Raises ChatError: invalid_request, for what this model cannot be asked."""
+        """Raise ChatError, invalid_request, for a request that the model does not accept."""
         self._parameters.check(request)
 
     def _body(self, request: ChatRequest) -> JsonObject:

@@ -1,12 +1,12 @@
-"""The most tokens of an answer, also where its server ignores the limit that it is sent.
+"""The token limit of an answer, enforced also if its server ignores it.
 
-Only the server can count tokens, and most servers send their count last. So tokens are counted too low here, and an
-answer of a server that obeys the limit is never cut. An answer has at least as many tokens
+Only the server can count tokens, and most servers send the count last. The count here is a lower bound, so an answer of
+a server that obeys the limit is never truncated. An answer has at least as many tokens as
 
-- as it has words, because no common vocabulary has tokens of several words;
-- as it has pieces of 16 bytes: a server sends one token or more in a piece, and a gateway that sends single characters
+- it has words, because no common vocabulary has tokens of several words;
+- it has pieces of 16 bytes: a server sends one token or more in a piece, and a gateway that sends single characters
   sends short pieces;
-- as it has 128 bytes, because the longest tokens of the common vocabularies have 128 bytes.
+- it has pieces of 128 bytes in total, because the longest tokens of the common vocabularies have 128 bytes.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.event_data import arguments_in, text_in_delta
-from quartapp.upstreams.chat_completions.strict import Call
+from quartapp.upstreams.chat_completions.strict import ChunkCall
 
-_TEXTLESS: Final = (Annotation, Image)  # nothing of them can be counted as tokens
+_TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted
 _BYTES_OF_PIECE = 16
 _BYTES_OF_TOKEN = 128
 
-# Texts that are counted together: a count costs as much for many as for one.
+# Texts that are counted together, because one count of many texts costs as much as one count of a single text.
 _MAX_WAITING = 256
 
 
 async def limited(batches: Batches, limit: int, choices: int = 1) -> Batches:
-    """The batches of an answer, in which each choice has at most `limit` tokens, as far as they can be counted.
+    """Yield the batches of an answer, with at most `limit` counted tokens in each choice.
 
     A longer choice is truncated, with the finish_reason `length`. Once all choices have ended and one was truncated,
-    `batches` is closed; it is closed with the generator in any case.
+    `batches` is closed. It is also closed with the generator.
     """
     output = _Output(limit, choices)
     async with aclosing(batches):
@@ -49,24 +49,24 @@ async def limited(batches: Batches, limit: int, choices: int = 1) -> Batches:
                 return
 
 
-class _Source(Protocol):
+class _StreamingModel(Protocol):
     def stream(self, request: ChatRequest, /) -> Batches: ...
 
 
-class Limited:
-    """A model whose answers have at most `limit` tokens, or as many as the client asks for if that is less."""
+class LimitedModel:
+    """A model with at most `limit` tokens in an answer, or the client's own limit if that is lower."""
 
-    def __init__(self, model: _Source, limit: int) -> None:
+    def __init__(self, model: _StreamingModel, limit: int) -> None:
         self._model = model
         self._limit = limit
 
     def stream(self, request: ChatRequest, /) -> Batches:
-        asked = [request.params[name] for name in ("max_completion_tokens", "max_tokens") if name in request.params]
-        return limited(self._model.stream(request), min([self._limit, *asked]), request.choices)
+        limits = [request.params[name] for name in ("max_completion_tokens", "max_tokens") if name in request.params]
+        return limited(self._model.stream(request), min([self._limit, *limits]), request.choices)
 
 
-class _Count(NamedTuple):
-    """What is known of the tokens of one choice."""
+class _TokenCount(NamedTuple):
+    """The counts of one choice."""
 
     words: int = 0
     pieces: int = 0
@@ -75,25 +75,25 @@ class _Count(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """The fewest tokens that this can be."""
+        """Return the lowest possible number of tokens."""
         return max(self.words, min(self.pieces, self.bytes // _BYTES_OF_PIECE), self.bytes // _BYTES_OF_TOKEN)
 
-    def after(self, text: str, pieces: int = 1) -> _Count:
-        """The count with `text` more, which came in so many pieces."""
+    def after(self, text: str, pieces: int = 1) -> _TokenCount:
+        """Return the count after `text`, which came in `pieces` pieces."""
         if not text:
             return self
         words = len(text.split())
         if self.ends_in_word and not text[0].isspace():
             words -= 1
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        return _Count(self.words + words, self.pieces + pieces, self.bytes + size, not text[-1].isspace())
+        return _TokenCount(self.words + words, self.pieces + pieces, self.bytes + size, not text[-1].isspace())
 
 
-class _Choice:
+class _ChoiceCounter:
     """A counter of the tokens of one choice.
 
-    A text of n characters has at most n // 2 + 1 tokens, because two characters or more make a word. So texts wait, to
-    be counted together, while twice their tokens cannot be more than `spare`.
+    A text of n characters has at most n // 2 + 1 tokens here, because each counted word needs two characters. So texts
+    wait to be counted together, as long as twice their tokens is at most `spare`.
     """
 
     __slots__ = ("_count", "_limit", "_spare", "_waiting")
@@ -101,11 +101,11 @@ class _Choice:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._spare = 2 * limit
-        self._count = _Count()
+        self._count = _TokenCount()
         self._waiting: list[str] = []
 
     def add(self, text: str) -> int | None:
-        """Count `text`; if it goes over the limit, return how many of its characters do not."""
+        """Count `text`. If it exceeds the limit, return the number of its characters within the limit."""
         if self._wait([text], len(text) + 2):
             return None
         before, self._count = self._count, self._count.after(text)
@@ -116,7 +116,7 @@ class _Choice:
         return bisect_right(sizes, self._limit, key=lambda size: before.after(text[:size]).tokens) - 1
 
     def take(self, pieces: Sequence[Any]) -> bool:
-        """Count the texts of `pieces`. Return False, and count none, if they may be over the limit or are no texts."""
+        """Count the texts of `pieces`. Return False and count none if they may exceed the limit or are not texts."""
         waiting, spare = self._waiting, self._spare
         before = len(waiting)
         for piece in pieces:
@@ -137,7 +137,7 @@ class _Choice:
         return self._wait(texts, self._spare - spare)
 
     def _wait(self, texts: list[str], need: int) -> bool:
-        """Let `texts` wait. Return False, and keep none, if they may be over the limit."""
+        """Add `texts` to the waiting ones. Return False and add none if they may exceed the limit."""
         if self._spare < need or len(self._waiting) >= _MAX_WAITING:
             self._count = self._count.after("".join(self._waiting), len(self._waiting) - self._waiting.count(""))
             self._waiting.clear()
@@ -150,21 +150,21 @@ class _Choice:
 
 
 class _Output:
-    """Counts what the choices of one answer say, and truncates those that say more than `limit` tokens.
+    """A counter of an answer's choices that truncates those with more than `limit` tokens.
 
-    It `is_over` once a choice was truncated and no other is left to come.
+    It `is_over` once one choice was truncated and all others have ended.
     """
 
     def __init__(self, limit: int, choices: int) -> None:
         self._limit = limit
-        self._choices = {index: _Choice(limit) for index in range(choices)}
+        self._choices = {index: _ChoiceCounter(limit) for index in range(choices)}
         self._first = self._choices[0]
         self._unfinished = set(range(choices))
         self._truncated: set[int] = set()
         self.is_over = False
 
     def hold(self, batch: Batch) -> None:
-        """Takes out of `batch` what is over the limit, and ends the answer with it if it `is_over`."""
+        """Remove the text over the limit from `batch`, and end the answer with it if it `is_over`."""
         if not batch.pieces or (not self._truncated and self._first.take(batch.pieces)):
             return
         batch.pieces = [held for piece in batch.pieces if (held := self._held(piece)) is not None]
@@ -181,7 +181,7 @@ class _Output:
         room = self._choices[0].add((piece.arguments or "") if isinstance(piece, ToolCall) else piece.text)
         if room is None:
             return piece
-        self.is_over = True  # these pieces are of one choice alone
+        self.is_over = True  # a piece other than a Raw belongs to the only choice
         return _cut_piece(piece, room)
 
     def _held_chunk(self, chunk: Raw) -> Raw | None:
@@ -192,7 +192,7 @@ class _Output:
         for index, text, finish_reason in choices:
             if index in gone:
                 continue
-            counter = self._choices.get(index) or self._choices.setdefault(index, _Choice(self._limit))
+            counter = self._choices.get(index) or self._choices.setdefault(index, _ChoiceCounter(self._limit))
             room = counter.add(text)
             if room is not None:
                 rooms[index] = room
@@ -212,7 +212,7 @@ def _cut_piece(piece: Delta | Reasoning | Refusal | ToolCall, room: int) -> Piec
 
 
 def _cut_chunk(chunk: Raw, gone: Container[int], rooms: Mapping[int, int]) -> Raw | None:
-    """`chunk` without the choices that are `gone`; of those in `rooms`, so many characters."""
+    """Return `chunk` without the choices in `gone`, and with so many characters of those in `rooms`."""
     document: JsonObject = loose.parse(chunk.payload)
     choices = [each for each in document["choices"] if each.get("index", 0) not in gone]
     if not choices and not document.get("usage"):
@@ -225,7 +225,7 @@ def _cut_chunk(chunk: Raw, gone: Container[int], rooms: Mapping[int, int]) -> Ra
 
 def _cut_choice(choice: JsonObject, room: int) -> JsonObject:
     delta = _cut_delta(choice.get("delta") or {}, room)
-    probabilities = {"logprobs": None} if "logprobs" in choice else {}  # of tokens, and not all of them are left
+    probabilities = {"logprobs": None} if "logprobs" in choice else {}  # they would include dropped tokens
     return {**choice, "delta": delta, **probabilities, "finish_reason": "length"}
 
 
@@ -240,7 +240,7 @@ def _cut_delta(delta: JsonObject, room: int) -> JsonObject:
     for call in delta.get("tool_calls") or ():
         if room:
             calls.append(_cut_call(call, room))
-            room -= min(room, len(arguments_in(msgspec.convert(call, Call))))
+            room -= min(room, len(arguments_in(msgspec.convert(call, ChunkCall))))
     return cut | ({"tool_calls": calls} if calls else {})
 
 

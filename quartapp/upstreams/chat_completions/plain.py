@@ -1,4 +1,4 @@
-"""A short way to read a chunk that adds text or a thought alone, as most do: its decoder refuses any other chunk."""
+"""A fast decoder for chunks that add only text or a thought, as most do. It refuses any other chunk."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import fields
 
-from quartapp.upstreams.chat_completions.strict import Choice, Chunk, ChunkDelta
+from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk, StreamedChoice
 
-#: How often the decoder may refuse a chunk of one answer: each time costs as much as two chunks.
+#: Refusals before the decoder is given up for an answer, because each one costs as much as two chunks.
 MAX_MISSES: Final = 8
 
 
@@ -19,7 +19,7 @@ _PLAIN: Final = ("content", "role", "reasoning_content", "reasoning")
 
 
 def _only(struct: type[msgspec.Struct], kept: Mapping[str, tuple[Any, ...]]) -> type[msgspec.Struct]:
-    """Return a type with the fields of `struct`, of which those that are not `kept` must be null."""
+    """Return a type with the fields of `struct`; fields that are not `kept` must be null."""
     names = {field.name: field.encode_name for field in fields(struct)}
     known = [(name, *kept.get(name, (None, None))) for name in names]
     return msgspec.defstruct(f"Plain{struct.__name__}", known, bases=(struct,), gc=False, rename=names)
@@ -30,8 +30,8 @@ def _type(name: str) -> Any:
 
 
 _Delta: Final = _only(ChunkDelta, {name: (_type(name), None) for name in _PLAIN})
-_Choice: Final = _only(Choice, {"delta": (_Delta,), "index": (Literal[0], 0)})
-_Chunk: Final = _only(Chunk, {"choices": (list[_Choice],), "usage": (None | UnsetType, UNSET)})  # type: ignore[valid-type]
+_Choice: Final = _only(StreamedChoice, {"delta": (_Delta,), "index": (Literal[0], 0)})
+_Chunk: Final = _only(CompletionChunk, {"choices": (list[_Choice],), "usage": (None | UnsetType, UNSET)})  # type: ignore[valid-type]
 
-#: Returns a chunk that adds text, a thought or nothing to the first choice. Raises REFUSALS for any other.
-decode_plain: Final = cast(Callable[[bytes], Chunk], msgspec.json.Decoder(_Chunk).decode)
+#: Returns a chunk with text, a thought or nothing for the first choice. Raises REFUSALS for any other.
+decode_plain: Final = cast(Callable[[bytes], CompletionChunk], msgspec.json.Decoder(_Chunk).decode)

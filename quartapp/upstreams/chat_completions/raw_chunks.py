@@ -1,4 +1,4 @@
-"""Upstream bytes to chunks that are passed on as they came: read as any other, and their bytes kept."""
+"""A parser that checks chunks as any other parser does, and passes their bytes on unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quartapp.core.events import Batch, Piece, Raw, ToolCall
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.states import without_thought_mark
 from quartapp.upstreams.chat_completions import loose
-from quartapp.upstreams.chat_completions.attached import PassedOn
+from quartapp.upstreams.chat_completions.attached import SentAttachments
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.event_data import (
     check_utf8,
@@ -25,8 +25,8 @@ from quartapp.upstreams.chat_completions.event_data import (
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
 from quartapp.upstreams.chat_completions.strict import (
     REFUSALS,
-    Choice,
-    Chunk,
+    CompletionChunk,
+    StreamedChoice,
     decode,
     fragments_of,
     is_sound,
@@ -36,14 +36,16 @@ from quartapp.upstreams.common.marks import PREFIX, Origin
 from quartapp.upstreams.common.tool_calls import Fragment, with_arguments
 from quartapp.upstreams.common.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
 
+#: The calls of each choice, by its place in the chunk.
+CallsByPlace = dict[int, list[ToolCall]]
+
 
 class RawChunkParser(ChunkParser):
-    """Keeps each chunk's own bytes: checked as any other chunk is, and with the model's name replaced by `model`.
+    """A parser that keeps each chunk's bytes, and replaces only the model's name by `model`.
 
-    A chunk that OpenAI's clients could not take is told anew, and so is one whose calls, usage or reason to finish they
-    would take for something else than it says. The answer is whole when `choices` choices have their finish_reason.
-    What comes before the first event, a role say, is held until then. Usage that only we asked for is left out unless
-    `include_usage`.
+    A chunk that OpenAI's clients could not decode or would misread is re-encoded. The answer is complete when `choices`
+    choices have their finish_reason. Chunks before the first event, for example with a role, are held until that event.
+    Usage is dropped unless the client asked for it with `include_usage`.
     """
 
     def __init__(
@@ -51,23 +53,23 @@ class RawChunkParser(ChunkParser):
     ) -> None:
         super().__init__(max_line_bytes, choices=choices, origin=origin)
         self._model = model
-        self._ours = b'"model":' + msgspec.json.encode(model)
-        self._theirs = self._ours
-        self._their_head = self._our_head = b"{" + self._ours  # what the last chunk began with, up to the name
+        self._our_name = b'"model":' + msgspec.json.encode(model)
+        self._their_name = self._our_name
+        self._their_head = self._our_head = b"{" + self._our_name  # the last chunk's beginning, up to the name
         self._unfinished = set(range(choices))
         self._reason: str | None = None
-        self._calling_functions: set[int] = set()  # the choices with the call of a function, as it was before tools
+        self._calling_functions: set[int] = set()  # choices with the older `function_call`
         self._include_usage = include_usage
-        self._textless = set(range(choices))  # the choices without text: soon none, so that most tokens cost nothing
-        self._begun: set[int] = set()  # the choices of which a chunk has come, a role alone too
-        self._untexted: set[tuple[str, int]] = set()  # what else the choices have said before their text
-        self._passed_on = {index: PassedOn() for index in range(choices)}
+        self._textless = set(range(choices))  # choices without text so far; soon empty, so most tokens cost nothing
+        self._begun: set[int] = set()  # choices with a chunk so far, also one with only a role
+        self._untexted: set[tuple[str, int]] = set()  # other kinds of text that choices have sent before their text
+        self._passed_on = {index: SentAttachments() for index in range(choices)}
         self._held: list[Piece] = []
         self._room = max_line_bytes
         self._has_begun = False
 
     def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
-        check_utf8(payload)  # the decoder looks at the fields alone that it knows
+        check_utf8(payload)  # the decoder ignores unknown fields
         if self._is_plain and self._has_begun and self._unfinished and not self._held:
             try:
                 chunk = decode_plain(payload)
@@ -85,14 +87,14 @@ class RawChunkParser(ChunkParser):
                 return
             chunk = odd.chunk
         usage = chunk.usage if odd is None else odd.document.get("usage")
-        calls: dict[int, list[ToolCall]] = {}
-        can_stand = self._note_choices(chunk, payload, odd, batch, calls)
+        calls: CallsByPlace = {}
+        is_unchanged = self._note_choices(chunk, payload, odd, batch, calls)
         if chunk.usage is not msgspec.UNSET and (chunk.usage or usage is not None):
-            can_stand = self._add_usage(chunk, usage, batch) and can_stand
-        payload = self._renamed(payload, usage) if can_stand else self._mended(payload, chunk, odd, calls)
-        self._tell(chunk, raw(payload, chunk.choices), batch)
+            is_unchanged = self._add_usage(chunk, usage, batch) and is_unchanged
+        payload = self._renamed(payload, usage) if is_unchanged else self._mended(payload, chunk, odd, calls)
+        self._add_chunk(chunk, raw(payload, chunk.choices), batch)
 
-    def _add_plain(self, choice: Choice, payload: bytes, batch: Batch) -> None:
+    def _add_plain(self, choice: StreamedChoice, payload: bytes, batch: Batch) -> None:
         if self._textless:
             self._note_streamed(choice)
         delta = choice.delta
@@ -100,13 +102,20 @@ class RawChunkParser(ChunkParser):
         batch.pieces.append(Raw(payload, text_in_delta(delta) if has_thought else delta.content or ""))
 
     def _note_choices(
-        self, chunk: Chunk, payload: bytes, odd: loose.Odd | None, batch: Batch, calls: dict[int, list[ToolCall]]
+        self,
+        chunk: CompletionChunk,
+        payload: bytes,
+        odd: loose.OddChunk | None,
+        batch: Batch,
+        calls: CallsByPlace,
     ) -> bool:
-        """Notes what the choices say. Returns whether clients can take them unchanged; if not, `calls` gets the calls
-        as clients can take them."""
-        can_stand = odd is None or is_sound(payload)
+        """Record the content of the choices. Return whether clients can read them unchanged.
+
+        If not, `calls` gets the calls in the form that clients can read.
+        """
+        is_unchanged = odd is None or is_sound(payload)
         if PREFIX in payload or not self._origin.is_only:
-            can_stand = can_stand and not is_marked(chunk, self._origin)
+            is_unchanged = is_unchanged and not is_marked(chunk, self._origin)
         for place, choice in enumerate(chunk.choices):
             if not (self._has_begun and self._unfinished) and choice.is_event:
                 self._has_begun = True
@@ -116,13 +125,13 @@ class RawChunkParser(ChunkParser):
             if (choice.delta.images or choice.delta.annotations) and choice.index in self._passed_on:
                 self._passed_on[choice.index].note(choice.delta)
             if choice.delta.tool_calls:
-                can_stand = self._add_calls(place, choice, odd, calls) and can_stand
+                is_unchanged = self._add_calls(place, choice, odd, calls) and is_unchanged
             if choice.finish_reason:
-                can_stand = self._finish(place, choice, batch, calls) and can_stand
-        return can_stand
+                is_unchanged = self._finish(place, choice, batch, calls) and is_unchanged
+        return is_unchanged
 
-    def _add_calls(self, place: int, choice: Choice, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bool:
-        """Whether clients take the fragments of calls for what they are; if not, `calls` gets what they tell."""
+    def _add_calls(self, place: int, choice: StreamedChoice, odd: loose.OddChunk | None, calls: CallsByPlace) -> bool:
+        """Return whether clients can read the fragments of calls unchanged; if not, `calls` gets the calls."""
         if choice.index not in self._calls:
             return True
         fragments = fragments_of(choice.delta.tool_calls or [], self._origin)
@@ -130,15 +139,17 @@ class RawChunkParser(ChunkParser):
         if odd is not None and not has_tool_calls(odd, place):
             self._calling_functions.add(choice.index)
             return True
-        # Clients look into the function of each fragment, also where a server has nothing to say of it.
-        told, sent = calls[place], choice.delta.tool_calls or []
+        # Clients read `function` of each fragment, also if a server leaves it out.
+        normalised, sent = calls[place], choice.delta.tool_calls or []
         has_tools = all(call.function or call.custom for call in sent)
-        return has_tools and len(told) == len(sent) and all(map(Fragment.is_told_by, fragments, told))
+        return has_tools and len(normalised) == len(sent) and all(map(Fragment.is_read_as, fragments, normalised))
 
-    def _finish(self, place: int, choice: Choice, batch: Batch, calls: dict[int, list[ToolCall]]) -> bool:
-        """Whether the reason to finish is said in OpenAI's words and all calls have arguments; if not, the choice and
-        `calls` get them so."""
-        said, reason = choice.finish_reason, self._finish_reason(choice)
+    def _finish(self, place: int, choice: StreamedChoice, batch: Batch, calls: CallsByPlace) -> bool:
+        """Return whether the finish reason is OpenAI's and all calls have arguments.
+
+        If not, `choice` and `calls` are corrected.
+        """
+        sent_reason, reason = choice.finish_reason, self._finish_reason(choice)
         if reason is None:
             choice.finish_reason = None
             return False
@@ -146,11 +157,11 @@ class RawChunkParser(ChunkParser):
         self._reason = reason
         if not self._unfinished:
             batch.finish_reason = reason
-        is_old = reason == "tool_calls" != said and choice.index in self._calling_functions
+        is_old = reason == "tool_calls" != sent_reason and choice.index in self._calling_functions
         choice.finish_reason = "function_call" if is_old else reason
-        return self._end_calls(place, choice, calls) and choice.finish_reason == said
+        return self._end_calls(place, choice, calls) and choice.finish_reason == sent_reason
 
-    def _end_calls(self, place: int, choice: Choice, calls: dict[int, list[ToolCall]]) -> bool:
+    def _end_calls(self, place: int, choice: StreamedChoice, calls: CallsByPlace) -> bool:
         """Return whether all calls of a finished choice have arguments; if not, `calls` gets `{}` for the others."""
         if choice.finish_reason != "tool_calls" or choice.index not in self._calls:
             return True
@@ -160,12 +171,12 @@ class RawChunkParser(ChunkParser):
         return not ended
 
     def _conclude(self, batch: Batch) -> None:
-        """Complete an answer that ends once each choice that has begun has finished: some servers ignore `n`."""
+        """Complete an answer once each choice that has begun has finished, because some servers ignore `n`."""
         if self._reason is not None and self._unfinished and not self._unfinished & self._begun:
             self._unfinished.clear()
             batch.finish_reason = self._reason
 
-    def _drop_streamed(self, odd: loose.Odd) -> None:
+    def _drop_streamed(self, odd: loose.OddChunk) -> None:
         super()._drop_streamed(odd)
         for choice in (odd.chunk.choices[place] for place in odd.messages):
             if choice.index in self._passed_on:
@@ -179,7 +190,7 @@ class RawChunkParser(ChunkParser):
             return index in self._calls and index not in self._textless
         return (kind, index) in self._untexted
 
-    def _note_streamed(self, choice: Choice) -> None:
+    def _note_streamed(self, choice: StreamedChoice) -> None:
         index, delta = choice.index, choice.delta
         self._begun.add(index)
         is_thought = bool(delta.extra_content) and without_thought_mark(delta.state)[1]
@@ -191,16 +202,16 @@ class RawChunkParser(ChunkParser):
             self._textless.discard(index)
             self._is_plain = self._misses < MAX_MISSES
 
-    def _add_usage(self, chunk: Chunk, usage: Any, batch: Batch) -> bool:
-        """Whether clients find in `usage`, where they look for it, what the chunk says of it, and as OpenAI has it."""
+    def _add_usage(self, chunk: CompletionChunk, usage: Any, batch: Batch) -> bool:
+        """Return whether clients find the chunk's counts in `usage`, in OpenAI's form."""
         if chunk.usage:
             self._count(chunk.usage, batch)
         if usage is None:
             return not (chunk.usage and self._include_usage)
         return is_openais_usage(usage)
 
-    def _tell(self, chunk: Chunk, piece: Raw, batch: Batch) -> None:
-        """Adds the chunk, unless it has nothing but the usage that nobody asked for."""
+    def _add_chunk(self, chunk: CompletionChunk, piece: Raw, batch: Batch) -> None:
+        """Add the chunk, unless it holds only usage that the client did not ask for."""
         if chunk.usage and not chunk.choices and not self._include_usage:
             return
         if self._has_begun and not self._held:
@@ -215,34 +226,34 @@ class RawChunkParser(ChunkParser):
             raise ChatError("upstream_error")
 
     def _renamed(self, payload: bytes, usage: Any) -> bytes:
-        """The payload under our name of the model, and without its `usage` if that is null for want of asking."""
+        """Return the payload with our name of the model, and without a null `usage` that the client did not ask for."""
         payload = payload.strip()
         if usage is None and not self._include_usage:
             payload = without_null_usage(payload)
         if payload.startswith(self._their_head):
             return self._our_head + payload[len(self._their_head) :]
-        at = payload.find(self._theirs)
+        at = payload.find(self._their_name)
         if at < 0:
             found = _MODEL.search(payload)
             if found is None:
-                return self._renamed_anew(payload)
-            at, self._theirs = found.start(), found.group()
-        end = at + len(self._theirs)
-        # It is the chunk's own if none but the chunk is closed after it, or no other object has been opened before it.
+                return self._renamed_by_parsing(payload)
+            at, self._their_name = found.start(), found.group()
+        end = at + len(self._their_name)
+        # The name is the chunk's own if only the chunk closes after it, or only the chunk opens before it.
         if payload.count(b"}", end) == 1:
-            return payload[:at] + self._ours + payload[end:]
+            return payload[:at] + self._our_name + payload[end:]
         if payload.count(b"{", 0, at) > 1:
-            return self._renamed_anew(payload)
-        self._their_head, self._our_head = payload[:end], payload[:at] + self._ours
+            return self._renamed_by_parsing(payload)
+        self._their_head, self._our_head = payload[:end], payload[:at] + self._our_name
         return self._our_head + payload[end:]
 
-    def _renamed_anew(self, payload: bytes) -> bytes:
-        """The same for a name that has to be looked for among others, or that is no text or spelt oddly."""
+    def _renamed_by_parsing(self, payload: bytes) -> bytes:
+        """Return the payload with our name of the model, found by parsing, because a search would be ambiguous."""
         document = parsed(payload)
         return loose.to_text(document | {"model": self._model}).encode() if "model" in document else payload
 
-    def _mended(self, payload: bytes, chunk: Chunk, odd: loose.Odd | None, calls: dict[int, list[ToolCall]]) -> bytes:
-        """The chunk as OpenAI's clients can take it, with all else that it says."""
+    def _mended(self, payload: bytes, chunk: CompletionChunk, odd: loose.OddChunk | None, calls: CallsByPlace) -> bytes:
+        """Return the chunk in a form that OpenAI's clients can read, with all its other fields."""
         document = parsed(payload) if odd is None else odd.document
         usage = self._usage(document, chunk)
         if odd is None or is_sound(payload):
@@ -252,19 +263,21 @@ class RawChunkParser(ChunkParser):
             document = loose.mend(odd, calls)
         for place, choice in enumerate(chunk.choices):
             document["choices"][place]["delta"] |= self._origin.mark(choice.delta.state)
-        rest = {name: value for name, value in document.items() if name not in ("usage", "error")}  # an empty error
+        rest = {
+            name: value for name, value in document.items() if name not in ("usage", "error")
+        }  # `error` is empty here
         return loose.to_text(rest | {"model": self._model} | usage).encode()
 
-    def _usage(self, document: JsonObject, chunk: Chunk) -> JsonObject:
-        """The field of that name as OpenAI has it; nothing if nobody asked, or if there is no telling what it says."""
-        theirs = document.get("usage")
-        if is_openais_usage(theirs):
-            return {"usage": theirs}
+    def _usage(self, document: JsonObject, chunk: CompletionChunk) -> JsonObject:
+        """Return the `usage` field in OpenAI's form; empty if the client did not ask for it, or if it is unreadable."""
+        sent = document.get("usage")
+        if is_openais_usage(sent):
+            return {"usage": sent}
         counted = read_usage(chunk.usage)
-        if counted is not None and (theirs is not None or self._include_usage):
-            return {"usage": to_openais_usage(theirs, counted)}
-        return {"usage": None} if "usage" in document and theirs is None and self._include_usage else {}
+        if counted is not None and (sent is not None or self._include_usage):
+            return {"usage": to_openais_usage(sent, counted)}
+        return {"usage": None} if "usage" in document and sent is None and self._include_usage else {}
 
 
-# In JSON these quotes are no part of a text: there they would be escaped.
+# These quotes cannot be inside a JSON string, because they would be escaped there.
 _MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

@@ -1,7 +1,7 @@
-"""A chunk of a chat completion as OpenAI sends it: decoded into the few fields that matter, and nothing else taken.
+"""A chunk of a chat completion in OpenAI's form, decoded into the needed fields.
 
-What is well formed costs one decode; whatever these types refuse is for `loose` to read. A field of the type None is
-one that OpenAI never fills, so that a chunk with something in it is refused without a look at it here.
+A well-formed chunk costs one decode. `loose` decodes the chunks that these types refuse. OpenAI never fills a field of
+the type None, so the decoder refuses a chunk with a value there.
 """
 
 from __future__ import annotations
@@ -17,57 +17,57 @@ from quartapp.protocols.common.documents import JsonObject
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.tool_calls import Fragment
 
-#: What decoding raises for a chunk of another form, and for what is none.
+#: Errors of decoding a chunk in another form, or data that is no chunk.
 REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _TEXT_NAMES: Final = ("text", "thinking", "content", "summary")
 
 
-def text_in(said: Any) -> str:
-    """The text in `said`, which is text itself, or an object or a list that holds it; anything else says nothing."""
-    return "".join(_texts(said, 0))
+def text_in(value: Any) -> str:
+    """Return the text in `value`: text, or an object or a list with text. Any other value has none."""
+    return "".join(_texts(value, 0))
 
 
-def _texts(said: Any, depth: int) -> Iterator[str]:
-    if isinstance(said, str):
-        yield said
-    elif isinstance(said, list) and depth < _MAX_DEPTH:
-        for each in said:
+def _texts(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list) and depth < _MAX_DEPTH:
+        for each in value:
             yield from _texts(each, depth + 1)
-    elif isinstance(said, dict) and depth < _MAX_DEPTH:
-        yield from _texts(next((said[name] for name in _TEXT_NAMES if said.get(name)), None), depth + 1)
+    elif isinstance(value, dict) and depth < _MAX_DEPTH:
+        yield from _texts(next((value[name] for name in _TEXT_NAMES if value.get(name)), None), depth + 1)
 
 
-# Mistral has its text in an object in a list in an object in a list.
+# Mistral nests text in an object in a list in an object in a list.
 _MAX_DEPTH: Final = 6
 
 
-# Servers that have no word for a role or a kind write an empty one, which OpenAI's clients would take for the value.
+# Some servers write an empty role or type for none. OpenAI's clients would read it as the value.
 _Word = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-class Function(msgspec.Struct, gc=False):
-    """A call of a function: its name, and a piece of its arguments."""
+class ChunkFunction(msgspec.Struct, gc=False):
+    """A call of a function: its name, and a fragment of its arguments."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class Custom(msgspec.Struct, gc=False):
-    """A call of a tool that takes text in place of JSON."""
+class ChunkCustom(msgspec.Struct, gc=False):
+    """A call of a tool that takes text instead of JSON."""
 
     name: str | None = None
     input: str | None = None
 
 
-class Call(msgspec.Struct, gc=False):
-    """A fragment of a tool call, which may have state of its server's."""
+class ChunkCall(msgspec.Struct, gc=False):
+    """A fragment of a tool call, with or without state of its server."""
 
     index: int | msgspec.UnsetType = msgspec.UNSET
     id: str | None = None
     type: _Word | None = None
-    function: Function | None = None
-    custom: Custom | None = None
+    function: ChunkFunction | None = None
+    custom: ChunkCustom | None = None
     extra_content: Any = None
     provider_specific_fields: Any = None
 
@@ -81,7 +81,7 @@ class Call(msgspec.Struct, gc=False):
 
 
 class ChunkDelta(msgspec.Struct, gc=False):
-    """What a chunk adds to a choice. Servers call reasoning by one name or several; then it is the same each time."""
+    """The content that a chunk adds to a choice. If reasoning has several names, all have the same text."""
 
     content: str | None = None
     role: _Word | None = None
@@ -89,7 +89,7 @@ class ChunkDelta(msgspec.Struct, gc=False):
     reasoning: str | None = None
     reasoning_details: Any = None
     refusal: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: list[ChunkCall] | None = None
     function_call: None = None
     thinking: None = None
     extra_content: Any = None
@@ -105,37 +105,37 @@ class ChunkDelta(msgspec.Struct, gc=False):
 
     @property
     def transcript(self) -> str:
-        """The words of a sound."""
+        """Return the transcript of audio."""
         words = self.audio.get("transcript") if isinstance(self.audio, dict) else None
         return words if isinstance(words, str) else ""
 
     @property
     def is_event(self) -> bool:
-        """Whether it says more than a role."""
+        """Return whether it contains more than a role."""
         return bool(self.content or self.thought or self.refusal or self.tool_calls or self.audio or self.images)
 
     @property
     def has_state(self) -> bool:
-        """Whether the server wants something back with the answer."""
-        said = self.reasoning_details or self.extra_content or self.thinking_blocks or self.provider_specific_fields
-        return bool(said)
+        """Return whether it contains state that the server wants back."""
+        value = self.reasoning_details or self.extra_content or self.thinking_blocks or self.provider_specific_fields
+        return bool(value)
 
     @property
     def state(self) -> dict[str, Any]:
         return _state(self, _TURN_STATE)
 
 
-_CALL_STATE: Final = [name for name in Call.__struct_fields__ if name in CALL_STATE]
+_CALL_STATE: Final = [name for name in ChunkCall.__struct_fields__ if name in CALL_STATE]
 _TURN_STATE: Final = [name for name in ChunkDelta.__struct_fields__ if name in TURN_STATE]
 
 
-def _state(holder: Call | ChunkDelta, names: Sequence[str]) -> dict[str, Any]:
-    """Return the fields of those names that say something."""
+def _state(holder: ChunkCall | ChunkDelta, names: Sequence[str]) -> dict[str, Any]:
+    """Return the fields in `names` that are not empty."""
     return {name: value for name in names if (value := getattr(holder, name))}
 
 
-class Choice(msgspec.Struct, gc=False):
-    """One of the answers that were asked for at once."""
+class StreamedChoice(msgspec.Struct, gc=False):
+    """One of the requested answers."""
 
     delta: ChunkDelta
     index: int = 0
@@ -146,14 +146,14 @@ class Choice(msgspec.Struct, gc=False):
 
     @property
     def is_event(self) -> bool:
-        """Whether it says more than a role."""
+        """Return whether it contains more than a role."""
         return self.delta.is_event or bool(self.finish_reason)
 
 
-class Chunk(msgspec.Struct, gc=False):
-    """`usage` is the usage object, or what `loose` has read of one elsewhere; None for null."""
+class CompletionChunk(msgspec.Struct, gc=False):
+    """A chunk. `usage` is the usage object, or one that `loose` has found elsewhere; None for null."""
 
-    choices: list[Choice]
+    choices: list[StreamedChoice]
     usage: Any = msgspec.UNSET
     citations: Any = None
     search_results: Any = None
@@ -169,7 +169,7 @@ class _SoundCall(msgspec.Struct, gc=False):
     index: int
     id: str | None = None
     type: _Word | None = None
-    function: Function | None = None
+    function: ChunkFunction | None = None
 
 
 class _SoundDelta(msgspec.Struct, gc=False):
@@ -188,18 +188,18 @@ class _SoundChoice(msgspec.Struct, gc=False):
 
 
 class _SoundChunk(msgspec.Struct, gc=False):
-    """What OpenAI's own clients need of a chunk, however odd the rest of it is."""
+    """The fields that OpenAI's own clients need of a chunk, in the form that they need."""
 
     choices: list[_SoundChoice]
     error: None = None
 
 
-decode: Final = msgspec.json.Decoder(Chunk).decode
+decode: Final = msgspec.json.Decoder(CompletionChunk).decode
 _decode_sound = msgspec.json.Decoder(_SoundChunk).decode
 
 
 def is_sound(payload: bytes) -> bool:
-    """Whether OpenAI's own clients can take the chunk as it is. Half a surrogate pair and NaN are no JSON to them."""
+    """Return whether OpenAI's own clients can read the chunk. They reject half a surrogate pair and NaN."""
     try:
         _decode_sound(payload)
     except REFUSALS:
@@ -207,12 +207,12 @@ def is_sound(payload: bytes) -> bool:
     return True
 
 
-def fragments_of(calls: list[Call], origin: Origin) -> list[Fragment]:
-    """Return what a chunk of `origin` says of tool calls, in which an empty text says nothing."""
+def fragments_of(calls: list[ChunkCall], origin: Origin) -> list[Fragment]:
+    """Return the fragments of tool calls in a chunk of `origin`. Empty text becomes None."""
     return [_fragment(call, origin) for call in calls]
 
 
-def _fragment(call: Call, origin: Origin) -> Fragment:
+def _fragment(call: ChunkCall, origin: Origin) -> Fragment:
     index = None if call.index is msgspec.UNSET else call.index
     extra = origin.mark(call.state) if call.extra_content or call.provider_specific_fields else None
     if call.custom is not None:
@@ -222,22 +222,22 @@ def _fragment(call: Call, origin: Origin) -> Fragment:
     return Fragment(index, call.id or None, call.function.name or None, call.function.arguments or None, False, extra)
 
 
-def mend_choice(choice: JsonObject, said: Choice, calls: list[ToolCall] | None) -> None:
-    """Puts into a choice, which is sound otherwise, what was found of its reason to finish and of its calls."""
-    if said.finish_reason or choice.get("finish_reason"):
-        choice["finish_reason"] = said.finish_reason
+def mend_choice(choice: JsonObject, decoded: StreamedChoice, calls: list[ToolCall] | None) -> None:
+    """Correct the finish reason and the calls of a choice that is otherwise sound."""
+    if decoded.finish_reason or choice.get("finish_reason"):
+        choice["finish_reason"] = decoded.finish_reason
     if calls:
-        choice["delta"]["tool_calls"] = _told(choice["delta"].get("tool_calls") or [], calls)
+        choice["delta"]["tool_calls"] = _call_objects(choice["delta"].get("tool_calls") or [], calls)
     elif calls is not None:
         choice["delta"].pop("tool_calls", None)
 
 
-def _told(theirs: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonObject]:
-    """The calls, with what else their server says of each if it is plain which is which."""
-    if len(theirs) != len(calls):
+def _call_objects(sent: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list[JsonObject]:
+    """Return the calls, with their servers' other fields if each call can be matched."""
+    if len(sent) != len(calls):
         return [call_object(call) for call in calls]
-    rests = [{name: value for name, value in each.items() if name not in _OF_CALLS} for each in theirs]
-    return [call_object(call) | rest for call, rest in zip(calls, rests, strict=True)]
+    extras = [{name: value for name, value in each.items() if name not in _OF_CALLS} for each in sent]
+    return [call_object(call) | extra for call, extra in zip(calls, extras, strict=True)]
 
 
 _OF_CALLS: Final = frozenset({"index", "id", "type", "function", "custom"}) | CALL_STATE

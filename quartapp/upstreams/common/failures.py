@@ -1,4 +1,4 @@
-"""What servers say when they fail, as our errors."""
+"""Errors of servers, as our own error codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BY_STATUS: Final[Mapping[int, Code]] = {
     503: "upstream_overloaded",
     529: "upstream_overloaded",
 }
-#: After these, and after 5xx, to ask again may help, so that when to do so counts.
+#: A retry may help after these and after 5xx, so the server's retry time is kept.
 _MAY_PASS: Final = (408, 429)
 _BY_NAME: Final[Mapping[str, Code]] = {
     **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error"), "context_too_long"),
@@ -35,7 +35,7 @@ _BY_NAME: Final[Mapping[str, Code]] = {
     **dict.fromkeys(("service_unavailable", "unavailable", "serviceunavailableexception"), "upstream_overloaded"),
     **dict.fromkeys(("server_is_overloaded", "service_unavailable_error"), "upstream_overloaded"),
 }
-# Where an error says what it is: OpenAI, Anthropic and vLLM, Google.
+# Fields with the name of an error: OpenAI; Anthropic and vLLM; Google.
 _NAMED_BY: Final = ("code", "type", "status")
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -43,9 +43,9 @@ _NEVER_PASSES: Final = frozenset({"upstream_unpaid", "context_too_long"})
 _BUSY: Final = frozenset({"upstream_busy", "upstream_overloaded"})
 _TOO_LARGE: Final = 413
 _TOO_LARGE_FOR_A_MINUTE = re.compile(r"\brequest too large\b", re.IGNORECASE)
-# The statuses of requests that are wrong, and none, of an error in a stream.
+# Statuses of invalid requests; 0 stands for an error in a stream, which has none.
 _MAY_BE_TOO_LONG: Final = frozenset({0, 400, 413, 422, 429})
-#: What servers write that have no name of their own for it.
+#: Messages of servers that have no error name for a context that is too long.
 _TOO_LONG = re.compile(
     "|".join(
         (
@@ -65,46 +65,46 @@ _TOO_LONG = re.compile(
 
 
 def from_response(status: int, headers: Mapping[str, str], body: bytes) -> ChatError:
-    """An HTTP answer that is not a success. `body` may be anything; no more of it is read than its error's names."""
+    """Return the error of a response without success. Only the names and the message of `body` are read."""
     try:
-        said = _error_object(msgspec.json.decode(body))
+        error = _error_object(msgspec.json.decode(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        said = {}
+        error = {}
     request_id = headers.get("x-request-id", "")
-    fault = _fault(said, status, request_id if _SAFE.fullmatch(request_id) else None)
-    code = (_by_name(said, fault.message, status) if status < 500 else None) or _by_status(status)
+    fault = _fault(error, status, request_id if _SAFE.fullmatch(request_id) else None)
+    code = (_by_name(error, fault.message, status) if status < 500 else None) or _by_status(status)
     may_pass = (status in _MAY_PASS or status >= 500) and code not in _NEVER_PASSES
-    return ChatError(code, retry_after_s=retry_after_s(headers, said) if may_pass else None, fault=fault)
+    return ChatError(code, retry_after_s=retry_after_s(headers, error) if may_pass else None, fault=fault)
 
 
-def from_error_object(said: Any) -> ChatError:
-    """An error that came after a status that said success: an error object, or what has one, or anything at all.
+def from_error_object(error: Any) -> ChatError:
+    """Return the error of an object in a stream with a success status. `error` may have any type.
 
-    Its names count as in a refusal, and a number in their place as the status it might have had.
+    Its names count as in an error response. A number in a name's place counts as the status.
     """
-    said = _error_object(said)
-    fault, status = _fault(said, None, None), _number(said)
-    code = _by_name(said, fault.message, status) or _by_status(status)
-    return ChatError(code, retry_after_s=retry_after_s({}, said) if code in _BUSY else None, fault=fault)
+    error = _error_object(error)
+    fault, status = _fault(error, None, None), _number(error)
+    code = _by_name(error, fault.message, status) or _by_status(status)
+    return ChatError(code, retry_after_s=retry_after_s({}, error) if code in _BUSY else None, fault=fault)
 
 
 def _error_object(document: Any) -> dict[str, Any]:
-    """The object that says what went wrong: in `error`, or the document itself. Google sends a list of one."""
+    """Return the object under `error`, or the document itself. Google sends a list with one document."""
     if isinstance(document, list) and document:
         document = document[0]
     if not isinstance(document, dict):
         return {}
-    said = document.get("error")
-    return said if isinstance(said, dict) else document
+    error = document.get("error")
+    return error if isinstance(error, dict) else document
 
 
-def _by_name(said: Mapping[str, Any], message: str | None, status: int) -> Code | None:
-    """Return the code that an error's names stand for, or its words where the names are those of other errors too."""
-    names = [said.get(name) for name in _NAMED_BY]
+def _by_name(error: Mapping[str, Any], message: str | None, status: int) -> Code | None:
+    """Return the code for an error's names, or for its message if the names are ambiguous."""
+    names = [error.get(name) for name in _NAMED_BY]
     known = [_BY_NAME[name.lower()] for name in names if isinstance(name, str) and name.lower() in _BY_NAME]
     code = known[0] if known else None
     if code == "upstream_busy" and (status == _TOO_LARGE or _TOO_LARGE_FOR_A_MINUTE.search(message or "")):
-        return "context_too_long"  # larger than a minute's tokens: it would be refused at any time
+        return "context_too_long"  # larger than the token limit of a minute, so a retry cannot help
     if code is None and status in _MAY_BE_TOO_LONG and _TOO_LONG.search(message or ""):
         return "context_too_long"
     return code
@@ -114,24 +114,24 @@ def _by_status(status: int) -> Code:
     return _BY_STATUS.get(status) or ("upstream_refused" if 400 <= status < 500 else "upstream_error")
 
 
-def _number(said: Mapping[str, Any]) -> int:
-    """The status that an error names by its number; 0 if it names none."""
-    numbers = [int(str(said[name])) for name in _NAMED_BY if re.fullmatch(r"[45]\d\d", str(said.get(name)))]
+def _number(error: Mapping[str, Any]) -> int:
+    """Return the status in an error's names; 0 if there is none."""
+    numbers = [int(str(error[name])) for name in _NAMED_BY if re.fullmatch(r"[45]\d\d", str(error.get(name)))]
     return numbers[0] if numbers else 0
 
 
-def _fault(said: Mapping[str, Any], status: int | None, request_id: str | None) -> UpstreamFault:
-    messages = [said.get(name) for name in ("message", "error", "detail")]
+def _fault(error: Mapping[str, Any], status: int | None, request_id: str | None) -> UpstreamFault:
+    messages = [error.get(name) for name in ("message", "error", "detail")]
     return UpstreamFault(
         status=status,
-        type=_safe(said.get("type")),
-        code=_safe(said.get("code")),
+        type=_safe(error.get("type")),
+        code=_safe(error.get("code")),
         request_id=request_id,
         message=next((message for message in messages if isinstance(message, str)), None),
     )
 
 
 def _safe(value: Any) -> str | None:
-    """`value` if it is a name; free text may quote a prompt, and what looks like a key may be one."""
+    """Return `value` if it is a name and no key. Free text may quote a prompt."""
     text = str(value)
     return text if value is not None and _SAFE.fullmatch(text) and masked(text) == text else None

@@ -1,4 +1,4 @@
-"""Why an answer ended, in OpenAI's five words: stop, length, tool_calls, content_filter, and function_call of old."""
+"""Finish reasons in OpenAI's words: stop, length, tool_calls, content_filter, and the older function_call."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ _SYNONYMS: Final[Mapping[str, str]] = {
         ("blocklist", "prohibited_content", "spii", "guardrail_intervened", "error_toxic"), "content_filter"
     ),
 }
-# Ends that no answer has: the server gave up, or somebody made it.
+# Reasons that mean a failure: the server gave up, or the request was cancelled there.
 _FAILURES: Final[Mapping[str, Code]] = {
     "error": "upstream_error",
     "network_error": "upstream_error",
     "insufficient_system_resource": "upstream_overloaded",
     **dict.fromkeys(("abort", "aborted", "cancelled", "canceled"), "upstream_truncated"),
 }
-# What some servers write in each chunk until there is a reason.
+# Placeholders in chunks before the last one.
 _NONE_YET: Final = frozenset({"null", "none", "not_finished", "in_progress"})
 _SAFE = re.compile(r"[A-Za-z0-9._-]{1,32}")
 
-#: What a reason is told as that is no name: an answer has ended, and nobody here can say why.
+#: The reason for an ended answer whose own reason is not a name.
 OTHER: Final = "other"
 
 
-def read_finish_reason(said: str, *, has_calls: bool) -> str | None:
-    """`said` in OpenAI's words, whatever case it comes in; a name that nobody knows stands as it is, as clients can
-    make something of it, and what is no name is `other`. Gemini adds its own word after a colon.
+def read_finish_reason(value: str, *, has_calls: bool) -> str | None:
+    """Return `value` in OpenAI's words; None for a placeholder. Case does not count.
 
-    An answer that `has_calls` and merely stops has stopped for them; None is no end. Raises ChatError for an end that
-    is a failure.
+    An unknown name is returned unchanged, because clients may know it, and `other` stands for text that is no name.
+    Gemini adds its own word after a colon.
+
+    If an answer `has_calls`, `stop` becomes `tool_calls`. Raises ChatError for a reason that means a failure.
     """
-    name = said.partition(":")[0].strip()
+    name = value.partition(":")[0].strip()
     word = name.lower().replace("-", "_")
     if word in _FAILURES:
         raise ChatError(_FAILURES[word])

@@ -1,7 +1,7 @@
-"""Which state of earlier answers a model's server gets back.
+"""State of earlier answers that goes back to a model's server.
 
-A conversation holds what servers attached to their answers: signatures of thoughts, thoughts, encrypted items. The
-server that attached it refuses the next question without it. Another server refuses it, and must not see it.
+A conversation contains state from servers: signatures of thoughts, thoughts, encrypted items. The server that attached
+it refuses the next request without it. Another server refuses it, and must not receive it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.common.marks import Origin
 
-#: What an entry may list: state of a turn or a call, and the two names under which servers take thoughts.
+#: Fields that an entry may list: state of a turn or a call, and the two names that servers use for thoughts.
 Field = Literal[
     "reasoning_content",
     "reasoning",
@@ -28,18 +28,18 @@ Field = Literal[
 
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 
-# Servers that want thoughts next to each call refuse one without them, and some take an empty text for none.
+# A server that requires thoughts next to each call refuses a call without them. Some treat empty text as missing.
 _NO_THOUGHTS: Final = " "
 
-# What a reasoning item of the Responses API has. Nothing else that a client writes there is sent.
+# Fields of a reasoning item of the Responses API. Other fields from a client are not sent.
 _ITEM_FIELDS: Final = ("id", "type", "summary", "content", "encrypted_content", "status")
 
 
-class Returned(msgspec.Struct, frozen=True):
-    """What one model's server gets back: state that carries the mark of `origin`, and whatever `names` lists.
+class ReturnedState(msgspec.Struct, frozen=True):
+    """The state that one model's server gets back: state with the mark of `origin`, and fields in `names`.
 
-    State without a mark is of unknown origin. Thoughts go back next to tool calls alone. More than `max_chars`
-    characters of all that are refused.
+    State without a mark has an unknown origin. Thoughts go back only next to tool calls. More than `max_chars`
+    characters of state are refused.
     """
 
     origin: Origin = Origin()
@@ -47,12 +47,12 @@ class Returned(msgspec.Struct, frozen=True):
     max_chars: int = 100_000
 
     def check(self, request: ChatRequest) -> None:
-        """Raise ChatError, too_large, for more state than the model may be sent."""
+        """Raise ChatError, too_large, for more state than the model may receive."""
         if sum(map(_chars, self._states(request.messages))) > self.max_chars:
             raise ChatError("too_large", path="messages")
 
     def messages(self, turns: Sequence[JsonObject]) -> list[JsonObject]:
-        """Return the turns as a server of chat completions takes them."""
+        """Return the turns in the form of chat completions."""
         return [self._turn(turn) if turn["role"] == "assistant" else turn for turn in turns]
 
     def items(self, call: JsonObject) -> list[JsonObject]:
@@ -97,10 +97,10 @@ class Returned(msgspec.Struct, frozen=True):
 
 
 def without_state(request: ChatRequest) -> ChatRequest:
-    """Return the request as a model of a project's own gets it, which knows nothing of servers and their state."""
+    """Return the request without the state of servers, for a model of the host app."""
     if not any("extra" in holder for turn in request.messages for holder in (turn, *turn.get("tool_calls", ()))):
         return request
-    return msgspec.structs.replace(request, messages=Returned().messages(request.messages))
+    return msgspec.structs.replace(request, messages=ReturnedState().messages(request.messages))
 
 
 def _without_extra(call: JsonObject) -> JsonObject:

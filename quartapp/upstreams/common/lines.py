@@ -1,4 +1,4 @@
-"""The lines of an event stream, out of reads that cut it anywhere."""
+"""The lines of an event stream, from reads of any size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class Lines:
-    """Splits reads at line feeds; a carriage return before one stays in the line, as in JSON it is white space.
+    """A splitter of reads at line feeds. A carriage return stays in its line, because it is white space in JSON.
 
-    Raises ChatError: upstream_error, for a line of more than `max_line_bytes`, when its turn comes; no more than that
-    is held.
+    Raises ChatError, upstream_error, when it reaches a line of more than `max_line_bytes`. It buffers no more than
+    that.
     """
 
     def __init__(self, max_line_bytes: int) -> None:
@@ -22,21 +22,21 @@ class Lines:
         self._at_start = True
 
     def split(self, data: bytes) -> Iterable[bytes]:
-        """The lines that `data` completes; what follows the last line feed is kept for the next read."""
+        """Return the lines that `data` completes; the bytes after the last line feed wait for the next read."""
         cut = data.rfind(b"\n")
         if cut < 0:
             self._tail += data
             self.check(self._tail)
             return ()
-        whole = (bytes(self._tail) + data[:cut]) if self._tail else data[:cut]
+        complete = (bytes(self._tail) + data[:cut]) if self._tail else data[:cut]
         if self._tail or cut + 1 < len(data):
             self._tail[:] = data[cut + 1 :]
-        lines = (self._from_start(whole) if self._at_start else whole).split(b"\n")
-        # What comes before a line that is too long counts, however it was cut.
-        return lines if len(whole) <= self._max_line_bytes else self._checked(lines)
+        lines = (self._from_start(complete) if self._at_start else complete).split(b"\n")
+        # Lines before one that is too long are returned, wherever the reads end.
+        return lines if len(complete) <= self._max_line_bytes else self._checked(lines)
 
     def rest(self) -> bytes:
-        """What no line feed has ended; there is nothing after it."""
+        """Return the bytes after the last line feed, at the end of the body."""
         rest = self._from_start(bytes(self._tail))
         self._tail.clear()
         return rest

@@ -1,4 +1,4 @@
-"""Marks in the state that servers attach to an answer, by which it finds its way back to the server it came from."""
+"""Marks in the state that servers attach to an answer. A mark names the server that gets the state back."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import msgspec
 
 from quartapp.protocols.common.documents import JsonObject
 
-#: How each mark begins.
+#: The beginning of each mark.
 PREFIX: Final = b"qa-"
 
 _MARK: Final = re.compile(r"qa-[0-9a-f]{8}\.")
 
-# Where servers keep what no client reads: signatures, encrypted thoughts. Next to them stands text that clients show.
+# Fields that clients do not read: signatures, encrypted thoughts. The text in other fields is shown by clients.
 _OPAQUE: Final = frozenset({"thought_signature", "signature", "data", "encrypted_content"})
 
-# State in which every text is opaque. In any other it stands in the fields above alone.
+# State in which every text is opaque. In other state, only the fields above are.
 _ALL_OPAQUE: Final = frozenset({"extra_content", "provider_specific_fields"})
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """The server that an answer comes from; `id` is eight hexadecimal digits that another server does not have.
+    """The server of an answer; `id` is eight hexadecimal digits that are unique to it.
 
-    If `is_only`, no other server can get its state, and what it sends stays unchanged.
+    If `is_only`, no other server can get its state, and the state stays unchanged.
     """
 
     id: str = "00000000"
     is_only: bool = True
 
     def mark(self, state: JsonObject) -> JsonObject:
-        """Return state by its fields' names, with the server's mark before each opaque text in it.
+        """Return state with the server's mark before each opaque text.
 
-        An only server's state is marked if it looks marked, as that of another chat behind this one does, because
-        `unmark` takes one mark away.
+        State of an only server is marked if it looks marked, because `unmark` removes one mark. Another chat behind
+        this one sends such state.
         """
         texts = _opaque_texts(state)
         if not (any(map(_MARK.match, texts)) if self.is_only else texts):
@@ -43,9 +43,9 @@ class Origin(msgspec.Struct, frozen=True):
         return {name: _changed(value, self._add_mark, name in _ALL_OPAQUE) for name, value in state.items()}
 
     def unmark(self, state: JsonObject) -> tuple[JsonObject, JsonObject]:
-        """Return the part of a state that this server has marked, without marks, and the part without any mark.
+        """Return two parts of a state: the fields with this server's mark, without it, and the fields without any mark.
 
-        A field that another server has marked is in neither.
+        A field with another server's mark is in neither part.
         """
         own: JsonObject = {}
         unmarked: JsonObject = {}
@@ -65,7 +65,7 @@ class Origin(msgspec.Struct, frozen=True):
         return self._mark + text
 
     def _remove_mark(self, text: str) -> str:
-        return text.replace(self._mark, "")  # clients join the pieces of a text, and each had a mark
+        return text.replace(self._mark, "")  # clients join the fragments of a text, and each has a mark
 
 
 def _opaque_texts(state: JsonObject) -> list[str]:
@@ -81,7 +81,7 @@ def _opaque_texts(state: JsonObject) -> list[str]:
 
 
 def _changed(value: Any, change: Callable[[str], str], is_opaque: bool) -> Any:
-    """Return `value` with its opaque texts changed; `is_opaque` says whether a text in it is one."""
+    """Return `value` with its opaque texts changed; `is_opaque` marks a text in `value` itself as one."""
     match value:
         case str() if is_opaque and value:
             return change(value)

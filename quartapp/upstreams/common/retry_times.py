@@ -1,4 +1,4 @@
-"""When to ask a server again: in any of the headers and fields by which servers send it."""
+"""The time to wait before a retry, from the headers and error fields of many servers."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DURATION = re.compile(
     re.ASCII,
 )
 _UNITS_S: Final = (86_400, 3600, 60, 1, 0.001)
-# A number above this is a moment since 1970, in seconds, or in milliseconds above the other.
+# A number above _EPOCH is Unix time in seconds; above _EPOCH_MS, in milliseconds.
 _EPOCH: Final = 10**9
 _EPOCH_MS: Final = 10**12
 
 
 def retry_after_s(headers: Mapping[str, str], error: Mapping[str, Any]) -> int | None:
-    """Return in how many seconds to ask again: whole, rounded up and at most a day; None if the server does not say.
+    """Return the seconds to wait before a retry, rounded up and at most a day; None if the server sends no time.
 
     `headers` have lower-case names. A moment counts from the response's own `date`, so that no clock is needed.
     """
@@ -46,7 +46,7 @@ def _times(headers: Mapping[str, str], error: Mapping[str, Any]) -> Iterator[flo
 
 
 def _retry_infos(error: Mapping[str, Any]) -> Iterator[float]:
-    """Yield the delays of Google's RetryInfo among the details of an error."""
+    """Yield the delays of Google's RetryInfo in the details of an error."""
     details = error.get("details")
     for detail in details if isinstance(details, list) else ():
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None
@@ -55,9 +55,9 @@ def _retry_infos(error: Mapping[str, Any]) -> Iterator[float]:
 
 
 def _resets(headers: Mapping[str, str]) -> list[float]:
-    """Return the times after which the limits are whole again: those that are used up, or all if none is.
+    """Return the seconds until limits are full again: those of used-up limits, or of all if none is used up.
 
-    A request that a used-up limit refused passes once that limit is whole.
+    A request that a used-up limit refused passes once that limit is full again.
     """
     found: list[tuple[float, bool]] = []
     for name, value in headers.items():
@@ -76,7 +76,7 @@ def _reset_s(value: str, date: str | None) -> float | None:
         return number
     now = _moment(date)
     moment = number / 1000 if number >= _EPOCH_MS else number
-    # A date without a zone would be one of this machine's, in which the year 1 has no timestamp.
+    # A date without a zone would count as local time, and `timestamp` fails for the year 1.
     return None if now is None or now.tzinfo is None else max(moment - now.timestamp(), 0)
 
 

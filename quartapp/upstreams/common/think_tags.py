@@ -1,4 +1,4 @@
-"""Reasoning that a model writes into its text: `<think>…</think>`, with the tags cut anywhere."""
+"""Reasoning in `<think>` tags in the text of a model; reads may cut the tags anywhere."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _CLOSING: Final = "</think>"
 # Gemini has a tag of its own.
 _TAGS: Final = {"<think>": _CLOSING, "<thought>": "</thought>"}
 
-# White space that is held back in case a block follows it; an answer that begins with more is text.
+# White space to hold back because a block may follow. An answer that begins with more is text.
 _MAX_SPACE_CHARS = 256
 
-# How much of a thought is kept to compare another with it.
+# Bytes of a thought that are kept for comparison.
 _MAX_THOUGHT_BYTES: Final = 2**20
 
 
-class _Place(Enum):
+class _TagPlace(Enum):
     START = auto()
     INSIDE = auto()
     TEXT = auto()
 
 
 class ThinkTags:
-    """Splits the text of one answer into reasoning and answer.
+    """A splitter of one answer's text into reasoning and answer.
 
-    `leading`: a block that opens the answer is reasoning, and a later tag is text. `open`: the answer begins inside a
-    block, of which only the end comes. White space after either tag is dropped. What could be the beginning of a tag
-    is held back until the next text, or `release`.
+    `leading`: a block at the start of the answer is reasoning, and a later tag is text. `open`: the answer starts
+    inside a block, and only the closing tag comes. White space after either tag is dropped. A possible beginning of a
+    tag is held back until the next text or `release`.
     """
 
     def __init__(self, mode: Literal["leading", "open"]) -> None:
-        self._place = _Place.START if mode == "leading" else _Place.INSIDE
+        self._place = _TagPlace.START if mode == "leading" else _TagPlace.INSIDE
         self._skips_space = mode == "open"
         self._held = ""
         self._closing = _CLOSING
@@ -43,35 +43,35 @@ class ThinkTags:
 
     @property
     def is_over(self) -> bool:
-        """Whether all that may still come is text as it stands."""
-        return self._place is _Place.TEXT and not self._skips_space
+        """Return whether all further text is answer text, unchanged."""
+        return self._place is _TagPlace.TEXT and not self._skips_space
 
     def split(self, text: str, *, is_thought: bool = False) -> list[Piece]:
-        """What `text` says, after what was held back before it; `is_thought` if its server marks it as a thought."""
+        """Return the pieces of the held back text and `text`; `is_thought` is the server's own mark."""
         text, self._held = self._held + text, ""
         pieces: list[Piece] = []
-        if self._place is _Place.START:
+        if self._place is _TagPlace.START:
             text = self._open(text)
-        if is_thought and self._place is _Place.TEXT:
+        if is_thought and self._place is _TagPlace.TEXT:
             return self._reasoning(text)
-        if self._place is _Place.INSIDE:
+        if self._place is _TagPlace.INSIDE:
             thought, text = self._close(self._without_space(text))
             pieces += self._reasoning(thought)
-        if self._place is _Place.TEXT and (text := self._without_space(text)):
+        if self._place is _TagPlace.TEXT and (text := self._without_space(text)):
             pieces.append(Delta(text))
         return pieces
 
     def release(self) -> list[Piece]:
-        """What is held back, which is no tag: something else follows it, or nothing."""
+        """Return the text that is held back, because no tag can follow."""
         held, self._held = self._held, ""
-        if self._place is _Place.START:
-            self._place = _Place.TEXT
+        if self._place is _TagPlace.START:
+            self._place = _TagPlace.TEXT
         if not held:
             return []
-        return self._reasoning(held) if self._place is _Place.INSIDE else [Delta(held)]
+        return self._reasoning(held) if self._place is _TagPlace.INSIDE else [Delta(held)]
 
     def without_known(self, thought: str) -> str:
-        """Return what a thought in a field adds to those in the text; some servers send one thought as both."""
+        """Return the new part of a thought in a field, because some servers send it in the text too."""
         return self._thoughts.add(thought, is_text=False)
 
     def _reasoning(self, thought: str) -> list[Piece]:
@@ -83,19 +83,19 @@ class ThinkTags:
         if len(text) - len(start) <= _MAX_SPACE_CHARS:
             for opening, closing in _TAGS.items():
                 if start.startswith(opening):
-                    self._place, self._skips_space, self._closing = _Place.INSIDE, True, closing
+                    self._place, self._skips_space, self._closing = _TagPlace.INSIDE, True, closing
                     return start[len(opening) :]
             if any(opening.startswith(start) for opening in _TAGS):
                 self._held = text
                 return ""
-        self._place = _Place.TEXT
+        self._place = _TagPlace.TEXT
         return text
 
     def _close(self, text: str) -> tuple[str, str]:
-        """The thought, and what follows the end of the block if it has come."""
+        """Return the thought, and the text after the block if the block has ended."""
         thought, tag, rest = text.partition(self._closing)
         if tag:
-            self._place, self._skips_space = _Place.TEXT, True
+            self._place, self._skips_space = _TagPlace.TEXT, True
             return thought, rest
         end = len(thought) - _overlap(thought, self._closing)
         self._held = thought[end:]
@@ -109,16 +109,16 @@ class ThinkTags:
 
 
 class Thoughts:
-    """A thought that is both in the text and in a field: what one of the two has of it and the other does not yet."""
+    """A comparison of a thought in the text with the same thought in a field."""
 
     def __init__(self) -> None:
         self._ahead = bytearray()
-        self._compared = 0  # bytes at the start of `_ahead` that both have
+        self._compared = 0  # bytes at the start of `_ahead` that both sources have sent
         self._is_text = False  # whether the text is ahead
         self._differs = False
 
     def add(self, thought: str, *, is_text: bool) -> str:
-        """Return the part of `thought` that the other one does not have; if it differs from the other's, all of it."""
+        """Return the part of `thought` that the other source has not sent; all of it if the two differ."""
         if self._differs:
             return thought
         data = thought.encode()
@@ -144,5 +144,5 @@ class Thoughts:
 
 
 def _overlap(text: str, tag: str) -> int:
-    """How many characters at the end of `text` the `tag` begins with."""
+    """Return the number of characters at the end of `text` that begin `tag`."""
     return next((size for size in range(len(tag) - 1, 0, -1) if text.endswith(tag[:size])), 0)

@@ -1,4 +1,4 @@
-"""How many tokens an answer took: wherever a server says it, and whatever it calls them."""
+"""Token counts of an answer, from all the places and names that servers use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from quartapp.core.events import Usage
 from quartapp.protocols.chat_completions.encode import usage_object
 from quartapp.protocols.common.documents import JsonObject
 
-# OpenAI's names, those of its Responses API and of Anthropic's, Ollama's own, and Bedrock's.
+# OpenAI's chat completions; its Responses API and Anthropic; Ollama; Bedrock.
 _SENT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "inputTokenCount")
 _RECEIVED = ("completion_tokens", "output_tokens", "eval_count", "outputTokenCount")
-# OpenAI has these in objects of their own: chat completions by the first name, the Responses API by the second.
+# OpenAI nests these: chat completions under the first name, the Responses API under the second.
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 # DeepSeek; Moonshot and Together; Mistral.
@@ -24,7 +24,7 @@ _CACHE_WRITES = ("cache_creation_input_tokens", "cacheWriteInputTokenCount")
 
 
 def read_usage(usage: Any) -> Usage | None:
-    """The counts of a usage object, whatever number type they come in; None if there are none."""
+    """Return the counts of a usage object, in any number type; None if there are none."""
     if not isinstance(usage, dict):
         return None
     sent, received = _first_count(usage, _SENT), _first_count(usage, _RECEIVED)
@@ -41,7 +41,7 @@ def read_usage(usage: Any) -> Usage | None:
 
 
 def is_openais_usage(usage: Any) -> bool:
-    """Return whether OpenAI's clients find each count of `usage` where they look for it."""
+    """Return whether OpenAI's clients find each count of `usage` under its expected name."""
     if not isinstance(usage, dict):
         return False
     sent, received = usage.get("prompt_tokens"), usage.get("completion_tokens")
@@ -54,13 +54,13 @@ def is_openais_usage(usage: Any) -> bool:
 
 
 def to_openais_usage(usage: Any, counted: Usage) -> JsonObject:
-    """Return what `usage` contains, with the counts of `counted` under OpenAI's names."""
+    """Return the fields of `usage`, with the counts of `counted` under OpenAI's names."""
     rest = _without_negatives(usage) if isinstance(usage, dict) else {}
     return {**rest, **usage_object(counted), **dict(_details(rest, counted))}
 
 
 def _without_negatives(usage: JsonObject) -> JsonObject:
-    """Return `usage` without the counts, and those in its details, that are negative: servers write -1 for unknown."""
+    """Return `usage` without negative counts, because servers write -1 for unknown."""
     inner = {name: _without_negatives(value) if isinstance(value, dict) else value for name, value in usage.items()}
     return {name: value for name, value in inner.items() if not (isinstance(value, int) and value < 0)}
 
@@ -73,7 +73,7 @@ def _details(usage: JsonObject, counted: Usage) -> Iterator[tuple[str, JsonObjec
 
 
 def find_usage(document: JsonObject) -> Usage | None:
-    """The usage that a chunk tells in any of the known places."""
+    """Return the usage of a chunk from any of the known places."""
     return next((usage for place in _places(document) if (usage := read_usage(place)) is not None), None)
 
 
@@ -89,7 +89,7 @@ def _places(document: JsonObject) -> Iterator[Any]:
 
 
 def read_timings(timings: Any) -> Usage | None:
-    """What llama.cpp says of its speed; `prompt_n` leaves out what it still had in its cache."""
+    """Return the counts in llama.cpp's timings; `prompt_n` does not include cached tokens."""
     if not isinstance(timings, dict):
         return None
     sent, received = _count(timings.get("prompt_n")), _count(timings.get("predicted_n"))
@@ -105,7 +105,7 @@ def _cached_input(usage: JsonObject) -> int | None:
 
 
 def _detail(usage: JsonObject, places: tuple[str, ...], name: str, other_names: tuple[str, ...]) -> int | None:
-    """Return the count called `name` in the object at one of `places`, else one of `other_names` in `usage` itself."""
+    """Return the count `name` from an object at one of `places`, else one of `other_names` from `usage` itself."""
     for place in places:
         details = usage.get(place)
         if isinstance(details, dict) and (count := _count(details.get(name))) is not None:
@@ -114,8 +114,10 @@ def _detail(usage: JsonObject, places: tuple[str, ...], name: str, other_names: 
 
 
 def _uncounted_input(usage: JsonObject) -> int:
-    """Return the cached tokens that the count of input tokens leaves out; gateways that count in OpenAI's names, or
-    list details, have added them already."""
+    """Return the cached tokens that are missing in the count of input tokens.
+
+    A gateway that uses OpenAI's names, or sends details, has added them.
+    """
     counts_all = "prompt_tokens" in usage or any(place in usage for place in _INPUT_DETAILS)
     return 0 if counts_all else (_first_count(usage, _CACHE_READS) or 0) + (_first_count(usage, _CACHE_WRITES) or 0)
 
@@ -128,7 +130,7 @@ def _first_count(usage: JsonObject, names: tuple[str, ...]) -> int | None:
 
 
 def _count(value: Any) -> int | None:
-    if value is None:  # as most are: an exception costs ten times as much
+    if value is None:  # the most frequent case; an exception costs ten times as much
         return None
     try:
         count = int(float(value))
@@ -141,10 +143,10 @@ _NULL_USAGE = re.compile(rb'"usage"\s*:\s*null\b')
 
 
 def without_null_usage(payload: bytes) -> bytes:
-    """Without what servers say in each chunk once they are asked for usage."""
-    told = payload.replace(b',"usage":null', b"", 1)
-    if len(told) < len(payload):
-        return told
+    """Return `payload` without a null `usage`, which servers send in each chunk after a request for usage."""
+    stripped = payload.replace(b',"usage":null', b"", 1)
+    if len(stripped) < len(payload):
+        return stripped
     at = payload.find(b'"usage"')
     null = _NULL_USAGE.match(payload, at)
     if null is None:

@@ -1,1 +1,1 @@
-"""Connections to servers."""
+"""HTTP connections to model servers."""

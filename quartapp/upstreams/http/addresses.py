@@ -1,4 +1,4 @@
-"""Which addresses of servers the clients can ask: they are stricter than what can be known without them."""
+"""Checks that the HTTP clients accept the URL of a server; they are stricter than `settings.urls`."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from yarl import URL
 from quartapp.settings.settings import Settings
 from quartapp.settings.urls import ServerUrl
 
-_UNASKABLE = "no URL that can be asked, whose host is a name, in IDNA 2008 unless it is ASCII, or an address"
+_UNUSABLE = "no URL that can be asked, whose host is a name, in IDNA 2008 unless it is ASCII, or an address"
 
 
 def check_addresses(settings: Settings) -> None:
-    """Raises SettingsError for an address among the settings that the clients refuse."""
+    """Raise SettingsError for a URL in the settings that the HTTP clients refuse."""
     addresses = {
         "OPENAI_BASE_URL": settings.openai_base_url,
         "AZURE_OPENAI_ENDPOINT": settings.azure_endpoint,
         "CHAT_PROXY": settings.proxy.get_secret_value() if settings.proxy else None,
     }
     for name, url in addresses.items():
-        if url is not None and not _can_be_asked(url):
-            raise settings.error(name, _UNASKABLE)
+        if url is not None and not _is_usable(url):
+            raise settings.error(name, _UNUSABLE)
 
 
-def _can_be_asked(url: str) -> bool:
+def _is_usable(url: str) -> bool:
     # The official client builds the URL with httpx2, and aiohttp reads it with yarl.
     try:
         URL(str(httpx2.URL(url)))
@@ -36,10 +36,10 @@ def _can_be_asked(url: str) -> bool:
 
 
 def _check(url: str) -> str:
-    if not _can_be_asked(url):
-        raise ValueError(_UNASKABLE)
+    if not _is_usable(url):
+        raise ValueError(_UNUSABLE)
     return url
 
 
 #: A server's base URL in an entry.
-AskableUrl = Annotated[ServerUrl, AfterValidator(_check)]
+UpstreamUrl = Annotated[ServerUrl, AfterValidator(_check)]

@@ -1,4 +1,7 @@
-"""Answers that come compressed though nobody asked for it: a little at a time, so that a bomb holds up nobody else."""
+"""Decompression of responses that a server compresses although the request refuses it.
+
+It yields small pieces, so that a compression bomb does not block other requests.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ PIECE_BYTES: Final = 65_536
 
 CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
-# zlib's words for a stream whose head says whether it is gzip's or zlib's own, and for one without a head, as some
-# servers understand deflate.
+# zlib's `wbits` for a stream with a gzip or zlib header, and for one without a header: some servers send deflate so.
 _WITH_HEAD: Final = 32 + zlib.MAX_WBITS
 _WITHOUT_HEAD: Final = -zlib.MAX_WBITS
 
 
 class Decompressed:
-    """An async iterator over what a body holds, at most PIECE_BYTES a turn; between two turns others have theirs.
+    """An async iterator over a decompressed body.
 
-    Where the body ends too soon, so does this. Raises ChatError: upstream_error, for what is not so compressed.
+    Yields at most 64 KiB, then lets other tasks run. If the body is truncated, it ends without an error. Raises
+    ChatError, upstream_error, for a body in another coding.
     """
 
     def __init__(self, body: AsyncIterable[bytes], coding: str) -> None:
@@ -45,7 +48,7 @@ class Decompressed:
                 return piece
 
     def _next(self) -> bytes:
-        if self._inflate.eof:  # gzip may go on with zeros, or with another
+        if self._inflate.eof:  # a gzip body may continue with zeros or with another member
             self._left = self._left.lstrip(b"\0")
             if not self._left:
                 return b""
@@ -59,6 +62,6 @@ class Decompressed:
             self._inflate = zlib.decompressobj(_WITHOUT_HEAD)
             return self._next()
         self._may_lack_head = False
-        self._has_more = len(piece) == PIECE_BYTES  # zlib may hold back more of what it took
+        self._has_more = len(piece) == PIECE_BYTES  # zlib may hold more output of the same input
         self._left = self._inflate.unused_data or self._inflate.unconsumed_tail
         return piece

@@ -1,4 +1,4 @@
-"""Bearer tokens of Entra ID: asked of azure-identity, kept while they are good, and renewed before they end."""
+"""Bearer tokens of Entra ID, requested through azure-identity, cached, and renewed before they expire."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ log = logging.getLogger("quartapp.models")
 
 LOGIN_URL: Final = "https://login.microsoftonline.com"
 
-#: How long before its end a token is renewed, unless it says earlier itself.
+#: Seconds before its expiry at which a token is renewed. An earlier `refresh_on` of the token wins.
 MARGIN_S: Final = 300
-#: Rest between two renewals while the token in hand is good.
+#: Seconds between two renewals while the cached token is valid.
 PAUSE_S: Final = 30
-#: Time for one renewal: a login at a developer's machine starts a process, which takes seconds.
+#: Seconds for one renewal. A login on a developer's machine starts a process, which takes seconds.
 TIMEOUT_S: Final = 30
 
 
-class Issued(Protocol):
-    """A token with its end, and the time from which it is better renewed; both in seconds of Unix time."""
+class IssuedToken(Protocol):
+    """A token, its expiry, and the time from which to renew it; both are seconds of Unix time."""
 
     @property
     def token(self) -> str: ...
@@ -42,9 +42,9 @@ class Issued(Protocol):
 
 
 class Credential(Protocol):
-    """What gives tokens: the asynchronous credentials of azure-identity do."""
+    """A source of tokens, for example an asynchronous credential of azure-identity."""
 
-    async def get_token_info(self, *scopes: str) -> Issued: ...
+    async def get_token_info(self, *scopes: str) -> IssuedToken: ...
 
     async def close(self) -> None: ...
 
@@ -52,11 +52,13 @@ class Credential(Protocol):
 def open_credential(
     client_id: str | None = None, *, proxy: SecretStr | None = None, obey_environment: bool = False
 ) -> Credential:
-    """Whoever this process is to Azure: what its environment names, a workload, a managed identity, or a developer
-    who has logged in with az, azd or PowerShell. Nothing that would open a browser is tried.
+    """Return the Azure identity of this process.
 
-    `client_id` names a managed identity; unset, AZURE_CLIENT_ID does. The login server is asked by `proxy`, and by one
-    of the environment only if that is to be obeyed. Raises SettingsError.
+    It comes from the environment, a workload, a managed identity, or a developer's login in az, azd or PowerShell. No
+    browser is opened.
+
+    `client_id` names a managed identity; AZURE_CLIENT_ID is the default. The login server is reached through `proxy`.
+    If `obey_environment`, the environment's proxy is the default. Raises SettingsError.
     """
     try:
         from azure.identity.aio import DefaultAzureCredential
@@ -71,8 +73,8 @@ def open_credential(
         return DefaultAzureCredential(
             exclude_shared_token_cache_credential=True,
             exclude_visual_studio_code_credential=True,
-            use_env_settings=False,  # they would be more than proxies: passwords in ~/.netrc, too
-            # Managed identities are asked over plain HTTP, next door.
+            use_env_settings=False,  # otherwise it also reads passwords from ~/.netrc
+            # Managed identities use plain HTTP to a local address, without a proxy.
             **({"proxies": {"https": proxy.get_secret_value()}} if proxy else {}),
             **({"managed_identity_client_id": client_id} if client_id else {}),
         )
@@ -84,9 +86,9 @@ def open_credential(
 
 
 class EntraToken:
-    """The bearer token for one scope, to be asked for with each request; `close` closes the credential.
+    """The bearer token for one scope, called for each request; `close` closes the credential.
 
-    As long as a token is good nobody waits for the next. `now` is Unix time.
+    While a token is valid, no request waits for its renewal. `now` returns Unix time in seconds.
     """
 
     def __init__(
@@ -101,12 +103,12 @@ class EntraToken:
         self._scope = scope
         self._now = now
         self._timeout_s = timeout_s
-        self._issued: Issued | None = None
+        self._issued: IssuedToken | None = None
         self._rests_until = -math.inf
         self._renewal: asyncio.Task[Exception | None] | None = None
 
     async def __call__(self) -> str:
-        """A token that is good now. Raises ChatError: upstream_error, where there is none within the time limit."""
+        """Return a valid token. Raises ChatError, upstream_error, if none comes within the time limit."""
         issued = self._good()
         if issued is None:
             return (await self._renewed()).token
@@ -120,15 +122,15 @@ class EntraToken:
             await asyncio.wait([self._renewal])
         await self._credential.close()
 
-    def _good(self) -> Issued | None:
+    def _good(self) -> IssuedToken | None:
         return self._issued if self._issued is not None and self._now() < self._issued.expires_on else None
 
-    def _is_due(self, issued: Issued) -> bool:
+    def _is_due(self, issued: IssuedToken) -> bool:
         renew_on = min(issued.expires_on - MARGIN_S, issued.refresh_on or math.inf)
         return self._now() >= max(renew_on, self._rests_until)
 
-    async def _renewed(self) -> Issued:
-        """Waits for the renewal, which others may wait for too: one who is cancelled leaves it to them."""
+    async def _renewed(self) -> IssuedToken:
+        """Wait for the renewal. It is shared, so a cancelled request does not cancel it."""
         renewal = self._renew()
         await asyncio.wait([renewal])
         issued = self._good()
@@ -137,17 +139,17 @@ class EntraToken:
         return issued
 
     def _renew(self) -> asyncio.Task[Exception | None]:
-        """The renewal that is under way, begun if there is none; it belongs to no request."""
+        """Return the renewal under way, or start one. It belongs to no request."""
         if self._renewal is None or self._renewal.done():
-            self._renewal = asyncio.create_task(self._ask(), context=contextvars.Context())
+            self._renewal = asyncio.create_task(self._fetch(), context=contextvars.Context())
         return self._renewal
 
-    async def _ask(self) -> Exception | None:
-        """Asks the credential, whose failure is returned: its words may quote anything."""
+    async def _fetch(self) -> Exception | None:
+        """Fetch a token. A failure is returned and not raised, because its text may contain secrets."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 self._issued = await self._credential.get_token_info(self._scope)
-        except Exception as error:  # noqa: BLE001 - credentials raise what their parts raise
+        except Exception as error:  # noqa: BLE001 - credentials raise errors of many libraries
             failure = ChatError("upstream_error")
             failure.__cause__ = error
             log.warning("no token of Entra ID: %s", json.dumps(describe(failure)))

@@ -1,4 +1,4 @@
-"""The servers that models are asked at: each opened once, with the official client, however many models it has."""
+"""The servers of the models. Models with the same address share one server and its official client."""
 
 from __future__ import annotations
 
@@ -24,21 +24,22 @@ from quartapp.settings.urls import host_and_port, is_loopback, is_server
 from quartapp.upstreams.common.failures import MAX_ERROR_BODY_BYTES, from_response
 from quartapp.upstreams.common.parser import Parser
 from quartapp.upstreams.http.compression import CODINGS, Decompressed
-from quartapp.upstreams.http.transport import TRANSPORT_ERRORS, AiohttpTransport, Connecting, open_trust
+from quartapp.upstreams.http.transport import TRANSPORT_ERRORS, AiohttpTransport, ConnectionOptions, open_trust
 
 Token = Callable[[], Awaitable[str]]
 
-#: For the body of a refusal, whose status is known already.
+#: Seconds to read the body of an error response. The status is known before.
 REFUSAL_TIMEOUT_S = 2.0
 
-#: Bytes that are decoded at once. The events of one byte take up to ten, and only whole pieces can be held back.
+#: Bytes that are decoded at once. The events of one byte take up to ten bytes, and only complete pieces can wait.
 PIECE_BYTES = 2**14
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Where a server is and what it is told of us with each request: a key, or a token that is asked for each time.
+    """The URL of a server, and the credentials and headers of each request to it.
 
-    Equal addresses are one server. `query` and `headers` are pairs of names and values; header names in lower case.
+    Equal addresses share one server. `token` is called for each request. `query` and `headers` are pairs of names and
+    values; header names are in lower case.
     """
 
     base_url: str
@@ -51,9 +52,9 @@ class Address(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """One server; whoever opens it closes it, which lets go of its connections.
+    """One server with its connections; its opener closes it.
 
-    `client` is the official client for it, which knows the server and the key, and asks once.
+    `client` is the official client for it, with the server's URL and key, and without retries.
     """
 
     def __init__(self, address: Address, transport: httpx2.AsyncBaseTransport) -> None:
@@ -64,37 +65,37 @@ class Server:
         self._urls: dict[str, httpx2.URL] = {}
 
     async def stream(self, path: str, body: JsonObject, open_parser: Callable[[str], Parser]) -> Batches:
-        """The batches of the answer to `body`, one a read, by a reader for its content type; closed with the generator.
+        """Yield the batches of the answer to `body`, one for each read, or several for a read of more than 16 KiB.
 
-        A read of more than PIECE_BYTES gives several.
+        `open_parser` gets the content type. Closing the generator closes the response.
 
-        Raises ChatError for a refusal, a broken connection or a broken answer; an end without a finish_reason is for
-        the caller to see.
+        Raises ChatError for an error response, a broken connection or a malformed answer. An end without a
+        finish_reason is not an error here, because the caller checks it.
         """
         try:
             response = await self._post(path, body)
             try:
-                reader = open_parser(response.headers.get("content-type", ""))
+                parser = open_parser(response.headers.get("content-type", ""))
                 async for data in _body(response):
                     for piece in (data,) if len(data) <= PIECE_BYTES else _pieces(data):
-                        yield reader.feed(piece)
-                        if reader.error is not None:
-                            raise reader.error
-                yield reader.end()
-                if reader.error is not None:
-                    raise reader.error
+                        yield parser.feed(piece)
+                        if parser.error is not None:
+                            raise parser.error
+                yield parser.end()
+                if parser.error is not None:
+                    raise parser.error
             finally:
                 await response.aclose()
         except TRANSPORT_ERRORS as error:
             raise _failure(error, self._address.base_url) from error
 
     async def _post(self, path: str, body: JsonObject) -> httpx2.Response:
-        """The answer to a JSON `body`, with its bytes still to come: `stream` has them, `aclose` lets go of them.
+        """Return the response to a JSON `body`, before its bytes are read; `aclose` closes it.
 
-        Raises ChatError for a refusal, of which 64 KiB are read, and TRANSPORT_ERRORS.
+        Raises TRANSPORT_ERRORS, and ChatError for an error response, of which 64 KiB are read.
 
-        The client's own `post` takes three times as long as the rest to build the same request anew, so it is built
-        here and handed to the client's transport.
+        The request goes to the transport directly, because the client's own `post` makes a request cost four times as
+        much.
         """
         headers = self._headers.copy()
         if self._address.token is not None:
@@ -117,17 +118,17 @@ class Server:
 
 
 class Servers:
-    """The servers that are open; `close` lets go of all."""
+    """The open servers."""
 
-    def __init__(self, connecting: Connecting) -> None:
-        self._connecting = connecting
+    def __init__(self, options: ConnectionOptions) -> None:
+        self._options = options
         self._trust: ssl.SSLContext | None = None
         self._open: dict[Address, Server] = {}
 
     def at(self, address: Address, transport: Callable[[], httpx2.AsyncBaseTransport] | None = None) -> Server:
-        """The server at `address`, opened if it is not open; over a socket, unless `transport` makes another way.
+        """Return the server at `address`; open it if it is new. `transport` replaces the sockets.
 
-        Raises SettingsError for a proxy that cannot be asked, and a file of authorities that cannot be read.
+        Raises SettingsError for an unusable proxy, and for a CA file that cannot be read.
         """
         server = self._open.get(address)
         if server is None:
@@ -144,14 +145,14 @@ class Servers:
 
     def _socket(self, address: Address) -> AiohttpTransport:
         has_tls = address.base_url.lower().startswith("https:")
-        if self._trust is None and (has_tls or self._connecting.ca_file is not None):
-            self._trust = open_trust(self._connecting.ca_file)  # takes 20 ms
-        return AiohttpTransport(self._connecting, self._trust, self._proxy(address))
+        if self._trust is None and (has_tls or self._options.ca_file is not None):
+            self._trust = open_trust(self._options.ca_file)  # takes 20 ms
+        return AiohttpTransport(self._options, self._trust, self._proxy(address))
 
     def _proxy(self, address: Address) -> SecretStr | None:
-        if self._connecting.proxy is not None:  # whose own loopback is never meant
-            return None if is_loopback(address.base_url) else self._connecting.proxy
-        proxy = client_proxy(address.base_url) if self._connecting.obey_environment else None
+        if self._options.proxy is not None:  # loopback would be the proxy's own
+            return None if is_loopback(address.base_url) else self._options.proxy
+        proxy = client_proxy(address.base_url) if self._options.obey_environment else None
         if proxy is not None and not is_server(proxy.get_secret_value()):
             raise SettingsError(
                 "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY: not the URL of an HTTP proxy; for example http://proxy.example:3128"
@@ -160,7 +161,7 @@ class Servers:
 
 
 def _client(address: Address, transport: httpx2.AsyncBaseTransport) -> AsyncOpenAI:
-    """The official client, with neither retries, redirects nor limits of its own: those are the answer's."""
+    """Return the official client without retries, redirects and time limits, because those belong to the answer."""
     client = AsyncOpenAI(
         api_key=address.token or (address.key.get_secret_value() if address.key else "none"),
         base_url=address.base_url,
@@ -173,10 +174,13 @@ def _client(address: Address, transport: httpx2.AsyncBaseTransport) -> AsyncOpen
 
 
 def _headers(address: Address, client: AsyncOpenAI) -> httpx2.Headers:
-    """The client's own headers and ours; those that only the environment asks for if it is to be obeyed."""
-    unasked = () if address.obeys_environment else {name.lower() for name in client_headers()}
+    """Return the headers of the client and the address.
+
+    Headers from the environment are among them only if the address obeys the environment.
+    """
+    ignored = () if address.obeys_environment else {name.lower() for name in client_headers()}
     headers = {name.lower(): value for name, value in client.default_headers.items() if isinstance(value, str)}
-    headers = {name: value for name, value in headers.items() if name not in unasked}
+    headers = {name: value for name, value in headers.items() if name not in ignored}
     headers |= {"content-type": "application/json", "accept-encoding": "identity", **dict(address.headers)}
     if address.key is not None:
         key = address.key.get_secret_value()
@@ -185,7 +189,7 @@ def _headers(address: Address, client: AsyncOpenAI) -> httpx2.Headers:
 
 
 def _body(response: httpx2.Response) -> AsyncIterable[bytes]:
-    """The bytes of an answer. Raises ChatError: upstream_error, for a coding that is not read here."""
+    """Return the bytes of an answer. Raises ChatError, upstream_error, for an unknown content coding."""
     stream = cast(httpx2.AsyncByteStream, response.stream)
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding == "identity":
@@ -200,36 +204,36 @@ def _pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _failure(error: Exception, base_url: str) -> ChatError:
-    """The error of a server at `base_url` that could not be asked, or whose connection broke."""
+    """Return the error of a server that could not be reached, or whose connection broke."""
     status = error.status if isinstance(error, aiohttp.ClientHttpProxyError) else None
     fault = UpstreamFault(status=status, address=host_and_port(base_url))
-    # As many answers as this server is to give at once.
+    # CHAT_MAX_CONNECTIONS answers of this server are open.
     return ChatError("upstream_overloaded" if isinstance(error, httpx2.PoolTimeout) else "upstream_error", fault=fault)
 
 
 def _to_json(body: JsonObject) -> bytes:
-    """A tenth of the time that the standard library takes, in which an image holds up everyone else."""
+    """Encode with msgspec, ten times as fast as the standard library: an image would block other requests."""
     try:
         return msgspec.json.encode(body)
-    except OverflowError:  # a whole number of more than 64 bits, in the schema of a client's tool say
+    except OverflowError:  # an int of more than 64 bits, for example in a tool's schema
         return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def _refusal(response: httpx2.Response) -> ChatError:
-    """What a refusal says, of whose body no more than a limit is read, and waited for no longer than a limit."""
+    """Return the error of a response; at most 64 KiB of its body are read, for at most 2 seconds."""
     body = b""
     try:
         async with asyncio.timeout(REFUSAL_TIMEOUT_S):
-            # As it comes: a compressed body could be of any size, and tells no more than its status.
+            # Not decompressed, because the result could have any size. Then the status alone gives the error.
             async for data in cast(httpx2.AsyncByteStream, response.stream):
                 body += data
                 if len(body) > MAX_ERROR_BODY_BYTES:
                     break
-    except TRANSPORT_ERRORS:  # TimeoutError, an OSError, is one
-        pass  # the status is known, and tells more
+    except TRANSPORT_ERRORS:  # TimeoutError is an OSError, so it is among them
+        pass  # the status is known, and gives the error
     finally:
         await response.aclose()
     refusal = from_response(response.status_code, response.headers, body)
-    if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # a proxy's: no server has seen the request
+    if response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:  # the proxy sent it
         return ChatError("upstream_error", fault=refusal.fault)
     return refusal

@@ -1,7 +1,7 @@
-"""HTTP over aiohttp, as a transport that the official client can be given.
+"""HTTP over aiohttp, as a transport for the official client.
 
-The transport that comes with the client keeps cookies, and takes two generators a read; this one takes none of either,
-and hands over whatever has come. httpx2's own costs a token twice as much.
+The client's own transport for aiohttp keeps cookies and runs two generators for each read. This one does neither, and
+yields each read at once. httpx2's transport costs twice as much for each token.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from pydantic import SecretStr
 
 from quartapp.core.errors import SettingsError
 
-#: What asking a server may raise besides ChatError. The class does not tell what happened: over aiohttp a refused
-#: connection arrives as a timeout, and a server that does not speak HTTP as a bare aiohttp error.
+#: Errors of a request other than ChatError. The class does not show the cause: aiohttp reports a refused connection as
+#: a timeout, and a server without HTTP as a bare aiohttp error.
 TRANSPORT_ERRORS: Final = (OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, EOFError)
 
-# aiohttp writes larger bodies piece by piece if they are files, and warns if they are bytes.
+# Above this size, aiohttp writes files in pieces, and warns about bytes.
 _MAX_BYTES_AT_ONCE: Final = 2**20
 
-#: Bytes of an answer that wait to be read, and as many more, before the server is held back; aiohttp has 256 KiB.
+#: Bytes of an answer to buffer; reading pauses above twice as many. aiohttp's default is 256 KiB.
 READ_BYTES: Final = 2**16
-# The end of a dead connection comes within a round trip. A server that ends one later may have worked on the request.
+# A dead connection ends within a round trip. If it ends later, the server may have started the answer.
 _STALE_WITHIN_S: Final = 3.0
 # aiohttp's own limit of 8 190 bytes is less than some gateways send; OpenAI's own client takes 60 kB and more.
 _MAX_HEADER_BYTES: Final = 2**16
 
 
-class Connecting(msgspec.Struct, frozen=True):
-    """How the connections to a server are made and kept.
+class ConnectionOptions(msgspec.Struct, frozen=True):
+    """The limits of the connections to a server.
 
-    At most `max_connections` at once, idle ones for `keep_alive_s`; `timeout_s` is for getting one: a place among them,
-    the name, the way by a proxy, TLS. `proxy` is a URL, which may hold a name and a password; `ca_file` a PEM file of
-    authorities to be trusted beside the system's.
+    `max_connections` are open at once, and idle ones are kept for `keep_alive_s` seconds. `timeout_s` covers the wait
+    for a free connection, DNS, the proxy and TLS. `proxy` is a URL and may contain a name and a password. `ca_file` is
+    a PEM file of certificate authorities, trusted in addition to the system's.
     """
 
     timeout_s: float
@@ -58,36 +58,36 @@ class Connecting(msgspec.Struct, frozen=True):
 
 
 class AiohttpTransport(httpx2.AsyncBaseTransport):
-    """Sends requests over connections that are kept.
+    """A transport with kept connections.
 
-    No redirect is followed, no cookie is kept, nothing is decompressed, and no time is limited but connecting's. Raises
-    aiohttp.ClientError and OSError, as they come, and httpx2.PoolTimeout where no connection came free in time.
+    It follows no redirect, keeps no cookie, decompresses nothing, and limits only the time to connect. Raises
+    aiohttp.ClientError and OSError unchanged, and httpx2.PoolTimeout if no connection became free in time.
     """
 
-    def __init__(self, connecting: Connecting, trust: ssl.SSLContext | None, proxy: SecretStr | None = None) -> None:
-        self._connecting = connecting
-        self._trust = trust or True  # without a context, aiohttp's own, which a server without TLS does not use
+    def __init__(self, options: ConnectionOptions, tls: ssl.SSLContext | None, proxy: SecretStr | None = None) -> None:
+        self._options = options
+        self._tls = tls or True  # True is aiohttp's own context, unused without TLS
         self._proxy = proxy
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         is_resent = False
         while True:
-            way = _Way()
+            use = _ConnectionUse()
             try:
-                response = await self._send(request, way)
-                return httpx2.Response(response.status, headers=response.raw_headers, stream=_Body(response))
-            except _UnaskedError:
-                if not way.is_kept:
-                    raise  # a server that speaks first would be connected to for ever
-                # Nothing was sent, and that connection is closed.
+                response = await self._send(request, use)
+                return httpx2.Response(response.status, headers=response.raw_headers, stream=_ResponseBody(response))
+            except _UnexpectedDataError:
+                if not use.is_kept:
+                    raise  # otherwise a server that sends data first causes an endless loop
+                # Nothing was sent, and aiohttp closes that connection.
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if is_resent or not way.is_stale:
+                if is_resent or not use.is_stale:
                     raise
                 is_resent = True
                 # The server closed a kept connection before it read the request, which is sent again. Browsers do this
                 # for a POST too, if the connection was reused and no byte of a response has come (Chromium's
                 # HttpNetworkTransaction::ShouldResendRequest). In any other case the request may be billed already.
-                # A server that closes each connection after it has read the request gets a question twice at most.
+                # A request is sent at most twice.
                 # The other idle connections are probably as old and as dead.
                 self._connector.close_idle()
 
@@ -97,30 +97,28 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     @cached_property
     def _connector(self) -> _Connector:
-        connecting = self._connecting
-        return _Connector(
-            limit=connecting.max_connections, keepalive_timeout=connecting.keep_alive_s, ssl=self._trust or True
-        )
+        options = self._options
+        return _Connector(limit=options.max_connections, keepalive_timeout=options.keep_alive_s, ssl=self._tls or True)
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
-        """Made with the first request: a start that stops has nothing to close."""
+        """The session, created with the first request, so that a failed start has nothing to close."""
         return aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             proxy=self._proxy.get_secret_value() if self._proxy else None,
-            timeout=aiohttp.ClientTimeout(total=None, connect=self._connecting.timeout_s),
+            timeout=aiohttp.ClientTimeout(total=None, connect=self._options.timeout_s),
             request_class=_Request,
             read_bufsize=READ_BYTES,
-            trace_configs=[_trace_way()],
+            trace_configs=[_trace_use()],
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,
         )
 
-    async def _send(self, request: httpx2.Request, way: _Way) -> aiohttp.ClientResponse:
+    async def _send(self, request: httpx2.Request, use: _ConnectionUse) -> aiohttp.ClientResponse:
         content = request.content
-        _WAY.set(way)
+        _USE.set(use)
         try:
             return await self._session.request(
                 request.method,
@@ -128,15 +126,15 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 headers=request.headers,
                 data=content if len(content) <= _MAX_BYTES_AT_ONCE else io.BytesIO(content),
                 allow_redirects=False,
-                trace_request_ctx=way,
+                trace_request_ctx=use,
             )
         except aiohttp.ConnectionTimeoutError:
-            if way.is_waiting:
+            if use.is_waiting:
                 raise httpx2.PoolTimeout("no connection came free") from None
             raise
 
 
-class _Body(httpx2.AsyncByteStream):
+class _ResponseBody(httpx2.AsyncByteStream):
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
 
@@ -144,32 +142,32 @@ class _Body(httpx2.AsyncByteStream):
         return self._response.content.iter_any()
 
     async def aclose(self) -> None:
-        """A connection whose answer was not read to its end is closed, any other is kept for the next."""
+        """Close the connection if its response was not read to the end; otherwise keep it for the next request."""
         self._response.close()
 
 
-class _UnaskedError(aiohttp.ClientConnectionError):
-    """Something came over a connection while nothing was asked."""
+class _UnexpectedDataError(aiohttp.ClientConnectionError):
+    """A connection on which data came before a request was sent."""
 
 
 class _Request(aiohttp.ClientRequest):
-    """Takes no connection over which something came unasked: that would be read as the answer, and is another's."""
+    """A request that refuses a connection with unexpected data, because the data would be read as its response."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         if conn.protocol is None or conn.protocol.should_close:
-            raise _UnaskedError
-        way = _WAY.get()
-        if way is not None and isinstance(conn.protocol, _Protocol):
+            raise _UnexpectedDataError
+        use = _USE.get()
+        if use is not None and isinstance(conn.protocol, _Protocol):
             conn.protocol.is_answered = False
-            way.protocol, way.sent_at = conn.protocol, time.monotonic()
+            use.protocol, use.sent_at = conn.protocol, time.monotonic()
         return await super().send(conn)
 
 
-_receive: Final = ResponseHandler.data_received  # `super()` would cost each token
+_receive: Final = ResponseHandler.data_received  # `super()` would cost time for each token
 
 
 class _Protocol(ResponseHandler):
-    """A connection that knows whether a byte of a response has come."""
+    """A connection that records whether a byte of a response has come."""
 
     is_answered = False
 
@@ -192,8 +190,8 @@ class _Connector(aiohttp.TCPConnector):
                 protocol.close()
 
 
-class _Way(msgspec.Struct):
-    """How a request gets its connection: whether it waits for one to come free, and whether that was kept until now."""
+class _ConnectionUse(msgspec.Struct):
+    """The use of a connection by one request: whether it waits for a free one, and whether it gets a kept one."""
 
     is_waiting: bool = False
     is_kept: bool = False
@@ -202,15 +200,15 @@ class _Way(msgspec.Struct):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the connection, which has failed, was dead before the server read the request."""
+        """Return whether the failed connection was dead before the server read the request."""
         is_unanswered = self.protocol is not None and not self.protocol.is_answered
         return self.is_kept and is_unanswered and time.monotonic() - self.sent_at < _STALE_WITHIN_S
 
 
-_WAY: ContextVar[_Way | None] = ContextVar("quartapp_way", default=None)
+_USE: ContextVar[_ConnectionUse | None] = ContextVar("quartapp_way", default=None)
 
 
-def _trace_way() -> aiohttp.TraceConfig:
+def _trace_use() -> aiohttp.TraceConfig:
     async def wait(session: object, context: SimpleNamespace, parameters: object) -> None:
         context.trace_request_ctx.is_waiting = True
 
@@ -228,7 +226,7 @@ def _trace_way() -> aiohttp.TraceConfig:
 
 
 def open_trust(ca_file: str | None) -> ssl.SSLContext:
-    """Whom to trust: the system's authorities, and those of `ca_file`. Raises SettingsError if that cannot be read."""
+    """Return a TLS context with the system's authorities and those of `ca_file`. Raises SettingsError."""
     context = ssl.create_default_context()
     if ca_file is not None:
         try:

@@ -1,1 +1,1 @@
-"""Servers that offer OpenAI's Responses API."""
+"""Servers with OpenAI's Responses API."""

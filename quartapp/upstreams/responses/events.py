@@ -1,7 +1,7 @@
-"""Upstream bytes to event batches: the server-sent events of OpenAI's Responses API, decoded no further than needed.
+"""A parser of the server-sent events of OpenAI's Responses API, with as little decoding as possible.
 
-Pure, as the reader of chat completions is, and as dear. There are some sixty kinds of events, and new ones come: those
-that tell something of an answer are known here, and any other is passed over.
+It has no I/O, and its code runs for each token, as that of chat completions. The API has about sixty kinds of events,
+and new ones come. Only those with a part of the answer are decoded, and the rest are ignored.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from quartapp.upstreams.common.lines import Lines
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.usages import read_usage
 from quartapp.upstreams.responses import shapes
-from quartapp.upstreams.responses.output import Output
+from quartapp.upstreams.responses.output import ResponseOutput
 
-# Lines that are none of an event stream: what servers and proxies write where they fail.
+# Lines outside the event stream format, which servers and proxies write for errors.
 _BARE: Final = (b"{", b"error:")
 
 
 class ResponseParser:
-    """Turns the reads of one response's body into batches.
+    """A parser of one response's body; each read becomes a batch.
 
-    Lines are read as in any event stream, their events by the type in them. What follows the end of the response is
-    passed over. `error`, once set, is final: upstream_error for garbage, for an event of a known type in another shape
-    and for a line over the limit, or what a failure in the stream stands for.
+    An event's kind is the `type` in its data. Data after the end of the response is ignored. `error` is final once set:
+    upstream_error for malformed data, a known type in another shape, or a line over the limit, or the error that the
+    stream contains.
     """
 
     def __init__(self, max_line_bytes: int, origin: Origin | None = None) -> None:
         self._lines = Lines(max_line_bytes)
         self._data = EventData(max_line_bytes)
-        self._output = Output(origin)
+        self._output = ResponseOutput(origin)
         self._has_ended = False
         self._failure: ChatError | None = None
         self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
-        """What `data` completes, up to an `error` if there is one: what came before counts, however it was cut."""
+        """Return the events that `data` completes; if there is an `error`, those before it."""
         batch = Batch(len(data), [])
         held = self._data.lines
         try:
@@ -53,13 +53,13 @@ class ResponseParser:
                     self._read_field(line, batch)
         except ChatError as error:
             self.error = error
-        except RecursionError:  # a reasoning item that is nested too deeply to be sent back
+        except RecursionError:  # a reasoning item that is too deep to encode
             self.error = ChatError("upstream_error")
         batch.pieces = self._output.take()
         return batch
 
     def end(self) -> Batch:
-        """What no line feed ended, if it is whole, and what was held back: a failure that had given no reason yet."""
+        """Return the events of a complete last line without a line feed, and set a failure whose reason never came."""
         batch = Batch(0, [])
         try:
             line = self._lines.rest()
@@ -77,7 +77,7 @@ class ResponseParser:
         return batch
 
     def _read_line(self, payload: bytes, batch: Batch) -> None:
-        """Read the data of one line, or begin with it what more lines complete."""
+        """Parse a data line, or keep it if more lines may complete it."""
         try:
             self._read(payload, batch)
         except ChatError:
@@ -85,14 +85,14 @@ class ResponseParser:
                 raise
 
     def _read_field(self, line: bytes, batch: Batch) -> None:
-        """Read any line other than the first one of an event's data."""
+        """Parse a line other than the first one of an event's data."""
         if (payload := self._data.add(line)) is not None:
             self._read(payload, batch)
         elif line.startswith(_BARE):
             self._read(line.removeprefix(b"error:"), batch)
 
     def _read(self, payload: bytes, batch: Batch) -> None:
-        """Adds what the data of an event says to the output, or to `batch`."""
+        """Add the content of an event to the output or to `batch`."""
         if self._has_ended:
             return
         event = shapes.read_event(payload)
@@ -105,7 +105,7 @@ class ResponseParser:
         else:
             self._handle(event, batch)
 
-    def _handle(self, event: shapes.Event, batch: Batch) -> None:
+    def _handle(self, event: shapes.ResponseEvent, batch: Batch) -> None:
         match event.type:
             case shapes.ITEM_ADDED:
                 self._begin_item(event)
@@ -124,27 +124,27 @@ class ResponseParser:
             case kind if not kind.startswith("response."):
                 _check_harmless(event)
 
-    def _begin_item(self, event: shapes.Event) -> None:
+    def _begin_item(self, event: shapes.ResponseEvent) -> None:
         item = shapes.read_item(event.item)
-        if isinstance(item, shapes.Call):
+        if isinstance(item, shapes.CallItem):
             self._output.calls.begin(shapes.Place(event.output_index, item.id), item)
 
-    def _end_item(self, event: shapes.Event) -> None:
+    def _end_item(self, event: shapes.ResponseEvent) -> None:
         item = shapes.read_item(event.item)
         if item is not None:
             self._output.end_item(shapes.Place(event.output_index, item.id), item)
 
-    def _end(self, event: shapes.Event, batch: Batch) -> None:
+    def _end(self, event: shapes.ResponseEvent, batch: Batch) -> None:
         response = shapes.read_response(event.response)
         if event.type == "response.failed" and not response.error:
-            self._failure = ChatError("upstream_error")  # Azure gives the reason in an event of its own after it
+            self._failure = ChatError("upstream_error")  # Azure sends the reason in the next event
             return
         self._has_ended = True
         _conclude(response, _status(event, response), self._output, batch)
 
 
 class CompleteResponseParser(CompleteBodyParser):
-    """Reads the response of a server that streams none."""
+    """A parser of the response of a server that does not stream."""
 
     def __init__(self, *, max_line_bytes: int, origin: Origin | None = None) -> None:
         super().__init__(partial(ResponseParser, origin=origin), max_line_bytes=max_line_bytes)
@@ -154,7 +154,7 @@ class CompleteResponseParser(CompleteBodyParser):
         response = shapes.read_response(body)
         if response.output is None and not response.error:
             raise ChatError("upstream_error")
-        batch, output = Batch(0, []), Output(self._origin)
+        batch, output = Batch(0, []), ResponseOutput(self._origin)
         try:
             _conclude(response, response.status or "completed", output, batch)
         except ChatError as error:
@@ -166,21 +166,21 @@ class CompleteResponseParser(CompleteBodyParser):
 def open_response_parser(
     content_type: str, *, max_line_bytes: int, origin: Origin | None = None
 ) -> ResponseParser | CompleteResponseParser:
-    """The reader for what a server says it sends; a response in one piece is one line, and no longer."""
+    """Return the parser for a content type. A complete response is one line, so it has the same size limit."""
     if "json" in content_type.lower():
         return CompleteResponseParser(max_line_bytes=max_line_bytes, origin=origin)
     return ResponseParser(max_line_bytes, origin)
 
 
-def _status(event: shapes.Event, response: shapes.Response) -> str:
-    """How the response ended; there are servers that complete what stopped short."""
+def _status(event: shapes.ResponseEvent, response: shapes.EndedResponse) -> str:
+    """Return the status of the response; some servers send `response.completed` for an incomplete one."""
     status = shapes.ENDS[event.type]
     own = response.status or status
     return own if status == "completed" and own in shapes.ENDS.values() else status
 
 
-def _conclude(response: shapes.Response, status: str, output: Output, batch: Batch) -> None:
-    """The end of a response that is in `status`. Raises ChatError for one that is not an answer."""
+def _conclude(response: shapes.EndedResponse, status: str, output: ResponseOutput, batch: Batch) -> None:
+    """End a response with `status`. Raises ChatError for a failed one."""
     batch.usage = read_usage(response.usage)
     if response.error or status == "failed":
         raise from_error_object(response.error)
@@ -192,16 +192,16 @@ def _conclude(response: shapes.Response, status: str, output: Output, batch: Bat
     batch.ended = True
 
 
-def _finish_reason(response: shapes.Response, status: str, output: Output) -> str:
-    """In the words of chat completions, which have one for all other reasons to stop short: `length`."""
+def _finish_reason(response: shapes.EndedResponse, status: str, output: ResponseOutput) -> str:
+    """Return the finish reason of chat completions; `length` stands for all other reasons to stop early."""
     if status == "completed":
         return "tool_calls" if output.calls else "stop"
     details = response.incomplete_details
     return "content_filter" if details is not None and details.reason == "content_filter" else "length"
 
 
-def _check_harmless(event: shapes.Event) -> None:
-    """Raises ChatError for an error, whatever its server calls the event, and for an object that is no event."""
+def _check_harmless(event: shapes.ResponseEvent) -> None:
+    """Raise ChatError for an error in an event of any name, and for an object that is no event."""
     is_error = bool(event.error or event.message) or event.type == shapes.ERROR
     if is_error or not event.type:
         kind = None if event.type == shapes.ERROR else event.type

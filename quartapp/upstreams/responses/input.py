@@ -1,4 +1,4 @@
-"""A conversation in chat completions' messages as the items that OpenAI's Responses API takes."""
+"""The items of the Responses API for a conversation in chat completions' messages."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Iterator, Sequence
 
 from quartapp.core.errors import ChatError
 from quartapp.protocols.common.documents import JsonObject
-from quartapp.upstreams.common.history import Returned
+from quartapp.upstreams.common.history import ReturnedState
 
 
 def input_items(
-    messages: Sequence[JsonObject], *, first: int = 0, returned: Returned | None = None
+    messages: Sequence[JsonObject], *, first: int = 0, returned: ReturnedState | None = None
 ) -> list[JsonObject]:
-    """Return the items of `messages`, of which a client counts the one at `first` as its own first.
+    """Return the items of `messages`; `first` is the index of the client's first message, for error paths.
 
-    Reasoning items that are `returned` stand before the calls that they led to. A participant's name is left out: there
-    is no place for it. Raises ChatError, invalid_request, for a sound, which the API does not take.
+    Reasoning items from `returned` stand before the calls that they led to. A participant's name is dropped, because
+    the API has no field for it. Raises ChatError, invalid_request, for audio, which the API does not accept.
     """
-    items = _Items(returned or Returned())
+    items = _InputItems(returned or ReturnedState())
     return [item for index, message in enumerate(messages, -first) for item in items.of(message, f"messages.{index}")]
 
 
-class _Items:
-    """The items of one conversation. A result is told by the kind of its call, which came before it."""
+class _InputItems:
+    """The items of one conversation. The type of a result depends on its call, which comes before it."""
 
-    def __init__(self, returned: Returned) -> None:
+    def __init__(self, returned: ReturnedState) -> None:
         self._returned = returned
         self._custom_ids: set[str] = set()
 
@@ -36,7 +36,7 @@ class _Items:
                 kind = "custom_tool_call_output" if call_id in self._custom_ids else "function_call_output"
                 yield {"type": kind, "call_id": call_id, "output": output}
             case "assistant":
-                yield from _said(message)
+                yield from _assistant_items(message)
                 for call in message.get("tool_calls", ()):
                     yield from self._returned.items(call)
                     yield self._call(call)
@@ -51,7 +51,7 @@ class _Items:
         return {"type": "function_call", "call_id": call["id"], **call["function"]}
 
 
-# -- what is asked
+# -- input of the model
 
 
 def _content(content: str | Sequence[JsonObject], path: str) -> str | list[JsonObject]:
@@ -72,11 +72,14 @@ def _part(part: JsonObject, path: str) -> JsonObject:
             raise ChatError("invalid_request", path=f"{path}.type")
 
 
-# -- what was answered
+# -- output of the model
 
 
-def _said(message: JsonObject) -> Iterator[JsonObject]:
-    """What the model said. Text is sent as text: its parts would be an answer's own, of which the id is not known."""
+def _assistant_items(message: JsonObject) -> Iterator[JsonObject]:
+    """Yield the message of an assistant turn.
+
+    Text is sent as a string, because output parts would need the id of their item, which is unknown.
+    """
     parts = [*_texts(message.get("content")), *_refusals(message.get("refusal"))]
     if any(part["type"] == "refusal" for part in parts):
         yield {"type": "message", "role": "assistant", "content": parts}

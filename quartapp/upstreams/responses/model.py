@@ -1,4 +1,4 @@
-"""A model behind a server that speaks OpenAI's Responses API."""
+"""A model on a server with OpenAI's Responses API."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.parameters import Parameters
 from quartapp.upstreams.responses.events import open_response_parser
 from quartapp.upstreams.responses.input import input_items
-from quartapp.upstreams.responses.parameters import asked_params, check_extras_shape, check_params, response_params
+from quartapp.upstreams.responses.parameters import check_extras_shape, check_params, response_params, without_defaults
 
 PATH = "/responses"
 
 
-class Responses:
-    """One model of one server, which belongs to the caller. No line of an answer may be over `max_line_bytes`, and
-    the last one holds all of it."""
+class ResponsesModel:
+    """One model of one server, which belongs to the caller.
+
+    No line of an answer may exceed `max_line_bytes`. The last line contains the complete answer.
+    """
 
     def __init__(self, server: Server, parameters: Parameters, *, max_line_bytes: int) -> None:
         self._server = server
@@ -30,24 +32,24 @@ class Responses:
         self._open_parser = partial(open_response_parser, max_line_bytes=max_line_bytes, origin=origin)
 
     def stream(self, request: ChatRequest, /) -> Batches:
-        """The answer, a batch a read, closed with the generator. Raises ChatError."""
+        """Yield the answer, one batch for each read. Raises ChatError."""
         batches = self._server.stream(PATH, self._body(request), self._open_parser)
         return limited(batches, self._parameters.most_tokens(request))
 
     def check(self, request: ChatRequest, /) -> None:
-        """Raises ChatError: invalid_request, for what this model cannot be asked."""
+        """Raise ChatError, invalid_request, for a request that the model does not accept."""
         self._parameters.check(request)
         self._body(request)
 
     def _body(self, request: ChatRequest) -> JsonObject:
-        """What is sent. The server keeps nothing of it, unless the model's entry says `store`."""
+        """Return the request body. The server stores nothing, unless the entry's parameters set `store`."""
         parameters = self._parameters
         check_params(request.params, parameters.drop_params)
         check_extras_shape({name: value for name, value in request.extras.items() if name in parameters.allow})
-        asked = msgspec.structs.replace(request, params=asked_params(request.params))
+        reduced = msgspec.structs.replace(request, params=without_defaults(request.params))
         messages = parameters.messages(request)
         first = len(messages) - len(request.messages)
-        params = {"store": False, **response_params(parameters.for_request(asked))}
+        params = {"store": False, **response_params(parameters.for_request(reduced))}
         return {
             "model": parameters.model,
             "input": input_items(messages, first=first, returned=parameters.returned),

@@ -1,4 +1,4 @@
-"""Chat completions' parameters as those of OpenAI's Responses API, and those it has none for."""
+"""Parameters of OpenAI's Responses API from those of chat completions, and a check for those without an equivalent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Final
 from quartapp.core.errors import ChatError
 from quartapp.protocols.common.documents import JsonObject
 
-# What the API has no parameter for, or nothing in an answer of ours to tell it by, and what asks for none of it.
+# Parameters without an equivalent in the API or in our events, each with the value that requests nothing.
 _CANNOT: Final[Mapping[str, Any]] = {
     "n": 1,
     "stop": None,
@@ -25,30 +25,33 @@ _MOVED: Final = frozenset({*_LIMITS, "tools", "tool_choice", "response_format", 
 
 
 def check_extras_shape(extras: JsonObject) -> None:
-    """Raise ChatError, invalid_request, for `text` or `reasoning` of a client that cannot hold further fields."""
+    """Raise ChatError, invalid_request, for `text` or `reasoning` of a client that is not an object."""
     for name in ("text", "reasoning"):
         if not isinstance(extras.get(name, {}), dict):
             raise ChatError("invalid_request", path=name)
 
 
 def check_params(params: JsonObject, dropped: Container[str]) -> None:
-    """Raises ChatError, invalid_request, for what cannot be asked. What is `dropped` is never sent, and may be asked;
-    but whoever asks for more answers than one is to get them."""
+    """Raise ChatError, invalid_request, for a parameter without an equivalent.
+
+    A `dropped` parameter is never sent, so clients may set it. `n` is the exception, because a client expects `n`
+    answers.
+    """
     for name, nothing in _CANNOT.items():
         if params.get(name, nothing) != nothing and (name not in dropped or name == "n"):
             raise ChatError("invalid_request", path=name, reason="unsupported")
     for index, tool in enumerate(params.get("tools", ())):
-        if tool["type"] not in ("function", "custom") and "tools" not in dropped:  # its calls have no place here
+        if tool["type"] not in ("function", "custom") and "tools" not in dropped:  # no event for its calls
             raise ChatError("invalid_request", path=f"tools.{index}.type")
 
 
-def asked_params(params: JsonObject) -> JsonObject:
-    """A client's parameters without those that may be given, and ask for nothing."""
+def without_defaults(params: JsonObject) -> JsonObject:
+    """Return a client's parameters without those that have no equivalent and request nothing."""
     return {name: value for name, value in params.items() if name not in _CANNOT}
 
 
 def response_params(params: JsonObject) -> JsonObject:
-    """The parameters by the API's own names. Those it has not heard of are an entry's own, and sent as they are."""
+    """Return the parameters by the API's names. Unknown ones come from an entry, and stay unchanged."""
     sent = {name: value for name, value in params.items() if name not in _MOVED}
     limits = [params[name] for name in _LIMITS if name in params]
     if limits:
@@ -69,14 +72,14 @@ def _named(params: JsonObject, **names: str) -> JsonObject:
 
 
 def _merged(params: JsonObject, **added: JsonObject) -> JsonObject:
-    """What is `added` to each, over what an entry says of it in the API's own shape."""
+    """Return the fields of `added`, merged into the entry's own objects of the same names."""
     return {name: {**params.get(name, {}), **fields} for name, fields in added.items() if fields}
 
 
 def _tool(tool: JsonObject) -> JsonObject:
-    """Return a tool in the API's own form, in which its fields stand in the tool itself.
+    """Return a tool in the API's form, with its fields in the tool itself.
 
-    Functions are strict here unless they say that they are not, and must say what they take.
+    In the API, functions are strict unless `strict` is false, and need `parameters`.
     """
     match tool:
         case {"type": "function", "function": dict(function)}:
@@ -88,7 +91,7 @@ def _tool(tool: JsonObject) -> JsonObject:
 
 
 def _custom_format(custom: JsonObject) -> JsonObject:
-    """Return the format of a custom tool's text, whose grammar stands in the format itself here."""
+    """Return the format of a custom tool's text. In the API, the grammar's fields are in the format itself."""
     match custom:
         case {"format": {"type": "grammar", "grammar": dict(grammar)}}:
             return {"format": {**grammar, "type": "grammar"}}

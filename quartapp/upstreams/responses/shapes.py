@@ -1,7 +1,7 @@
-"""What OpenAI's Responses API sends, decoded into the few fields that matter.
+"""Events and items of OpenAI's Responses API, decoded into the needed fields.
 
-What is dear to decode and rarely needed is left as it came. An event or an item of a kind that is not known here may be
-of any shape.
+Fields that are expensive to decode and rarely needed stay encoded. An event or an item of an unknown kind may have any
+shape.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta, Reasoning, Refusal
-from quartapp.upstreams.chat_completions.attached import Picture
+from quartapp.upstreams.chat_completions.attached import ImageItem
 from quartapp.upstreams.chat_completions.loose import parse
 from quartapp.upstreams.chat_completions.strict import REFUSALS
 
 TextPiece = type[Delta] | type[Reasoning] | type[Refusal]
 
-#: What an item is known by.
+#: A number or an id of an item.
 Name = int | str | None
 
 Json = bytes | bytearray | msgspec.Raw
@@ -31,7 +31,7 @@ _NOTHING: Final = msgspec.Raw(b"null")
 
 
 class TextKind(Enum):
-    """What a text is."""
+    """The kind of a text."""
 
     ANSWER = auto()
     REFUSAL = auto()
@@ -39,7 +39,7 @@ class TextKind(Enum):
     SUMMARY = auto()
 
 
-#: What a text is told as.
+#: The event type of each kind of text.
 PIECES: Final[Mapping[TextKind, TextPiece]] = {
     TextKind.ANSWER: Delta,
     TextKind.REFUSAL: Refusal,
@@ -49,7 +49,7 @@ PIECES: Final[Mapping[TextKind, TextPiece]] = {
 
 
 class Place(NamedTuple):
-    """Which item an event speaks of: its number in the output, and its id. Servers leave out either, or both."""
+    """The item of an event: its number in the output, and its id. Servers omit either or both."""
 
     number: int | None = None
     id: str | None = None
@@ -62,8 +62,8 @@ class Place(NamedTuple):
 # -- items
 
 
-class Part(msgspec.Struct, gc=False):
-    """A part of a message, of its reasoning or of the summary of that."""
+class ItemPart(msgspec.Struct, gc=False):
+    """A part of a message, of its reasoning or of a summary of that."""
 
     type: str = ""
     text: str | None = None
@@ -71,25 +71,25 @@ class Part(msgspec.Struct, gc=False):
     annotations: Any = None
 
 
-class Message(msgspec.Struct):
-    """What the model says."""
+class MessageItem(msgspec.Struct):
+    """A message of the model."""
 
     id: str | None = None
-    content: list[Part] | None = None
+    content: list[ItemPart] | None = None
 
 
-class Thinking(msgspec.Struct):
-    """What the model thinks, or a summary of it. If it is encrypted, `item` is all of it, for the next request."""
+class ReasoningItem(msgspec.Struct):
+    """Reasoning of the model, or a summary of it. If it is encrypted, `item` is all of it, for the next request."""
 
     id: str | None = None
-    content: list[Part] | None = None
-    summary: list[Part] | None = None
+    content: list[ItemPart] | None = None
+    summary: list[ItemPart] | None = None
     encrypted_content: str | None = None
     item: dict[str, Any] | None = None
 
 
-class Call(msgspec.Struct):
-    """A tool that the model calls. `call_id` is what its result is told by; some tools take text (`input`)."""
+class CallItem(msgspec.Struct):
+    """A tool call of the model. Its result refers to `call_id`. Some tools take text in `input`."""
 
     id: str | None = None
     call_id: str | None = None
@@ -100,16 +100,16 @@ class Call(msgspec.Struct):
 
     @property
     def kind(self) -> str | None:
-        """The kind of the events that tell of it."""
+        """Return the kind of its events."""
         return "custom" if self.type == "custom_tool_call" else None
 
 
-Item = Message | Thinking | Call | Picture
+Item = MessageItem | ReasoningItem | CallItem | ImageItem
 
 # -- events
 
 
-class Event(msgspec.Struct, gc=False):
+class ResponseEvent(msgspec.Struct, gc=False):
     """An event of any kind."""
 
     type: str = ""
@@ -135,33 +135,33 @@ class Event(msgspec.Struct, gc=False):
 
     @property
     def part(self) -> int | None:
-        """The number of the part within its item."""
+        """Return the number of the part within its item."""
         return self.summary_index if self.content_index is None else self.content_index
 
 
-class Incomplete(msgspec.Struct, gc=False):
-    """Why a response stops short."""
+class IncompleteDetails(msgspec.Struct, gc=False):
+    """The reason for an incomplete response."""
 
     reason: str | None = None
 
 
-class Response(msgspec.Struct):
+class EndedResponse(msgspec.Struct):
     """A response that has ended."""
 
     status: str | None = None
     output: list[msgspec.Raw] | None = None
     usage: Any = None
     error: Any = None
-    incomplete_details: Incomplete | None = None
+    incomplete_details: IncompleteDetails | None = None
 
 
 class _Typed(msgspec.Struct, gc=False):
-    """Anything that says what it is."""
+    """An object with a type."""
 
     type: str | None = None
 
 
-#: The pieces of a text. OpenAI's events, and the one for reasoning of those who made a standard of them.
+#: Events with a delta of a text: OpenAI's, and the reasoning event of the Open Responses standard.
 DELTAS: Final[Mapping[str, TextKind]] = {
     "response.output_text.delta": TextKind.ANSWER,
     "response.refusal.delta": TextKind.REFUSAL,
@@ -170,10 +170,10 @@ DELTAS: Final[Mapping[str, TextKind]] = {
     "response.reasoning.delta": TextKind.THOUGHT,
 }
 
-#: A text once more, whole.
+#: Events with a complete text.
 PARTS: Final[Mapping[str, TextKind]] = {name.replace(".delta", ".done"): kind for name, kind in DELTAS.items()}
 
-#: The end of a response, and its status where it does not say so itself.
+#: Events at the end of a response, and its status if the response has none.
 ENDS: Final[Mapping[str, str]] = {
     "response.completed": "completed",
     "response.incomplete": "incomplete",
@@ -197,22 +197,22 @@ _KNOWN: Final = frozenset(
 
 # -- decoding
 
-_decode_event: Final = msgspec.json.Decoder(Event).decode
+_decode_event: Final = msgspec.json.Decoder(ResponseEvent).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_typed: Final = msgspec.json.Decoder(_Typed).decode
-_decode_response: Final = msgspec.json.Decoder(Response).decode
-_decode_call: Final = msgspec.json.Decoder(Call).decode
+_decode_response: Final = msgspec.json.Decoder(EndedResponse).decode
+_decode_call: Final = msgspec.json.Decoder(CallItem).decode
 _decode_item: Final[Mapping[str, Callable[[Json], Item]]] = {
-    "message": msgspec.json.Decoder(Message).decode,
-    "reasoning": msgspec.json.Decoder(Thinking).decode,
+    "message": msgspec.json.Decoder(MessageItem).decode,
+    "reasoning": msgspec.json.Decoder(ReasoningItem).decode,
     "function_call": _decode_call,
     "custom_tool_call": _decode_call,
-    "image_generation_call": msgspec.json.Decoder(Picture).decode,
+    "image_generation_call": msgspec.json.Decoder(ImageItem).decode,
 }
 
 
-def read_event(payload: bytes) -> Event | None:
-    """The event of a `data` line, None for `[DONE]`. Raises ChatError: upstream_error."""
+def read_event(payload: bytes) -> ResponseEvent | None:
+    """Return the event of a `data` line; None for `[DONE]`. Raises ChatError, upstream_error."""
     try:
         return _decode_event(payload)
     except REFUSALS:
@@ -220,26 +220,26 @@ def read_event(payload: bytes) -> Event | None:
             return None
     kind = _decoded(_decode_typed, payload).type
     if kind and kind not in _KNOWN:
-        return Event(type=kind)
+        return ResponseEvent(type=kind)
     return _decoded(_decode_event, payload)
 
 
 def read_item(item: msgspec.Raw) -> Item | None:
-    """An item of the output; None for one that an answer cannot tell. Raises ChatError: upstream_error."""
+    """Return an item of the output; None for an item without a part in an answer. Raises ChatError, upstream_error."""
     decode = _decode_item.get(_decoded(_decode_typed, item).type or "")
-    read = None if decode is None else _decoded(decode, item)
-    if isinstance(read, Thinking):
-        read.item = _decoded(_decode_object, item) if read.encrypted_content else None
-    return read
+    decoded = None if decode is None else _decoded(decode, item)
+    if isinstance(decoded, ReasoningItem):
+        decoded.item = _decoded(_decode_object, item) if decoded.encrypted_content else None
+    return decoded
 
 
-def read_response(response: Json) -> Response:
-    """A response that has ended. Raises ChatError: upstream_error."""
+def read_response(response: Json) -> EndedResponse:
+    """Return a response that has ended. Raises ChatError, upstream_error."""
     return _decoded(_decode_response, response)
 
 
 def _decoded(decode: Callable[[Json], T], payload: Json) -> T:
-    """Decodes JSON as servers write it: half a surrogate pair, say, is none to the decoder."""
+    """Decode JSON as servers write it. The strict decoder rejects, for example, half a surrogate pair."""
     try:
         return decode(payload)
     except REFUSALS:

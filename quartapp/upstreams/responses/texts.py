@@ -1,8 +1,8 @@
-"""What was told of a response's texts, held against what its server says whole.
+"""The streamed texts of a response, compared with the complete texts that its server sends later.
 
-A text is one part of one item. Servers name the two by a number, by an id, by another id in each event, or not at all:
-what is absent says nothing, and what came last is meant where nothing else is. What is whole has to begin as it was
-told.
+A text is one part of one item. Servers refer to an item by number, by id, by another id in each event, or not at all. A
+missing name matches any item, and without a match the latest item is meant. A complete text must begin with the
+streamed text.
 """
 
 from __future__ import annotations
@@ -14,142 +14,150 @@ from typing import Final
 import msgspec
 
 from quartapp.core.errors import ChatError
-from quartapp.upstreams.responses.rests import text_rest
 from quartapp.upstreams.responses.shapes import Place, TextKind
 
 MAX_PARTS: Final = 2048
 
+# A decoder writes this for half a character.
+_HALF: Final = "\ufffd"
 
-class TextItem:
-    """An item of which a text was told."""
+
+class StreamedItem:
+    """An item with streamed text."""
 
     def __init__(self, place: Place) -> None:
         self.number, self.id = place
-        self.parts: list[TextPart] = []
-        self.by_index: dict[int | None, TextPart] = {}
+        self.parts: list[StreamedPart] = []
+        self.by_index: dict[int | None, StreamedPart] = {}
         self.is_done = False
 
     def clashes(self, place: Place) -> bool:
-        """Whether it has another id."""
+        """Return whether it has a different id."""
         return None not in (self.id, place.id) and self.id != place.id
 
     def may_be(self, place: Place) -> bool:
         return not self.clashes(place) and (None in (self.number, place.number) or self.number == place.number)
 
-    def part(self, index: int | None) -> TextPart | None:
-        """The part of that number, or the last one, if its number is not known."""
+    def part(self, index: int | None) -> StreamedPart | None:
+        """Return the part of that number, or the last one if its number is unknown."""
         last = self.parts[-1] if self.parts else None
         if index is None or (index not in self.by_index and last is not None and last.index is None):
             return last
         return self.by_index.get(index)
 
 
-class TextPart:
-    """A part of an item, as far as it was told."""
+class StreamedPart:
+    """The streamed text of a part."""
 
-    def __init__(self, kind: TextKind, item: TextItem, index: int | None) -> None:
+    def __init__(self, kind: TextKind, item: StreamedItem, index: int | None) -> None:
         self.kind = kind
         self.item = item
         self.index = index
-        self.said = StringIO()
-        self.is_whole = False
+        self.buffer = StringIO()
+        self.is_complete = False
 
     @property
     def text(self) -> str:
-        return self.said.getvalue()
+        return self.buffer.getvalue()
 
 
-class Whole(msgspec.Struct):
-    """A part that its server says whole. `rest` is what was not told of it yet, which belongs to `part` if some was."""
+class CompletePart(msgspec.Struct):
+    """A complete part from the server.
+
+    `rest` is the text that was not streamed. `part` is the streamed part that it continues, if there is one.
+    """
 
     kind: TextKind
     place: Place
     index: int | None
     text: str
     rest: str = ""
-    item: TextItem | None = None
-    part: TextPart | None = None
+    item: StreamedItem | None = None
+    part: StreamedPart | None = None
 
 
-class Texts:
-    """The texts of one response that were told. Raises ChatError: upstream_error, for what was told otherwise."""
+class StreamedTexts:
+    """The streamed texts of one response. Raises ChatError, upstream_error, for a contradicting complete text."""
 
     def __init__(self) -> None:
-        self._parts: dict[TextKind, list[TextPart]] = {kind: [] for kind in TextKind}
-        self._items: dict[tuple[TextKind, int | str | None], TextItem] = {}
-        self._last: dict[TextKind, TextItem] = {}
+        self._parts: dict[TextKind, list[StreamedPart]] = {kind: [] for kind in TextKind}
+        self._items: dict[tuple[TextKind, int | str | None], StreamedItem] = {}
+        self._last: dict[TextKind, StreamedItem] = {}
         self._size = 0
 
     def has(self, kind: TextKind) -> bool:
         return bool(self._parts[kind])
 
-    def streamed(self, kind: TextKind, place: Place, index: int | None) -> TextPart:
-        """The part that goes on with a piece; behind the end of one begins another."""
+    def streamed(self, kind: TextKind, place: Place, index: int | None) -> StreamedPart:
+        """Return the part that a delta continues. After the end of a part, a new one begins."""
         item = self._find(kind, place)
         part = None if item is None else item.part(index)
-        if item is None or part is None or part.is_whole:
+        if item is None or part is None or part.is_complete:
             is_other = item is None or item.is_done or (part is not None and item.clashes(place))
-            return self.begin(Whole(kind, place, index, "", item=None if is_other else item))
+            return self.begin(CompletePart(kind, place, index, "", item=None if is_other else item))
         self._learn(part, place, index)
         return part
 
-    def begin(self, whole: Whole) -> TextPart:
-        """A part of which nothing was told."""
+    def begin(self, complete: CompletePart) -> StreamedPart:
+        """Return a new part."""
         self._size += 1
         if self._size > MAX_PARTS:
             raise ChatError("upstream_error")
-        item = whole.item or TextItem(whole.place)
-        part = TextPart(whole.kind, item, None)
+        item = complete.item or StreamedItem(complete.place)
+        part = StreamedPart(complete.kind, item, None)
         item.parts.append(part)
-        self._learn(part, whole.place, whole.index)
-        self._parts[whole.kind].append(part)
-        self._last[whole.kind] = item
-        # A number or an id that comes again, as that of another item, is the later one's from now on.
-        self._items |= {(whole.kind, name): item for name in (item.number, item.id) if name is not None}
+        self._learn(part, complete.place, complete.index)
+        self._parts[complete.kind].append(part)
+        self._last[complete.kind] = item
+        # If two items have the same number or id, it refers to the later one from now on.
+        self._items |= {(complete.kind, name): item for name in (item.number, item.id) if name is not None}
         return part
 
-    def end_part(self, whole: Whole) -> None:
-        """Finds what is left of one part."""
-        item = self._find(whole.kind, whole.place)
-        part = None if item is None else item.part(whole.index)
-        whole.rest, whole.item = whole.text, item
+    def end_part(self, complete: CompletePart) -> None:
+        """Set the rest of one part."""
+        item = self._find(complete.kind, complete.place)
+        part = None if item is None else item.part(complete.index)
+        complete.rest, complete.item = complete.text, item
         if item is None or part is None:
             return
-        rest = text_rest(part.text, whole.text)
+        rest = _text_rest(part.text, complete.text)
         if rest is not None:
-            self._learn(part, whole.place, whole.index)
-            part.is_whole = True
-            whole.part, whole.rest = part, rest
-        elif part.is_whole and item.clashes(whole.place):
-            whole.item = None
-        elif not part.is_whole or (whole.index is not None and whole.index == part.index):
+            self._learn(part, complete.place, complete.index)
+            part.is_complete = True
+            complete.part, complete.rest = part, rest
+        elif part.is_complete and item.clashes(complete.place):
+            complete.item = None
+        elif not part.is_complete or (complete.index is not None and complete.index == part.index):
             raise ChatError("upstream_error")
 
-    def end_item(self, kind: TextKind, place: Place, wholes: Sequence[Whole]) -> None:
-        """Finds what is left of one item's parts, all of a kind."""
+    def end_item(self, kind: TextKind, place: Place, complete_parts: Sequence[CompletePart]) -> None:
+        """Set the rests of one item's parts of one kind."""
         item = self._find(kind, place)
-        if item is not None and item.clashes(place) and not self._is_told(item, wholes):
+        if item is not None and item.clashes(place) and not self._is_same(item, complete_parts):
             item = None
-        item = item or TextItem(place)
-        for whole in wholes:
-            whole.item = item
-        _compare(item.parts, wholes)
+        item = item or StreamedItem(place)
+        for complete in complete_parts:
+            complete.item = item
+        _compare(item.parts, complete_parts)
         item.is_done = True
         for part in item.parts:
-            part.is_whole = True
+            part.is_complete = True
 
-    def end(self, kind: TextKind, wholes: Sequence[Whole]) -> None:
-        """Finds what is left of the whole output, all of a kind. Servers number its items anew, or name them so."""
-        for whole in wholes:
-            whole.item = self._items.get((kind, whole.place.id)) if whole.place.id else None
-        _compare(self._parts[kind], wholes)
+    def end(self, kind: TextKind, complete_parts: Sequence[CompletePart]) -> None:
+        """Set the rests of the complete output's parts of one kind. Servers may number its items differently."""
+        for complete in complete_parts:
+            complete.item = self._items.get((kind, complete.place.id)) if complete.place.id else None
+        _compare(self._parts[kind], complete_parts)
 
-    def _is_told(self, item: TextItem, wholes: Sequence[Whole]) -> bool:
-        """Whether an item by another id is the one that ends: it is unless it has ended, and reads otherwise."""
-        is_whole = all(part.is_whole for part in item.parts)
-        return not is_whole or text_rest(_joined(item.parts), _joined(wholes)) is not None
+    def _is_same(self, item: StreamedItem, complete_parts: Sequence[CompletePart]) -> bool:
+        """Return whether `item` is the ending item, although its id differs.
 
-    def _find(self, kind: TextKind, place: Place) -> TextItem | None:
+        It is not if it has ended before with another text.
+        """
+        is_complete = all(part.is_complete for part in item.parts)
+        return not is_complete or _text_rest(_joined(item.parts), _joined(complete_parts)) is not None
+
+    def _find(self, kind: TextKind, place: Place) -> StreamedItem | None:
         item = self._items.get((kind, place.id)) if place.id else None
         if item is None and place.number is not None:
             item = self._items.get((kind, place.number))
@@ -159,8 +167,8 @@ class Texts:
             item = None if item is None or item.is_done or not item.may_be(place) else item
         return item
 
-    def _learn(self, part: TextPart, place: Place, index: int | None) -> None:
-        """What an event says of a part's names that no other has said."""
+    def _learn(self, part: StreamedPart, place: Place, index: int | None) -> None:
+        """Record the names of a part that an event is the first to contain."""
         item = part.item
         for name, known in ((place.number, item.number), (place.id, item.id)):
             if known is None and name is not None:
@@ -171,43 +179,58 @@ class Texts:
         item.by_index[part.index] = part
 
 
-def _joined(texts: Iterable[TextPart | Whole]) -> str:
+def _joined(texts: Iterable[StreamedPart | CompletePart]) -> str:
     return "".join(each.text for each in texts)
 
 
-def _compare(told: Sequence[TextPart], wholes: Sequence[Whole]) -> None:
-    """Finds what is left of the wholes: behind all that was told, if all begins so, or else of each."""
-    rest = text_rest(_joined(told), _joined(wholes))
+def _compare(streamed: Sequence[StreamedPart], complete_parts: Sequence[CompletePart]) -> None:
+    """Set the rests of `complete_parts`: after the streamed text if they begin with it, or else part by part."""
+    rest = _text_rest(_joined(streamed), _joined(complete_parts))
     if rest is None:
-        _compare_each(told, wholes)
+        _compare_each(streamed, complete_parts)
         return
     left = len(rest)
-    for whole in reversed(wholes):
-        size = min(left, len(whole.text))
-        whole.rest = whole.text[len(whole.text) - size :]
-        whole.part = told[-1] if 0 < size < len(whole.text) and told else None
+    for complete in reversed(complete_parts):
+        size = min(left, len(complete.text))
+        complete.rest = complete.text[len(complete.text) - size :]
+        complete.part = streamed[-1] if 0 < size < len(complete.text) and streamed else None
         left -= size
 
 
-def _compare_each(told: Sequence[TextPart], wholes: Sequence[Whole]) -> None:
-    """Finds what is left of wholes that come in another order than they were told in, or without some of these."""
-    by_text: dict[str, list[TextPart]] = {}
-    for part in told:
+def _compare_each(streamed: Sequence[StreamedPart], complete_parts: Sequence[CompletePart]) -> None:
+    """Set the rests of parts in another order than the streamed ones, or with some of these missing."""
+    by_text: dict[str, list[StreamedPart]] = {}
+    for part in streamed:
         by_text.setdefault(part.text, []).append(part)
-    by_place = {(part.item, part.index): part for part in told}
+    by_place = {(part.item, part.index): part for part in streamed}
     found, fresh = 0, False
-    for whole in wholes:
-        if by_text.get(whole.text):
-            by_text[whole.text].pop()
+    for complete in complete_parts:
+        if by_text.get(complete.text):
+            by_text[complete.text].pop()
             found += 1
-        elif whole.item is not None and (whole.item, whole.index) in by_place:
-            whole.part = by_place[whole.item, whole.index]
-            rest = text_rest(whole.part.text, whole.text)
+        elif complete.item is not None and (complete.item, complete.index) in by_place:
+            complete.part = by_place[complete.item, complete.index]
+            rest = _text_rest(complete.part.text, complete.text)
             if rest is None:
                 raise ChatError("upstream_error")
-            whole.rest = rest
+            complete.rest = rest
             found += 1
         else:
-            whole.rest, fresh = whole.text, True
-    if fresh and found < len(told):
-        raise ChatError("upstream_error")  # a text that was told otherwise: by which name cannot be known
+            complete.rest, fresh = complete.text, True
+    if fresh and found < len(streamed):
+        raise ChatError("upstream_error")  # a streamed text differs, and cannot be matched by a name
+
+
+def _text_rest(sent: str, complete: str) -> str | None:
+    """Return the end of `complete` that follows on `sent`, or None if `complete` begins differently.
+
+    White space at both ends does not count, because some servers strip a complete text. A character that was cut in
+    two may be complete now.
+    """
+    if complete.startswith(sent):
+        return complete[len(sent) :]
+    begun, stripped = sent.lstrip(), complete.lstrip()
+    if stripped.startswith(begun):
+        return stripped[len(begun) :]
+    is_mended = _HALF in sent and len(complete) <= len(sent) <= 4 * len(complete)
+    return "" if is_mended or begun.rstrip() == stripped.rstrip() else None
