@@ -11,15 +11,15 @@ from quart import Blueprint, Quart, current_app
 from quartapp.guards.auth import Authenticate
 from quartapp.models.own import Model, ModelFunction, check_models
 from quartapp.openapi.document import hidden
-from quartapp.protocols.ai_sdk.routes import ai_sdk_doors
-from quartapp.protocols.chat_completions.routes import openai_doors
+from quartapp.protocols.ai_sdk.routes import ai_sdk_blueprint
+from quartapp.protocols.chat_completions.routes import openai_blueprint
 from quartapp.protocols.native.routes import CHAT, METHODS, STREAM, add_stream
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.origins import allow_origins
 from quartapp.routes.other import add_other, serve_double_slashes
 from quartapp.routes.page import MODELS, add_page
 from quartapp.routes.replies import handle_errors, render
-from quartapp.routes.schema import GET, SCHEMA_DOORS, add_schema, installed_viewer
+from quartapp.routes.schema import GET, SCHEMA_ROUTES, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
 from quartapp.running import RunningChat
 from quartapp.settings.loader import unknown_around
@@ -74,7 +74,7 @@ def chat_blueprint(
     blueprint.record(lambda state: end_with_connections(cast(Quart, state.app)))
     blueprint.before_app_serving(open_chat)
     blueprint.after_app_serving(close_chat)
-    _add_doors(blueprint, House(find, authenticate))
+    _add_routes(blueprint, RouteContext(find, authenticate))
     return blueprint
 
 
@@ -88,18 +88,18 @@ class _GuestBlueprint(Blueprint):
             app.view_functions[endpoint] = hidden(app.view_functions[endpoint])
 
 
-def _add_doors(blueprint: Blueprint, house: House) -> None:
+def _add_routes(blueprint: Blueprint, context: RouteContext) -> None:
     handle_errors(blueprint, render)
     serve_double_slashes(blueprint)
-    allow_origins(blueprint, house)
-    add_page(blueprint, house)
+    allow_origins(blueprint, context)
+    add_page(blueprint, context)
     add_static(blueprint)
-    add_stream(blueprint, house)
-    add_schema(blueprint, house, installed_viewer())
-    pages = {"/": GET, MODELS: GET, STATIC: GET, **SCHEMA_DOORS}
+    add_stream(blueprint, context)
+    add_schema(blueprint, context, installed_viewer())
+    pages = {"/": GET, MODELS: GET, STATIC: GET, **SCHEMA_ROUTES}
     add_other(blueprint, {**pages, STREAM: METHODS, CHAT: METHODS})
-    blueprint.register_blueprint(openai_doors(house), url_prefix="/v1")
-    blueprint.register_blueprint(ai_sdk_doors(house), url_prefix="/api/ui")
+    blueprint.register_blueprint(openai_blueprint(context), url_prefix="/v1")
+    blueprint.register_blueprint(ai_sdk_blueprint(context), url_prefix="/api/ui")
 
 
 def running_chats(app: Quart) -> dict[Blueprint, RunningChat]:

@@ -23,7 +23,7 @@ from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reaso
 from quartapp.mock import CATALOGUE
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.native.request import parse
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.other import EveryMethod
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import add_schema
@@ -293,7 +293,7 @@ async def test_the_page_loads_what_this_server_has_and_nothing_else() -> None:
 async def test_without_the_viewer_the_page_is_a_list_that_says_how_to_get_it() -> None:
     blueprint = Blueprint("bare", __name__)
     handle_errors(blueprint, render)
-    add_schema(blueprint, House(lambda: pytest.fail("the page needs no running chat"), None), viewer=None)
+    add_schema(blueprint, RouteContext(lambda: pytest.fail("the page needs no running chat"), None), viewer=None)
     async with running(host(("/ai", blueprint))) as app:
         found = await links(app, "/ai")
         assert (found.scripts, found.found) == (0, ["data:,", "openapi.json"])

@@ -1,1 +1,1 @@
-"""Routes that are no protocol: the page, its files, the schema, and what every route shares."""
+"""The routes next to the protocols: the page, its files, the schema, 404 and 405; and the code all routes share."""

@@ -1,22 +1,22 @@
-"""Pages from elsewhere: which origins may read what the doors answer (the Fetch standard's CORS)."""
+"""CORS headers (Fetch standard), so that pages of the allowed origins can read the responses of all routes."""
 
 from __future__ import annotations
 
 from quart import Blueprint, Response, request
 
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 
-# The star stands for any other, as the official OpenAI client in a page sends them; it never stands for Authorization.
+# The star allows the other headers that the official OpenAI client sends from a page. It never covers Authorization.
 REQUEST_HEADERS = "Authorization, Content-Type, Last-Event-ID, X-Auth, X-Request-ID, *"
 RESPONSE_HEADERS = "Retry-After, X-Offered, X-Request-ID, X-Should-Retry"
 PREFLIGHT_MAX_AGE_S = 600
 
 
-def allow_origins(blueprint: Blueprint, house: House) -> None:
-    """Lets the pages of the settings' origins read every reply below `blueprint`; by default no other page's."""
+def allow_origins(blueprint: Blueprint, context: RouteContext) -> None:
+    """Let pages of the origins in `CHAT_ORIGINS` read every response of `blueprint`; by default there are none."""
 
-    async def add_headers(response: Response) -> Response:  # Quart runs what is not async in a thread
-        chat = house.find()
+    async def add_headers(response: Response) -> Response:  # async, because Quart runs other functions in a thread
+        chat = context.find()
         allowed = chat.settings.origins if chat is not None else ()
         if not allowed:
             return response

@@ -1,6 +1,6 @@
-"""What lies between the doors: OPTIONS, 405 and 404 in our words, not as a page of the host's.
+"""Routes for OPTIONS, 405 and 404, so that these responses have the form of the blueprint and not the host's.
 
-A blueprint's error handlers never see a 404 or 405 of the router, for no view of it was found.
+Error handlers of a blueprint never see a 404 or 405 of the router, because the router found no view of it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ View = Callable[..., Awaitable[Response]]
 
 
 class EveryMethod(set[str]):
-    """The methods of a rule that takes those too which nobody has thought of; it lists a few."""
+    """A set of methods that contains every method, also unknown ones, and lists only some."""
 
     def __contains__(self, _: object) -> bool:
         return True
 
 
-def add_other(blueprint: Blueprint, doors: Mapping[str, tuple[str, ...]]) -> None:
-    """Answers what the `doors`, paths with the methods they take, leave open, and every other path.
+def add_other(blueprint: Blueprint, routes: Mapping[str, tuple[str, ...]]) -> None:
+    """Answer OPTIONS and other methods at the paths of `routes`, and every other path with 404.
 
-    Without a prefix other paths are left to the host: they would be those of its whole project.
+    `routes` maps a path to its methods. Without a prefix other paths are not answered, because they belong to the
+    host app.
     """
 
     def add(state: BlueprintSetupState) -> None:
-        for number, (path, methods) in enumerate(doors.items()):
+        for number, (path, methods) in enumerate(routes.items()):
             _add(state, path, f"other_{number}", _closed(methods))
         if (state.url_prefix or "").strip("/"):
             _add(state, "/<path:path>", "not_found", _not_found)
@@ -42,11 +43,11 @@ def add_other(blueprint: Blueprint, doors: Mapping[str, tuple[str, ...]]) -> Non
 
 
 def serve_double_slashes(blueprint: Blueprint) -> None:
-    """Serve an address of `blueprint` in which several slashes follow each other as the address with single ones.
+    """Serve a path of `blueprint` that contains several slashes in a row as the path with single slashes.
 
-    Clients join a base URL that ends in a slash with `/chat/completions`. The router would answer with a redirect as a
-    page, to http behind most proxies. Only slashes behind the prefix count, so that a guard of the host by the prefix
-    still sees each request, and the hooks of the host run later and see the address with single slashes.
+    Clients append `/chat/completions` to a base URL that ends in a slash. The router would send a redirect with an HTML
+    page, and behind most proxies it would redirect to http. Only slashes after the prefix are merged, so that a guard
+    of the host app that matches the prefix still sees each request. Hooks of the host app see single slashes.
     """
 
     def add(state: BlueprintSetupState) -> None:
@@ -93,7 +94,7 @@ def _add(state: BlueprintSetupState, path: str, name: str, view: View) -> None:
 
 
 def _closed(methods: tuple[str, ...]) -> View:
-    """Tells OPTIONS what a door takes, and refuses any other method with it."""
+    """Return a view that sends the allowed methods: to OPTIONS with 204, to any other method with 405."""
     allow = {"Allow": ", ".join((*methods, "OPTIONS"))}
 
     async def closed(**_: str) -> Response:

@@ -1,4 +1,4 @@
-"""The page: the element in a frame, from files of this package alone, and what it has to know before it asks."""
+"""The page around the chat element, and `/api/models`, which the page reads before its first request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from quart import Blueprint, Response
 from quartapp.models.registry import Models
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.offer import Offer, OfferedModel, RequestLimits
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.replies import json_reply, page_reply
 from quartapp.routes.static import static_files
 from quartapp.settings.settings import Settings
@@ -17,19 +17,20 @@ from quartapp.settings.settings import Settings
 MODELS = "/api/models"
 
 
-def add_page(blueprint: Blueprint, house: House) -> None:
-    """Adds the page at the blueprint's root; its links are relative, so that any prefix will do.
+def add_page(blueprint: Blueprint, context: RouteContext) -> None:
+    """Add the page at the root of the blueprint, and the list of models.
 
-    Where clients may give the model instructions, it has a place for them.
+    Links of the page are relative, so that any prefix works. If clients may send system messages, the page has a field
+    for them.
     """
 
     async def page() -> Response:
-        html = _html(may_instruct=house.chat().settings.allow_system_role)
+        html = _html(may_instruct=context.chat().settings.allow_system_role)
         return page_reply(html, "require-trusted-types-for 'script'", "trusted-types 'none'")
 
     async def models() -> Response:
-        await house.who()
-        chat = house.chat()
+        await context.principal()
+        chat = context.chat()
         return json_reply(to_json(_offer(chat.models, chat.settings)))
 
     blueprint.add_url_rule("/", view_func=page, methods=["GET"], provide_automatic_options=False)
@@ -46,7 +47,7 @@ def _offer(models: Models, settings: Settings) -> Offer:
 
 @cache
 def _html(*, may_instruct: bool) -> bytes:
-    """Return the page with the version of its files in their addresses."""
+    """Return the page with the version of its files in their URLs."""
     files = static_files()
     html = files.versioned["index.html"].body.replace(b'"static/', b'"static/%b/' % files.version.encode())
     return html.replace(b"<quart-chat", b"<quart-chat system-prompt", 1) if may_instruct else html

@@ -1,4 +1,4 @@
-"""What every door answers with: its headers, its errors, and the body that carries an answer."""
+"""Responses of all routes: their headers, their errors, and the body that streams an answer."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from quartapp.protocols.common.format import Format
 
 log = logging.getLogger("quartapp.request")
 
-#: How a door tells an error: its body and what headers it needs beside the usual ones.
+#: Makes the response to an error, in the form of one protocol.
 Render = Callable[[ChatError], Response]
 
-#: Bytes of a response that hypercorn may hold over HTTP/2, and how often that is looked up while there are more.
+#: Bytes of a response that hypercorn may buffer over HTTP/2, and the interval of checks while it buffers more.
 MAX_HELD_BYTES = 2**16
 HELD_S = 0.05
 
@@ -43,7 +43,7 @@ _BY_STATUS: Final[Mapping[int, Code]] = {
     429: "rate_limited",
 }
 
-# Modules that can raise while they read a request, with its text in the message.
+# Modules that can raise an exception while they read a request. Its message may contain text of the request.
 _FRAMEWORK = frozenset({"asyncio", "concurrent", "contextlib", "hypercorn", "quart", "threading", "werkzeug"})
 
 _PAGE_POLICY = (
@@ -59,39 +59,39 @@ _PAGE_POLICY = (
 
 
 def request_id() -> str:
-    """The id of the current request: ours, never the client's."""
+    """Return the id of the current request: 32 hexadecimal digits that the client cannot choose."""
     if "quartapp_request_id" not in g:
         g.quartapp_request_id = secrets.token_hex(16)
     return str(g.quartapp_request_id)
 
 
-def labels(who: str | None) -> dict[str, Any]:
-    """What the log says of the current request beside its id: who asks, and the client's own id if it is a safe one."""
-    said: dict[str, Any] = {} if who is None else {"who": who}
+def labels(principal: str | None) -> dict[str, Any]:
+    """Return the fields of the log for the current request: the principal, and the client's id if it is safe."""
+    fields: dict[str, Any] = {} if principal is None else {"who": principal}
     headers = request.headers if has_request_context() else websocket.headers
     client_id = headers.get("X-Request-ID", "")
     if _SAFE_ID.fullmatch(client_id):
-        said["client_id"] = client_id
-    return said
+        fields["client_id"] = client_id
+    return fields
 
 
 # -- answers
 
 
 def stream_reply(answer: Answer, wire: Format) -> Response:
-    """The response that carries `answer`, which has begun."""
+    """Return the response that streams `answer`, which has begun."""
     response = Response(
         AnswerBody(answer, wire, None if request.http_version < "2" else _held_by_server()),
         content_type=f"{wire.media_type}; charset=utf-8",
         headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no", **wire.headers, **_common()},
     )
-    # Quart would end the response after 60 s without a word; the answer has its own limits, which speak.
+    # Quart would end the response after 60 s without an error; the answer has its own limits, which report one.
     response.timeout = None
     return response
 
 
 async def collect(answer: Answer) -> list[Event]:
-    """All events of `answer`, which has begun, up to Done. Raises the ChatError it failed with."""
+    """Return all events of `answer`, which has begun, up to Done. Raises the ChatError with which it failed."""
     events = [event async for batch in answer for event in batch]
     answer.close()
     if answer.error is not None:
@@ -100,19 +100,19 @@ async def collect(answer: Answer) -> list[Event]:
 
 
 def json_reply(document: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON body that no cache keeps."""
+    """Return a response with a JSON body that no cache keeps."""
     own = {"Cache-Control": "no-store", **_common(), **(headers or {})}
     return Response(document, status=status, content_type="application/json", headers=own)
 
 
 def text_reply(sentence: str, status: int, headers: Mapping[str, str]) -> Response:
-    """A body of plain words that no cache keeps."""
+    """Return a response with a text/plain body that no cache keeps."""
     own = {"Cache-Control": "no-store", **_common(), **headers}
     return Response(sentence, status=status, content_type="text/plain; charset=utf-8", headers=own)
 
 
 def page_reply(html: bytes, *directives: str) -> Response:
-    """A page that loads from its own server alone; `directives` are added to its content security policy."""
+    """Return an HTML page that loads from its own server alone, with `directives` in its content security policy."""
     headers = {
         "Content-Security-Policy": "; ".join((*_PAGE_POLICY, *directives)),
         "Referrer-Policy": "same-origin",
@@ -123,9 +123,9 @@ def page_reply(html: bytes, *directives: str) -> Response:
 
 
 class AnswerBody:
-    """The body of a response: an answer's events as bytes. Closing it closes the answer.
+    """The body of a response: the events of an answer as bytes. Closing it closes the answer.
 
-    A generator would not do: one that was never started does not run its `finally`.
+    It is no generator, because a generator that was never started does not run its `finally`.
     """
 
     def __init__(self, answer: Answer, wire: Format, held: Callable[[], int] | None = None) -> None:
@@ -143,8 +143,8 @@ class AnswerBody:
             await asyncio.sleep(HELD_S)
         while not data:
             if self._is_broken:
-                # The server ends the connection without the body's last chunk, and prints no traceback, as it would
-                # for any other exception: the reader's `read()` rejects.
+                # The server closes the connection without the last chunk of the body, so the client sees an error.
+                # For any other exception it would also print a traceback.
                 raise asyncio.CancelledError
             events = await anext(self._answer)
             data = self._encode(events)
@@ -152,7 +152,7 @@ class AnswerBody:
         return data
 
     def _is_not_shown(self, events: Sequence[Event], data: bytes) -> bool:
-        """Whether text, which has no records, ends without what the answer says: a failure, or images alone."""
+        """Return whether text, which has no records, ends with something it cannot show: a failure, or images alone."""
         last = type(events[-1])
         if data:
             self._has_text = True
@@ -165,10 +165,10 @@ class AnswerBody:
 
 
 def _held_by_server() -> Callable[[], int]:
-    """Return a function that gives how many bytes of the current response hypercorn holds, over HTTP/2.
+    """Return a function that counts the bytes of the current response that hypercorn buffers, over HTTP/2.
 
-    hypercorn 0.18 takes every byte at once there, even if its client reads nothing, and offers no other sign of it.
-    Other servers hold a response back by themselves: 0.
+    hypercorn 0.18 accepts every byte at once there, even if its client reads nothing, and has no public method for it.
+    Other servers wait for the client themselves: the function returns 0.
     """
     try:
         stream = request._send_push_promise.args[0].__self__  # type: ignore[attr-defined]
@@ -186,30 +186,30 @@ def _held_by_server() -> Callable[[], int]:
 
 
 def error_headers(error: ChatError) -> dict[str, str]:
-    """The headers that `error` needs in any form."""
+    """Return the headers that `error` needs in every protocol."""
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return {**error.headers, **retry}
 
 
 def render(error: ChatError) -> Response:
-    """`error` as our own doors tell it."""
-    said: dict[str, Any] = {"code": error.code, "message": error.message, "id": request_id()}
+    """Return `error` in the form of the native routes."""
+    fields: dict[str, Any] = {"code": error.code, "message": error.message, "id": request_id()}
     if error.path is not None:
-        said["path"] = error.path
+        fields["path"] = error.path
     if error.retry_after_s is not None:
-        said["retry_after_s"] = error.retry_after_s
-    return json_reply(json.dumps({"error": said}).encode(), error.status, error_headers(error))
+        fields["retry_after_s"] = error.retry_after_s
+    return json_reply(json.dumps({"error": fields}).encode(), error.status, error_headers(error))
 
 
 def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
-    """Lets whatever is raised below `scaffold` be told by `render`, and logged in one line with the request's id."""
+    """Let `render` answer each exception below `scaffold`, and log it in one line with the id of the request."""
 
     async def refused(error: ChatError) -> Response:
         fault = host_fault(error)
         if fault is not None and (current_app.debug or current_app.testing):
             error.detail = f"{type(fault).__qualname__}: {fault}"
         if not error.is_logged:
-            line = json.dumps({"id": request_id(), **_asked(), **labels(None), **describe(error)})
+            line = json.dumps({"id": request_id(), **_route(), **labels(None), **describe(error)})
             if error.code == "internal_error":
                 log.error("failed %s", line, exc_info=fault)
             else:
@@ -234,15 +234,15 @@ def handle_errors(scaffold: Blueprint | Quart, render: Render) -> None:
     scaffold.register_error_handler(Exception, failed)
 
 
-def _asked() -> dict[str, Any]:
-    """The method and the route of the current request, without the path and the query, which may hold a prompt."""
+def _route() -> dict[str, Any]:
+    """Return the method and route of the current request, without path and query, because they may contain a prompt."""
     if not has_request_context():
         return {}
     return {"method": request.method, **({"route": request.url_rule.rule} if request.url_rule else {})}
 
 
 def _is_hosts(error: Exception) -> bool:
-    """Whether code of the host app raised `error`, a hook for example: none of ours is in the traceback."""
+    """Return whether the host app raised `error`, for example a hook: the traceback contains no module of ours."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     modules = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames}
     return "quartapp" not in modules and not modules <= _FRAMEWORK

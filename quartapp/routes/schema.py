@@ -1,6 +1,6 @@
-"""The doors that tell of the others: `/openapi.json`, and `/docs`, a page of it from files on this server alone.
+"""The routes of the OpenAPI document: `/openapi.json`, and `/docs`, a page of it from files on this server alone.
 
-Where somebody is asked for, they are too: these doors are as open as the ones they tell of.
+If the host app authenticates clients, these routes need authentication too.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from quartapp.core.errors import ChatError
 from quartapp.openapi.components import Json
 from quartapp.openapi.document import describe
 from quartapp.openapi.listing import listing
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.replies import json_reply, page_reply
 
 GET: Final = ("GET", "HEAD")
-SCHEMA_DOORS: Final[Mapping[str, tuple[str, ...]]] = {"/openapi.json": GET, "/docs": GET, "/docs/<name>": GET}
+SCHEMA_ROUTES: Final[Mapping[str, tuple[str, ...]]] = {"/openapi.json": GET, "/docs": GET, "/docs/<name>": GET}
 
 EXTENSION = "quartapp.openapi"
 
@@ -31,26 +31,26 @@ VIEWER_FILES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
 _VIEWER_PAGE = files("quartapp").joinpath("static", "docs.html").read_bytes()
 
 
-def add_schema(blueprint: Blueprint, house: House, viewer: Path | None) -> None:
-    """Adds the doors to `blueprint`; their links are relative, so that any prefix will do.
+def add_schema(blueprint: Blueprint, context: RouteContext, viewer: Path | None) -> None:
+    """Add the routes to `blueprint`. Links are relative, so that any prefix works.
 
-    Without a `viewer` the page is a plain list.
+    `viewer` is the folder of Swagger UI. If it is None, the page is a plain list.
     """
 
     async def openapi() -> Response:
-        await house.who()
-        return json_reply(msgspec.json.encode(_document(house)))
+        await context.principal()
+        return json_reply(msgspec.json.encode(_document(context)))
 
     async def docs() -> Response:
-        await house.who()
-        return page_reply(_VIEWER_PAGE if viewer else listing(_document(house)).encode())
+        await context.principal()
+        return page_reply(_VIEWER_PAGE if viewer else listing(_document(context)).encode())
 
     async def viewer_file(name: str) -> Response:
-        await house.who()
+        await context.principal()
         if viewer is None or name not in VIEWER_FILES:
             raise ChatError("not_found")
         response = await send_from_directory(viewer, name)
-        response.headers["Cache-Control"] = "no-cache"  # the viewer's two files are of one release
+        response.headers["Cache-Control"] = "no-cache"  # without a version in the URL, files of two releases could meet
         return response
 
     for path, view in (("/openapi.json", openapi), ("/docs", docs), ("/docs/<name>", viewer_file)):
@@ -58,20 +58,20 @@ def add_schema(blueprint: Blueprint, house: House, viewer: Path | None) -> None:
 
 
 def installed_viewer() -> Path | None:
-    """Where the files of Swagger UI lie, which come with the extra `quartapp[docs]`; None without it.
+    """Return the folder of Swagger UI, or None if the extra `quartapp[docs]` is not installed.
 
-    Nothing of their package is imported: it would bring in all of Flask.
+    The package of these files is not imported, because it would import Flask.
     """
     found = find_spec("flask_swagger_ui")
     return Path(found.origin).parent / "dist" if found and found.origin else None
 
 
-def _document(house: House) -> Json:
-    """The document of the blueprint as it is registered where the request went; made once, for it does not change."""
+def _document(context: RouteContext) -> Json:
+    """Return the document of the registration that the request reached. It is built once: it does not change."""
     app: Quart = cast(Any, current_app)._get_current_object()  # quart-schema keeps a weak reference, not to a proxy
     made: dict[str, Json] = app.extensions.setdefault(EXTENSION, {})
     prefix = (request.endpoint or "").rpartition(".")[0] + "."
     if prefix not in made:
-        made[prefix] = describe(app, prefix, is_guarded=house.authenticate is not None)
-    # What a server in front takes off the path is told with each request.
+        made[prefix] = describe(app, prefix, is_guarded=context.authenticate is not None)
+    # Each request may have another root path: the part of the path that a proxy in front removed.
     return {**made[prefix], "servers": [{"url": request.root_path or "/"}]}

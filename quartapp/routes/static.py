@@ -1,7 +1,7 @@
-"""The page's files: below their version, where caches keep them for good, and under their plain names.
+"""The files of the page, at two URLs: with their version, which caches keep for a year, and without one.
 
-A module imports its neighbours by relative addresses, so one segment of the path gives all of them the same version:
-modules of two releases never meet in one page.
+A module imports other modules by relative URLs, so one segment of the path gives all of them the same version. Modules
+of two releases never meet in one page.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from quartapp.core.errors import ChatError
 
 STATIC = "/static/<path:filename>"
 
-# The one module that hosts name in their own pages: its plain address leads to the version that is served now.
+# Host apps name this module alone in their pages. Its URL without a version re-exports the current version.
 ENTRY: Final = "quart-chat.js"
 
-FOR_GOOD: Final = "public, max-age=31536000, immutable"
-ASK_EACH_TIME: Final = "no-cache"
+IMMUTABLE: Final = "public, max-age=31536000, immutable"
+REVALIDATED: Final = "no-cache"
 
 _FOLDER = Path(__file__).parents[1] / "static"
 _VERSION_CHARS = 16
 
-# `mimetypes` reads tables of the machine, and browsers refuse a module of another type.
+# No `mimetypes`, because it reads tables of the machine, and browsers refuse a module with a wrong type.
 _TYPES: Final[Mapping[str, str]] = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -39,7 +39,7 @@ _OTHER_TYPE: Final = "text/plain; charset=utf-8"
 
 
 class StaticFile(NamedTuple):
-    """One file, as it is and compressed by gzip."""
+    """One file, uncompressed and compressed by gzip."""
 
     body: bytes
     gzipped: bytes
@@ -96,7 +96,7 @@ def add_static(blueprint: Blueprint) -> None:
             body,
             content_type=file.content_type,
             headers={
-                "Cache-Control": FOR_GOOD if is_versioned else ASK_EACH_TIME,
+                "Cache-Control": IMMUTABLE if is_versioned else REVALIDATED,
                 "Vary": "Accept-Encoding",
                 "X-Content-Type-Options": "nosniff",
             },
@@ -104,7 +104,7 @@ def add_static(blueprint: Blueprint) -> None:
         if is_gzipped:
             response.headers["Content-Encoding"] = "gzip"
         response.set_etag(f"{file.etag}-gzip" if is_gzipped else file.etag)
-        return await response.make_conditional(request)  # ranges are passed over: no file is large
+        return await response.make_conditional(request)  # no ranges, because no file is large
 
     blueprint.before_app_serving(read)
     blueprint.add_url_rule(STATIC, "static", static, methods=["GET"], provide_automatic_options=False)

@@ -7,22 +7,22 @@ from quart import Blueprint, Response
 from quartapp.core.errors import ChatError
 from quartapp.protocols.ai_sdk.encode import AI_SDK
 from quartapp.protocols.ai_sdk.request import parse_ui
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.other import add_other
 from quartapp.routes.replies import error_headers, handle_errors, stream_reply, text_reply
 
 
-def ai_sdk_doors(house: House) -> Blueprint:
+def ai_sdk_blueprint(context: RouteContext) -> Blueprint:
     """The doors as a blueprint of their own, for their errors have a form of their own."""
     blueprint = Blueprint("ai_sdk", __name__)
     handle_errors(blueprint, _render)
 
     async def ui() -> Response:
-        who, asked = await house.posted(parse_ui)
-        return stream_reply(await house.ask(asked, who, has_status_timeout=True), AI_SDK)
+        principal, chat_request = await context.parse_body(parse_ui)
+        return stream_reply(await context.start_answer(chat_request, principal, has_status_timeout=True), AI_SDK)
 
     async def resume(id: str) -> Response:
-        await house.who()
+        await context.principal()
         return Response(status=204)  # there is nothing to resume: an answer ends with its connection
 
     blueprint.add_url_rule("", view_func=ui, methods=["POST"], provide_automatic_options=False)

@@ -16,7 +16,7 @@ from quartapp.protocols.chat_completions.encode import Chunks, error_object, mer
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.other import add_other
 from quartapp.routes.replies import collect, error_headers, handle_errors, json_reply, stream_reply
 
@@ -31,27 +31,27 @@ _MAY_BE_BILLED = frozenset(
 _PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})
 
 
-def openai_doors(house: House) -> Blueprint:
+def openai_blueprint(context: RouteContext) -> Blueprint:
     """The doors as a blueprint of their own, for their errors have a form of their own."""
     blueprint = Blueprint("openai", __name__)
     handle_errors(blueprint, _render)
 
     async def completions() -> Response:
-        who, asked = await house.posted(parse_completion)
-        chunks = Chunks(int(time.time()), include_usage=asked.include_usage or asked.whole)
-        if not asked.whole:
+        principal, chat_request = await context.parse_body(parse_completion)
+        chunks = Chunks(int(time.time()), include_usage=chat_request.include_usage or chat_request.whole)
+        if not chat_request.whole:
             wire = Format("text/event-stream", lambda: chunks.encode)
-            return stream_reply(await house.ask(asked, who, has_status_timeout=True), wire)
-        events = await collect(await house.ask(asked, who, has_status_timeout=False))
+            return stream_reply(await context.start_answer(chat_request, principal, has_status_timeout=True), wire)
+        events = await collect(await context.start_answer(chat_request, principal, has_status_timeout=False))
         return json_reply(_completion(events, chunks))
 
     async def models() -> Response:
-        await house.who()
-        return _json({"object": "list", "data": [_model(name) for name in house.chat().models.names]})
+        await context.principal()
+        return _json({"object": "list", "data": [_model(name) for name in context.chat().models.names]})
 
     async def model(name: str) -> Response:
-        await house.who()
-        return _json(_model(house.chat().models.get(name).name))
+        await context.principal()
+        return _json(_model(context.chat().models.get(name).name))
 
     rule = partial(blueprint.add_url_rule, provide_automatic_options=False)
     rule("/chat/completions", view_func=completions, methods=["POST"])

@@ -13,7 +13,7 @@ from quartapp.protocols.common.messages import ChatRequest
 from quartapp.protocols.native.formats import ACCEPTED, SSE, TEXT, WHOLE
 from quartapp.protocols.native.request import parse, parse_query
 from quartapp.protocols.native.whole import merge
-from quartapp.routes.asking import House
+from quartapp.routes.context import RouteContext
 from quartapp.routes.replies import collect, json_reply, stream_reply
 
 STREAM = "/api/stream"
@@ -21,40 +21,42 @@ CHAT = "/api/chat"
 METHODS = ("GET", "POST")
 
 
-def add_stream(blueprint: Blueprint, house: House) -> None:
+def add_stream(blueprint: Blueprint, context: RouteContext) -> None:
     """Adds the doors to `blueprint`: for a JSON body, and for a query, which is all that an `EventSource` can send."""
 
     async def stream() -> Response:
         is_post = request.method == "POST"
         if not is_post:
-            _refuse_unwanted_get(house, [*ACCEPTED, WHOLE])
+            _refuse_unwanted_get(context, [*ACCEPTED, WHOLE])
         wire = _accepted([*ACCEPTED, WHOLE], TEXT if is_post else SSE)
         if "Last-Event-ID" in request.headers:
             # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
             return Response(status=204)
-        who, asked = await (house.posted(parse) if is_post else _queried(house))
-        if wire is None or asked.whole:
-            return await _whole(house, who, asked)
-        return stream_reply(await house.ask(asked, who, has_status_timeout=wire.has_records), wire)
+        principal, chat_request = await (context.parse_body(parse) if is_post else _queried(context))
+        if wire is None or chat_request.whole:
+            return await _whole(context, principal, chat_request)
+        return stream_reply(
+            await context.start_answer(chat_request, principal, has_status_timeout=wire.has_records), wire
+        )
 
     async def chat() -> Response:
         if request.method != "POST":
-            _refuse_unwanted_get(house, [WHOLE])
+            _refuse_unwanted_get(context, [WHOLE])
         _accepted([WHOLE], None)
-        who, asked = await (house.posted(parse) if request.method == "POST" else _queried(house))
-        return await _whole(house, who, asked)
+        principal, chat_request = await (context.parse_body(parse) if request.method == "POST" else _queried(context))
+        return await _whole(context, principal, chat_request)
 
     blueprint.add_url_rule(STREAM, view_func=stream, methods=METHODS, provide_automatic_options=False)
     blueprint.add_url_rule(CHAT, view_func=chat, methods=METHODS, provide_automatic_options=False)
 
 
-async def _queried(house: House) -> tuple[str | None, ChatRequest]:
-    who = await house.who()
-    return who, parse_query(request.args.to_dict(flat=False), house.chat().settings)
+async def _queried(context: RouteContext) -> tuple[str | None, ChatRequest]:
+    principal = await context.principal()
+    return principal, parse_query(request.args.to_dict(flat=False), context.chat().settings)
 
 
-async def _whole(house: House, who: str | None, asked: ChatRequest) -> Response:
-    events = await collect(await house.ask(asked, who, has_status_timeout=False))
+async def _whole(context: RouteContext, principal: str | None, chat_request: ChatRequest) -> Response:
+    events = await collect(await context.start_answer(chat_request, principal, has_status_timeout=False))
     return json_reply(to_json(merge(events)))
 
 
@@ -92,7 +94,7 @@ def _liking(media_type: str) -> tuple[float, int]:
     return quality, expressly
 
 
-def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
+def _refuse_unwanted_get(context: RouteContext, offered: Sequence[str]) -> None:
     """Refuse a GET that no script of an own or an allowed page has sent, because an answer costs money.
 
     Browsers send `Sec-Fetch-...` over https and to loopback alone. Over plain http the `Accept` header shows whether
@@ -106,7 +108,7 @@ def _refuse_unwanted_get(house: House, offered: Sequence[str]) -> None:
         raise ChatError("method_not_allowed", headers={"Allow": ", ".join((*METHODS, "OPTIONS"))})
     headers = request.headers
     purpose = headers.get("Sec-Purpose") or headers.get("Purpose") or headers.get("X-Moz") or ""
-    if "prefetch" in purpose or _is_foreign(house.chat().settings.origins):
+    if "prefetch" in purpose or _is_foreign(context.chat().settings.origins):
         raise ChatError("forbidden")
     if _hides_its_page():
         raise ChatError("forbidden", path="Referer")
