@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Raw, Start
-from quartapp.protocols.chat_completions.encode import Chunks, merge
+from quartapp.protocols.chat_completions.encode import ChunkEncoder, merge
 from quartapp.protocols.common.encoding import to_json
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests import telling
@@ -30,7 +30,7 @@ def merged(*deltas: Json) -> Json:
 @settings(deadline=None)
 @given(case=answers(fails=False))
 def test_a_completion_says_what_the_events_said(case: Case) -> None:
-    chunks = Chunks(CREATED, include_usage=True)
+    chunks = ChunkEncoder(CREATED, include_usage=True)
     completion = json.loads(to_json(merge(chunk for event in case.events for chunk in chunks.of(event))))
     assert completion == telling.completion(case.events, CREATED)
 
@@ -72,7 +72,7 @@ def test_tool_calls_stand_in_the_order_of_their_indexes_whatever_those_are() -> 
 
 def test_half_a_surrogate_pair_that_an_upstream_escaped_is_mended() -> None:
     payload = b'{"id":"c","choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}'
-    (chunk,) = Chunks(CREATED, include_usage=True).of(Raw(payload))
+    (chunk,) = ChunkEncoder(CREATED, include_usage=True).of(Raw(payload))
     assert merge([chunk])["choices"][0]["message"]["content"] == "a\ufffd"
 
 
@@ -105,7 +105,7 @@ CHUNKS = st.fixed_dictionaries(
 def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None:
     reader = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
     pieces = reader.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in stream).encode()).pieces
-    chunks = Chunks(CREATED, include_usage=True)
+    chunks = ChunkEncoder(CREATED, include_usage=True)
     completion = merge(chunk for piece in [Start("i", "m"), *pieces] for chunk in chunks.of(piece))
     assert json.loads(to_json(completion))["object"] == "chat.completion"
 

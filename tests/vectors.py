@@ -62,8 +62,8 @@ def encoder(format: str, case: Case) -> Encode:
         "ndjson": lambda: ndjson.encode,
         "sse": lambda: sse.encode,
         "json": lambda: lambda events: to_json(whole.merge(events)),
-        "openai": lambda: openai.Chunks(CREATED, include_usage=case.include_usage).encode,
-        "ai_sdk": lambda: ai_sdk.Parts().encode,
+        "openai": lambda: openai.ChunkEncoder(CREATED, include_usage=case.include_usage).encode,
+        "ai_sdk": lambda: ai_sdk.PartEncoder().encode,
     }
     return makers[format]()
 

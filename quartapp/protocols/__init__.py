@@ -1,1 +1,1 @@
-"""The wire formats that clients use: a folder for each, with its request, types, encoder and routes."""
+"""The protocols of clients: a folder for each, with its request, types, encoder and routes."""

@@ -1,1 +1,1 @@
-"""The UI message stream of Vercel's AI SDK, as `useChat` uses it at `/api/ui`."""
+"""The UI message stream of Vercel's AI SDK, which `useChat` requests from `/api/ui`."""

@@ -1,7 +1,7 @@
-"""Vercel's UI message stream, version 1: what `useChat` of the AI SDK reads, major versions 5 to 7.
+"""The encoder of Vercel's UI message stream, version 1, which `useChat` reads (AI SDK 5 to 7).
 
-Its readers take a stream that merely ends for a whole answer, and an unknown part for an error: every failure is told
-with `error` and `finish`, and only parts that all three versions know are sent.
+The SDK treats a stream that ends early as a complete answer, so every failure is sent as `error` and `finish`. An
+unknown part is an error to it, so only parts that all three versions know are sent.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from quartapp.protocols.common.states import add_state, joined
 
 HEADERS: Final[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
-Part = dict[str, Any]
+EncodedPart = dict[str, Any]
 
-#: The name under which `providerMetadata` holds what `request` reads when a client brings it back.
-OURS: Final = "quartapp"
+#: The key of our state in `providerMetadata`. `request` reads it when a client sends a part back.
+STATE_KEY: Final = "quartapp"
 
 _DATA = re.compile(r"data:(image/[a-z0-9.+-]+)", re.IGNORECASE)
 
@@ -46,8 +46,8 @@ _FINISH_REASONS = {
 }
 
 
-class Parts:
-    """The parts of one answer: it knows which one is open, for a part is closed before another begins."""
+class PartEncoder:
+    """The parts of one answer. The open part is remembered, because it has to end before another one starts."""
 
     def __init__(self) -> None:
         self._open = ""
@@ -55,22 +55,22 @@ class Parts:
         self._sources: set[str] = set()
         self._calls: dict[int, list[str]] = {}
         self._ids: dict[int, tuple[str, str]] = {}
-        self._ours: dict[int, Part] = {}
+        self._ours: dict[int, EncodedPart] = {}
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        """The events of the stream; the last is `[DONE]`, after a failure too."""
+        """Return the server-sent events for `events`; the last of an answer is `[DONE]`, after a failure too."""
         return b"".join([self._event(event) for event in events])
 
     def _event(self, event: Event) -> bytes:
         parts = b"".join([b"data: " + to_json(part) + b"\n\n" for part in self._parts(event)])
         return parts + b"data: [DONE]\n\n" if isinstance(event, Done | Failed) else parts
 
-    def _parts(self, event: Event) -> Iterator[Part]:
+    def _parts(self, event: Event) -> Iterator[EncodedPart]:
         match event:
             case Start(id, model):
                 yield {"type": "start", "messageId": id, "messageMetadata": {"model": model}}
                 yield {"type": "start-step"}
-            case Ping():  # transient: it goes to `onData`, and into no message
+            case Ping():  # transient: `onData` gets it, and no message contains it
                 yield {"type": "data-ping", "data": {}, "transient": True}
             case Delta(text) | Refusal(text) | Reasoning(text):
                 yield from self._text("reasoning" if isinstance(event, Reasoning) else "text", text)
@@ -88,23 +88,23 @@ class Parts:
                 yield {"type": "error", "errorText": message}
                 yield _finish("error", None)
 
-    def _end(self, done: Done) -> Iterator[Part]:
+    def _end(self, done: Done) -> Iterator[EncodedPart]:
         extra = done.extra
-        if extra and self._ours:  # where the first call is, because a step of several has one place alone
+        if extra and self._ours:  # in the first call, because a step with several calls has only one place
             next(iter(self._ours.values()))["turn"] = extra
         yield from self._close({"turn": extra} if extra else {})
         yield from self._tool_inputs()
         yield {"type": "finish-step"}
         yield _finish(_FINISH_REASONS.get(done.finish_reason, "other"), done.usage)
 
-    def _source(self, url: str | None, title: str | None) -> Iterator[Part]:
-        """Yield a source, once for each address, because the SDK has no place for where the text cites it."""
+    def _source(self, url: str | None, title: str | None) -> Iterator[EncodedPart]:
+        """Yield a source once for each URL, because the SDK has no field for the position of a citation."""
         if url is not None and url not in self._sources:
             self._sources.add(url)
             source = {"type": "source-url", "sourceId": f"source-{len(self._sources)}", "url": url}
             yield source | ({"title": title} if title else {})
 
-    def _text(self, kind: str, text: str) -> Iterator[Part]:
+    def _text(self, kind: str, text: str) -> Iterator[EncodedPart]:
         if self._open != kind:
             yield from self._close()
             self._open = kind
@@ -112,12 +112,12 @@ class Parts:
             yield {"type": f"{kind}-start", "id": str(self._count)}
         yield {"type": f"{kind}-delta", "id": str(self._count), "delta": text}
 
-    def _close(self, ours: Part | None = None) -> Iterator[Part]:
+    def _close(self, ours: EncodedPart | None = None) -> Iterator[EncodedPart]:
         if self._open:
             yield {"type": f"{self._open}-end", "id": str(self._count), **_metadata(ours)}
             self._open = ""
 
-    def _tool_call(self, event: ToolCall) -> Iterator[Part]:
+    def _tool_call(self, event: ToolCall) -> Iterator[EncodedPart]:
         yield from self._close()
         if event.index not in self._ids:
             call = (event.id or f"call-{event.index}", event.name or "unknown")
@@ -132,42 +132,45 @@ class Parts:
         if event.extra:
             add_state(self._ours[event.index].setdefault("extra", {}), event.extra)
 
-    def _tool_inputs(self) -> Iterator[Part]:
-        """Each call's whole input, which a reader may act on only now; what it cannot take is an error of the model."""
+    def _tool_inputs(self) -> Iterator[EncodedPart]:
+        """Yield the complete input of each call.
+
+        Clients run the tool now, not earlier. Input that they cannot read is sent as an error of the model.
+        """
         for index, (call_id, name) in self._ids.items():
             text = "".join(self._calls[index])
             ours = joined(self._ours[index])
-            part: Part = {"toolCallId": call_id, "toolName": name, **_metadata(ours)}
+            part: EncodedPart = {"toolCallId": call_id, "toolName": name, **_metadata(ours)}
             try:
-                given = text if "kind" in ours else _input(text)
-                yield {"type": "tool-input-available", **part, "input": given}
+                value = text if "kind" in ours else _input(text)
+                yield {"type": "tool-input-available", **part, "input": value}
             except (ValueError, RecursionError):
                 yield {"type": "tool-input-error", **part, "input": text, "errorText": "The arguments are not JSON."}
 
 
 def _media_type(url: str) -> str:
-    """Return the type of an image; of one elsewhere only its server knows more than that it is an image."""
+    """Return the media type of an image: of a data URL its own, of a remote URL `image/*`."""
     return found[1].lower() if (found := _DATA.match(url)) else "image/*"
 
 
-def _metadata(ours: Part | None) -> Part:
-    """Return the field in which the SDK keeps what a part's own server wants back with it."""
+def _metadata(ours: EncodedPart | None) -> EncodedPart:
+    """Return the field in which the SDK keeps state of the server that has to come back with the part."""
     try:
         _check_value(ours)
-    except ValueError:  # without its state a call can still be shown
+    except ValueError:  # without its state the client can still show the call
         ours = {name: value for name, value in (ours or {}).items() if name == "kind"}
-    return {"providerMetadata": {OURS: ours}} if ours else {}
+    return {"providerMetadata": {STATE_KEY: ours}} if ours else {}
 
 
 def _input(text: str) -> Any:
-    """The value of a call's arguments. Raises ValueError or RecursionError for what is not JSON to a reader."""
+    """Decode the arguments of a call. Raises ValueError or RecursionError for text that the SDK cannot parse."""
     value = from_json(to_utf8(text) or b"{}")
     _check_value(value)
     return value
 
 
 def _check_value(value: Any) -> None:
-    """Raise ValueError for a value with a name that makes the SDK's readers throw the answer away."""
+    """Raise ValueError for a value that contains a key for which the SDK discards the answer."""
     waiting = [value]
     while waiting:
         each = waiting.pop()
@@ -179,21 +182,21 @@ def _check_value(value: Any) -> None:
 
 
 def _check_names(value: dict[str, Any]) -> None:
-    """Over a name that could reach an object's prototype, all versions throw the whole answer away."""
+    """Raise ValueError for a key that could reach the prototype of an object: all versions discard the answer."""
     constructor = value.get("constructor")
     if "__proto__" in value or (isinstance(constructor, dict) and "prototype" in constructor):
-        raise ValueError("a name that no reader takes")
+        raise ValueError("a key that the SDK refuses")
 
 
-def _finish(reason: str, usage: Usage | None) -> Part:
-    finish: Part = {"type": "finish", "finishReason": reason}
+def _finish(reason: str, usage: Usage | None) -> EncodedPart:
+    finish: EncodedPart = {"type": "finish", "finishReason": reason}
     if usage is not None:
         finish["messageMetadata"] = {"usage": _counts(usage)}
     return finish
 
 
 def _counts(usage: Usage) -> dict[str, int]:
-    """Return the counts under the names that all versions of the SDK know."""
+    """Return the token counts under the names that all versions of the SDK know."""
     counts = {
         "inputTokens": usage.input_tokens,
         "outputTokens": usage.output_tokens,
@@ -204,5 +207,4 @@ def _counts(usage: Usage) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count is not None}
 
 
-#: Server-sent events, because that is how the SDK reads its parts.
-AI_SDK: Final = Format("text/event-stream", lambda: Parts().encode, headers=HEADERS)
+AI_SDK: Final = Format("text/event-stream", lambda: PartEncoder().encode, headers=HEADERS)

@@ -1,9 +1,8 @@
-"""What `/api/ui` is asked: the messages of Vercel's AI SDK, as `DefaultChatTransport` sends them.
+"""The parser of requests to `/api/ui`: the messages of Vercel's AI SDK, as `DefaultChatTransport` sends them.
 
-A message has parts. Text counts, and so do the files of a question and tool calls with their results; marks between
-steps say which came first. What a model thought goes only to servers that want it. An unknown part of an answer is
-passed over, because a client adds them to what we sent; one of a question is refused, because the answer would be about
-less.
+A message has parts: text, files of a user message, tool calls with their results, and marks between the steps of an
+answer. Reasoning goes only to servers that require it. An unknown part of an answer is ignored, because clients add
+parts of their own. An unknown part of a user message is refused, because the answer would miss it.
 """
 
 from __future__ import annotations
@@ -16,37 +15,37 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from quartapp.core.errors import ChatError
 from quartapp.protocols.common.attachments import base64_in, is_data_url
-from quartapp.protocols.common.calls import Given
+from quartapp.protocols.common.calls import NonEmptyText
 from quartapp.protocols.common.documents import JsonObject, Strict, parse_document
 from quartapp.protocols.common.messages import ChatRequest, Message, Name, check_messages
 from quartapp.protocols.common.parts import Attachment, AudioPart, FilePart, ImagePart, TextPart, fault_in
 from quartapp.settings.settings import Settings
 
-# The kinds of sound that OpenAI's API takes, and its names for them.
+# The audio types of OpenAI's API, and its names for them.
 _AUDIO_FORMATS = {"audio/wav": "wav", "audio/x-wav": "wav", "audio/mpeg": "mp3", "audio/mp3": "mp3"}
 _MAX_PARTS = 1000
 
-# The levels around the input of a tool, which is JSON here: the body, its messages, a message, its parts, a part.
+# JSON levels around the input of a tool: the body, its messages, a message, its parts, a part.
 _DEPTH_AROUND = 5
 
-# A result that is an error, or that the user did not allow, is a result too.
+# The states of calls with a result. An error and a denial by the user are results too.
 _RESULTS = ("output-available", "output-error", "output-denied")
 _PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
 _DENIED = "The user did not allow this call."
 
-#: The name under which `providerMetadata` holds what `encode` wrote there, and a client brings back.
-OURS = "quartapp"
+#: The key of our state in `providerMetadata`. `encode` writes it, and clients send it back.
+STATE_KEY = "quartapp"
 
 
 class UIPart(Strict):
-    """A part of a message; which fields it has goes by its type, and the SDK adds some with each version."""
+    """A part of a message. Its type decides which fields it has, and each version of the SDK adds fields."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    type: Given
+    type: NonEmptyText
     text: str | None = None
-    toolCallId: Given | None = None  # noqa: N815 - the SDK's names
-    toolName: Given | None = None  # noqa: N815
+    toolCallId: NonEmptyText | None = None  # noqa: N815 - the SDK's names
+    toolName: NonEmptyText | None = None  # noqa: N815
     state: Name | None = None
     input: Any = None
     rawInput: Any = None  # noqa: N815
@@ -66,15 +65,15 @@ class UIPart(Strict):
         return self.type == "dynamic-tool" or self.type.startswith("tool-")
 
     @property
-    def ours(self) -> JsonObject:
-        """Return what our stream attached to the part; a call without a result and one with it keep it apart."""
+    def own_state(self) -> JsonObject:
+        """Return our state of the part. Calls with a result keep it in another field than calls without."""
         places = (self.callProviderMetadata, self.resultProviderMetadata, self.providerMetadata)
-        found = [place.get(OURS) for place in places if isinstance(place, dict)]
+        found = [place.get(STATE_KEY) for place in places if isinstance(place, dict)]
         return next((each for each in found if isinstance(each, dict)), {})
 
 
 class UIMessage(Strict):
-    """A message as the page keeps it."""
+    """A message of the AI SDK."""
 
     id: str
     role: Literal["user", "assistant", "system"]
@@ -83,10 +82,10 @@ class UIMessage(Strict):
 
 
 class UIBody(Strict):
-    """The JSON body of a chat request of the AI SDK; `model` is what a page may add of its own.
+    """The JSON body of a chat request of the AI SDK. Pages may add `model`.
 
-    Other fields are passed over, because the SDK and pages add some that no model here receives: `DefaultChatTransport`
-    what its `body` holds, assistant-ui's transport `tools`, `system`, `callSettings`, `config` and `metadata`.
+    Other fields are ignored, because the SDK and pages add fields that no model receives. `DefaultChatTransport` adds
+    the fields of its `body`, assistant-ui `tools`, `system`, `callSettings`, `config` and `metadata`.
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -99,13 +98,13 @@ class UIBody(Strict):
 
 
 def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
-    """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
-    asked = parse_document(UIBody, body, settings, depth_around=_DEPTH_AROUND)
-    paths = [f"messages.{index}" for index in range(len(asked.messages))]
+    """Parse `body` into a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    document = parse_document(UIBody, body, settings, depth_around=_DEPTH_AROUND)
+    paths = [f"messages.{index}" for index in range(len(document.messages))]
     messages = [
-        turn for message, path in zip(asked.messages, paths, strict=True) for turn in _turns(message, path, settings)
+        turn for message, path in zip(document.messages, paths, strict=True) for turn in _turns(message, path, settings)
     ]
-    return ChatRequest(check_messages(messages, settings, allow_system=settings.allow_system_role), asked.model)
+    return ChatRequest(check_messages(messages, settings, allow_system=settings.allow_system_role), document.model)
 
 
 def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Message]:
@@ -113,10 +112,10 @@ def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Messag
     is_answer = message.role == "assistant"
     if not is_answer and len(message.parts) > _MAX_PARTS:
         raise ChatError("invalid_request", path=f"{path}.parts")
-    said = [step for step in _steps(message, path, settings) if step.content or step.calls]
-    if not is_answer and (not said or any(step.calls for step in said)):
+    steps = [step for step in _steps(message, path, settings) if step.content or step.calls]
+    if not is_answer and (not steps or any(step.calls for step in steps)):
         raise ChatError("invalid_request", path=f"{path}.parts")
-    for step in said:
+    for step in steps:
         state = {"reasoning": step.reasoning, "extra": step.extra} if is_answer else {}
         yield _turn(path, role=message.role, content=step.content or None, tool_calls=step.calls or None, **state)
         for result in step.results:
@@ -124,7 +123,7 @@ def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Messag
 
 
 class _Step:
-    """What was said in one go, the calls a model made then, and their results."""
+    """One step of a message: its text and files, then tool calls, then their results."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -136,11 +135,11 @@ class _Step:
 
     @property
     def content(self) -> str | list[TextPart | Attachment]:
-        """Text where there is nothing else, for not every model takes parts."""
+        """Return a list of parts if there are attachments, else a string, because some servers accept only strings."""
         return [*self._parts, *self._last_text()] if self._parts else self.text
 
     def attach(self, attachment: Attachment) -> None:
-        """Adds it behind the text so far."""
+        """Append the attachment to the text so far."""
         self._parts += [*self._last_text(), attachment]
         self.text = ""
 
@@ -149,7 +148,7 @@ class _Step:
 
 
 def _steps(message: UIMessage, path: str, settings: Settings) -> list[_Step]:
-    """The steps of a message: what was said after a tool's result is no part of what was said before it."""
+    """Return the steps of a message. Text after a tool result and text before it are different steps."""
     steps = [_Step()]
     for index, part in enumerate(message.parts):
         if part.type == "step-start":
@@ -162,8 +161,8 @@ def _steps(message: UIMessage, path: str, settings: Settings) -> list[_Step]:
 
 
 def _add(part: UIPart, step: _Step, path: str, *, is_answer: bool) -> None:
-    if isinstance(part.ours.get("turn"), dict):
-        step.extra |= part.ours["turn"]
+    if isinstance(part.own_state.get("turn"), dict):
+        step.extra |= part.own_state["turn"]
     if part.type == "text":
         if part.text is None:
             raise ChatError("invalid_request", path=f"{path}.text")
@@ -184,13 +183,13 @@ _OF_ANSWERS = ("source-url", "source-document")
 
 
 def _attachment(part: UIPart, path: str, settings: Settings) -> Attachment:
-    """A file of the page as what its media type says. Raises ChatError: too_large, invalid_request."""
+    """Return a file of the page in OpenAI's form, by its media type. Raises ChatError: too_large, invalid_request."""
     if part.mediaType is None:
         raise ChatError("invalid_request", path=f"{path}.mediaType")
-    if part.providerReference is not None:  # the SDK would have it count before the url
+    if part.providerReference is not None:  # the SDK would use it instead of the url
         raise ChatError("invalid_request", path=f"{path}.providerReference")
     try:
-        attachment = _as_openai_has_it(part.mediaType, part)
+        attachment = _in_openai_form(part.mediaType, part)
     except ValidationError as error:
         field = "filename" if error.errors(include_input=False)[0]["loc"][-1] == "filename" else "url"
         raise ChatError("invalid_request", path=f"{path}.{field}") from None
@@ -199,8 +198,8 @@ def _attachment(part: UIPart, path: str, settings: Settings) -> Attachment:
     return attachment
 
 
-def _as_openai_has_it(media_type: str, part: UIPart) -> Attachment:
-    """An image by its URL, a sound or any other file by the data in it. Raises ValidationError."""
+def _in_openai_form(media_type: str, part: UIPart) -> Attachment:
+    """Return an image with its URL, audio or another file with the data of its URL. Raises ValidationError."""
     if media_type.split("/")[0] == "image":
         return ImagePart.model_validate({"type": "image_url", "image_url": {"url": part.url}})
     data = part.url if part.url and is_data_url(part.url) else None
@@ -211,15 +210,20 @@ def _as_openai_has_it(media_type: str, part: UIPart) -> Attachment:
 
 
 def _call(part: UIPart, path: str) -> JsonObject:
-    """Return the call in the form of our own records (calls.ToolCallMessage)."""
+    """Return the call in the form of the native records (calls.ToolCallMessage)."""
     name = part.toolName if part.type == "dynamic-tool" else part.type.removeprefix("tool-")
     if not name or part.toolCallId is None:
         raise ChatError("invalid_request", path=path)
-    is_custom = part.ours.get("kind") == "custom"
-    given = part.rawInput if part.input is None else part.input
-    is_text = isinstance(given, str) and (is_custom or part.input is None)
-    arguments = given if is_text else json.dumps({} if given is None else given)
-    call: JsonObject = {"id": part.toolCallId, "name": name, "arguments": arguments, "extra": part.ours.get("extra")}
+    is_custom = part.own_state.get("kind") == "custom"
+    value = part.rawInput if part.input is None else part.input
+    is_text = isinstance(value, str) and (is_custom or part.input is None)
+    arguments = value if is_text else json.dumps({} if value is None else value)
+    call: JsonObject = {
+        "id": part.toolCallId,
+        "name": name,
+        "arguments": arguments,
+        "extra": part.own_state.get("extra"),
+    }
     return call | {"kind": "custom"} if is_custom else call
 
 
@@ -240,7 +244,7 @@ def _approval(part: UIPart) -> JsonObject:
 
 
 def _turn(path: str, **fields: Any) -> Message:
-    """A message of those fields. Raises ChatError: invalid_request."""
+    """Return a message with these fields. Raises ChatError: invalid_request."""
     try:
         return Message.model_validate(fields)
     except ValidationError:

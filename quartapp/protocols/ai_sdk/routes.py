@@ -1,4 +1,4 @@
-"""`/api/ui`: what `useChat` of Vercel's AI SDK asks, answered in its UI message stream."""
+"""The routes `/api/ui` for `useChat` of Vercel's AI SDK."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quartapp.routes.replies import error_headers, handle_errors, stream_reply, 
 
 
 def ai_sdk_blueprint(context: RouteContext) -> Blueprint:
-    """The doors as a blueprint of their own, for their errors have a form of their own."""
+    """Return the routes as a blueprint of their own, because their errors have another form."""
     blueprint = Blueprint("ai_sdk", __name__)
     handle_errors(blueprint, _render)
 
@@ -23,7 +23,7 @@ def ai_sdk_blueprint(context: RouteContext) -> Blueprint:
 
     async def resume(id: str) -> Response:
         await context.principal()
-        return Response(status=204)  # there is nothing to resume: an answer ends with its connection
+        return Response(status=204)  # nothing can be resumed, because an answer ends with its connection
 
     blueprint.add_url_rule("", view_func=ui, methods=["POST"], provide_automatic_options=False)
     blueprint.add_url_rule("/<id>/stream", view_func=resume, methods=["GET"], provide_automatic_options=False)
@@ -32,5 +32,5 @@ def ai_sdk_blueprint(context: RouteContext) -> Blueprint:
 
 
 def _render(error: ChatError) -> Response:
-    """One plain sentence: `useChat` shows the whole body of a refusal as it is."""
+    """Return `error` as one sentence in text/plain, because `useChat` shows the complete body to the user."""
     return text_reply(error.sentence, error.status, error_headers(error))

@@ -1,4 +1,4 @@
-"""The parts of Vercel's UI message stream that are sent; they describe what `encode` writes."""
+"""The types of the parts that `encode` writes: a subset of Vercel's UI message stream."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from msgspec import UNSET, Struct, UnsetType
 FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "other", "error"]
 
 
-class Part(Struct, tag_field="type", rename="camel"):
-    """One part of the stream; its names are the SDK's."""
+class StreamPart(Struct, tag_field="type", rename="camel"):
+    """One part of the stream, with the names of the SDK."""
 
 
 class StartMetadata(Struct):
-    """What `start` tells of the answer."""
+    """The metadata of the part `start`."""
 
     model: str
 
 
 class UsageCounts(Struct, rename="camel"):
-    """Tokens the upstream counted, under the SDK's names."""
+    """The token counts of the upstream, under the names of the SDK."""
 
     input_tokens: int
     output_tokens: int
@@ -30,13 +30,13 @@ class UsageCounts(Struct, rename="camel"):
 
 
 class FinishMetadata(Struct):
-    """What `finish` tells of the answer."""
+    """The metadata of the part `finish`."""
 
     usage: UsageCounts
 
 
 class AttachedState(Struct):
-    """What the client brings back with the part: state of a call, of the whole step, and that a tool takes text."""
+    """State that the client sends back with the part: of a call, of the complete step, and that a tool takes text."""
 
     extra: dict[str, Any] | UnsetType = UNSET
     turn: dict[str, Any] | UnsetType = UNSET
@@ -44,78 +44,78 @@ class AttachedState(Struct):
 
 
 class ProviderMetadata(Struct):
-    """What the SDK keeps with a part unchanged."""
+    """The field of a part that the SDK keeps unchanged."""
 
     quartapp: AttachedState
 
 
-class StartPart(Part, tag="start"):
-    """The answer has begun; `messageId` is the request's id."""
+class StartPart(StreamPart, tag="start"):
+    """The start of the answer; `messageId` is the id of the request."""
 
     message_id: str
     message_metadata: StartMetadata
 
 
-class StartStepPart(Part, tag="start-step"):
-    """The model's only step begins."""
+class StartStepPart(StreamPart, tag="start-step"):
+    """The start of the model's only step."""
 
 
-class TextStartPart(Part, tag="text-start"):
-    """A run of text begins."""
+class TextStartPart(StreamPart, tag="text-start"):
+    """The start of a run of text."""
 
     id: str
 
 
-class TextDeltaPart(Part, tag="text-delta"):
+class TextDeltaPart(StreamPart, tag="text-delta"):
     """The next piece of the answer's text."""
 
     id: str
     delta: str
 
 
-class TextEndPart(Part, tag="text-end"):
-    """A run of text ends."""
+class TextEndPart(StreamPart, tag="text-end"):
+    """The end of a run of text."""
 
     id: str
     provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
-class ReasoningStartPart(Part, tag="reasoning-start"):
-    """A run of the model's thinking begins."""
+class ReasoningStartPart(StreamPart, tag="reasoning-start"):
+    """The start of a run of reasoning."""
 
     id: str
 
 
-class ReasoningDeltaPart(Part, tag="reasoning-delta"):
-    """The next piece of the model's thinking."""
+class ReasoningDeltaPart(StreamPart, tag="reasoning-delta"):
+    """The next piece of the reasoning."""
 
     id: str
     delta: str
 
 
-class ReasoningEndPart(Part, tag="reasoning-end"):
-    """A run of the model's thinking ends."""
+class ReasoningEndPart(StreamPart, tag="reasoning-end"):
+    """The end of a run of reasoning."""
 
     id: str
     provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
-class ToolInputStartPart(Part, tag="tool-input-start"):
-    """A tool call begins."""
+class ToolInputStartPart(StreamPart, tag="tool-input-start"):
+    """The start of a tool call."""
 
     tool_call_id: str
     tool_name: str
 
 
-class ToolInputDeltaPart(Part, tag="tool-input-delta"):
-    """The next piece of a tool call's arguments, which are JSON once put together."""
+class ToolInputDeltaPart(StreamPart, tag="tool-input-delta"):
+    """The next piece of the arguments of a tool call; all pieces together are JSON."""
 
     tool_call_id: str
     input_text_delta: str
 
 
-class ToolInputAvailablePart(Part, tag="tool-input-available"):
-    """A tool call's arguments, whole."""
+class ToolInputAvailablePart(StreamPart, tag="tool-input-available"):
+    """The complete arguments of a tool call."""
 
     tool_call_id: str
     tool_name: str
@@ -123,7 +123,7 @@ class ToolInputAvailablePart(Part, tag="tool-input-available"):
     provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
-class ToolInputErrorPart(Part, tag="tool-input-error"):
+class ToolInputErrorPart(StreamPart, tag="tool-input-error"):
     """A tool call whose arguments are not JSON."""
 
     tool_call_id: str
@@ -133,40 +133,40 @@ class ToolInputErrorPart(Part, tag="tool-input-error"):
     provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
-class SourceUrlPart(Part, tag="source-url"):
-    """A page that the answer cites."""
+class SourceUrlPart(StreamPart, tag="source-url"):
+    """A web page that the answer cites."""
 
     source_id: str
     url: str
     title: str | UnsetType = UNSET
 
 
-class ShownImagePart(Part, tag="file"):
-    """An image; `url` is a data URL or its address, and `mediaType` is `image/*` if its type is not known."""
+class ShownImagePart(StreamPart, tag="file"):
+    """An image. `url` is a data URL or a remote URL; `mediaType` is `image/*` if its type is not known."""
 
     media_type: str
     url: str
 
 
-class PingPart(Part, tag="data-ping"):
-    """Keeps the connection alive while the model is silent. It belongs to no message."""
+class PingPart(StreamPart, tag="data-ping"):
+    """A keep-alive while the model is silent. It belongs to no message."""
 
     data: dict[str, Any]
     transient: Literal[True]
 
 
-class FinishStepPart(Part, tag="finish-step"):
-    """The model's only step ends."""
+class FinishStepPart(StreamPart, tag="finish-step"):
+    """The end of the model's only step."""
 
 
-class ErrorPart(Part, tag="error"):
-    """Why the answer is not whole, in one sentence; `finish` with the reason `error` follows."""
+class ErrorPart(StreamPart, tag="error"):
+    """The reason why the answer is incomplete, in one sentence. `finish` with the reason `error` follows."""
 
     error_text: str
 
 
-class FinishPart(Part, tag="finish"):
-    """The answer is over; it is whole unless the reason is `error`."""
+class FinishPart(StreamPart, tag="finish"):
+    """The end of the answer, which is complete unless the reason is `error`."""
 
     finish_reason: FinishReason
     message_metadata: FinishMetadata | UnsetType = UNSET

@@ -1,1 +1,1 @@
-"""OpenAI's chat completions, as clients use them at `/v1`."""
+"""OpenAI's chat completions, which clients request from `/v1`."""

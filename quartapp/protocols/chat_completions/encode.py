@@ -1,6 +1,6 @@
-"""OpenAI's chat completions: chunks in an event stream, and one whole completion.
+"""The encoder of OpenAI's chat completions: chunks in an event stream, and one complete completion.
 
-An upstream's own chunks are passed on as they came (Raw); events of other models are told in chunks of ours.
+Chunks of an upstream are sent unchanged (events.Raw). Events of other models are encoded as chunks here.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from quartapp.core.events import (
     Usage,
 )
 from quartapp.protocols.common.encoding import from_json, to_json
-from quartapp.protocols.common.states import Texts, add_state, joined, without_thought_mark
+from quartapp.protocols.common.states import TextPieces, add_state, joined, without_thought_mark
 
-Chunk = dict[str, Any]
+ChunkFields = dict[str, Any]
 
 _DONE = b"data: [DONE]\n\n"
 _TEXTS: Final[Mapping[type, str]] = {Delta: "content", Reasoning: "reasoning_content", Refusal: "refusal"}
 
-
-#: OpenAI's own words for our codes. Clients act on them: they shorten a conversation, ask another model, or stop.
+#: OpenAI's codes for our codes. Clients act on them: they shorten a conversation, choose another model, or stop.
 OPENAI_CODES: Final[Mapping[str, str]] = {
     "context_too_long": "context_length_exceeded",
     "content_filtered": "content_filter",
@@ -49,7 +48,7 @@ OPENAI_CODES: Final[Mapping[str, str]] = {
 
 
 def error_object(code: str, message: str, param: str | None = None) -> dict[str, Any]:
-    """An error as OpenAI's clients read it, in a refusal's body or as the last event of a broken stream."""
+    """Return an error as OpenAI's clients read it, in the body of a refusal or in the last event of a failed stream."""
     kind = _error_type(KINDS[code].status)
     return {"message": message, "type": kind, "code": OPENAI_CODES.get(code, code), "param": param}
 
@@ -61,22 +60,22 @@ def _error_type(status: int) -> str:
     return named.get(status, "invalid_request_error")
 
 
-class Chunks:
-    """The chunks of one answer. `created` is in seconds since 1970; usage is told only to who asked for it."""
+class ChunkEncoder:
+    """The chunks of one answer. `created` is in seconds since 1970. Usage is sent only with `include_usage`."""
 
     def __init__(self, created: int, *, include_usage: bool) -> None:
         self._created = created
         self._include_usage = include_usage
-        self._head: Chunk = {}
+        self._head: ChunkFields = {}
         self._is_raw = False
         self._has_role = False
 
     def encode(self, events: Sequence[Event]) -> bytes:
-        """The events of the stream; after Done `[DONE]`, which an answer that failed never gets."""
+        """Return the server-sent events for `events`. `[DONE]` follows Done, and never a failure."""
         return b"".join([self._event(event) for event in events])
 
     def _event(self, event: Event) -> bytes:
-        if isinstance(event, Raw):  # first, for there is one a token
+        if isinstance(event, Raw):  # first, because there is one for each token
             self._is_raw = True
             return b"data: " + _without_line_ends(event.payload) + b"\n\n"
         if isinstance(event, Ping):
@@ -86,8 +85,8 @@ class Chunks:
         chunks = b"".join(map(_data, self.of(event)))
         return chunks + _DONE if isinstance(event, Done) else chunks
 
-    def of(self, event: Event) -> Iterator[Chunk]:
-        """The chunks that tell of `event`, decoded."""
+    def of(self, event: Event) -> Iterator[ChunkFields]:
+        """Yield the chunks for `event`, decoded."""
         match event:
             case Start(id, model):
                 self._head = {
@@ -112,14 +111,14 @@ class Chunks:
                 if self._include_usage and usage is not None:
                     yield {**self._head, "choices": [], "usage": usage_object(usage)}
 
-    def _ping(self) -> Chunk:
-        """A chunk that adds nothing, as the chunks with a finish_reason do, so that every client takes it.
+    def _ping(self) -> ChunkFields:
+        """Return a chunk with an empty delta, as in chunks with a finish_reason, because every client accepts it.
 
-        A comment would be an event without data to some parsers, and clients fail on data that is no JSON.
+        Some parsers read a comment as an event without data, and clients fail on data that is no JSON.
         """
         return {**self._head, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]}
 
-    def _chunk(self, delta: Chunk, finish_reason: str | None = None) -> Chunk:
+    def _chunk(self, delta: ChunkFields, finish_reason: str | None = None) -> ChunkFields:
         if not self._has_role:
             self._has_role = True
             delta = {"role": "assistant", **delta}
@@ -127,7 +126,7 @@ class Chunks:
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
-    """Usage under OpenAI's names."""
+    """Return usage under OpenAI's names."""
     counts: dict[str, Any] = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -156,43 +155,45 @@ def annotation_object(event: Annotation) -> dict[str, Any]:
     return {"type": event.kind, event.kind: fields}
 
 
-def _data(chunk: Chunk) -> bytes:
+def _data(chunk: ChunkFields) -> bytes:
     return b"data: " + to_json(chunk) + b"\n\n"
 
 
 def _without_line_ends(payload: bytes) -> bytes:
-    """JSON has them between its tokens alone, where they mean nothing; a reader of the stream would end its line."""
+    """Replace line ends, which JSON has only between tokens, by spaces: the parser of a stream would end its line."""
     return payload.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def merge(chunks: Iterable[Chunk]) -> Chunk:
-    """The chunks of a whole answer as one completion. What a chunk adds to a choice is put together by its kind:
-    texts and lists are joined, tool calls go by their index, anything else stands as it was last said."""
-    whole: Chunk = {}
-    choices: dict[int, _Choice] = {}
+def merge(chunks: Iterable[ChunkFields]) -> ChunkFields:
+    """Merge the chunks of a complete answer into one completion.
+
+    Texts and lists are joined, tool calls are merged by their index, and other fields keep their last value.
+    """
+    completion: ChunkFields = {}
+    choices: dict[int, _ChoiceMerger] = {}
     for chunk in chunks:
         for choice in chunk.get("choices") or ():
-            choices.setdefault(choice.get("index", 0), _Choice()).add(choice)
-        whole |= {name: value for name, value in chunk.items() if name not in _OF_CHUNKS and value is not None}
-    finished = [choices[index].whole(index) for index in sorted(choices)]
-    return whole | {"object": "chat.completion", "choices": finished}
+            choices.setdefault(choice.get("index", 0), _ChoiceMerger()).add(choice)
+        completion |= {name: value for name, value in chunk.items() if name not in _OF_CHUNKS and value is not None}
+    finished = [choices[index].merged(index) for index in sorted(choices)]
+    return completion | {"object": "chat.completion", "choices": finished}
 
 
-# Obfuscation hides the length of a chunk; a completion has none.
+# A completion has no obfuscation, because its purpose is to hide the length of chunks.
 _OF_CHUNKS = frozenset({"choices", "obfuscation"})
 _ATOMS = frozenset({"role", "id", "type", "name"})
 
 
-class _Choice:
-    """One choice, put together."""
+class _ChoiceMerger:
+    """One choice of a completion, merged from its chunks."""
 
     def __init__(self) -> None:
-        self._message: Chunk = {"role": "assistant", "content": None}
-        self._calls: dict[int, Chunk] = {}
-        self._rest: Chunk = {"logprobs": None, "finish_reason": None}
+        self._message: ChunkFields = {"role": "assistant", "content": None}
+        self._calls: dict[int, ChunkFields] = {}
+        self._rest: ChunkFields = {"logprobs": None, "finish_reason": None}
         self._has_thought_tag = False
 
-    def add(self, choice: Chunk) -> None:
+    def add(self, choice: ChunkFields) -> None:
         delta = self._with_thought(choice.get("delta") or {})
         for call in delta.get("tool_calls") or ():
             fragment = {name: value for name, value in call.items() if name != "index"}
@@ -204,9 +205,11 @@ class _Choice:
             elif name not in ("index", "delta") and value is not None:
                 self._rest[name] = value
 
-    def _with_thought(self, delta: Chunk) -> Chunk:
-        """Return the delta with a text that Gemini marks as a thought where a completion has thoughts, unless tags in
-        the text mark it too."""
+    def _with_thought(self, delta: ChunkFields) -> ChunkFields:
+        """Return the delta with a text that Gemini marks as a thought in `reasoning_content`.
+
+        If tags in the text mark the thought too, the text stays where it is.
+        """
         rest, is_thought = without_thought_mark(delta)
         if not is_thought:
             return delta
@@ -214,13 +217,13 @@ class _Choice:
         self._has_thought_tag = self._has_thought_tag or str(text).startswith("<thought>")
         return rest if self._has_thought_tag else rest | {"content": None, "reasoning_content": text}
 
-    def whole(self, index: int) -> Chunk:
+    def merged(self, index: int) -> ChunkFields:
         calls = [self._calls[number] for number in sorted(self._calls)]
         message = self._message | ({"tool_calls": [_joined(call) for call in calls]} if calls else {})
         return {"index": index, "message": _joined(message), **_joined(self._rest)}
 
 
-def _merge_into(merged: Chunk, added: Chunk) -> None:
+def _merge_into(merged: ChunkFields, added: ChunkFields) -> None:
     for name, value in added.items():
         known = merged.get(name)
         if name in TURN_STATE:
@@ -231,19 +234,19 @@ def _merge_into(merged: Chunk, added: Chunk) -> None:
             merged[name] = inner = known if isinstance(known, dict) else {}
             _merge_into(inner, value)
         elif isinstance(value, str) and name not in _ATOMS:
-            merged[name] = texts = known if isinstance(known, Texts) else Texts()
+            merged[name] = texts = known if isinstance(known, TextPieces) else TextPieces()
             texts.append(value)
         elif isinstance(value, list) and type(known) is list:
             known += value
-        elif value != "" or known is None:  # many a server says an id or a name again, and empty
+        elif value != "" or known is None:  # many servers repeat an id or a name, as an empty string
             merged[name] = value
 
 
-def _joined(merged: Chunk) -> Chunk:
+def _joined(merged: ChunkFields) -> ChunkFields:
     return {name: _joined_value(name, value) for name, value in merged.items()}
 
 
 def _joined_value(name: str, value: Any) -> Any:
-    if name in TURN_STATE or isinstance(value, Texts):
+    if name in TURN_STATE or isinstance(value, TextPieces):
         return joined(value)
     return _joined(value) if isinstance(value, dict) else value

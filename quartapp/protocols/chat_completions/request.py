@@ -1,7 +1,7 @@
-"""What `/v1/chat/completions` is asked: OpenAI's parameters, by allowlist.
+"""The parser of requests to `/v1/chat/completions`: OpenAI's parameters, by allowlist.
 
-What the list lacks is refused by its name unless the model's entry allows it: parameters that name a server, a key or a
-header among them, and those that have the provider keep something (`store`, `metadata`).
+A parameter that is not in the list is refused unless the entry of the model allows it. Among these are parameters that
+name a server, a key or a header, and those that let the provider store data (`store`, `metadata`).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ Bias = Annotated[int, _BIAS] | Annotated[Number, _BIAS]
 
 
 class StreamOptions(Strict):
-    """What a stream may tell beside the answer. `include_obfuscation` is OpenAI's, and has no effect here."""
+    """Options of a stream. `include_obfuscation` is OpenAI's, and has no effect here."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
 
 
 class CompletionBody(Strict):
-    """The JSON body of a chat completion. Without `model` it is for the default model.
+    """The JSON body of a chat completion. Without `model` the default model answers.
 
     It may have parameters of compatible servers too. The schema does not list them, because the entry of each model
-    decides which of them its clients may send.
+    decides which parameters its clients may send.
     """
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra={"additionalProperties": False})
@@ -68,54 +68,54 @@ class CompletionBody(Strict):
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-# OpenAI's own parameters that a client may send to any model, with the values that change nothing. These are not sent
-# on, because other servers refuse them. Any other value is for a model whose entry allows the parameter.
+# OpenAI's parameters with the values that change nothing. A client may send these values to any model. They are not
+# sent to the upstream, because other servers refuse them. Other values need a model whose entry allows the parameter.
 _WITHOUT_EFFECT: Final[dict[str, list[Any]]] = {
     "metadata": [{}],
     "modalities": [["text"]],
     "service_tier": ["auto", "default"],
     "store": [False],
 }
-_OF_SOME: Final = {"prediction", *_WITHOUT_EFFECT}
-_NOT_PARAMS: Final = frozenset({"model", "messages", "stream", "stream_options", *_OF_SOME})
+_RESTRICTED: Final = {"prediction", *_WITHOUT_EFFECT}
+_NOT_PARAMS: Final = frozenset({"model", "messages", "stream", "stream_options", *_RESTRICTED})
 _PARAMS: Final = set(CompletionBody.model_fields) - _NOT_PARAMS
 
 
 def parse_completion(body: bytes, settings: Settings) -> ChatRequest:
-    """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
-    asked = parse_document(CompletionBody, body, settings)
-    if asked.stream_options is not None and not asked.stream:
+    """Parse `body` into a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    document = parse_document(CompletionBody, body, settings)
+    if document.stream_options is not None and not document.stream:
         raise ChatError("invalid_request", path="stream_options")
-    if asked.n is not None and asked.n > settings.max_choices:
+    if document.n is not None and document.n > settings.max_choices:
         raise ChatError("invalid_request", path="n")
-    _check_one_limit(asked)
-    check_max_tokens(asked.max_tokens, "max_tokens", settings)
-    check_max_tokens(asked.max_completion_tokens, "max_completion_tokens", settings)
+    _check_one_limit(document)
+    check_max_tokens(document.max_tokens, "max_tokens", settings)
+    check_max_tokens(document.max_completion_tokens, "max_completion_tokens", settings)
     return ChatRequest(
-        check_messages(asked.messages, settings, allow_system=True),
-        asked.model,
-        asked.model_dump(include=_PARAMS, exclude_none=True),
-        _extras(asked),
-        whole=not asked.stream,
+        check_messages(document.messages, settings, allow_system=True),
+        document.model,
+        document.model_dump(include=_PARAMS, exclude_none=True),
+        _extras(document),
+        whole=not document.stream,
         raw=True,
-        include_usage=not asked.stream or bool(asked.stream_options and asked.stream_options.include_usage),
+        include_usage=not document.stream or bool(document.stream_options and document.stream_options.include_usage),
     )
 
 
-def _extras(asked: CompletionBody) -> JsonObject:
-    """The parameters that only some models may receive. Null means the same as no parameter."""
-    if not asked.model_extra and not asked.model_fields_set & _OF_SOME:
+def _extras(document: CompletionBody) -> JsonObject:
+    """Return the parameters that only some models may receive. Null means the same as no parameter."""
+    if not document.model_extra and not document.model_fields_set & _RESTRICTED:
         return {}
-    own = asked.model_dump(include=_OF_SOME, exclude_none=True)
-    foreign = {name: value for name, value in (asked.model_extra or {}).items() if value is not None}
+    own = document.model_dump(include=_RESTRICTED, exclude_none=True)
+    foreign = {name: value for name, value in (document.model_extra or {}).items() if value is not None}
     return foreign | {name: value for name, value in own.items() if value not in _WITHOUT_EFFECT.get(name, [])}
 
 
-def _check_one_limit(asked: CompletionBody) -> None:
+def _check_one_limit(document: CompletionBody) -> None:
     """Raise ChatError, invalid_request, for two different limits: one of them would silently have no effect.
 
     OpenAI refuses them too.
     """
-    limits = {asked.max_tokens, asked.max_completion_tokens} - {None}
+    limits = {document.max_tokens, document.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise ChatError("invalid_request", path="max_tokens", reason="unsupported")

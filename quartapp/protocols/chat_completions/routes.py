@@ -1,4 +1,4 @@
-"""OpenAI's API below `/v1`: chat completions and the list of models, in its words and with its errors."""
+"""The routes of OpenAI's API below `/v1`: chat completions and the list of models, with OpenAI's errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quart import Blueprint, Response
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Event
-from quartapp.protocols.chat_completions.encode import Chunks, error_object, merge
+from quartapp.protocols.chat_completions.encode import ChunkEncoder, error_object, merge
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
@@ -22,8 +22,8 @@ from quartapp.routes.replies import collect, error_headers, handle_errors, json_
 
 _GET = ("GET", "HEAD")
 
-# The clients ask again after 408, 409, 429 and any 5xx, up to twice. After these errors the first answer may have been
-# billed already.
+# OpenAI's clients retry after 408, 409, 429 and any 5xx, up to twice. After these errors the first answer may already
+# have been billed.
 _MAY_BE_BILLED = frozenset(
     {"internal_error", "upstream_error", "upstream_truncated", "upstream_timeout", "deadline_exceeded"}
 )
@@ -32,13 +32,13 @@ _PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})
 
 
 def openai_blueprint(context: RouteContext) -> Blueprint:
-    """The doors as a blueprint of their own, for their errors have a form of their own."""
+    """Return the routes as a blueprint of their own, because their errors have another form."""
     blueprint = Blueprint("openai", __name__)
     handle_errors(blueprint, _render)
 
     async def completions() -> Response:
         principal, chat_request = await context.parse_body(parse_completion)
-        chunks = Chunks(int(time.time()), include_usage=chat_request.include_usage or chat_request.whole)
+        chunks = ChunkEncoder(int(time.time()), include_usage=chat_request.include_usage or chat_request.whole)
         if not chat_request.whole:
             wire = Format("text/event-stream", lambda: chunks.encode)
             return stream_reply(await context.start_answer(chat_request, principal, has_status_timeout=True), wire)
@@ -61,8 +61,8 @@ def openai_blueprint(context: RouteContext) -> Blueprint:
     return blueprint
 
 
-def _completion(events: Sequence[Event], chunks: Chunks) -> bytes:
-    """All of an answer as one completion. Raises ChatError: upstream_error, for a chunk that cannot be told again."""
+def _completion(events: Sequence[Event], chunks: ChunkEncoder) -> bytes:
+    """Merge `events` into one completion. Raises ChatError: upstream_error, if a chunk cannot be encoded again."""
     try:
         return to_json(merge(chunk for event in events for chunk in chunks.of(event)))
     except (ValueError, RecursionError) as error:
@@ -78,8 +78,7 @@ def _json(document: Any) -> Response:
 
 
 def _render(error: ChatError) -> Response:
-    # OpenAI has no 422.
-    status = 400 if error.status == 422 else error.status
+    status = 400 if error.status == 422 else error.status  # OpenAI has no 422
     headers = error_headers(error)
     is_spent = error.code == "budget_exceeded" and error.retry_after_s is None
     if error.code in _MAY_BE_BILLED or error.code in _PERMANENT or is_spent:

@@ -1,1 +1,1 @@
-"""Parts of requests and responses that several protocols share."""
+"""The code of requests and responses that several protocols share."""

@@ -1,4 +1,4 @@
-"""The tool calls of a conversation: the forms in which clients return them, and calls that never got a result."""
+"""The tool calls of a conversation: the forms in which clients send them, and calls without a result."""
 
 from __future__ import annotations
 
@@ -11,55 +11,55 @@ from pydantic import ConfigDict, Field
 from quartapp.core.events import CALL_STATE
 from quartapp.protocols.common.documents import JsonObject, Strict
 
-#: The result that is sent for a call without one, next to calls of the same turn that have theirs.
+#: The result that is sent for a call without one, if other calls of the same turn have a result.
 NO_RESULT: Final = "There is no result: this call was not answered."
 
-# As long as its server made it: there are servers that put a signature into an id.
-Given = Annotated[str, Field(min_length=1)]
+# An id or name from an earlier answer. It has no maximum length, because some servers put a signature into an id.
+NonEmptyText = Annotated[str, Field(min_length=1)]
 
 
-class Answered(Strict):
-    """A part of an earlier answer. A server may have added fields of its own, so unknown ones are no fault."""
+class AnswerPart(Strict):
+    """A part of an earlier answer. Unknown fields are accepted, because a server may have added them."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
 
-class FunctionCall(Answered):
+class FunctionCall(AnswerPart):
     """The function that a model called, and its arguments as the JSON text that the model wrote."""
 
-    name: Given
+    name: NonEmptyText
     arguments: str | None = None
 
 
-class CustomCall(Answered):
+class CustomCall(AnswerPart):
     """The custom tool that a model called, and the text that the model wrote for it."""
 
-    name: Given
+    name: NonEmptyText
     input: str | None = None
 
 
-class ToolCallMessage(Answered):
-    """A tool call of an earlier answer, in OpenAI's form or as our own records have it (`name`, `arguments`)."""
+class ToolCallMessage(AnswerPart):
+    """A tool call of an earlier answer, in OpenAI's form or in that of the native records (`name`, `arguments`)."""
 
-    id: Given
+    id: NonEmptyText
     type: Literal["function", "custom"] | None = None
     function: FunctionCall | None = None
     custom: CustomCall | None = None
     kind: Literal["custom"] | None = None
-    name: Given | None = None
+    name: NonEmptyText | None = None
     arguments: str | None = None
     extra: Any = None
 
     @property
     def field_at_fault(self) -> str | None:
-        """The field without which the call names no tool; None for a call that does."""
+        """Return the missing field if the call names no tool, else None."""
         if self._is_custom:
             return None if self.custom or self.name else "custom"
         return None if self.function or self.name else "function"
 
     @property
     def chars(self) -> int:
-        """How many characters the call adds to a prompt."""
+        """Return the number of characters that the call adds to a prompt."""
         return len(self._text)
 
     def as_sent(self) -> JsonObject:
@@ -88,7 +88,7 @@ class ToolCallMessage(Answered):
 
 
 def state_in(fields: JsonObject | None, extra: Any, names: frozenset[str]) -> JsonObject:
-    """Return the state of those names that stands among `fields`, as servers send it, or in our `extra`."""
+    """Return the state with these `names`, from `fields`, where servers put it, or from our `extra`."""
     if not fields and not extra:
         return {}
     places = [fields or {}, extra if isinstance(extra, dict) else {}]
@@ -98,33 +98,35 @@ def state_in(fields: JsonObject | None, extra: Any, names: frozenset[str]) -> Js
 def settle(turns: Sequence[JsonObject]) -> Iterator[JsonObject]:
     """Yield the turns so that every tool call has a result, without which most servers refuse the conversation.
 
-    An answer that ended inside its calls has calls without one. If no call of a turn has a result, the turn loses its
-    calls, and its state with them. If some have one, the others get NO_RESULT, because the state of all calls may
-    stand in the first. A late result is moved to its call, and one without a call is left out. A turn of an assistant
-    that says nothing is left out.
+    An answer that ended inside its calls has calls without a result. If no call of a turn has a result, the calls and
+    the state of the turn are removed. If some calls have one, the others get NO_RESULT, because the state of all calls
+    may be in the first. A late result is moved to its call. A result without a call is removed, and so is an empty
+    turn of an assistant.
     """
     results = _results(turns)
     for index, turn in enumerate(turns):
         if turn["role"] == "tool":
             continue
-        given = results.get(index, [])
+        call_results = results.get(index, [])
         if "tool_calls" in turn:
-            answered = {result["tool_call_id"] for result in given}
+            answered = {result["tool_call_id"] for result in call_results}
             missing = [call for call in turn["tool_calls"] if call["id"] not in answered]
-            if given:
+            if call_results:
                 turn = turn | {"tool_calls": [_mended(call, missing) for call in turn["tool_calls"]]}
-                given += [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
+                call_results += [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
             else:
                 turn = _without(turn, "tool_calls", "extra")
         if turn["role"] != "assistant" or turn["content"] or turn.get("refusal") or "tool_calls" in turn:
             yield turn
-        yield from given
+        yield from call_results
 
 
 def _results(turns: Sequence[JsonObject]) -> dict[int, list[JsonObject]]:
-    """Return the results of each turn by its index: of the latest calls with the same id, one for each call."""
+    """Return the results of each turn by its index. A result belongs to the latest call with its id."""
     results: dict[int, list[JsonObject]] = {}
-    due: dict[str, tuple[int, int]] = {}  # the turn of the latest calls of an id, and how many have no result
+    due: dict[
+        str, tuple[int, int]
+    ] = {}  # id -> index of the latest turn that calls it, number of calls without a result
     for index, turn in enumerate(turns):
         if "tool_calls" in turn:
             ids = [call["id"] for call in turn["tool_calls"]]
@@ -142,7 +144,7 @@ def _no_result(call_id: str) -> JsonObject:
 
 
 def _mended(call: JsonObject, missing: Sequence[JsonObject]) -> JsonObject:
-    """Return the call with arguments that can be read: those of an answer that ended inside them are half of JSON."""
+    """Return the call with valid JSON arguments, because an answer may have ended inside the arguments."""
     if call not in missing or "function" not in call or _is_object(call["function"]["arguments"]):
         return call
     return call | {"function": call["function"] | {"arguments": "{}"}}

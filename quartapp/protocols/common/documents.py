@@ -1,4 +1,4 @@
-"""A body as strict JSON, and JSON as a checked document."""
+"""Parsers of strict JSON, and checks of a document against its model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JsonObject = dict[str, Any]
 
 
 class Strict(BaseModel):
-    """A document whose fields are all known, and of the very type they have in JSON."""
+    """A document that accepts only known fields, and converts no types."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -28,7 +28,7 @@ Document = TypeVar("Document", bound=Strict)
 
 
 def parse_document(kind: type[Document], body: bytes, settings: Settings, *, depth_around: int = 0) -> Document:
-    """Return `body` as a document of that kind; `depth_around` is how many levels there are around a client's JSON.
+    """Parse `body` into a document. `depth_around` is the number of levels that the protocol adds around client JSON.
 
     Raises ChatError: bad_request, too_deep, too_large, invalid_request.
     """
@@ -42,7 +42,7 @@ def parse_document(kind: type[Document], body: bytes, settings: Settings, *, dep
 
 
 def check_document(kind: type[Document], document: JsonObject) -> Document:
-    """`document` as one of that kind. Raises ChatError: invalid_request."""
+    """Return `document` as an instance of `kind`. Raises ChatError: invalid_request."""
     try:
         return kind.model_validate(document)
     except ValidationError as error:
@@ -51,26 +51,29 @@ def check_document(kind: type[Document], document: JsonObject) -> Document:
 
 
 def safe_path(path: str) -> str:
-    """Return `path` with at most 100 characters, each of them harmless: a client chose the name of an unknown field."""
+    """Return at most 100 characters of `path`, all of them safe, because a client chooses names of unknown fields."""
     return _UNSAFE.sub("?", path)[:100]
 
 
 def parse_json(body: bytes, max_depth: int, max_values: int) -> Any:
-    """`body` as strict JSON: UTF-8 without a BOM, no NaN or infinity, no lone surrogate, and within the limits.
+    """Parse `body` as strict JSON: UTF-8 without a BOM, no NaN or infinity, no lone surrogate, within the limits.
 
     Raises ChatError: bad_request, too_deep, too_large.
     """
     try:
         document = pydantic_core.from_json(body, allow_inf_nan=False, cache_strings=False)
     except ValueError as error:
-        # The parser's own recursion limit (200) lies above any max_json_depth.
+        # The recursion limit of the parser (200) is above any max_json_depth.
         raise ChatError("too_deep" if "recursion limit" in str(error) else "bad_request") from None
     _check_tree(document, max_depth, max_values)
     return document
 
 
 def _check_tree(document: Any, max_depth: int, max_values: int) -> None:
-    """Walks the document level by level: many values cost more to check than to send, so they are counted first."""
+    """Check the depth and the number of values, level by level.
+
+    Values are counted first, because many of them cost more to check than to send.
+    """
     level, count = [document], 0
     for depth in itertools.count():
         count += len(level)
@@ -87,7 +90,7 @@ def _check_tree(document: Any, max_depth: int, max_values: int) -> None:
 
 
 def _path(first: ErrorDetails) -> str:
-    """Return the place of a fault, as `messages.0.role`."""
+    """Return the path of a fault, for example `messages.0.role`."""
     if first["type"] == "extra_forbidden":
         parts = [*_own_parts(first["loc"][:-1]), first["loc"][-1]]
     else:
@@ -98,7 +101,7 @@ def _path(first: ErrorDetails) -> str:
 
 
 def _first_fault(faults: list[ErrorDetails]) -> ErrorDetails:
-    """The first; where a union was tried, the first in the branch that got furthest, for that one was meant."""
+    """Return the first fault. In a union, return the first fault of the branch that matched most levels."""
     first = faults[0]["loc"]
     at = next((index for index, part in enumerate(first) if _UNION_BRANCH.match(str(part))), None)
     if at is None:
@@ -109,7 +112,7 @@ def _first_fault(faults: list[ErrorDetails]) -> ErrorDetails:
 
 
 def _own_parts(loc: Sequence[int | str]) -> list[int | str]:
-    """The parts of a place that are the document's own: not the branches of unions, nor the tags in a list of them."""
+    """Return the parts of a path that are in the document, without branches of unions and tags in lists."""
     parts: list[int | str] = []
     tag_at = -1
     for index, part in enumerate(loc):
@@ -120,9 +123,9 @@ def _own_parts(loc: Sequence[int | str]) -> list[int | str]:
     return parts
 
 
-# pydantic also names the branch of a union that it tried, as `constrained-str` or `Typed`: no part of the document.
+# pydantic adds the branch of a union to the path, for example `constrained-str` or `Typed`.
 _UNION_BRANCH = re.compile(r"str$|bool$|constrained-|list\[|dict\[|literal\[|Typed$")
-# Inside such a branch it names the item's index, and then the tag that chose among its kinds.
+# Inside such a branch it adds the index of the item, and then the tag that selected its kind.
 _TAGGED_LIST = re.compile(r"list\[tagged-union\[")
 _REASONS: Mapping[str, Reason] = {"extra_forbidden": "unknown", "missing": "missing"}
 _UNKNOWN_TAG = ("union_tag_invalid", "union_tag_not_found")

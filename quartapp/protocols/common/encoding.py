@@ -1,4 +1,4 @@
-"""Text and JSON as UTF-8, whatever a model says: half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD."""
+"""Text and JSON as UTF-8. A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LINE_ENDS = ((b"\xc2\x85", rb"\u0085"), (b"\xe2\x80\xa8", rb"\u2028"), (b"\xe2\
 
 
 def to_utf8(text: str) -> bytes:
-    """`text` in UTF-8."""
+    """Encode `text` as UTF-8."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -23,7 +23,7 @@ def to_utf8(text: str) -> bytes:
 
 
 def to_json(value: Any) -> bytes:
-    """`value` as JSON, without a raw line end in it."""
+    """Encode `value` as JSON without raw line ends."""
     try:
         return _without_line_ends(_encoder.encode(value))
     except UnicodeEncodeError:
@@ -31,7 +31,7 @@ def to_json(value: Any) -> bytes:
 
 
 def to_json_lines(values: Sequence[Any]) -> bytes:
-    """Each of `values` as JSON and a line feed."""
+    """Encode each of `values` as JSON, followed by a line feed."""
     try:
         return _without_line_ends(_encoder.encode_lines(values))
     except UnicodeEncodeError:
@@ -39,9 +39,9 @@ def to_json_lines(values: Sequence[Any]) -> bytes:
 
 
 def from_json(data: bytes) -> Any:
-    """The value that JSON in UTF-8 tells, in which half a surrogate pair may stand escaped.
+    """Decode JSON in UTF-8. A lone surrogate may be in it, escaped.
 
-    Raises ValueError for what is not JSON, and RecursionError for what is nested too deeply.
+    Raises ValueError for invalid JSON, and RecursionError for JSON that is nested too deeply.
     """
     try:
         return _decode(data)
@@ -54,7 +54,7 @@ def _mended(value: Any) -> bytes:
 
 
 def _without_line_ends(data: bytes) -> bytes:
-    """JSON may hold U+0085, U+2028 and U+2029 as they are, but many a reader of lines ends a line there."""
+    """Escape U+0085, U+2028 and U+2029, because many parsers end a line there, although JSON allows them."""
     if data.isascii():
         return data
     for character, escape in _LINE_ENDS:

@@ -11,7 +11,7 @@ Encode = Callable[[Sequence[Event]], bytes]
 
 
 class Format(NamedTuple):
-    """A streamed wire format: its media type, and how events become bytes.
+    """A streamed wire format: its media type and its encoder.
 
     `encoder` makes the function that encodes one answer, from its first events to its last. If `has_records` is false,
     the format has no room for a ping or for a terminal record: there is no keep-alive, and a failed answer is aborted.

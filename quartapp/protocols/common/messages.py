@@ -1,4 +1,4 @@
-"""The conversation a client sends, checked, and the request that every door makes of what it was asked."""
+"""The conversation of a client, its checks, and the request that every protocol parses its body into."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from quartapp.core.errors import ChatError, Reason
 from quartapp.core.events import TURN_STATE
-from quartapp.protocols.common.calls import Answered, Given, ToolCallMessage, settle, state_in
+from quartapp.protocols.common.calls import AnswerPart, NonEmptyText, ToolCallMessage, settle, state_in
 from quartapp.protocols.common.documents import JsonObject, Strict, safe_path
 from quartapp.protocols.common.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
 from quartapp.settings.settings import Settings
@@ -21,11 +21,11 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class ChatRequest(msgspec.Struct, frozen=True):
-    """A checked request: messages as an upstream takes them, `model` as the client named it (None: the default).
+    """A checked request: messages in OpenAI's form, and `model` as the client named it (None is the default model).
 
-    `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which only a model whose entry
-    allows them by name receives. `whole` asks for one object in place of a stream. `raw` asks
-    for the upstream's own chunks (events.Raw), where it has any; `include_usage` says whether they may tell the usage.
+    `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which are sent only to a model
+    whose entry allows them. `whole` requests one object instead of a stream. `raw` requests the chunks of the upstream
+    (events.Raw) if it has any. They contain the usage only with `include_usage`.
     """
 
     messages: list[JsonObject]
@@ -38,12 +38,12 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     @property
     def choices(self) -> int:
-        """How many answers are asked for at once."""
+        """Return the number of answers that the client requests at once."""
         return int(self.params.get("n", 1))
 
 
 class Typed(Strict):
-    """An object that says of which kind it is; what else it holds is between client and model."""
+    """An object with a `type`. Its other fields are not checked, and are sent to the model unchanged."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -51,7 +51,7 @@ class Typed(Strict):
 
 
 class ToolFunction(Strict):
-    """What a model may call, by name."""
+    """A function that a model may call, by name."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -59,41 +59,41 @@ class ToolFunction(Strict):
 
 
 class Tool(Typed):
-    """What a model may call and the client runs.
+    """A tool that a model may call and the client runs.
 
-    Tools that a model's server runs, a search or an MCP server, may name servers, keys and files: an entry of the table
-    may, and no client.
+    Tools that run at the server of a model, for example a search or an MCP server, can name servers, keys and files.
+    The entry of the model may have them, but a client may not.
     """
 
     type: Literal["function", "custom"]
     function: ToolFunction | None = None
 
 
-class Message(Answered):
-    """One turn of the conversation. An answer may have fields that its server added; a question may not."""
+class Message(AnswerPart):
+    """One turn of the conversation. A turn of the assistant may have fields that its server added, others may not."""
 
     role: Literal["user", "assistant", "tool", "system", "developer"] = "user"
     content: str | Annotated[list[Part], Field(max_length=1000)] | None = None
     name: Name | None = None
     refusal: str | None = None
     tool_calls: Annotated[list[ToolCallMessage], Field(max_length=128)] | None = None
-    tool_call_id: Given | None = None
+    tool_call_id: NonEmptyText | None = None
     reasoning: Any = None
     reasoning_content: Any = None
     extra: Any = None
 
     def as_sent(self) -> JsonObject:
-        """Return the message in OpenAI's form; what an answer brought of its server's state stands in `extra`."""
+        """Return the message in OpenAI's form. State that the server attached to an answer is in `extra`."""
         turn: JsonObject = {"role": self.role}
         if isinstance(self.content, str):
             turn["content"] = self.content
         elif self.content is not None:
             turn["content"] = [part.model_dump(exclude_none=True) for part in self.content]
-        turn |= {name: value for name in _SENT_TOO if (value := getattr(self, name)) is not None}
+        turn |= {name: value for name in _OPTIONAL if (value := getattr(self, name)) is not None}
         if self.role != "assistant":
             return turn
         if not _has_content(self):
-            turn["content"] = None  # servers want the key
+            turn["content"] = None  # servers require the key
         if self.tool_calls:
             turn["tool_calls"] = [call.as_sent() for call in self.tool_calls]
         thoughts = self.reasoning_content or self.reasoning
@@ -102,8 +102,8 @@ class Message(Answered):
         return turn | {"extra": extra} if extra else turn
 
 
-_SENT_TOO: Final = ("name", "refusal", "tool_call_id")
-#: The fields of most messages; none of them is at fault in a question.
+_OPTIONAL: Final = ("name", "refusal", "tool_call_id")
+#: The fields that a message of any role may have.
 _USUAL: Final = frozenset({"role", "content"})
 _OF_ANSWERS: Final = ("refusal", "tool_calls", "reasoning", "reasoning_content", "extra")
 
@@ -124,19 +124,19 @@ def check_messages(messages: Sequence[Message], settings: Settings, *, allow_sys
     if _attachments(messages) > settings.max_attachments or sum(map(_chars, messages)) > settings.max_prompt_chars:
         raise ChatError("too_large", path="messages")
     turns = list(settle([message.as_sent() for message in messages]))
-    if not turns:  # answers that say nothing are not sent
+    if not turns:  # `settle` removes empty answers
         raise ChatError("invalid_request", path="messages")
     return turns
 
 
-def check_max_tokens(asked: int | None, path: str, settings: Settings) -> None:
-    """Raises ChatError: invalid_request."""
-    if asked is not None and asked > settings.max_output_tokens:
+def check_max_tokens(max_tokens: int | None, path: str, settings: Settings) -> None:
+    """Raise ChatError, invalid_request, if `max_tokens` is above the limit."""
+    if max_tokens is not None and max_tokens > settings.max_output_tokens:
         raise ChatError("invalid_request", path=path)
 
 
 def _field_at_fault(message: Message, allow_system: bool) -> str | None:
-    """The first field that does not go with the others, None in a message that is right."""
+    """Return the first field that is not allowed with the other fields, or None for a valid message."""
     role = message.role
     if role in SYSTEM_ROLES and not allow_system:
         return "role"
@@ -146,8 +146,8 @@ def _field_at_fault(message: Message, allow_system: bool) -> str | None:
         return other
     if (message.tool_call_id is not None) != (role == "tool"):
         return "tool_call_id"
-    says = message.content not in (None, []) if role == "tool" else _has_content(message)
-    return None if says else "content"
+    has_content = message.content not in (None, []) if role == "tool" else _has_content(message)
+    return None if has_content else "content"
 
 
 def _field_of_answers(message: Message) -> str | None:

@@ -1,4 +1,4 @@
-"""What a page has to know before it asks: the models that are offered, and the limits of a request."""
+"""The body of `/api/models`: the offered models, and the limits of a request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class OfferedModel(msgspec.Struct):
-    """A model that can be asked for by `id`; `is_mock` marks the one that needs no key and no network."""
+    """A model that a request may name by its `id`. `is_mock` marks the mock model, which needs no key."""
 
     id: str
     is_mock: bool
@@ -24,7 +24,7 @@ class RequestLimits(msgspec.Struct):
 
 
 class Offer(msgspec.Struct):
-    """The models that are offered, `default` being the one that is asked unless a request names another."""
+    """The offered models. Requests without a model go to `default`."""
 
     default: str
     models: list[OfferedModel]

@@ -1,4 +1,4 @@
-"""The parts that the content of a message may come in, in OpenAI's shapes."""
+"""The parts of the content of a message, in OpenAI's form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Base64 = Annotated[str, AfterValidator(check_base64), Field(json_schema_extra={"
 FileData = Annotated[str, AfterValidator(check_file_data)]
 # No path, and no control characters.
 FileName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f\x7f-\x9f]*$")]
-# Some clients send an empty text where they have no preference.
+# Some clients send an empty text if they have no preference.
 Detail = Annotated[Literal["auto", "low", "high", "original", ""], AfterValidator(lambda detail: detail or None)]
 FileId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 
@@ -42,14 +42,14 @@ class TextPart(Markable):
 
 
 class RefusalPart(Markable):
-    """A part of an answer in which a model said why it would not answer."""
+    """A part of an answer with the model's reason not to answer."""
 
     type: Literal["refusal"]
     refusal: str
 
 
 class ImageURL(Strict):
-    """An image in a data URL, or its address; `detail` is how closely the model looks at it."""
+    """An image in a data URL, or its remote URL. `detail` is the resolution at which the model sees it."""
 
     url: ImageAddress
     detail: Detail | None = None
@@ -63,7 +63,7 @@ class ImagePart(Markable):
 
 
 class AttachedFile(Strict):
-    """A file as base64, bare or in a data URL, or the id that the model's server knows it by."""
+    """A file as base64, bare or in a data URL, or its id at the server of the model."""
 
     file_data: FileData | None = None
     filename: FileName | None = None
@@ -72,7 +72,7 @@ class AttachedFile(Strict):
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if (self.file_data is None) == (self.file_id is None):
-            raise ValueError("either its data or its id")
+            raise ValueError("either its data or its id, and not both")
         return self
 
 
@@ -84,14 +84,14 @@ class FilePart(Markable):
 
 
 class InputAudio(Strict):
-    """A sound as base64."""
+    """Audio as base64."""
 
     data: Base64
     format: Literal["wav", "mp3"]
 
 
 class AudioPart(Markable):
-    """A part of a question that is a sound."""
+    """A part of a question that is audio."""
 
     type: Literal["input_audio"]
     input_audio: InputAudio
@@ -105,38 +105,38 @@ _PARTS_BY_ROLE = {"user": (TextPart, *ATTACHMENTS), "assistant": (TextPart, Refu
 
 
 def may_hold(role: str, part: Part) -> bool:
-    """Whether a message of that role may have such a part."""
+    """Return whether a message of that role may contain such a part."""
     return isinstance(part, _PARTS_BY_ROLE.get(role, TextPart))
 
 
 def part_chars(part: Part) -> int:
-    """How many characters it adds to a prompt: what is attached has limits of its own."""
+    """Return the number of characters that the part adds to a prompt. Attachments have other limits, and count 0."""
     if isinstance(part, TextPart):
         return len(part.text)
     return len(part.refusal) if isinstance(part, RefusalPart) else 0
 
 
-class Fault(NamedTuple):
-    """Why settings refuse an attachment: the code, and the field within the part."""
+class AttachmentFault(NamedTuple):
+    """The reason why settings refuse an attachment: the code, and the field within the part."""
 
     code: Code
     field: str
 
 
-def fault_in(part: Attachment, settings: Settings) -> Fault | None:
-    """None for an attachment that fits."""
+def fault_in(part: Attachment, settings: Settings) -> AttachmentFault | None:
+    """Return the reason to refuse the attachment, or None for a valid one."""
     match part:
         case ImagePart(image_url=image):
             if is_data_url(image.url):
                 return _fault_in_size(image.url, "image_url.url", settings)
-            return None if settings.allow_remote_urls else Fault("invalid_request", "image_url.url")
+            return None if settings.allow_remote_urls else AttachmentFault("invalid_request", "image_url.url")
         case FilePart(file=file):
             if file.file_data is not None:
                 return _fault_in_size(file.file_data, "file.file_data", settings)
-            return None if settings.allow_file_ids else Fault("invalid_request", "file.file_id")
+            return None if settings.allow_file_ids else AttachmentFault("invalid_request", "file.file_id")
         case AudioPart(input_audio=audio):
             return _fault_in_size(audio.data, "input_audio.data", settings)
 
 
-def _fault_in_size(text: str, field: str, settings: Settings) -> Fault | None:
-    return Fault("too_large", field) if decoded_bytes(text) > settings.max_attachment_bytes else None
+def _fault_in_size(text: str, field: str, settings: Settings) -> AttachmentFault | None:
+    return AttachmentFault("too_large", field) if decoded_bytes(text) > settings.max_attachment_bytes else None

@@ -1,4 +1,4 @@
-"""State that servers attach to an answer in pieces, put together as clients have to return it."""
+"""State that servers attach to an answer in pieces, merged into the form that clients have to send back."""
 
 from __future__ import annotations
 
@@ -6,43 +6,43 @@ from typing import Any, Final
 
 State = dict[str, Any]
 
-# What comes in pieces within an entry of a list; any other text in it comes whole.
+# The texts that arrive in pieces within an entry of a list. Other texts arrive complete.
 _PIECES: Final = frozenset({"text", "thinking", "summary", "data"})
 
 
-class Texts(list[str]):
-    """A text still in its pieces: to join them as they come would take the square of their time."""
+class TextPieces(list[str]):
+    """The pieces of a text. They are joined once, because joining each piece takes quadratic time."""
 
 
 class _Entries(list[Any]):
-    """Entries of a list that were put together here, so that more can be added in place."""
+    """A list that was created here, so that entries can be added in place."""
 
 
 class _Entry(dict[str, Any]):
-    """An object that was put together here, so that more can be added in place."""
+    """An object that was created here, so that fields can be added in place."""
 
 
 def add_state(known: State, added: State) -> None:
-    """Add what a chunk has of an answer's state to `known`, for `joined` to make the state of it.
+    """Merge the state in a chunk into `known`. After the last chunk, `joined` returns the complete state.
 
-    Texts are not joined unless they are pieces of one entry: servers that repeat one mean the same.
+    Texts are joined only if they are pieces of one list entry, because servers repeat other texts.
     """
     for name, value in added.items():
-        theirs = known.get(name)
-        if isinstance(theirs, dict) and isinstance(value, dict):
-            known[name] = entry = theirs if isinstance(theirs, _Entry) else _Entry(theirs)
+        current = known.get(name)
+        if isinstance(current, dict) and isinstance(value, dict):
+            known[name] = entry = current if isinstance(current, _Entry) else _Entry(current)
             add_state(entry, value)
-        elif isinstance(theirs, list) and isinstance(value, list):
-            known[name] = entries = theirs if isinstance(theirs, _Entries) else _Entries(theirs)
+        elif isinstance(current, list) and isinstance(value, list):
+            known[name] = entries = current if isinstance(current, _Entries) else _Entries(current)
             _add_entries(entries, value)
         elif value is not None:
             known[name] = value
 
 
 def joined(known: Any) -> Any:
-    """Return what `add_state` has put together, with each text in one piece."""
+    """Return the state that `add_state` has merged, with its texts joined."""
     match known:
-        case Texts():
+        case TextPieces():
             return "".join(known)
         case dict():
             return {name: joined(value) for name, value in known.items()}
@@ -53,7 +53,7 @@ def joined(known: Any) -> Any:
 
 
 def without_thought_mark(state: State) -> tuple[State, bool]:
-    """Return state without Gemini's mark of a thought, which is no state, and whether it had one."""
+    """Return the state without Gemini's mark of a thought, and whether it had the mark."""
     content = state.get("extra_content")
     google: Any = content.get("google") if isinstance(content, dict) else None
     if not isinstance(google, dict) or google.get("thought") is not True:
@@ -66,18 +66,18 @@ def without_thought_mark(state: State) -> tuple[State, bool]:
 
 
 def _add_entries(entries: _Entries, added: list[Any]) -> None:
-    """Add what a chunk has of a list: more entries, or the next piece of the last one."""
+    """Add the entries in a chunk to a list: new ones, or the next piece of the last one."""
     for piece in added:
         last = entries[-1] if entries else None
-        if isinstance(last, dict) and isinstance(piece, dict) and _goes_on(last, piece):
+        if isinstance(last, dict) and isinstance(piece, dict) and _continues(last, piece):
             entries[-1] = entry = last if isinstance(last, _Entry) else _Entry(last)
             _add_piece(entry, piece)
         else:
             entries.append(piece)
 
 
-def _goes_on(last: State, piece: State) -> bool:
-    """Return whether `piece` is the next one of `last`. Thoughts come in pieces, and their signature comes last."""
+def _continues(last: State, piece: State) -> bool:
+    """Return whether `piece` continues `last`. Thoughts arrive in pieces, and their signature arrives last."""
     is_same = last.get("type") == piece.get("type") and last.get("index") == piece.get("index")
     return is_same and not last.get("signature") and not (last.get("data") and "index" not in last)
 
@@ -86,7 +86,7 @@ def _add_piece(entry: _Entry, piece: State) -> None:
     for name, value in piece.items():
         if name in _PIECES and isinstance(value, str):
             known = entry.get(name)
-            texts = entry[name] = known if isinstance(known, Texts) else Texts()
+            texts = entry[name] = known if isinstance(known, TextPieces) else TextPieces()
             if isinstance(known, str):
                 texts.append(known)
             texts.append(value)

@@ -1,1 +1,1 @@
-"""The formats of our own routes: text, NDJSON, server-sent events, and one JSON object."""
+"""The native protocol: answers as text, NDJSON, server-sent events, or one JSON object."""

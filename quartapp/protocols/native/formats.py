@@ -1,4 +1,4 @@
-"""The formats of `/api/stream`, from which the `Accept` header chooses."""
+"""The formats of `/api/stream`, one of which the `Accept` header selects."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ TEXT: Final = Format("text/plain", lambda: text.encode, has_records=False)
 NDJSON: Final = Format("application/x-ndjson", lambda: ndjson.encode)
 SSE: Final = Format("text/event-stream", lambda: sse.encode)
 
-#: What `Accept` chooses from; the first is what it means by `*/*`.
+#: The formats that `Accept` can select. `*/*` selects the first.
 ACCEPTED: Final[Mapping[str, Format]] = {each.media_type: each for each in (TEXT, NDJSON, SSE)}
 
-#: The media type of a complete answer in one JSON object. It is no stream, and so no Format.
+#: The media type of a complete answer in one JSON object. It is no Format, because it is not streamed.
 WHOLE: Final = "application/json"

@@ -1,4 +1,4 @@
-"""application/x-ndjson: one record of the wire contract a line."""
+"""The encoder of application/x-ndjson: one record a line."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from quartapp.protocols.common.encoding import to_json_lines
 
 
 def encode(events: Sequence[Event]) -> bytes:
-    """Each event as a JSON object and a newline."""
+    """Encode each event as a JSON object and a newline."""
     return to_json_lines(events)

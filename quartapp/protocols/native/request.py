@@ -1,4 +1,4 @@
-"""What our own doors are asked: a JSON body, or the query of an `EventSource`."""
+"""The parser of requests to the native routes: a JSON body, or the query of an `EventSource`."""
 
 from __future__ import annotations
 
@@ -40,32 +40,32 @@ class ChatQuery(Strict):
 
 
 def parse(body: bytes, settings: Settings) -> ChatRequest:
-    """`body` as a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
-    asked = parse_document(ChatBody, body, settings)
-    messages = check_messages(_messages(asked), settings, allow_system=settings.allow_system_role)
-    check_max_tokens(asked.max_tokens, "max_tokens", settings)
-    params = asked.model_dump(exclude={"message", "messages", "model", "stream"}, exclude_none=True)
-    return ChatRequest(messages, asked.model, params, whole=asked.stream is False)
+    """Parse `body` into a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+    document = parse_document(ChatBody, body, settings)
+    messages = check_messages(_messages(document), settings, allow_system=settings.allow_system_role)
+    check_max_tokens(document.max_tokens, "max_tokens", settings)
+    params = document.model_dump(exclude={"message", "messages", "model", "stream"}, exclude_none=True)
+    return ChatRequest(messages, document.model, params, whole=document.stream is False)
 
 
 def parse_query(query: Mapping[str, Sequence[str]], settings: Settings) -> ChatRequest:
-    """`query`, each name with its values, as a request. Raises ChatError: too_large, invalid_request."""
+    """Parse `query`, a list of values for each name, into a request. Raises ChatError: too_large, invalid_request."""
     doubled = next((name for name, values in query.items() if len(values) > 1), None)
     if doubled is not None:
         raise ChatError("invalid_request", path=doubled if doubled in ChatQuery.model_fields else "")
-    asked = check_document(ChatQuery, {name: values[0] for name, values in query.items()})
-    return ChatRequest(check_messages([_single(asked.message)], settings, allow_system=False), asked.model)
+    document = check_document(ChatQuery, {name: values[0] for name, values in query.items()})
+    return ChatRequest(check_messages([_single(document.message)], settings, allow_system=False), document.model)
 
 
-def _messages(asked: ChatBody) -> list[Message]:
-    """The one of `message` and `messages` that is given; both or neither are refused."""
-    if asked.message is None:
-        if asked.messages is None:
+def _messages(document: ChatBody) -> list[Message]:
+    """Return the messages from `message` or `messages`. Raises ChatError, invalid_request, for both or neither."""
+    if document.message is None:
+        if document.messages is None:
             raise ChatError("invalid_request", path="messages")
-        return asked.messages
-    if asked.messages is not None:
+        return document.messages
+    if document.messages is not None:
         raise ChatError("invalid_request", path="message")
-    return [_single(asked.message)]
+    return [_single(document.message)]
 
 
 def _single(message: str) -> Message:

@@ -1,4 +1,4 @@
-"""Our own doors: `/api/stream` for the answer as it comes, `/api/chat` for the whole of it in one object."""
+"""The native routes: `/api/stream` streams the answer, `/api/chat` returns it complete, in one object."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ METHODS = ("GET", "POST")
 
 
 def add_stream(blueprint: Blueprint, context: RouteContext) -> None:
-    """Adds the doors to `blueprint`: for a JSON body, and for a query, which is all that an `EventSource` can send."""
+    """Add the routes to `blueprint`: POST takes a JSON body, GET a query, because an `EventSource` sends no body."""
 
     async def stream() -> Response:
         is_post = request.method == "POST"
@@ -30,11 +30,11 @@ def add_stream(blueprint: Blueprint, context: RouteContext) -> None:
             _refuse_unwanted_get(context, [*ACCEPTED, WHOLE])
         wire = _accepted([*ACCEPTED, WHOLE], TEXT if is_post else SSE)
         if "Last-Event-ID" in request.headers:
-            # An EventSource whose answer ended: this ends its asking, where a second answer would be paid for.
+            # An EventSource reconnects after its answer ended. 204 stops it, so that no second answer is billed.
             return Response(status=204)
-        principal, chat_request = await (context.parse_body(parse) if is_post else _queried(context))
+        principal, chat_request = await (context.parse_body(parse) if is_post else _parse_query(context))
         if wire is None or chat_request.whole:
-            return await _whole(context, principal, chat_request)
+            return await _complete_reply(context, principal, chat_request)
         return stream_reply(
             await context.start_answer(chat_request, principal, has_status_timeout=wire.has_records), wire
         )
@@ -43,34 +43,36 @@ def add_stream(blueprint: Blueprint, context: RouteContext) -> None:
         if request.method != "POST":
             _refuse_unwanted_get(context, [WHOLE])
         _accepted([WHOLE], None)
-        principal, chat_request = await (context.parse_body(parse) if request.method == "POST" else _queried(context))
-        return await _whole(context, principal, chat_request)
+        principal, chat_request = await (
+            context.parse_body(parse) if request.method == "POST" else _parse_query(context)
+        )
+        return await _complete_reply(context, principal, chat_request)
 
     blueprint.add_url_rule(STREAM, view_func=stream, methods=METHODS, provide_automatic_options=False)
     blueprint.add_url_rule(CHAT, view_func=chat, methods=METHODS, provide_automatic_options=False)
 
 
-async def _queried(context: RouteContext) -> tuple[str | None, ChatRequest]:
+async def _parse_query(context: RouteContext) -> tuple[str | None, ChatRequest]:
     principal = await context.principal()
     return principal, parse_query(request.args.to_dict(flat=False), context.chat().settings)
 
 
-async def _whole(context: RouteContext, principal: str | None, chat_request: ChatRequest) -> Response:
+async def _complete_reply(context: RouteContext, principal: str | None, chat_request: ChatRequest) -> Response:
     events = await collect(await context.start_answer(chat_request, principal, has_status_timeout=False))
     return json_reply(to_json(merge(events)))
 
 
 def _accepted(offered: Sequence[str], default: Format | None) -> Format | None:
-    """The streamed format that Accept likes best of `offered`, or None for one JSON object.
+    """Return the streamed format in `offered` that Accept prefers, or None for one JSON object.
 
-    Of those it likes alike the default is taken, then the first. Raises ChatError: not_acceptable.
+    Among equal preferences the default is selected, then the first. Raises ChatError: not_acceptable.
     """
     if not request.accept_mimetypes.provided:
         return default
     first = WHOLE if default is None else default.media_type
-    liked = {media_type: _liking(media_type) for media_type in (first, *offered)}
-    best = max(liked, key=lambda media_type: liked[media_type])
-    if liked[best][0] == 0:
+    preferences = {media_type: _preference(media_type) for media_type in (first, *offered)}
+    best = max(preferences, key=lambda media_type: preferences[media_type])
+    if preferences[best][0] == 0:
         raise _not_acceptable(offered)
     return ACCEPTED.get(best)
 
@@ -79,10 +81,10 @@ def _not_acceptable(offered: Sequence[str]) -> ChatError:
     return ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
 
 
-def _liking(media_type: str) -> tuple[float, int]:
-    """The quality that Accept gives `media_type`, and how expressly; parameters, a charset say, do not count.
+def _preference(media_type: str) -> tuple[float, int]:
+    """Return the quality of `media_type` in Accept, and the specificity of its range: 2 exact, 1 `type/*`, 0 `*/*`.
 
-    RFC 9110, section 12.5.1: the most specific range that fits decides.
+    The most specific matching range decides (RFC 9110, section 12.5.1). Parameters, for example a charset, are ignored.
     """
     ranges = {media_type: 2, media_type.partition("/")[0] + "/*": 1, "*/*": 0}
     fits = [
@@ -90,17 +92,17 @@ def _liking(media_type: str) -> tuple[float, int]:
         for value, quality in request.accept_mimetypes
         if (name := value.partition(";")[0].strip().lower()) in ranges
     ]
-    expressly, quality = max(fits, default=(0, 0.0))
-    return quality, expressly
+    specificity, quality = max(fits, default=(0, 0.0))
+    return quality, specificity
 
 
 def _refuse_unwanted_get(context: RouteContext, offered: Sequence[str]) -> None:
-    """Refuse a GET that no script of an own or an allowed page has sent, because an answer costs money.
+    """Refuse a GET unless a script of this site or of an allowed page sent it, because an answer costs money.
 
-    Browsers send `Sec-Fetch-...` over https and to loopback alone. Over plain http the `Accept` header shows whether
-    the request is for a format in `offered` or for an image, a script, a frame, a form or a link, and `Origin` or
-    `Referer` shows a foreign page. A browser that sends none of them is refused, because a foreign page can use
-    `fetch` with `no-cors`, `no-referrer` and any `Accept`.
+    Browsers send `Sec-Fetch-...` only over https and to loopback. Over http the `Accept` header shows whether the
+    client requests a format in `offered`, or an image, a script, a frame, a form or a link. `Origin` or `Referer`
+    shows a foreign page. If a browser sends neither, it is refused, because a foreign page can use `fetch` with
+    `no-cors`, `no-referrer` and any `Accept`.
 
     Raises ChatError: method_not_allowed, forbidden, not_acceptable.
     """
@@ -117,14 +119,14 @@ def _refuse_unwanted_get(context: RouteContext, offered: Sequence[str]) -> None:
 
 
 def _is_for_script(offered: Sequence[str]) -> bool:
-    """Whether a script reads the response: the browser says so, or the client names one of the formats."""
+    """Return whether a script reads the response: `Sec-Fetch-Dest` is `empty`, or Accept names one of the formats."""
     if "Sec-Fetch-Dest" in request.headers:
         return request.headers["Sec-Fetch-Dest"] == "empty"
-    return any(expressly == 2 and quality > 0 for quality, expressly in map(_liking, offered))
+    return any(specificity == 2 and quality > 0 for quality, specificity in map(_preference, offered))
 
 
 def _is_foreign(origins: Container[str]) -> bool:
-    """Whether the request comes from a page of another origin that is not in `origins`."""
+    """Return whether the request comes from a page of another origin that is not in `origins`."""
     headers = request.headers
     site = headers.get("Sec-Fetch-Site")
     if site in ("cross-site", "same-site"):
@@ -136,7 +138,10 @@ def _is_foreign(origins: Container[str]) -> bool:
 
 
 def _hides_its_page() -> bool:
-    """Whether a browser sent the request, and no header shows from which page; a page cannot change `User-Agent`."""
+    """Return whether a browser sent the request without a header that shows the page.
+
+    `User-Agent` shows the browser, because a page cannot change it.
+    """
     is_shown = any(name in request.headers for name in ("Sec-Fetch-Site", "Origin", "Referer"))
     return not is_shown and request.headers.get("User-Agent", "").startswith("Mozilla/")
 
@@ -146,9 +151,9 @@ def _origin(page: str) -> str:
 
 
 def _is_own(page: str) -> bool:
-    """Whether `page` has the host that the request went to, as the client or a proxy in front names it.
+    """Return whether the host of `page` is the host of the request, according to the client or a proxy.
 
-    A foreign page can set neither header.
+    A foreign page cannot set these two headers.
     """
     own = {request.headers.get(name, "").lower() for name in ("Host", "X-Forwarded-Host")} - {""}
     return _origin(page).partition("://")[2].lower() in own

@@ -1,7 +1,7 @@
-"""text/event-stream: the records of NDJSON as server-sent events, for an `EventSource` too.
+"""The encoder of text/event-stream: the records of NDJSON as server-sent events, also for an `EventSource`.
 
-The first event carries an id. An `EventSource` that has reached the end asks again, with `Last-Event-ID`, and is told
-to stop; without an id it would ask for the whole answer again, and somebody would pay.
+The first event has an id. At the end of an answer an `EventSource` reconnects with `Last-Event-ID`, and gets 204, which
+stops it. Without an id it would repeat the request, and a second answer would be billed.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from quartapp.core.events import Done, Event, Failed, Ping, Start
 from quartapp.protocols.common.encoding import to_json
 
-# A ping is an event and no comment: fetch-event-source and httpx-sse make an event without data of the blank line after
-# a comment. Its name keeps it from `onmessage`.
+# A ping is an event and no comment, because fetch-event-source and httpx-sse read a comment and its blank line as an
+# event without data. An event with a name does not reach `onmessage`.
 _HEADS = {
     Start: b"id: 0\nevent: start\ndata: ",
     Done: b"event: end\ndata: ",
@@ -22,9 +22,9 @@ _HEADS = {
 
 
 def encode(events: Sequence[Event]) -> bytes:
-    """One event each: `start` first, `end` last, `ping` by name, the others without one, so that `onmessage` sees them.
+    """Encode each event as one server-sent event, named `start`, `ping` or `end`; the others reach `onmessage`.
 
-    JSON as it is encoded here has no raw line end, so that one `data` line is one record, whatever a model says.
+    The JSON has no raw line ends, so that one record is always one `data` line.
     """
     return b"".join(map(_event, events))
 

@@ -1,7 +1,7 @@
-"""text/plain: the answer's text and nothing else.
+"""The encoder of text/plain: the text of the answer alone.
 
-It has no room for a record, so an answer that fails, or that is images alone, is broken off, and reasoning, tool calls,
-citations, images and usage are not shown.
+The format has no records. An answer that fails, or that has only images, is aborted. Reasoning, tool calls, citations,
+images and usage are not sent.
 """
 
 from __future__ import annotations
@@ -13,5 +13,5 @@ from quartapp.protocols.common.encoding import to_utf8
 
 
 def encode(events: Sequence[Event]) -> bytes:
-    """The text of `events`; empty if they hold none."""
+    """Encode the text of `events`; the result is empty if they have none."""
     return to_utf8("".join([event.text for event in events if isinstance(event, (Delta, Refusal))]))

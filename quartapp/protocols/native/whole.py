@@ -1,4 +1,4 @@
-"""application/json: a whole answer as one object, for those who do not read streams."""
+"""The encoder of application/json: a complete answer as one object, for clients that do not read streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from quartapp.protocols.common.states import add_state, joined
 
 
 class WholeToolCall(msgspec.Struct, omit_defaults=True):
-    """A tool call put together; `arguments` is the JSON text that the model wrote, of a `custom` tool any text."""
+    """A complete tool call. `arguments` is the JSON text that the model wrote, or any text for a `custom` tool."""
 
     id: str | None = None
     name: str | None = None
@@ -22,7 +22,7 @@ class WholeToolCall(msgspec.Struct, omit_defaults=True):
 
 
 class WholeAnnotation(msgspec.Struct, omit_defaults=True):
-    """A source of the answer's text, with the fields of the record `annotation`."""
+    """A source of the text, with the fields of the record `annotation`."""
 
     kind: str
     url: str | None = None
@@ -42,7 +42,7 @@ class WholeImage(msgspec.Struct):
 
 
 class WholeAnswer(msgspec.Struct, omit_defaults=True):
-    """The body of an answer that is not streamed; what an answer has none of is left out, but for its text."""
+    """The body of an answer that is not streamed. Empty fields are left out, except `text`."""
 
     id: str
     model: str
@@ -58,7 +58,7 @@ class WholeAnswer(msgspec.Struct, omit_defaults=True):
 
 
 def merge(events: Iterable[Event]) -> WholeAnswer:
-    """The answer that `events` tell, from Start to Done."""
+    """Merge `events`, from Start to Done, into one answer."""
     answer = WholeAnswer("", "", "")
     texts: dict[type, list[str]] = {Delta: [], Reasoning: [], Refusal: []}
     calls: dict[int, list[ToolCall]] = {}
@@ -77,11 +77,11 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
             case Done(reason, usage, extra):
                 answer.finish_reason, answer.usage, answer.extra = reason, usage, extra
     answer.text, answer.reasoning, answer.refusal = ("".join(pieces) for pieces in texts.values())
-    answer.tool_calls = [_whole_call(fragments) for fragments in calls.values()]
+    answer.tool_calls = [_merge_call(fragments) for fragments in calls.values()]
     return answer
 
 
-def _whole_call(fragments: list[ToolCall]) -> WholeToolCall:
+def _merge_call(fragments: list[ToolCall]) -> WholeToolCall:
     id = next((each.id for each in fragments if each.id), None)
     name = next((each.name for each in fragments if each.name), None)
     extra: dict[str, Any] = {}
