@@ -72,7 +72,7 @@ TIMED = """(() => {
   });
 })()"""
 
-LONG_TEXT = (ROOT / "quartapp" / "mock" / "said" / "tour.md").read_text(encoding="utf-8") * 30
+LONG_TEXT = (ROOT / "quartapp" / "mock" / "texts" / "tour.md").read_text(encoding="utf-8") * 30
 
 
 @pytest.mark.asyncio(loop_scope="module")

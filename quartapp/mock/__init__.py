@@ -1,24 +1,24 @@
-"""The mock model: an OpenAI-compatible server that needs no key, with every fault on demand.
+"""The mock model: an OpenAI-compatible server that needs no key, with faults on demand.
 
-It is a plain ASGI application which shares no code with the rest of the project, so that each can check the other.
-The modules, in order; later ones may import earlier ones, never back:
+It is an ASGI application that shares no code with the rest of the package, so that each can check the other. A module
+of this list imports only from modules above it:
 
-    tokens        text cut into tokens, and an answer as a stream of deltas
-    attachments   what comes with a question beside its text
-    requests      what a client may ask, and how it is refused
-    chunks        the JSON that goes out
-    steps         what the server does, step by step: the words that scripts are written in
-    scripts       a request's ordinary script
-    answers       what is said
-    models        what a model of the catalogue is, and those that behave
-    alterations   how a fault alters a script
-    usages        how a fault reports usage
-    writes        how a fault writes the same events in other bytes
+    tokens        text split into tokens, and an answer as a stream of deltas
+    attachments   the attachments of a message
+    requests      the parser of requests, and their errors
+    chunks        the JSON of responses
+    steps         the steps of a script
+    scripts       the script of a request without a fault
+    answers       the content of answers
+    models        the type of a model, and the models without a fault
+    alterations   faults that insert or remove steps
+    usages        faults of the reported usage
+    writes        faults that write the same events in other bytes
     refusals      faults that answer with another HTTP status
     faults        the table of faults
     catalogue     all models by name
-    routes        a request's way to its script
-    player        scripts performed in time
+    routes        from a request to its script
+    player        performs a script in time
     server        the ASGI application
 """
 

@@ -1,4 +1,4 @@
-"""How a fault alters a script: what is put in, and what is left out."""
+"""Faults that insert steps into a script, or remove some."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .models import Fault
 from .steps import Event, Head, Kind, Mark, Pause, Script, Step, is_event
 
 Extra: TypeAlias = Callable[[float], Iterable[Step]]
-"""Steps to put into a script, by the model's parameter."""
+"""Returns the steps to insert into a script, for the parameter of the model."""
 
 _COMMENT = b": keep-alive\n\n"
 _COMMENT_EVERY_S = 0.02
@@ -41,10 +41,10 @@ def endless_line(_: float) -> Iterator[Step]:
     return chain((b'data: {"id":"',), repeat(b"x" * 4096))
 
 
-def insert(script: Script, extra: Iterable[Step], here: Callable[[Step], bool]) -> Script:
-    """`extra` before the first step that `here` accepts."""
+def insert(script: Script, extra: Iterable[Step], matches: Callable[[Step], bool]) -> Script:
+    """Insert `extra` before the first step that `matches` accepts."""
     for step in script:
-        if here(step):
+        if matches(step):
             yield from extra
             yield step
             break
@@ -53,7 +53,7 @@ def insert(script: Script, extra: Iterable[Step], here: Callable[[Step], bool]) 
 
 
 def before(extra: Extra, *kinds: Kind) -> Fault:
-    """`extra` before the first event of these kinds."""
+    """Return a fault that inserts `extra` before the first event of these kinds."""
     return lambda script, parameter: insert(script, extra(parameter), lambda step: is_event(step, *kinds))
 
 
@@ -68,9 +68,9 @@ def before_each(extra: Extra, kind: Kind) -> Fault:
 
 
 def after_tokens(*extra: Step) -> Fault:
-    """`extra` after as many tokens as the parameter says, 0 being right after the headers.
+    """Return a fault that inserts `extra` after as many tokens as the parameter, 0 is directly after the headers.
 
-    In an answer that has fewer it comes before the finish.
+    If the answer has fewer tokens, `extra` is inserted before the finish reason.
     """
     return lambda script, tokens: insert(script, extra, _past(tokens))
 
@@ -78,13 +78,13 @@ def after_tokens(*extra: Step) -> Fault:
 def _past(tokens: float) -> Callable[[Step], bool]:
     seen = 0
 
-    def here(step: Step) -> bool:
+    def matches(step: Step) -> bool:
         nonlocal seen
         reached = seen >= tokens or is_event(step, "finish")
         seen += is_event(step, "token")
         return reached and not isinstance(step, Head)
 
-    return here
+    return matches
 
 
 def late(script: Script, duration_s: float) -> Script:
@@ -93,7 +93,7 @@ def late(script: Script, duration_s: float) -> Script:
 
 
 def endless_tokens(script: Script, _: float) -> Script:
-    """The first token over and over."""
+    """Repeat the first token without end."""
     for step in script:
         yield step
         while is_event(step, "token"):
@@ -109,7 +109,7 @@ def null_content(script: Script, _: float) -> Script:
 
 
 def empty_choices(script: Script, _: float) -> Script:
-    """Chunks without choices around the answer, the first with the filter's findings, as Azure sends them."""
+    """Add chunks without choices before and after the answer, the first with filter results, as Azure sends them."""
     findings = [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}]
     for step in script:
         if isinstance(step, Event) and step.kind == "role":
@@ -128,5 +128,5 @@ def no_done(script: Script, _: float) -> Script:
 
 
 def at_once(script: Script, _: float) -> Script:
-    """Without the pace: as fast as the reader takes it."""
+    """Remove the pace, so that the answer is sent as fast as the client reads it."""
     return (step for step in script if step is not Mark.BEAT)

@@ -1,4 +1,4 @@
-"""What is said: each function here takes the request and the model's parameter, and returns an answer."""
+"""The content of answers: functions that take the request and the parameter of the model, and return an answer."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 from .requests import Chat, Function
-from .tokens import Answer, Finish, Json, deltas, say, split
+from .tokens import Answer, Finish, Json, deltas, split, text_answer
 
-Says: TypeAlias = Callable[[Chat, float], Answer]
+AnswerFunction: TypeAlias = Callable[[Chat, float], Answer]
 
 COUNT_LIMIT = 100_000
 COUNT_DEFAULT = 20
@@ -33,15 +33,15 @@ _REFUSAL = "I'm sorry, but I can't help with that: this model refuses whatever i
 _NO_TOOLS = "You gave me no tools to call. Send `tools` with one function, and I shall call it."
 
 
-def _said(name: str) -> str:
-    return (files(__package__) / "said" / name).read_text(encoding="utf-8")
+def _text(name: str) -> str:
+    return (files(__package__) / "texts" / name).read_text(encoding="utf-8")
 
 
-TOUR, LONG, SCRIPTS = _said("tour.md"), _said("long.md"), _said("scripts.md")
+TOUR, LONG, SCRIPTS = _text("tour.md"), _text("long.md"), _text("scripts.md")
 
 
 def counting(last: int) -> Iterator[str]:
-    """`1 2 3 …` up to the limit, one number a token."""
+    """Return the tokens `1 2 3 …` up to `last`, one number a token, at most COUNT_LIMIT."""
     return (f" {number}" if number > 1 else "1" for number in range(1, min(last, COUNT_LIMIT) + 1))
 
 
@@ -49,7 +49,7 @@ def echo_politely(question: str) -> Iterator[str]:
     return split(f"You said: {question}\n\n{_INTRODUCTION}" if question else f"Hello. {_INTRODUCTION}")
 
 
-# Seven digits are more than the limit has, and few enough to be read as a number at any length of the text.
+# Seven digits exceed the limit, and are few enough for `int` at any length of the text.
 _NUMBER = r"0*([0-9]{1,7})"
 
 _TOPICS: tuple[tuple[str, Callable[[re.Match[str]], Iterator[str]]], ...] = (
@@ -61,58 +61,58 @@ _TOPICS: tuple[tuple[str, Callable[[re.Match[str]], Iterator[str]]], ...] = (
 
 
 def converse(chat: Chat, _: float) -> Answer:
-    """What is attached; else whatever the first topic found in the question has to say, else a polite echo."""
+    """Describe the attachments; without any, answer the first topic found in the question, else echo the question."""
     if attached := chat.attached:
-        return say(split(f"{attached} You said: {chat.question}" if chat.question else attached))
+        return text_answer(split(f"{attached} You said: {chat.question}" if chat.question else attached))
     for pattern, tokens in _TOPICS:
         if found := re.search(pattern, chat.question, re.IGNORECASE):
-            return say(tokens(found))
-    return say(echo_politely(chat.question))
+            return text_answer(tokens(found))
+    return text_answer(echo_politely(chat.question))
 
 
 def echo(chat: Chat, _: float) -> Answer:
-    return say(split(chat.question))
+    return text_answer(split(chat.question))
 
 
-def _asked_count(chat: Chat, default: int) -> int:
+def _requested_count(chat: Chat, default: int) -> int:
     found = re.search(_NUMBER, chat.question)
     return int(found[1]) if found else default
 
 
 def count(chat: Chat, _: float) -> Answer:
-    return say(counting(_asked_count(chat, COUNT_DEFAULT)))
+    return text_answer(counting(_requested_count(chat, COUNT_DEFAULT)))
 
 
 def count_past(chat: Chat, tokens: float) -> Answer:
-    """As `count`, but without being asked for a number it goes further than so many tokens."""
-    return say(counting(_asked_count(chat, max(COUNT_DEFAULT, int(tokens) + 1))))
+    """Count to the requested number; without one, count further than `tokens`."""
+    return text_answer(counting(_requested_count(chat, max(COUNT_DEFAULT, int(tokens) + 1))))
 
 
-def count_and(finish_reason: str) -> Says:
-    return lambda chat, _: say(counting(_asked_count(chat, COUNT_DEFAULT)), finish_reason)
+def count_and(finish_reason: str) -> AnswerFunction:
+    return lambda chat, _: text_answer(counting(_requested_count(chat, COUNT_DEFAULT)), finish_reason)
 
 
 def count_exactly(_: Chat, tokens: float) -> Answer:
-    return say(counting(int(tokens)))
+    return text_answer(counting(int(tokens)))
 
 
 def several_scripts(_chat: Chat, _: float) -> Answer:
-    return say(split(SCRIPTS))
+    return text_answer(split(SCRIPTS))
 
 
 def split_surrogates(chat: Chat, _: float) -> Answer:
-    """The count, then one emoji as two halves."""
-    numbers = counting(_asked_count(chat, COUNT_DEFAULT))
-    return say(chain(numbers, (" ", "\ud83d", "\ude00")))
+    """Count, then send one emoji as two lone surrogates."""
+    numbers = counting(_requested_count(chat, COUNT_DEFAULT))
+    return text_answer(chain(numbers, (" ", "\ud83d", "\ude00")))
 
 
 def megabytes(_: Chat, size_mb: float) -> Answer:
-    return say(repeat(_KILOBYTE_TOKEN, int(size_mb) * _TOKENS_PER_MB))
+    return text_answer(repeat(_KILOBYTE_TOKEN, int(size_mb) * _TOKENS_PER_MB))
 
 
 def reason(chat: Chat, _: float) -> Answer:
     conclusion = f"After some thought: {chat.question or 'you have not asked me anything'}."
-    return chain(deltas(split(_THOUGHT), "reasoning_content"), say(split(conclusion)))
+    return chain(deltas(split(_THOUGHT), "reasoning_content"), text_answer(split(conclusion)))
 
 
 def refuse(_chat: Chat, _: float) -> Answer:
@@ -120,11 +120,11 @@ def refuse(_chat: Chat, _: float) -> Answer:
 
 
 def call_tool(chat: Chat, _: float) -> Answer:
-    """A call of the first function; its result, once there, is quoted."""
+    """Call the first function, or quote the result if the last message has one."""
     last = chat.messages[-1]
     if last.role == "tool":
-        return say(split(f"The tool answered: {last.text}"))
-    return _call(chat.functions[0], chat.question) if chat.functions else say(split(_NO_TOOLS))
+        return text_answer(split(f"The tool answered: {last.text}"))
+    return _call(chat.functions[0], chat.question) if chat.functions else text_answer(split(_NO_TOOLS))
 
 
 def _call(function: Function, question: str) -> Answer:
@@ -141,16 +141,19 @@ def _fragment(**call: Any) -> Json:
 
 
 def _arguments(schema: Json, question: str) -> Json:
-    """A value of the right type for each property of a JSON schema."""
+    """Return a value of the right type for each property of a JSON schema."""
     properties = schema.get("properties")
     if not isinstance(properties, dict):
         return {}
-    return {name: _value(wanted if isinstance(wanted, dict) else {}, question) for name, wanted in properties.items()}
+    return {
+        name: _value(property_schema if isinstance(property_schema, dict) else {}, question)
+        for name, property_schema in properties.items()
+    }
 
 
-def _value(wanted: Json, question: str) -> object:
-    match wanted.get("enum"):
+def _value(property_schema: Json, question: str) -> object:
+    match property_schema.get("enum"):
         case [first, *_]:
             return first
     samples = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}, "null": None}
-    return samples.get(str(wanted.get("type")), question)
+    return samples.get(str(property_schema.get("type")), question)

@@ -1,4 +1,4 @@
-"""What is attached to a question, and what can truly be said of it by a model that looks at its form alone."""
+"""The attachments of a message, described by their form alone: type, size and name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 _DATA_URL = re.compile(r"data:([^;,]{0,100})(?:;[^,]{0,200})?;base64,")
-"""The head of one, with its media type."""
+"""Matches the head of a data URL, with its media type."""
 
 
 class ImageURL(Struct):
@@ -28,7 +28,7 @@ class Sound(Struct):
 
 
 class Part(Struct):
-    """A part of a message, of any kind: of those that are not known nothing is said."""
+    """A part of a message, of any type. Parts of unknown types are ignored."""
 
     type: str
     text: str = ""
@@ -38,14 +38,14 @@ class Part(Struct):
 
 
 class Attachment(NamedTuple):
-    """What it is, and what is known of it."""
+    """The kind of an attachment, and its description."""
 
     noun: str
     about: str
 
 
 def attachment(part: Part) -> Attachment | None:
-    """None for text, and for what is not known."""
+    """Return the attachment in `part`, or None for text and unknown types."""
     match part:
         case Part(type="image_url", image_url=ImageURL(url=url)):
             return Attachment("image", _about(url))
@@ -57,8 +57,8 @@ def attachment(part: Part) -> Attachment | None:
     return None
 
 
-def tell(attachments: Iterable[Attachment]) -> str:
-    """One sentence of them all; empty if there are none."""
+def describe(attachments: Iterable[Attachment]) -> str:
+    """Return one sentence that describes all attachments, or an empty string if there are none."""
     known = defaultdict(list)
     for noun, about in attachments:
         known[noun].append(about)
@@ -67,13 +67,13 @@ def tell(attachments: Iterable[Attachment]) -> str:
 
 
 def _about(text: str) -> str:
-    """Its media type and size; of what is elsewhere, or written in another way, neither is known."""
+    """Return the media type and size of a data URL, else the size of base64, else that there is a URL."""
     if found := _DATA_URL.match(text):
         return f"{found[1] or 'of no type'}, {_size(text, found.end())}"
     return "by its URL" if ":" in text else _size(text)
 
 
 def _size(text: str, start: int = 0) -> str:
-    """How many bytes the base64 from `start` on stands for."""
+    """Return the number of bytes that the base64 from `start` encodes."""
     size = (len(text) - start) * 3 // 4 - text[-2:].count("=")
     return f"{size} byte{'s' * (size != 1)}"

@@ -1,4 +1,4 @@
-"""All models by name, and the names that a client may ask for."""
+"""All models by name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ DEFAULT_MODEL = "mock"
 ALL: Mapping[str, Model] = MappingProxyType({**MODELS, **FAULTS})
 
 CATALOGUE: Mapping[str, str] = MappingProxyType({name: model.about for name, model in ALL.items()})
-"""Each model's name, without its parameter, and one sentence on what it does."""
+"""The name of each model, without its parameter, and one sentence that describes it."""
 
 
 def find(name: str) -> tuple[Model, float] | None:
-    """The model and its parameter's value; None if it is unknown, or the parameter is out of range."""
+    """Return the model and the value of its parameter, or None if it is unknown or the parameter is out of range."""
     base, colon, text = name.partition(":")
     model = ALL.get(base)
     if model is None:
@@ -27,7 +27,7 @@ def find(name: str) -> tuple[Model, float] | None:
 
 
 def offers(name: str) -> bool:
-    """Whether a model of that name, with a parameter or without, can be asked for."""
+    """Return whether there is a model of that name, with a parameter or without."""
     return find(name) is not None
 
 

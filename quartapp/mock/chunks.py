@@ -1,4 +1,4 @@
-"""The JSON that goes out: chunks, whole completions, usage, the list of models."""
+"""The JSON of responses: chunks, completions, usage, the list of models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MODELS_CREATED = 1_735_689_600
 
 
 class Tally(Struct):
-    """The tokens of one request, counted while its answer is spoken."""
+    """The token counts of one request, updated with each delta of its answer."""
 
     prompt: int
     completion: int = 0
@@ -38,7 +38,7 @@ class Tally(Struct):
 
 
 def envelope(model: str, *, include_usage: bool) -> Json:
-    """What all chunks of an answer share; with usage asked for, they say `null` until the last one gives it."""
+    """Return the fields that all chunks of an answer share. With `include_usage` the usage is null until the last."""
     shared = {
         "id": f"chatcmpl-{uuid4().hex}",
         "object": "chat.completion.chunk",
@@ -58,28 +58,28 @@ def completion(shared: Json, choices: Sequence[Json], usage: Json) -> Json:
     return {**shared, "object": "chat.completion", "choices": choices, "usage": usage}
 
 
-def choice(index: int, said: Sequence[Json], finish_reason: str) -> Json:
-    return {"index": index, "message": message(said), "logprobs": None, "finish_reason": finish_reason}
+def choice(index: int, deltas: Sequence[Json], finish_reason: str) -> Json:
+    return {"index": index, "message": message(deltas), "logprobs": None, "finish_reason": finish_reason}
 
 
-def message(said: Sequence[Json]) -> Json:
-    """One message out of its deltas."""
-    merged: Json = {"role": "assistant", "content": _joined(said, "content"), "refusal": _joined(said, "refusal")}
-    if reasoning := _joined(said, "reasoning_content"):
+def message(deltas: Sequence[Json]) -> Json:
+    """Merge deltas into one message."""
+    merged: Json = {"role": "assistant", "content": _joined(deltas, "content"), "refusal": _joined(deltas, "refusal")}
+    if reasoning := _joined(deltas, "reasoning_content"):
         merged["reasoning_content"] = reasoning
-    if fragments := [call for delta in said for call in delta.get("tool_calls", ())]:
+    if fragments := [call for delta in deltas for call in delta.get("tool_calls", ())]:
         merged["tool_calls"] = [_tool_call(fragments)]
     elif merged["refusal"] is None:
         merged["content"] = merged["content"] or ""
     return merged
 
 
-def _joined(said: Iterable[Json], field: str) -> str | None:
-    return "".join(delta[field] for delta in said if field in delta) or None
+def _joined(deltas: Iterable[Json], field: str) -> str | None:
+    return "".join(delta[field] for delta in deltas if field in delta) or None
 
 
 def _tool_call(fragments: Sequence[Json]) -> Json:
-    """One call out of its fragments, of which the first names it; this server never makes two at once."""
+    """Merge the fragments of one call. The first has the id and name, and this server never sends two calls."""
     arguments = "".join(fragment["function"]["arguments"] for fragment in fragments)
     first = fragments[0]
     return {"id": first["id"], "type": first["type"], "function": {**first["function"], "arguments": arguments}}

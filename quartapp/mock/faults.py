@@ -1,4 +1,4 @@
-"""The table of faults. A new one is a row here, and a small function where its kind lives."""
+"""The table of faults. A new fault is a row here, and a small function in the module of its kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ERROR = Event(
 
 
 def _after_tokens(about: str, fault: Fault) -> Model:
-    return Model(about=about, says=answers.count_past, fault=fault, parameter=Parameter("K", 3, 0, 100_000))
+    return Model(about=about, answer=answers.count_past, fault=fault, parameter=Parameter("K", 3, 0, 100_000))
 
 
 def _timed(about: str, default_s: float, fault: Fault, *, streamed_only: bool = True) -> Model:
@@ -62,8 +62,8 @@ _REFUSING = {
         "Answers with the HTTP status CODE and a page of HTML, as a gateway would.", refusals.with_html, 502
     ),
     "fault-empty": _refusing("Answers with the HTTP status CODE and an empty body.", refusals.with_nothing, 500),
-    "fault-endless-error": _refusing("Answers with status 500 and a body that never ends.", refusals.endlessly),
-    "fault-redirect": _refusing("Redirects (302) to another path of this server.", refusals.elsewhere),
+    "fault-endless-error": _refusing("Answers with status 500 and a body that never ends.", refusals.with_endless_body),
+    "fault-redirect": _refusing("Redirects (302) to another path of this server.", refusals.with_redirect),
     "fault-context-too-long": _refusing(
         "Refuses the prompt as too long: 400 with the code `context_length_exceeded`.", refusals.context_too_long
     ),
@@ -72,12 +72,12 @@ _REFUSING = {
     ),
 }
 
-_CUT = {
+_TRUNCATED = {
     "fault-error-object": _after_tokens(
         "Sends an error object in the stream after K tokens, then ends the body cleanly.",
         put.after_tokens(_ERROR, Mark.END),
     ),
-    "fault-drop": _after_tokens("Breaks the connection off after K tokens.", put.after_tokens(Mark.DROP)),
+    "fault-drop": _after_tokens("Aborts the connection after K tokens.", put.after_tokens(Mark.DROP)),
     "fault-no-finish": _after_tokens(
         "Ends the body cleanly after K tokens, with neither finish reason nor `[DONE]`.", put.after_tokens(Mark.END)
     ),
@@ -86,7 +86,7 @@ _CUT = {
     ),
     "fault-no-done": Model(about="Sends everything but `[DONE]`.", fault=put.no_done),
     "fault-drop-after-finish": Model(
-        about="Breaks the connection off after the finish reason.",
+        about="Aborts the connection after the finish reason.",
         fault=put.before(put.always(Mark.DROP), "usage", "done"),
     ),
 }
@@ -109,13 +109,13 @@ _ENDLESS = {
     ),
     "fault-flood": Model(
         about="Sends an answer of N tokens in a single write.",
-        says=answers.count_exactly,
+        answer=answers.count_exactly,
         fault=writes.one_write,
         parameter=Parameter("N", 1000, 1, 100_000),
     ),
     "fault-big": Model(
         about="Sends MB megabytes of text in tokens of 1 kB, as fast as the reader takes them.",
-        says=answers.megabytes,
+        answer=answers.megabytes,
         fault=put.at_once,
         parameter=Parameter("MB", 16, 1, 64),
     ),
@@ -124,7 +124,7 @@ _ENDLESS = {
 _FORM = {
     "fault-split-utf8": Model(
         about="Gives the answer of several scripts with every write cut inside a character.",
-        says=answers.several_scripts,
+        answer=answers.several_scripts,
         fault=writes.inside_characters,
     ),
     "fault-one-byte": Model(
@@ -147,12 +147,12 @@ _FORM = {
     ),
     "fault-null-content": Model(about="Sends deltas with `content: null` between the tokens.", fault=put.null_content),
     "fault-lone-surrogate": Model(
-        about="Ends with an emoji cut into two tokens, `\\ud83d` and `\\ude00`.", says=answers.split_surrogates
+        about="Ends with an emoji cut into two tokens, `\\ud83d` and `\\ude00`.", answer=answers.split_surrogates
     ),
 }
 
 _ACCOUNT = {
-    "fault-usage-null": Model(about="Says `usage: null` in every chunk, and never more.", fault=usages.null),
+    "fault-usage-null": Model(about="Sends `usage: null` in every chunk, and no other usage.", fault=usages.null),
     "fault-usage-with-finish": Model(
         about="Gives usage in the chunk of the finish reason instead of one after it.", fault=usages.with_finish
     ),
@@ -161,10 +161,10 @@ _ACCOUNT = {
     "fault-usage-odd": Model(
         about="Gives usage with strings and floats for numbers, no total, and details of its own.", fault=usages.odd
     ),
-    "fault-length": Model(about="Finishes with the reason `length`.", says=answers.count_and("length")),
+    "fault-length": Model(about="Finishes with the reason `length`.", answer=answers.count_and("length")),
     "fault-content-filter": Model(
-        about="Finishes with the reason `content_filter` after some tokens.", says=answers.count_and("content_filter")
+        about="Finishes with the reason `content_filter` after some tokens.", answer=answers.count_and("content_filter")
     ),
 }
 
-FAULTS: dict[str, Model] = {**_SLOW, **_REFUSING, **_CUT, **_ENDLESS, **_FORM, **_ACCOUNT}
+FAULTS: dict[str, Model] = {**_SLOW, **_REFUSING, **_TRUNCATED, **_ENDLESS, **_FORM, **_ACCOUNT}

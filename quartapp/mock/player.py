@@ -1,4 +1,4 @@
-"""Performs a script in time: the only place that waits, and that sends."""
+"""The player of scripts: the only module that waits and sends."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_WRITES_PER_BREATH = 32
+_WRITES_PER_YIELD = 32
 
 
 class Pace:
-    """Says when tokens are due, measured against a deadline so that small delays do not add up.
+    """A clock of tokens. It counts from a deadline, so that small delays do not add up.
 
     `tokens_per_s` 0 means at once.
     """
@@ -29,31 +29,31 @@ class Pace:
         self._due_s = now_s
 
     def wait_s(self, now_s: float) -> float:
-        """How long to wait for the next token; 0 or less if it is overdue."""
+        """Return the seconds until the next token is due; 0 or less if it is overdue."""
         if not self._interval_s:
             return 0.0
         self._due_s += self._interval_s
         return self._due_s - now_s
 
     def restart(self, now_s: float) -> None:
-        """Tokens that were not due during a pause are not made up for after it."""
+        """Count from now on, so that the tokens of a pause are not sent at once after it."""
         self._due_s = now_s
 
 
 async def play(script: Script, send: Send, tokens_per_s: float) -> None:
-    """Raises asyncio.CancelledError where the script breaks the connection off.
+    """Perform the script. Raises asyncio.CancelledError at `Mark.DROP`.
 
     Servers then close the connection without the end of the body, and without a traceback.
     """
-    stage = _Stage(send, tokens_per_s)
+    player = _ScriptPlayer(send, tokens_per_s)
     for step in script:
         if step is Mark.END:
             break
-        await stage.perform(step)
+        await player.perform(step)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-class _Stage:
+class _ScriptPlayer:
     def __init__(self, send: Send, tokens_per_s: float) -> None:
         self._send = send
         self._now_s = asyncio.get_running_loop().time
@@ -72,9 +72,9 @@ class _Stage:
                 await asyncio.sleep(duration_s)
                 self._pace.restart(self._now_s())
             case Mark():
-                await self._obey(step)
+                await self._apply(step)
 
-    async def _obey(self, mark: Mark) -> None:
+    async def _apply(self, mark: Mark) -> None:
         match mark:
             case Mark.BEAT:
                 if (wait_s := self._pace.wait_s(self._now_s())) > 0:
@@ -86,9 +86,9 @@ class _Stage:
 
     async def _write(self, data: bytes) -> None:
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        # A server whose `send` never really waits would let an endless body pin the loop.
+        # If the `send` of a server never waits, an endless body would block the event loop.
         self._writes += 1
-        if self._writes % _WRITES_PER_BREATH == 0:
+        if self._writes % _WRITES_PER_YIELD == 0:
             await asyncio.sleep(0)
 
 

@@ -1,6 +1,6 @@
-"""Faults that answer with another HTTP status, and leave the ordinary script unread.
+"""Faults that answer with another HTTP status. They do not use the script of the request.
 
-Each body holds the words `upstream-secret`: whoever stands in front of this server can prove that none leaks.
+Each body contains `upstream-secret`, so that tests can prove that it does not reach a client.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def with_nothing(_: Script, code: float) -> Script:
     return scripts.reply(status, b"application/json", b"", _retry_after(status))
 
 
-def endlessly(_: Script, __: float) -> Script:
+def with_endless_body(_: Script, __: float) -> Script:
     yield Head(500, ((b"content-type", b"application/json"),))
     yield b'{"error":{"message":"'
     while True:
         yield b"upstream-secret " * 64
 
 
-def elsewhere(_: Script, __: float) -> Script:
+def with_redirect(_: Script, __: float) -> Script:
     return scripts.reply(302, b"text/plain", MARKER.encode(), ((b"location", b"/v1/models"),))
 
 

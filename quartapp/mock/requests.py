@@ -1,6 +1,6 @@
-"""What a client may ask, read strictly where the answer depends on it, and how it is refused.
+"""The parser of requests, and their errors. Only fields that change the answer are checked.
 
-Fields that do not matter here (`temperature`, `seed`, …) are ignored, as they are by many compatible servers.
+Other fields (`temperature`, `seed`, …) are ignored, as many compatible servers do.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .attachments import Part
 from .tokens import Json
 
 _TOKENS_PER_MESSAGE = 3
-"""What the frame around a message costs, after OpenAI's own rule of thumb."""
+"""Tokens for each message in addition to its text, after OpenAI's own estimate."""
 
 _PATH = re.compile(r"`\$\.?([^`]*)`$")
-"""Where msgspec's messages say that the fault is."""
+"""Matches the path of the invalid field in messages of msgspec."""
 
 
 class RefusedError(Exception):
@@ -53,9 +53,9 @@ class Message(Struct):
 
     @property
     def attached(self) -> str:
-        """A sentence of what is attached to it; empty where nothing is."""
+        """Return one sentence that describes the attachments, or an empty string if there are none."""
         parts = self.content if isinstance(self.content, list) else ()
-        return attachments.tell(filter(None, map(attachments.attachment, parts)))
+        return attachments.describe(filter(None, map(attachments.attachment, parts)))
 
 
 class Function(Struct):
@@ -91,16 +91,16 @@ class Chat(Struct):
 
     @property
     def question(self) -> str:
-        """The text of the last user message; empty if there is none."""
-        return self._asked.text if self._asked else ""
+        """Return the text of the last user message, or an empty string if there is none."""
+        return self._last_user_message.text if self._last_user_message else ""
 
     @property
     def attached(self) -> str:
-        """A sentence of what is attached to that message; empty where nothing is."""
-        return self._asked.attached if self._asked else ""
+        """Return one sentence that describes the attachments of the last user message, or an empty string."""
+        return self._last_user_message.attached if self._last_user_message else ""
 
     @property
-    def _asked(self) -> Message | None:
+    def _last_user_message(self) -> Message | None:
         return next((message for message in reversed(self.messages) if message.role == "user"), None)
 
     @property
@@ -128,7 +128,7 @@ _decoder = msgspec.json.Decoder(Chat)
 
 
 def read_chat(body: bytes) -> Chat:
-    """Raises RefusedError with status 400 for what is no JSON, or has the wrong shape."""
+    """Parse the body. Raises RefusedError with status 400 if it is no JSON, or has the wrong form."""
     try:
         chat = _decoder.decode(body)
     except msgspec.ValidationError as error:

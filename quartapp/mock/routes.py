@@ -1,4 +1,4 @@
-"""A request's way to its script. Any prefix before the known paths is accepted, so that any base URL will do."""
+"""Routes from a request to its script. Any prefix of a known path is accepted, so that any base URL works."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def _routed(method: str, path: str, body: bytes) -> Script:
 
 def _complete(_: re.Match[str], body: bytes) -> Script:
     chat = read_chat(body)
-    model, parameter = _offered(chat.model)
-    script = _script(chat, [_cut(chat, model.says(chat, parameter)) for _ in range(chat.n or 1)])
+    model, parameter = _find_model(chat.model)
+    script = _script(chat, [_limited(chat, model.answer(chat, parameter)) for _ in range(chat.n or 1)])
     if model.fault is None or (model.streamed_only and not chat.stream):
         return script
     return model.fault(script, parameter)
 
 
-def _cut(chat: Chat, answer: Answer) -> Answer:
+def _limited(chat: Chat, answer: Answer) -> Answer:
     if chat.token_limit:
         answer = at_most(answer, chat.token_limit)
     return until_stop(answer, chat.stops) if chat.stops else answer
@@ -58,7 +58,7 @@ def _script(chat: Chat, answers: list[Answer]) -> Script:
     tally = Tally(chat.prompt_tokens)
     if chat.stream:
         return scripts.streamed(shared, answers, tally, include_usage=chat.include_usage)
-    return scripts.whole(shared, answers, tally)
+    return scripts.complete(shared, answers, tally)
 
 
 def _list_models(_: re.Match[str], __: bytes) -> Script:
@@ -68,16 +68,16 @@ def _list_models(_: re.Match[str], __: bytes) -> Script:
 
 def _show_model(found: re.Match[str], _: bytes) -> Script:
     name = found["name"]
-    model, _parameter = _offered(name)
+    model, _parameter = _find_model(name)
     return scripts.json_reply(200, model_card(name, model.about))
 
 
-def _offered(name: str) -> tuple[Model, float]:
-    offered = find(name)
-    if offered is None:
+def _find_model(name: str) -> tuple[Model, float]:
+    found = find(name)
+    if found is None:
         message = f"The model `{name}` does not exist or you do not have access to it."
         raise RefusedError(404, message, param="model", code="model_not_found")
-    return offered
+    return found
 
 
 _ROUTES: tuple[tuple[str, re.Pattern[str], Handler], ...] = (

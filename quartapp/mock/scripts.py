@@ -1,4 +1,4 @@
-"""A request's ordinary script: streamed, in one piece, or refused."""
+"""The script of a request without a fault: a stream, one JSON object, or an error."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ def streamed(shared: Json, answers: Sequence[Answer], tally: Tally, *, include_u
     yield Head(200, STREAM_HEADERS)
     for index in range(len(answers)):
         yield Event("role", chunks.chunk(shared, index, chunks.ROLE))
-    yield from _spoken(shared, answers, tally)
+    yield from _events(shared, answers, tally)
     if include_usage:
         yield Event("usage", {**shared, "choices": [], "usage": tally.usage()})
     yield DONE
 
 
-def _spoken(shared: Json, answers: Sequence[Answer], tally: Tally) -> Script:
-    """A token of each choice in turn, until all have finished."""
-    speaking = dict(enumerate(answers))
-    while speaking:
+def _events(shared: Json, answers: Sequence[Answer], tally: Tally) -> Script:
+    """Yield a token of each choice in turn, until all have finished."""
+    unfinished = dict(enumerate(answers))
+    while unfinished:
         yield Mark.BEAT
-        for index, answer in tuple(speaking.items()):
+        for index, answer in tuple(unfinished.items()):
             part = next(answer)
             if isinstance(part, Finish):
-                del speaking[index]
+                del unfinished[index]
                 yield Event("finish", chunks.chunk(shared, index, {}, part.reason))
             else:
                 tally.add(part)
                 yield Event("token", chunks.chunk(shared, index, part))
 
 
-def whole(shared: Json, answers: Sequence[Answer], tally: Tally) -> Script:
-    """As long in the making as the stream, then one JSON object."""
-    said: dict[int, list[Json]] = defaultdict(list)
+def complete(shared: Json, answers: Sequence[Answer], tally: Tally) -> Script:
+    """Yield the pauses of the stream, then one JSON object."""
+    deltas: dict[int, list[Json]] = defaultdict(list)
     finished: dict[int, Json] = {}
-    for step in _spoken(shared, answers, tally):
+    for step in _events(shared, answers, tally):
         if isinstance(step, Event):
             (choice,) = step.body["choices"]
             index, reason = choice["index"], choice["finish_reason"]
-            said[index].append(choice["delta"])
+            deltas[index].append(choice["delta"])
             if reason:
-                finished[index] = chunks.choice(index, said[index], reason)
+                finished[index] = chunks.choice(index, deltas[index], reason)
         else:
             yield step
     choices = [finished[index] for index in sorted(finished)]

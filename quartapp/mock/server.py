@@ -1,4 +1,4 @@
-"""The ASGI application: the race between an answer and a client who may leave."""
+"""The ASGI application. It runs an answer until its end, or until the client disconnects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .routes import MAX_BODY_BYTES, respond
 
 
 def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
-    """A server of its own; `tokens_per_s` 0 means as fast as possible. Raises ValueError for a pace that is none."""
+    """Return a new server. `tokens_per_s` 0 means as fast as possible; a negative or infinite one raises ValueError."""
     if not 0 <= tokens_per_s < math.inf:
         raise ValueError("tokens_per_s must be 0 or a positive number")
 
@@ -20,7 +20,7 @@ def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
             case "http":
                 await _answer(scope, receive, send, tokens_per_s)
             case "lifespan":
-                await _live(receive, send)
+                await _lifespan(receive, send)
             case other:
                 raise ValueError(f"the mock model does not speak {other}")
 
@@ -31,11 +31,11 @@ async def _answer(scope: Scope, receive: Receive, send: Send, tokens_per_s: floa
     body = await _read_body(receive)
     if body is not None:
         script = respond(scope["method"], scope["path"], body)
-        await _first_ends(play(script, send, tokens_per_s), _departure(receive))
+        await _first_ends(play(script, send, tokens_per_s), _disconnect(receive))
 
 
 async def _read_body(receive: Receive) -> bytes | None:
-    """No more than a piece over the limit; None if the client left before it was all there."""
+    """Return the body, or None if the client disconnected before its end. It stops after MAX_BODY_BYTES."""
     body = bytearray()
     while len(body) <= MAX_BODY_BYTES:
         message = await receive()
@@ -47,14 +47,14 @@ async def _read_body(receive: Receive) -> bytes | None:
     return bytes(body)
 
 
-async def _departure(receive: Receive) -> None:
+async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
-        continue  # What is left of a body that was too large.
+        continue  # the rest of a body that was too large
 
 
-async def _first_ends(*racing: Coroutine[None, None, None]) -> None:
-    """Until one of them ends: its error is raised, the others are cancelled and waited for."""
-    tasks = [asyncio.ensure_future(each) for each in racing]
+async def _first_ends(*coroutines: Coroutine[None, None, None]) -> None:
+    """Wait until one coroutine ends, then cancel the others. Raises the exception of the first."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -65,7 +65,7 @@ async def _first_ends(*racing: Coroutine[None, None, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def _lifespan(receive: Receive, send: Send) -> None:
     while (await receive())["type"] != "lifespan.shutdown":
         await send({"type": "lifespan.startup.complete"})
     await send({"type": "lifespan.shutdown.complete"})

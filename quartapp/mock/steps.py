@@ -1,7 +1,7 @@
-"""What the server does for a request, step by step.
+"""The steps of a script, which is everything that the server does for one request.
 
-A script is a plain iterator of steps. It never waits for anything itself, so a fault is a function from script to
-script, and only the player knows of time and of the network.
+A script is an iterator of steps that never waits. So a fault is a function from script to script, and only the player
+uses the clock and the network.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Head(Struct, frozen=True):
 
 
 class Event(Struct, frozen=True):
-    """One server-sent event, still open to alteration."""
+    """One server-sent event, not encoded yet, so that a fault can change it."""
 
     kind: Kind
     body: Json
@@ -44,29 +44,31 @@ class Event(Struct, frozen=True):
         return b"data: %b\n\n" % (b"[DONE]" if self.kind == "done" else encode(self.body))
 
     def but(self, **fields: object) -> Event:
-        """The same with some fields of its body replaced."""
+        """Return the event with some fields of its body replaced."""
         return replace(self, body={**self.body, **fields})
 
 
 class Pause(Struct, frozen=True):
-    """Nothing happens for so long, and the pace starts afresh after it."""
+    """A time without output. The pace restarts after it."""
 
     duration_s: float
 
 
 class Mark(Enum):
+    """A step without data."""
+
     BEAT = auto()
     """Wait until the next token is due."""
     STALL = auto()
-    """Nothing happens any more until the client leaves."""
+    """Send nothing more until the client disconnects."""
     DROP = auto()
-    """The connection is broken off."""
+    """Abort the connection."""
     END = auto()
-    """The body ends cleanly; what follows is not performed."""
+    """End the body cleanly, and ignore the steps that follow."""
 
 
 Step: TypeAlias = Head | Event | bytes | Pause | Mark
-"""Bytes are written as they are, in one write."""
+"""Bytes are sent unchanged, in one write."""
 
 Script: TypeAlias = Iterator[Step]
 

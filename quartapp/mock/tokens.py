@@ -1,4 +1,4 @@
-"""Text cut into tokens, and an answer as a stream of deltas that ends in its finish reason."""
+"""Text split into tokens, and an answer as a stream of deltas that ends with its finish reason."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Finish(Struct, frozen=True):
 
 
 Answer: TypeAlias = Iterator[Json | Finish]
-"""Deltas as they stand in a chunk, one a token, then exactly one `Finish`."""
+"""The deltas of chunks, one for each token, then exactly one `Finish`."""
 
 _TOKEN = re.compile(r"\s{0,8}\S{1,12}|\s{1,8}")
 
 
 def split(text: str) -> Iterator[str]:
-    """Pieces of roughly a word with the space before it; joined they are the text again."""
+    """Split text into tokens of about one word with the space before it. Joined they are the text."""
     return (match.group() for match in _TOKEN.finditer(text))
 
 
@@ -36,29 +36,29 @@ def deltas(tokens: Iterable[str], field: str = "content") -> Iterator[Json]:
     return ({field: token} for token in tokens)
 
 
-def say(tokens: Iterable[str], finish_reason: str = "stop") -> Answer:
+def text_answer(tokens: Iterable[str], finish_reason: str = "stop") -> Answer:
     yield from deltas(tokens)
     yield Finish(finish_reason)
 
 
 def at_most(answer: Answer, max_tokens: int) -> Answer:
-    """Cut off with the reason `length` if there are more tokens than that."""
-    for spoken, part in enumerate(answer):
-        if spoken == max_tokens and not isinstance(part, Finish):
+    """Truncate the answer with the reason `length` if it has more than `max_tokens`."""
+    for number, part in enumerate(answer):
+        if number == max_tokens and not isinstance(part, Finish):
             yield Finish("length")
             return
         yield part
 
 
 def until_stop(answer: Answer, stops: tuple[str, ...]) -> Answer:
-    """End before the first stop sequence in the content, also where it spans tokens."""
+    """End the answer before the first stop sequence in its content, also if the sequence spans tokens."""
     held = ""
     for part in answer:
         if isinstance(part, dict) and "content" in part:
             text = held + part["content"]
-            said, stopped = _before_stop(text, stops)
-            held = text[len(said) :]
-            yield from deltas([said] if said else [])
+            sendable, stopped = _before_stop(text, stops)
+            held = text[len(sendable) :]
+            yield from deltas([sendable] if sendable else [])
             if stopped:
                 yield Finish("stop")
                 return
@@ -69,9 +69,9 @@ def until_stop(answer: Answer, stops: tuple[str, ...]) -> Answer:
 
 
 def _before_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
-    """What may be said of the text, and whether a stop sequence follows it.
+    """Return the text that can be sent, and whether a stop sequence follows it.
 
-    An end of the text that may yet become a stop sequence is held back.
+    The end of the text is held back if it is the start of a stop sequence.
     """
     found = [at for stop in stops if (at := text.find(stop)) >= 0]
     if found:

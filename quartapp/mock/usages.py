@@ -1,4 +1,4 @@
-"""How a fault reports usage: never, elsewhere, all the time, or in another shape."""
+"""Faults of the reported usage: none, in another chunk, in every chunk, or in another form."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _odd(usage: Json) -> Json:
 
 
 def with_finish(script: Script, _: float) -> Script:
-    """The usage in the last chunk that has a finish reason, and none after it."""
+    """Move the usage into the last chunk with a finish reason."""
     steps = list(script)
     usage = _usage_of(steps)
     last_finish = max((place for place, step in enumerate(steps) if is_event(step, "finish")), default=-1)
@@ -50,15 +50,15 @@ def with_finish(script: Script, _: float) -> Script:
 
 
 def every_chunk(script: Script, _: float) -> Script:
-    """The count so far in each chunk, if usage was asked for."""
+    """Add the usage so far to each chunk, if the client requested usage."""
     steps = list(script)
     usage = _usage_of(steps)
-    spoken = 0
+    token_count = 0
     for step in steps:
-        spoken += is_event(step, "token")
+        token_count += is_event(step, "token")
         if usage and isinstance(step, Event):
-            total = usage["prompt_tokens"] + spoken
-            yield step.but(usage={**usage, "completion_tokens": spoken, "total_tokens": total})
+            total = usage["prompt_tokens"] + token_count
+            yield step.but(usage={**usage, "completion_tokens": token_count, "total_tokens": total})
         else:
             yield step
 

@@ -1,4 +1,4 @@
-"""How a fault writes the same events in other bytes."""
+"""Faults that write the same events in other bytes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .steps import Event, Head, Script
 _BEHIND_LEAD_BYTE = re.compile(rb"(?<=[\xc0-\xff])")
 
 
-def rewritten(how: Callable[[bytes], Iterable[bytes]]) -> Fault:
-    """Each event in the writes that `how` makes of its bytes."""
+def rewritten(split: Callable[[bytes], Iterable[bytes]]) -> Fault:
+    """Return a fault that sends each event in the writes into which `split` divides its bytes."""
 
     def altered(script: Script, _: float) -> Script:
         for step in script:
             if isinstance(step, Event):
-                yield from how(step.encode())
+                yield from split(step.encode())
             else:
                 yield step
 
@@ -26,18 +26,18 @@ def rewritten(how: Callable[[bytes], Iterable[bytes]]) -> Fault:
 
 
 def one_write(script: Script, _: float) -> Script:
-    """The whole body in a single write."""
+    """Send the complete body in a single write."""
     yield next(script)
     yield b"".join(step.encode() for step in script if isinstance(step, Event))
 
 
 def inside_characters(script: Script, _: float) -> Script:
-    """Every write, except the last, ends behind the first byte of a character that has several."""
+    """End every write, except the last, after the first byte of a multi-byte character."""
     carried = b""
     for step in script:
         if isinstance(step, Event):
-            *cut, carried = _BEHIND_LEAD_BYTE.split(carried + step.encode())
-            yield from cut
+            *pieces, carried = _BEHIND_LEAD_BYTE.split(carried + step.encode())
+            yield from pieces
         else:
             yield step
     yield carried
