@@ -1,7 +1,7 @@
-"""The JSON bodies that have no class where they are written: errors, and what OpenAI's clients read.
+"""The types of JSON bodies that the code writes as dicts: errors, and the responses of OpenAI's API.
 
-They describe and are never filled. An upstream's own chunks are passed on as they came, so that nothing in them is
-promised: what OpenAI documents is typed, and more may be there.
+They only describe: no code creates an instance. Chunks of an upstream are sent unchanged, so all their fields are
+optional. The fields that OpenAI documents have types, and chunks may have more fields.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 
 class ErrorDetail(Struct):
-    """Why a request is refused: a code, its fixed sentence, the request's id; `path` names the field at fault."""
+    """The reason of a refusal: a code, its fixed sentence, the id of the request. `path` names the invalid field."""
 
     code: str
     message: str
@@ -24,13 +24,13 @@ class ErrorDetail(Struct):
 
 
 class Error(Struct):
-    """A refusal by our own doors."""
+    """A refusal by the native routes."""
 
     error: ErrorDetail
 
 
 class OpenAIErrorDetail(Struct):
-    """Why a request is refused, as OpenAI's clients read it; `param` names the field at fault."""
+    """The reason of a refusal in the form of OpenAI's API. `param` names the invalid field."""
 
     message: str
     type: Literal[
@@ -41,7 +41,7 @@ class OpenAIErrorDetail(Struct):
 
 
 class OpenAIError(Struct):
-    """A refusal by the doors of OpenAI's API, and the last event of a stream that failed."""
+    """A refusal by the routes of OpenAI's API, and the last event of a stream that failed."""
 
     error: OpenAIErrorDetail
 
@@ -76,7 +76,7 @@ class CompletionToolCall(TypedDict, total=False):
 
 
 class CompletionMessage(TypedDict, total=False):
-    """What a choice says; in a stream, the next piece of it."""
+    """The message of a choice; in a stream, the next piece of it."""
 
     role: str | None
     content: str | None
@@ -88,7 +88,7 @@ class CompletionMessage(TypedDict, total=False):
 
 
 class ChunkChoice(TypedDict, total=False):
-    """What a chunk adds to the choice at `index`; its last has the `finish_reason`."""
+    """The next piece of the choice at `index`. The last piece has the `finish_reason`."""
 
     index: int
     delta: CompletionMessage | None
@@ -97,7 +97,7 @@ class ChunkChoice(TypedDict, total=False):
 
 
 class Chunk(TypedDict, total=False):
-    """OpenAI's `chat.completion.chunk`, as the model's server sent it but for the model's name."""
+    """OpenAI's `chat.completion.chunk`, unchanged from the upstream except for the name of the model."""
 
     id: Any
     object: Any
@@ -108,7 +108,7 @@ class Chunk(TypedDict, total=False):
 
 
 class CompletionChoice(Struct):
-    """One of the answers that were asked for."""
+    """One of the requested answers."""
 
     index: int
     message: CompletionMessage
@@ -122,7 +122,7 @@ class _Completion(TypedDict):
 
 
 class Completion(_Completion, total=False):
-    """OpenAI's `chat.completion`: a whole answer, merged from the chunks of its stream."""
+    """OpenAI's `chat.completion`: a complete answer, merged from the chunks of its stream."""
 
     id: Any
     created: Any
@@ -131,7 +131,7 @@ class Completion(_Completion, total=False):
 
 
 class ModelCard(Struct):
-    """A model that can be asked for."""
+    """A model that a request may name."""
 
     id: str
     object: Literal["model"]
@@ -140,7 +140,7 @@ class ModelCard(Struct):
 
 
 class ModelList(Struct):
-    """The models that can be asked for; the mock model's parameters, after a colon, are not listed."""
+    """The models that a request may name. Parameters of the mock model, after a colon, are not listed."""
 
     object: Literal["list"]
     data: list[ModelCard]

@@ -1,4 +1,4 @@
-"""JSON Schema of every record, request and error, by the names that the document's references use."""
+"""The JSON Schema components of the document: every record, request and error by its name."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _REQUESTS: Final[tuple[type[BaseModel], ...]] = (ChatBody, CompletionBody, UIBod
 
 
 def reference(name: str) -> Json:
-    """Stands for the component of that name."""
+    """Return a reference to the component of that name."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def sentences(codes: Collection[str]) -> Json:
-    """The schema of a refusal's sentence: fixed, or with the name of the field at fault."""
+    """Return the schema of an error sentence: fixed, or with the name of the invalid field."""
     fixed = {"type": "string", "enum": [KINDS[code].message for code in codes]}
     named = [{"type": "string", "pattern": pattern} for code, pattern in NAMED_SENTENCES.items() if code in codes]
     return {"anyOf": [fixed, *named]} if named else fixed
@@ -42,7 +42,7 @@ def sentences(codes: Collection[str]) -> Json:
 
 @cache
 def components() -> Json:
-    """All of them; not to be changed."""
+    """Return all components by name. The dict is cached: do not change it."""
     unions, named = msgspec.json.schema_components(
         (*_UNIONS.values(), *_BODIES), ref_template="#/components/schemas/{name}"
     )
@@ -52,24 +52,27 @@ def components() -> Json:
     named["WholeAnswer"]["required"].append("text")
     found = {**named, **dict(zip(_UNIONS, unions, strict=False)), **_events()}
     for model in _REQUESTS:
-        found |= _of_request(model)
+        found |= _request_components(model)
     return dict(sorted(found.items()))
 
 
 def _without_nulls(schema: Json) -> None:
-    """What does not apply is left out of what we send; msgspec's schema is that of what it would also read."""
+    """Remove null from optional fields: responses omit such fields, but msgspec describes what it would parse."""
     for name, field in schema.get("properties", {}).items():
         if "anyOf" in field and field.get("default", ...) is None:
             (schema["properties"][name],) = (kind for kind in field["anyOf"] if kind != {"type": "null"})
 
 
-def _of_request(model: type[BaseModel]) -> Json:
+def _request_components(model: type[BaseModel]) -> Json:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
 def _events() -> Json:
-    """Server-sent events as an `EventSource` hands them over, one a schema: before OpenAPI 3.2, that is the way."""
+    """Return the schemas of server-sent events, as an `EventSource` passes them to the page.
+
+    Each schema is of one event, because OpenAPI 3.1 cannot describe a stream.
+    """
     done = {"const": "[DONE]"}
     return {
         "RecordEvent": _event("start", "message", "ping", "end", data=_json_text(reference("Record"))),

@@ -1,4 +1,4 @@
-"""The OpenAPI document of one registration of a blueprint, by quart-schema and without a trace in the host's app."""
+"""The OpenAPI document of one registration of a blueprint. quart-schema builds it and does not change the host app."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from werkzeug.routing import Rule
 from quartapp.openapi.components import Json, components, reference
 from quartapp.openapi.operations import OPERATIONS, TAGS, Operation, Reply
 
-# A link into the page may name an operation, and there an underscore is a space.
+# In a link into the page, which may name an operation, an underscore is read as a space.
 _SPACES = re.compile(r"[._]")
 
 #: The version of the wire contract, not of the package.
 VERSION = "1"
 
-_REQUEST_ID = {"description": "The id of the request, ours, which the log has too.", "schema": {"type": "string"}}
-_RETRY_AFTER = {"description": "Seconds to wait, where that is known.", "schema": {"type": "string"}}
+_REQUEST_ID = {"description": "The id of the request, which the log contains too.", "schema": {"type": "string"}}
+_RETRY_AFTER = {"description": "Seconds to wait, if known.", "schema": {"type": "string"}}
 
 
 def describe(app: Quart, prefix: str, *, is_guarded: bool) -> Json:
-    """The document of the views of `app` whose endpoints begin with `prefix`, "team.chat." say.
+    """Return the document of the views of `app` whose endpoints begin with `prefix`, for example "team.chat.".
 
-    `is_guarded` says that somebody who is not known is refused.
+    If `is_guarded`, clients that are not authenticated are refused.
     """
-    # Never given the app: on its own account it would replace the host's JSON, its test client and more.
+    # QuartSchema does not get the app, because it would replace the JSON provider and the test client of the host app.
     schema = QuartSchema(
         None,
         info=Info(title="quartapp", version=VERSION, description="Streaming chat: one answer, every wire format."),
@@ -40,15 +40,15 @@ def describe(app: Quart, prefix: str, *, is_guarded: bool) -> Json:
 
 
 def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `view` with the mark that keeps it out of a document that the host's own quart-schema builds.
+    """Return `view` with the mark that hides it from the document that the host app's quart-schema builds.
 
-    A mark is an attribute, which a bound method cannot have.
+    The mark is an attribute, and a bound method cannot have one, so the view is wrapped.
     """
     return hide(update_wrapper(partial(view), view))
 
 
 class _Provider(OpenAPIProvider):
-    """Builds the paths of our own rules, each method as its row in OPERATIONS says."""
+    """A provider of the paths of our own rules, with each method as its row in OPERATIONS describes it."""
 
     def __init__(self, app: Quart, extension: QuartSchema, prefix: str, *, is_guarded: bool) -> None:
         super().__init__(app, extension)
@@ -73,28 +73,32 @@ class _Provider(OpenAPIProvider):
         name = self._name(rule)
         for methods in paths.values():
             for method, built in methods.items():
-                told = self._told(OPERATIONS[name, method.upper()], built["parameters"])
-                methods[method] = {"operationId": f"{method}-{_SPACES.sub('-', name)}", **told}
+                described = self._operation(OPERATIONS[name, method.upper()], built["parameters"])
+                methods[method] = {"operationId": f"{method}-{_SPACES.sub('-', name)}", **described}
         return paths, {}
 
     def _name(self, rule: Rule) -> str:
         return rule.endpoint.removeprefix(self._prefix) if rule.endpoint.startswith(self._prefix) else ""
 
-    def _told(self, operation: Operation, path_parameters: list[Json]) -> Json:
+    def _operation(self, operation: Operation, path_parameters: list[Json]) -> Json:
         replies = operation.all_replies(is_guarded=self._is_guarded)
-        told = {
+        described = {
             "summary": operation.summary,
             "description": operation.description or operation.summary,
             "tags": [operation.tag],
             "parameters": [*path_parameters, *_query(operation.query), *_headers(operation.headers)],
             "responses": {str(status): _reply(status, reply) for status, reply in replies.items()},
         }
-        return told if operation.body is None else told | {"requestBody": _body(operation.body, operation.example)}
+        return (
+            described
+            if operation.body is None
+            else described | {"requestBody": _body(operation.body, operation.example)}
+        )
 
 
 def _body(model: type[BaseModel], example: Json) -> Json:
-    told = {"schema": reference(model.__name__), "example": example}
-    return {"required": True, "content": {"application/json": told}}
+    content = {"schema": reference(model.__name__), "example": example}
+    return {"required": True, "content": {"application/json": content}}
 
 
 def _query(model: type[BaseModel] | None) -> list[Json]:
@@ -109,7 +113,7 @@ def _query(model: type[BaseModel] | None) -> list[Json]:
 
 
 def _without_null(field: Json) -> Json:
-    """A query has no null: what is not given is left out."""
+    """Return the schema of a query field without null, because a query cannot contain null."""
     kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
     return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
 
@@ -123,7 +127,7 @@ def _headers(headers: Mapping[str, str]) -> list[Json]:
 
 def _reply(status: int, reply: Reply) -> Json:
     headers = {"X-Request-ID": _REQUEST_ID} | ({"Retry-After": _RETRY_AFTER} if status in (429, 502, 503) else {})
-    told: Json = {"description": reply.description, "headers": headers}
+    response: Json = {"description": reply.description, "headers": headers}
     if reply.content:
-        told["content"] = {media_type: {"schema": schema} for media_type, schema in reply.content.items()}
-    return told
+        response["content"] = {media_type: {"schema": schema} for media_type, schema in reply.content.items()}
+    return response

@@ -1,4 +1,4 @@
-"""The document as a plain page, for where the viewer is not installed: no script, no style, nothing to load."""
+"""The document as a plain HTML page without scripts and styles, used if the viewer is not installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <h1>{title}</h1>
-<p>The whole of it is <a href="openapi.json">openapi.json</a>. For a page to try it on:
+<p>The complete document is <a href="openapi.json">openapi.json</a>. For an interactive page:
 <code>pip install 'quartapp[docs]'</code></p>
 {sections}
 </body>
@@ -26,7 +26,7 @@ _PAGE = """<!doctype html>
 
 
 def listing(document: Json) -> str:
-    """The routes with what they take and answer, as HTML."""
+    """Return an HTML list of the routes with their parameters and responses."""
     sections = [
         _section(method, path, operation)
         for path, methods in document["paths"].items()
@@ -46,11 +46,11 @@ def _section(method: str, path: str, operation: Json) -> str:
     )
 
 
-def _types(told: Json) -> list[str]:
-    """Each media type, with the name of the component it holds, if it is one."""
+def _types(described: Json) -> list[str]:
+    """Return each media type, with the name of its component if it has one."""
     return [
         f"<code>{media_type}</code> {_name(each['schema'])}".strip()
-        for media_type, each in told.get("content", {}).items()
+        for media_type, each in described.get("content", {}).items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""What each door takes and answers: one row a method, by the name of its view within the blueprint."""
+"""The operations of the document: one row for each route and method, by the name of the view in the blueprint."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from quartapp.protocols.native.request import ChatBody, ChatQuery
 
 
 class Reply(NamedTuple):
-    """An answer of one status; `content` has a schema for each media type."""
+    """A response with one status. `content` has a schema for each media type."""
 
     description: str
     content: Mapping[str, Json] = {}
 
 
 class ErrorForm(NamedTuple):
-    """How a door tells errors: `component` with the code in it, or the bare sentence in text/plain."""
+    """The form of errors: a JSON `component` with the code, or the sentence in text/plain if it is None."""
 
     component: str | None
     statuses: Mapping[int, int] = {}
@@ -36,7 +36,7 @@ class ErrorForm(NamedTuple):
         return self.statuses.get(KINDS[code].status, KINDS[code].status)
 
     def name(self, code: str) -> str:
-        """Return what the endpoint calls the error of our `code`."""
+        """Return the name of our `code` in this protocol."""
         return self.names.get(code, code)
 
     def content(self, codes: Collection[str]) -> Mapping[str, Json]:
@@ -54,10 +54,10 @@ SENTENCE: Final = ErrorForm(None)
 
 @dataclass(frozen=True, kw_only=True)
 class Operation:
-    """One method of a door. `example` is one of its `body`. `errors` are the codes it may tell; `unauthorized` is
-    added where somebody is asked for.
+    """One method of a route. `example` is an example of the `body`. `errors` are the codes that it may send.
 
-    `Accept` is no parameter here: OpenAPI has the media types of the replies in its place.
+    `unauthorized` is added if the host app authenticates clients. `Accept` is no parameter, because OpenAPI describes
+    it by the media types of the replies.
     """
 
     summary: str
@@ -73,7 +73,7 @@ class Operation:
     is_guarded: bool = True
 
     def all_replies(self, *, is_guarded: bool) -> dict[int, Reply]:
-        """The replies and, by status, the errors, each told in its description."""
+        """Return the replies and errors by status. The description of an error lists its codes."""
         codes: dict[int, list[str]] = {}
         for code in (*self.errors, *(("unauthorized",) if is_guarded and self.is_guarded else ())):
             codes.setdefault(self.error_form.status(code), []).append(code)
@@ -81,8 +81,8 @@ class Operation:
         return dict(sorted({**self.replies, **refusals}.items()))
 
     def _refusal(self, codes: list[str]) -> Reply:
-        told = "\n".join(f"- `{self.error_form.name(code)}`: {KINDS[code].message}" for code in codes)
-        return Reply(told, self.error_form.content(codes))
+        codes_and_sentences = "\n".join(f"- `{self.error_form.name(code)}`: {KINDS[code].message}" for code in codes)
+        return Reply(codes_and_sentences, self.error_form.content(codes))
 
 
 # -- errors by what raises them
@@ -111,10 +111,10 @@ ANSWER: Final = (
     "upstream_timeout",
     "deadline_exceeded",
 )
-#: What a project's hooks, its `authenticate` and its models may add, and a fault of theirs or ours.
+#: Errors that hooks, `authenticate` and models of the host app may raise, and faults of any code.
 HOST: Final = ("rate_limited", "budget_exceeded", "internal_error")
-POSTED: Final = (*BODY, *ANSWER, "forbidden", *HOST)
-QUERIED: Final = (*QUERY, *ANSWER, *HOST)
+POST_ERRORS: Final = (*BODY, *ANSWER, "forbidden", *HOST)
+GET_ERRORS: Final = (*QUERY, *ANSWER, *HOST)
 
 # -- examples
 
@@ -138,13 +138,17 @@ _STREAMS = {
     SSE.media_type: reference("RecordEvent"),
 }
 _STREAMED = Reply(
-    "The answer as it comes. In text it is the text itself, broken off if the answer fails. The schema of "
-    "`application/x-ndjson` is that of one line, the schema of `text/event-stream` that of one event; the last record "
-    "of either is `done` or `error`, and nothing but `done` makes an answer whole.",
+    "The streamed answer. text/plain is the text itself, aborted if the answer fails. The schema of "
+    "`application/x-ndjson` is that of one line, the schema of `text/event-stream` that of one event. The last record "
+    "of both is `done` or `error`; only an answer with `done` is complete.",
     {**_STREAMS, **_WHOLE},
 )
-_ASKED_BEFORE = Reply("There is nothing more: with `Last-Event-ID` an `EventSource` asks again after its answer ended.")
-_LAST_EVENT_ID = {"Last-Event-ID": "Sent by an `EventSource` that had its answer; it gets 204 in place of another."}
+_RECONNECTED = Reply(
+    "No content. With `Last-Event-ID` an `EventSource` reconnects after the end of its answer, and 204 stops it."
+)
+_LAST_EVENT_ID = {
+    "Last-Event-ID": "Sent by an `EventSource` after the end of its answer. It gets 204 and no second answer."
+}
 
 _own = partial(Operation, tag="chat")
 _openai = partial(Operation, tag="openai", error_form=OPENAIS)
@@ -155,52 +159,52 @@ _about = partial(Operation, tag="pages", errors=("internal_error",))
 _FILES: Final[Mapping[str, Any]] = {
     "replies": {
         200: Reply("The file.", _FILE),
-        206: Reply("The part that `Range` asked for.", _FILE),
-        304: Reply("The client's copy, which `If-None-Match` names, is still right."),
+        206: Reply("The part that `Range` requests.", _FILE),
+        304: Reply("The copy of the client, which `If-None-Match` names, is current."),
     },
     "errors": ("bad_request", "not_found", "internal_error"),
 }
 
 TAGS: Final[Mapping[str, str]] = {
-    "chat": "Answers in the formats of our own.",
+    "chat": "The native protocol.",
     "openai": "OpenAI's API, for its clients.",
-    "ai-sdk": "What `useChat` of Vercel's AI SDK asks.",
+    "ai-sdk": "The UI message stream of Vercel's AI SDK, for `useChat`.",
     "pages": "Pages, their files, and this document.",
 }
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("stream", "POST"): _own(
         summary="Streams an answer.",
-        description="`Accept` chooses the format; `stream: false` asks for one JSON object.",
+        description="`Accept` selects the format. `stream: false` requests one JSON object.",
         body=ChatBody,
         example=_QUESTION,
         replies={200: _STREAMED},
-        errors=("not_acceptable", *POSTED),
+        errors=("not_acceptable", *POST_ERRORS),
     ),
     ("stream", "GET"): _own(
         summary="Streams an answer to an EventSource.",
         description="Refused to prefetches, and to pages of other sites that `CHAT_ORIGINS` does not name.",
         query=ChatQuery,
         headers=_LAST_EVENT_ID,
-        replies={200: _STREAMED, 204: _ASKED_BEFORE},
-        errors=("not_acceptable", *QUERIED),
+        replies={200: _STREAMED, 204: _RECONNECTED},
+        errors=("not_acceptable", *GET_ERRORS),
     ),
     ("chat", "POST"): _own(
         summary="Answers in one JSON object.",
         body=ChatBody,
         example=_QUESTION,
-        replies={200: Reply("The whole answer.", _WHOLE)},
-        errors=("not_acceptable", *POSTED),
+        replies={200: Reply("The complete answer.", _WHOLE)},
+        errors=("not_acceptable", *POST_ERRORS),
     ),
     ("chat", "GET"): _own(
         summary="Answers a query in one JSON object.",
         description="Refused to prefetches, and to pages of other sites that `CHAT_ORIGINS` does not name.",
         query=ChatQuery,
-        replies={200: Reply("The whole answer.", _WHOLE)},
-        errors=("not_acceptable", *QUERIED),
+        replies={200: Reply("The complete answer.", _WHOLE)},
+        errors=("not_acceptable", *GET_ERRORS),
     ),
     ("models", "GET"): _own(
-        summary="The models that can be asked for, and the limits of a request.",
+        summary="The models that a request may name, and the limits of a request.",
         replies={200: Reply("Their list, the default, and the limits.", {"application/json": reference("Offer")})},
         errors=("forbidden", *HOST),
     ),
@@ -210,29 +214,29 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
         body=CompletionBody,
         example=_COMPLETION,
         replies={200: Reply("The answer.", {WHOLE: reference("Completion"), SSE.media_type: reference("ChunkEvent")})},
-        errors=POSTED,
+        errors=POST_ERRORS,
     ),
     ("openai.models", "GET"): _openai(
-        summary="The models that can be asked for.",
+        summary="The models that a request may name.",
         replies={200: Reply("Their list.", {"application/json": reference("ModelList")})},
         errors=("forbidden", *HOST),
     ),
     ("openai.model", "GET"): _openai(
-        summary="One model that can be asked for.",
+        summary="One model that a request may name.",
         replies={200: Reply("The model.", {"application/json": reference("ModelCard")})},
         errors=("model_not_found", "forbidden", *HOST),
     ),
     ("ai_sdk.ui", "POST"): _ai_sdk(
         summary="The UI message stream, version 1.",
-        description="The last event is `[DONE]`, after a failure too, which `error` and `finish` tell before it.",
+        description="The last event is `[DONE]`, after a failure too, which `error` and `finish` report before it.",
         body=UIBody,
         example=_UI,
-        replies={200: Reply("The answer as it comes.", {SSE.media_type: reference("UIMessageChunkEvent")})},
-        errors=POSTED,
+        replies={200: Reply("The streamed answer.", {SSE.media_type: reference("UIMessageChunkEvent")})},
+        errors=POST_ERRORS,
     ),
     ("ai_sdk.resume", "GET"): _ai_sdk(
-        summary="Asks whether an answer is still open.",
-        replies={204: Reply("There is none: an answer ends with its connection.")},
+        summary="Asks for an answer that is still open.",
+        replies={204: Reply("No answer is open, because an answer ends with its connection.")},
         errors=("forbidden", *HOST),
     ),
     ("page", "GET"): _public(summary="The page to chat on.", replies={200: Reply("The page.", _PAGE)}),
