@@ -25,17 +25,17 @@ MARKS = ("<!-- conformance -->\n", "<!-- /conformance -->\n")
 
 #: What is tried, and what passes for right.
 CASES = {
-    "streamed": "the answer comes in pieces and ends as whole",
-    "whole": "the answer comes in one piece",
-    "tools": "the model calls a function, and what the client sends with its result is understood",
+    "streamed": "the answer arrives in pieces and ends as complete",
+    "whole": "the answer arrives in one piece",
+    "tools": "the model calls a function, and the result that the client sends back is understood",
     "image": "an image that the client sends reaches the model",
-    "usage": "the client knows how many tokens it was",
-    "429": "shown as that; asked again only if the client does so by itself",
-    "500": "shown as an error; the model was asked once",
+    "usage": "the client gets the number of tokens",
+    "429": "shown as that; retried only if the client does so by itself",
+    "500": "shown as an error; the model was called once",
     "error": "the model's server reports an error after three tokens",
     "dropped": "its connection breaks after three tokens",
     "truncated": "it ends after three tokens without a finish reason",
-    "left": "the client leaves, and the connection to the model's server is closed",
+    "left": "the client disconnects, and the connection to the model's server is closed",
 }
 
 
@@ -172,8 +172,8 @@ def table() -> str:
         for client in CLIENTS.values()
     )
     return (
-        f"| tried | what is right |\n|---|---|\n{meanings}\n"
-        f"| client | version | door | tried | a cut answer is |\n|---|---|---|---|---|\n{rows}"
+        f"| case | expected |\n|---|---|\n{meanings}\n"
+        f"| client | version | route | cases | a truncated answer is |\n|---|---|---|---|---|\n{rows}"
     )
 
 

@@ -68,11 +68,11 @@ class Question:
 
     @property
     def told(self) -> str | None:
-        """How a client of the form takes the answer to have ended: DONE, the code of an error, or "broken off"."""
+        """How a client of the form takes the answer to have ended: DONE, the code of an error, or "aborted"."""
         if self.status != 200:
             return self.form.refused(self.body)
         if not self.is_whole:
-            return "broken off"
+            return "aborted"
         return self.form.told(self.body) if self.form.has_records or not self.form.is_streamed else "done"
 
     async def _receive(self, message: Message) -> None:

@@ -83,7 +83,7 @@ def faults(phase: Phase, does: str, code: str, *prompts: str, after_s: float = 0
 
 FAULTS: Sequence[Fault] = [
     *faults(
-        Phase.EARLY, "breaks off", "upstream_error",
+        Phase.EARLY, "aborts", "upstream_error",
         "reset_at_once", "reset:0", "half_headers", "end_in_chunk:0",
     ),
     *faults(Phase.EARLY, "ends", "upstream_truncated", "end_early:0", "done_early:0"),
@@ -91,24 +91,24 @@ FAULTS: Sequence[Fault] = [
         Phase.EARLY, "sends garbage or too much", "upstream_error",
         "not_http", "endless_headers", "garbage:0", "endless_line:0", "endless_error",
     ),
-    *faults(Phase.EARLY, "says that it failed", "upstream_error", "error_object:0", "status:500"),
+    *faults(Phase.EARLY, "reports a failure", "upstream_error", "error_object:0", "status:500"),
     *faults(Phase.EARLY, "refuses the request", "upstream_refused", "status:400", "status:401"),
-    *faults(Phase.EARLY, "says that it is busy", "upstream_busy", "status:429"),
-    *faults(Phase.EARLY, "says that it is overloaded", "upstream_overloaded", "status:503", "status:529"),
+    *faults(Phase.EARLY, "reports that it is busy", "upstream_busy", "status:429"),
+    *faults(Phase.EARLY, "reports that it is overloaded", "upstream_overloaded", "status:503", "status:529"),
     *faults(
-        Phase.SILENT, "says nothing", "upstream_timeout",
+        Phase.SILENT, "sends nothing", "upstream_timeout",
         "no_head", "stall:0", "comments:0", after_s=FIRST_EVENT_S,
     ),
-    *faults(Phase.LATE, "breaks off", "upstream_error", "reset:2", "end_in_chunk:2"),
+    *faults(Phase.LATE, "aborts", "upstream_error", "reset:2", "end_in_chunk:2"),
     *faults(Phase.LATE, "ends", "upstream_truncated", "end_early:2", "done_early:2"),
     *faults(
         Phase.LATE, "sends garbage or too much", "upstream_error",
         "garbage:2", "endless_line:2", "endless_body:2",
     ),
-    *faults(Phase.LATE, "says that it failed", "upstream_error", "error_object:2"),
-    *faults(Phase.LATE, "falls silent", "upstream_timeout", "stall:2", after_s=IDLE_S),
+    *faults(Phase.LATE, "reports a failure", "upstream_error", "error_object:2"),
+    *faults(Phase.LATE, "goes silent", "upstream_timeout", "stall:2", after_s=IDLE_S),
     *faults(Phase.LATE, "takes too long", "deadline_exceeded", "comments:2", "trickle", after_s=ANSWER_S),
-    *faults(Phase.WHOLE, "breaks off or never ends", DONE, "finish_reset:3", "finish_stall:3", after_s=TAIL_S),
+    *faults(Phase.WHOLE, "aborts or never ends", DONE, "finish_reset:3", "finish_stall:3", after_s=TAIL_S),
     *faults(Phase.WHOLE, "ends as it should", DONE, "whole:3"),
 ]  # fmt: skip
 
@@ -129,7 +129,7 @@ def expected(fault: Fault, form: Form, *, over_http_1_0: bool = False) -> str:
         return str(fault.status)
     if form.has_records:
         return "error"
-    return "whole" if over_http_1_0 else "broken off"
+    return "whole" if over_http_1_0 else "aborted"
 
 
 # -- one fault, read and judged

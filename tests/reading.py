@@ -84,12 +84,12 @@ class Reader:
     def seen(self) -> str:
         """What a client of the form takes the reply for, once it is read: `whole`, or how it shows that it is not.
 
-        That is a status, an `error`, a body `broken off`, or one `cut`: an end that says nothing where it should.
+        That is a status, an `error`, a body `aborted`, or one `cut`: an end that says nothing where it should.
         """
         if self.status != 200:
             return str(self.status)
         if not self.is_whole:
-            return "broken off"
+            return "aborted"
         if self.form.is_streamed and not self.form.has_records:
             return "whole"
         return {DONE: "whole", None: "cut"}.get(self.told, "error")

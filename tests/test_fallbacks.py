@@ -317,7 +317,7 @@ async def test_after_the_first_event_nobody_else_is_asked(fault: Fault, log: Log
         await staged.wait_until_idle()
     assert staged.calls == [len(FORMS), 0]
     for question in questions:
-        assert question.told == ("broken off" if question.form is TEXT else fault.code)
+        assert question.told == ("aborted" if question.form is TEXT else fault.code)
         assert question.body.count(b"hello") == question.form.is_streamed
     assert_logged(log, [fault])
 

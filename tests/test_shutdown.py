@@ -69,7 +69,7 @@ def assert_told(reader: Reader, seen: str) -> None:
         assert (reader.seen, reader.refused) == ("503", "shutting_down")
         assert "retry-after" in reader.headers
     elif reader.form is TEXT:
-        assert reader.seen == "broken off"
+        assert reader.seen == "aborted"
     else:
         assert (reader.seen, reader.told) == ("error", "shutting_down")
 
