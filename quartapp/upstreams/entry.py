@@ -209,10 +209,11 @@ class Entry(BaseModel):
         default={}, description="Headers to send to its server; never a key."
     )
     fallbacks: list[Name] = Field(
-        default=[], description="Models that stand in for it, in order, before the first token."
+        default=[],
+        description="Its fallbacks: models that are called in this order if it fails before the first token.",
     )
     retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
-        default=None, description="How often it is asked again, before its stand-ins. Unset: CHAT_RETRIES; mock: 0."
+        default=None, description="How often it is retried, before its fallbacks. Unset: CHAT_RETRIES; mock: 0."
     )
     first_event_timeout_s: Seconds | None = Field(
         default=None,
@@ -220,7 +221,7 @@ class Entry(BaseModel):
     )
     idle_timeout_s: Seconds | None = Field(default=None, description="As CHAT_IDLE_TIMEOUT_S.")
     answer_timeout_s: Seconds | None = Field(default=None, description="As CHAT_ANSWER_TIMEOUT_S.")
-    offered: bool = Field(default=True, description="Whether clients may name it; if not, it only stands in.")
+    offered: bool = Field(default=True, description="Whether clients may name it; if not, it is only a fallback.")
 
     @model_validator(mode="after")
     def _check_server(self) -> Self:
