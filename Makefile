@@ -30,10 +30,16 @@ test: $(READY) $(NODE_READY) ## Runs every test that stays on this machine
 test-real: $(READY) ## Runs against third parties' servers, installed for the occasion
 	@$(PY) -m pytest -m real tests/real
 
-check: $(READY) ## Lints, checks the formatting and the types
+check: $(READY) $(NODE_READY) ## Lints, checks the formatting and the types of Python and of the page's scripts
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
+	@if [ -e $(NODE_READY) ]; then \
+		tests/node/node_modules/.bin/tsc --project tests/node; \
+	else \
+		echo "The types of the page's scripts are unchecked, because Node is not installed" >&2; \
+		[ -z "$$CI" ]; \
+	fi
 
 bench: $(READY) ## Measures beside nginx and the usual way, and writes docs/performance.md
 	@$(PY) -m bench --write

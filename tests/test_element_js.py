@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from tests.serving import ROOT
 
+STATIC = ROOT / "quartapp" / "static"
+
 
 def test_what_is_sent_and_kept_of_a_chat(needs: Callable[[str], str]) -> None:
     command = [needs("node"), "--test", "--test-reporter=tap", "element.test.mjs"]
@@ -14,3 +16,9 @@ def test_what_is_sent_and_kept_of_a_chat(needs: Callable[[str], str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\n# fail 0" in done.stdout
     assert "\n# pass 0" not in done.stdout
+
+
+def test_each_script_of_the_element_has_its_types_checked() -> None:
+    scripts = [STATIC / "quart-chat.js", *STATIC.glob("element/*.js")]
+    assert len(scripts) > 15
+    assert [path.name for path in scripts if "\n// @ts-check\n" not in path.read_text(encoding="utf-8")] == []

@@ -58,7 +58,7 @@ async function colour(text, names) {
   await pause();
   const whole = new DocumentFragment();
   let said = "";
-  tokenizeWith(text, languages[names[0]], (word, type) => {
+  tokenizeWith(text, languages[names[0]], (/** @type {string} */ word, /** @type {string=} */ type) => {
     said += word;
     if (word) whole.append(type ? spanOf(type, word) : shown(word));
   }, { languages });
