@@ -4,7 +4,7 @@ import os
 import socket
 
 from quartapp.core.errors import SettingsError
-from quartapp.process import allow_open_files
+from quartapp.process import allow_open_files, freeze_loaded_objects
 from quartapp.settings.settings import ServerSettings, Settings, user_timeout_ms
 
 try:
@@ -45,6 +45,7 @@ control_socket_disable = True
 def post_worker_init(worker):
     """Let a worker stop waiting before gunicorn kills it: what is still open then ends with a record and a line."""
     worker.cfg.set("graceful_timeout", max(worker.cfg.graceful_timeout - STOPPING_S, 0))
+    freeze_loaded_objects()
 
 
 def when_ready(server):

@@ -19,7 +19,7 @@ from quartapp import create_app
 from quartapp.blueprint import running_chats
 from quartapp.core.errors import SettingsError
 from quartapp.mock import create_mock
-from quartapp.process import allow_open_files
+from quartapp.process import allow_open_files, freeze_loaded_objects
 from quartapp.server import serve
 from quartapp.settings.loader import unknown_around
 from quartapp.settings.settings import MAX_PORT, ServerSettings, Settings, user_timeout_ms
@@ -118,14 +118,15 @@ async def _serve(app: Any, config: Config, max_body_bytes: int, before_closing: 
     loop.set_exception_handler(_ignore_lost_peers)
     serving = asyncio.current_task()
 
-    async def stopped() -> None:
+    async def until_stopped() -> None:
+        freeze_loaded_objects()  # here, because the server calls this function once it has started
         await stop.wait()
         if serving is not None:
             loop.call_later(CLOSE_S, serving.cancel)
         await before_closing()
 
     try:
-        await serve(app, config, shutdown_trigger=stopped, max_body_bytes=max_body_bytes + BODY_SPARE_BYTES)
+        await serve(app, config, shutdown_trigger=until_stopped, max_body_bytes=max_body_bytes + BODY_SPARE_BYTES)
     except asyncio.CancelledError:
         if not stop.is_set():
             raise

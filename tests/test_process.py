@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pkgutil
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.serving import Servers
 
 ROOT = Path(__file__).parents[1]
 WINDOWS = ROOT / "tests" / "hosts" / "windows"
+FROZEN = ROOT / "tests" / "hosts" / "frozen"
 
 STATE = """
 import json, logging, resource, signal, sys
@@ -77,6 +79,19 @@ async def test_the_command_lines_allow_as_many_files_as_the_open_streams_need(ki
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert server.open_file_limits() == {2 * 300 + SPARE_FILES}
+
+
+@pytest.mark.parametrize(("kind", "is_frozen"), [("quartapp", True), ("gunicorn", True), ("hypercorn", False)])
+async def test_a_process_of_our_own_excludes_the_loaded_app_from_garbage_collections(
+    kind: str, is_frozen: bool, servers: Servers
+) -> None:
+    server = servers.start(kind, PYTHONPATH=os.pathsep.join(map(str, [FROZEN, ROOT])), CHAT_MOCK_TOKENS_PER_S="0")
+    async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/api/models") as response:
+        assert response.status == 200
+    server.signal(signal.SIGTERM)
+    assert await server.exit_code(10) == 0
+    counts = [int(count) for count in re.findall(r"frozen objects: (\d+)", server.log_text())]
+    assert (max(counts) > 50_000) is is_frozen
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
