@@ -1,4 +1,4 @@
-"""The Quart app around a chat, which tells a WSGI server that it cannot be served by one."""
+"""The Quart app of a chat, with an error message for WSGI servers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WSGI_SENTENCE: Final = (
 
 
 class ChatApp(Quart):
-    """A Quart app that answers a call by a WSGI server with one sentence, which is in the log too."""
+    """A Quart app that answers a WSGI server with status 500 and WSGI_SENTENCE, and logs it."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # Servers look at the instance to see whether it is ASGI, and call the class.
+        # Servers inspect the instance's `__call__` to recognise ASGI, but call the class's.
         vars(self)["__call__"] = MethodType(Quart.__call__, self)
 
     def __call__(self, *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The chat as a blueprint: its doors, its life, and where its state is kept."""
+"""The chat as a blueprint: its routes, its start and stop, and its state in the app."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ def chat_blueprint(
     models: Mapping[str, Model | ModelFunction] | None = None,
     authenticate: Authenticate | None = None,
 ) -> Blueprint:
-    """A blueprint that answers below any `url_prefix`; each call makes one of its own.
+    """Return a new blueprint with the routes of the chat, to be registered with any `url_prefix`.
 
-    `settings` count before `app.config`, that before the environment, that before `.env`; they are read when the app
-    starts serving, and a wrong one stops the start with a SettingsError. `models` offers models of your own by name,
-    the first by default, in place of the one the settings name. `authenticate(request)`, sync or async, says who asks,
-    or None, which is answered with 401.
+    The settings come from `settings`, then `app.config`, then the environment, then `.env`. They are read when the app
+    starts. An invalid setting stops the start with a SettingsError.
 
-    A model is an async generator function of str, or an object whose method `stream` is one. For example
+    `models` maps names to models of your own and replaces the models of the settings. The first is the default. A model
+    is an async generator function of str, or an object whose method `stream` is one. For example
     `models={"haiku": haiku}` with `async def haiku(request): yield "An old silent pond"`.
+
+    `authenticate(request)`, sync or async, returns the name of the user, or None. None sends the client a 401.
     """
     check_models(models or {})
     blueprint = _GuestBlueprint(name, "quartapp")
@@ -68,7 +69,7 @@ def chat_blueprint(
             log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the mock model answers")
 
     async def close_chat() -> None:
-        # It is not removed: a request that ends after this still asks it for its settings, and a new one is refused.
+        # It stays in the app, because late requests still read its settings, and it refuses new ones.
         await running_chats(current_app)[blueprint].close()
 
     blueprint.record(lambda state: end_with_connections(cast(Quart, state.app)))
@@ -79,7 +80,7 @@ def chat_blueprint(
 
 
 class _GuestBlueprint(Blueprint):
-    """A blueprint whose routes, nested ones included, are missing from its host's own OpenAPI document."""
+    """A blueprint whose routes, with those of nested blueprints, are not in the host app's OpenAPI document."""
 
     def register(self, app: Any, options: dict[str, Any]) -> None:
         earlier = set(app.view_functions)
@@ -103,6 +104,6 @@ def _add_routes(blueprint: Blueprint, context: RouteContext) -> None:
 
 
 def running_chats(app: Quart) -> dict[Blueprint, RunningChat]:
-    """The running chats of `app`, which alone holds them: a blueprint may be registered in several apps."""
+    """Return the running chats of `app` by blueprint. The app holds them, because apps may share a blueprint."""
     chats: dict[Blueprint, RunningChat] = app.extensions.setdefault(EXTENSION, {})
     return chats

@@ -1,4 +1,4 @@
-"""A Flask project with the chat beside it, as one ASGI app."""
+"""A Flask project and the chat as one ASGI app."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 
 def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str = "/ai", workers: int = 32) -> Quart:
-    """An ASGI app that answers below `url_prefix` with the chat, and everywhere else with `flask_app`.
+    """Return an ASGI app that serves the chat below `url_prefix`, and `flask_app` at all other paths.
 
-    The Flask project runs in up to `workers` threads, one a request; the chat needs none. The names of
-    settings in `flask_app.config` count as they do in a Quart project's.
+    The Flask project runs in up to `workers` threads, one for each request. The chat uses none of them. Settings of
+    the chat in `flask_app.config` have the same effect as in the config of a Quart app.
+    Raises ValueError if `url_prefix` does not start with a slash or ends with one. For example: `/ai`.
     """
     if not url_prefix.startswith("/") or url_prefix.endswith("/"):
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
@@ -37,27 +38,27 @@ def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str 
     chat.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(Settings.named_in(flask_app.config)))
     chat.register_blueprint(blueprint or chat_blueprint(), url_prefix=url_prefix)
     ignore_cancelled_connections(chat)
-    flask = WSGIMiddleware(cast(Any, _WithWholeBodies(flask_app)), workers=workers)
+    flask = WSGIMiddleware(cast(Any, _CompleteEnviron(flask_app)), workers=workers)
     chat.asgi_app = _Fork(chat.asgi_app, flask, url_prefix)  # type: ignore[method-assign]
     return chat
 
 
-class _WithWholeBodies:
-    """Calls `app` with what a2wsgi leaves out of the environ: an input that ends with the body, and stderr."""
+class _CompleteEnviron:
+    """A WSGI app that adds to the environ what a2wsgi leaves out: stderr, and an input that ends with the body."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ["wsgi.errors"] = sys.stderr
-        # Without this, Flask takes a body without Content-Length for empty, and reads lines of any other byte by byte.
+        # Without this, Flask treats a body without Content-Length as empty, and reads lines of others byte by byte.
         environ["wsgi.input_terminated"] = True
         environ["wsgi.input"] = io.BufferedReader(_Body(environ["wsgi.input"]))
         return self._app(environ, start_response)
 
 
 class _Body(io.RawIOBase):
-    """The body of a request as a file; a read waits for one message of the server and no longer."""
+    """The body of a request as a file. A read waits for at most one message of the server."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -74,7 +75,7 @@ class _Body(io.RawIOBase):
 
 
 class _Exchange:
-    """One request to the Flask project and its response."""
+    """A request to the Flask project and its response."""
 
     def __init__(self, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
         self._receive = receive
@@ -82,7 +83,10 @@ class _Exchange:
         self._has_more = True
 
     async def receive(self) -> Any:
-        """Return the next message. Raises ClientDisconnected, because a lost client must not look like an end."""
+        """Return the next message.
+
+        Raises ClientDisconnected if the client disconnects, because a truncated body must not look complete.
+        """
         message = await self._receive()
         self._has_more = message.get("more_body", False)
         if message["type"] == "http.disconnect":
@@ -90,9 +94,9 @@ class _Exchange:
         return message
 
     async def send(self, message: Any) -> None:
-        """Send `message`; read what the project has left of the body before the response ends.
+        """Send `message`. Before the end of the response, read the rest of the request's body.
 
-        hypercorn waits for that body for ever, and would close a connection on which it is still to come.
+        hypercorn waits forever for a body that nothing reads. It closes a connection whose body is incomplete.
         """
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             while self._has_more:
@@ -101,7 +105,7 @@ class _Exchange:
 
 
 class _Fork:
-    """Sends a request to `chat` if its path lies below `prefix`, and to `rest` if not; the lifespan is the chat's."""
+    """An ASGI app that sends requests below `prefix`, and the lifespan, to `chat`, and the others to `rest`."""
 
     def __init__(self, chat: Any, rest: Any, prefix: str) -> None:
         self._chat = chat

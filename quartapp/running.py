@@ -20,18 +20,18 @@ from quartapp.settings.settings import Settings
 
 RETRY_AFTER_S = 1
 
-#: How long the last bytes of an answer may take, in seconds, when its server stops.
+#: Seconds for the last bytes of an answer when its server stops.
 LAST_BYTES_S = 1.0
 
-#: The open answers of one connection, by the task that reads each.
-Readers = dict[asyncio.Task[Any], Answer]
+#: Open answers by their clients' tasks.
+ClientTasks = dict[asyncio.Task[Any], Answer]
 
-#: Those of the current connection, for whoever ends it.
-READERS: ContextVar[Readers | None] = ContextVar("quartapp_readers", default=None)
+#: The answers of the current connection. The server ends them with the connection.
+CONNECTION_TASKS: ContextVar[ClientTasks | None] = ContextVar("quartapp_connection_tasks", default=None)
 
 
 class RunningChat:
-    """Opened when its app starts serving, closed when it stops; whatever a request needs of its blueprint is here."""
+    """The state of a blueprint in one app, from the start of the app to its stop."""
 
     def __init__(
         self,
@@ -44,43 +44,43 @@ class RunningChat:
         self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self._open: set[Answer] = set()
-        self._readers: set[asyncio.Task[Any]] = set()
+        self._client_tasks: set[asyncio.Task[Any]] = set()
         self._shutting_down = False
 
     def answer(self, request: ChatRequest, *, id: str, labels: Mapping[str, Any]) -> Answer:
-        """An answer to `request`, still to begin, which the current task is to read.
+        """Return an answer to `request`. The current task is its client's task and has to call `begin`.
 
         Raises ChatError: model_not_found, invalid_request, overloaded, shutting_down.
         """
-        offered = self.models.get(request.model)
-        offered.check(request)
+        offer = self.models.get(request.model)
+        offer.check(request)
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
         if len(self._open) >= self.settings.max_open_streams:
             raise ChatError("overloaded", retry_after_s=RETRY_AFTER_S)
         answer = Answer(
-            partial(offered.model.stream, replace(request, model=offered.name)),
+            partial(offer.model.stream, replace(request, model=offer.name)),
             id=id,
-            model=offered.name,
-            limits=replace(self._limits, **offered.timeouts) if offered.timeouts else self._limits,
+            model=offer.name,
+            limits=replace(self._limits, **offer.timeouts) if offer.timeouts else self._limits,
             labels=labels,
             on_close=self._open.discard,
         )
         self._open.add(answer)
-        self._add_reader(answer)
+        self._add_client_task(answer)
         return answer
 
-    def _add_reader(self, answer: Answer) -> None:
-        reader, readers = asyncio.current_task(), READERS.get()
-        if reader is None:
+    def _add_client_task(self, answer: Answer) -> None:
+        task, connection_tasks = asyncio.current_task(), CONNECTION_TASKS.get()
+        if task is None:
             return
-        self._readers.add(reader)
-        reader.add_done_callback(self._readers.discard)
-        if readers is not None:
-            readers[reader] = answer
+        self._client_tasks.add(task)
+        task.add_done_callback(self._client_tasks.discard)
+        if connection_tasks is not None:
+            connection_tasks[task] = answer
 
     async def shut_down(self) -> None:
-        """Refuses new answers and ends the open ones, whose readers are told so; waits for their upstreams to close."""
+        """Refuse new answers, end the open ones with `shutting_down`, and wait until their upstreams are closed."""
         self._shutting_down = True
         answers = list(self._open)
         for answer in answers:
@@ -88,9 +88,9 @@ class RunningChat:
         await asyncio.gather(*(answer.wait_closed() for answer in answers))
 
     async def close(self) -> None:
-        """Lets go of everything; no answer can be asked for any more. The last bytes of open ones have a moment."""
+        """End all answers, wait up to LAST_BYTES_S for their last bytes, and close the connections of the models."""
         await self.shut_down()
-        readers = self._readers - {asyncio.current_task()}
-        if readers:
-            await asyncio.wait(readers, timeout=LAST_BYTES_S)
+        tasks = self._client_tasks - {asyncio.current_task()}
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_BYTES_S)
         await self.models.close()

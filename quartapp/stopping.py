@@ -1,7 +1,7 @@
-"""The end of a connection by its server: an open answer ends with a record, and no task of it is left behind.
+"""The end of a connection by its server: an open answer ends with a record, and all its tasks end.
 
-hypercorn and uvicorn cancel the connections that are still open when the time to stop has passed. Quart does not cancel
-the tasks of a connection that is cancelled: they would go on without a client until the loop is closed.
+hypercorn and uvicorn cancel the connections that are open after the time to stop. Quart does not cancel the tasks of a
+cancelled connection. They would continue without a client until the loop is closed.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any, Final
 
 from quart import Quart
 
-from quartapp.running import LAST_BYTES_S, READERS, Readers
+from quartapp.running import CONNECTION_TASKS, LAST_BYTES_S, ClientTasks
 
-# The callback of a stream server's connection, as asyncio and uvloop name it in the context of its exception.
+# The name of a connection's callback in the message with which asyncio and uvloop report its exception.
 _CONNECTION: Final = "StreamReaderProtocol.connection_made.<locals>.callback"
 
 
 def end_with_connections(app: Quart) -> None:
-    """Let the open answers of `app` end in their clients' words when the server cancels a connection."""
+    """Make the open answers of `app` send their last record when the server cancels a connection."""
     inner = app.asgi_http_class
     if getattr(inner, "ends_answers", False):
         return  # another blueprint of this app has done it
@@ -38,28 +38,28 @@ def end_with_connections(app: Quart) -> None:
                 receivers.add(asyncio.current_task())
                 return await receive()
 
-            readers: Readers = {}
-            READERS.set(readers)
+            client_tasks: ClientTasks = {}
+            CONNECTION_TASKS.set(client_tasks)
             try:
                 await self._call(received, send)
             except asyncio.CancelledError:
-                await _end(readers)
+                await _end(client_tasks)
                 for task in receivers:
                     if task is not None and task is not asyncio.current_task():
                         task.cancel()
                 raise
-            finally:  # tasks that hold each other would wait for the garbage collector
+            finally:  # because only the garbage collector frees tasks that refer to each other
                 receivers.clear()
-                readers.clear()
+                client_tasks.clear()
 
     app.asgi_http_class = Connection
 
 
-async def _end(readers: Readers) -> None:
-    """End the answers, and wait until their last bytes are sent; a client that takes nothing is left after a while."""
-    open_tasks = [task for task in readers if not task.done()]
+async def _end(client_tasks: ClientTasks) -> None:
+    """End the answers and wait up to LAST_BYTES_S for their last bytes. Cancel the tasks that are not done then."""
+    open_tasks = [task for task in client_tasks if not task.done()]
     for task in open_tasks:
-        readers[task].shut_down()
+        client_tasks[task].shut_down()
     if open_tasks:
         _, stalled = await asyncio.wait(open_tasks, timeout=LAST_BYTES_S)
         for task in stalled:
@@ -67,9 +67,9 @@ async def _end(readers: Readers) -> None:
 
 
 def ignore_cancelled_connections(app: Quart) -> None:
-    """Leave out of the log that a server cancelled a connection, while `app` serves.
+    """Log nothing for connections that a server cancels, while `app` serves.
 
-    asyncio before Python 3.11.8 and 3.12.2 takes it for an error and prints a traceback for each.
+    asyncio before Python 3.11.8 and 3.12.2 logs each as an error with a traceback.
     """
     ignored = ExitStack()
 

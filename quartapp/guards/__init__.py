@@ -1,1 +1,1 @@
-"""What a request must pass before a model is asked; each guard raises ChatError or returns."""
+"""Guards: the checks of a request before the model is called. Each guard returns or raises ChatError."""

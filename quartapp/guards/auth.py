@@ -1,4 +1,4 @@
-"""Who asks: the host's own `authenticate` function, called before anything of the body is read."""
+"""Authentication by the host app's own `authenticate` function, which is called before the body is read."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from werkzeug.exceptions import HTTPException
 
 from quartapp.core.errors import ChatError, host_failure
 
-#: Given the request, says who asks (any name fit for the log), or None for nobody it knows. Sync or async.
+#: Takes the request and returns the name of its user for the log, or None if the user is unknown. Sync or async.
 Authenticate = Callable[[Request], str | Awaitable[str | None] | None]
 
-
-#: Most characters of the name of who asks: it stands in each line of the log.
+#: The largest number of characters in the name of a user, because each line of the log contains it.
 MAX_NAME_CHARS = 200
 
 
 async def principal(request: Request, authenticate: Authenticate | None) -> str | None:
-    """Who asks; None where nobody is asked for.
+    """Return the name of the user who sent `request`, or None if the host app has no `authenticate`.
 
-    Raises ChatError: unauthorized, and internal_error for a mistake of the host's. Where it is a name that is not fit,
-    the words of its cause hold nothing of the name.
+    Raises ChatError: unauthorized, and internal_error for a mistake in the host app. If the name is invalid, the
+    message of the cause does not contain it.
     """
     if authenticate is None:
         return None
@@ -45,7 +44,7 @@ def bearer_token(request: Request) -> str:
 
 
 def _name(who: object) -> str:
-    """The name of who asks. Raises ChatError: unauthorized, and TypeError or ValueError for what is no name."""
+    """Return the name. Raises ChatError: unauthorized, and TypeError or ValueError if `who` is not a valid name."""
     if who is None or who is False or who == "":
         raise ChatError("unauthorized")
     if not isinstance(who, str):
@@ -63,14 +62,14 @@ async def _called(request: Request, authenticate: Authenticate) -> object:
         return await who if inspect.isawaitable(who) else who
     except Exception:
         raise
-    except BaseException as error:  # such as SystemExit, which would end the process from any task
+    except BaseException as error:  # for example SystemExit, which would end the process from any task
         if is_cancelled(error):
             raise
         raise RuntimeError("authenticate raised what is no Exception") from error
 
 
 def is_cancelled(error: BaseException) -> bool:
-    """Whether `error` is the cancellation of the current task, and not one that its own code has raised."""
+    """Return True if `error` is the cancellation of the current task, not a CancelledError that its code raised."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 

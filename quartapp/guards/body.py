@@ -1,4 +1,4 @@
-"""The request's body: the right type, within its size, in time."""
+"""The request's body: its content type, its size and its time limit."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from quartapp.core.errors import ChatError
 from quartapp.settings.settings import Settings
 
-#: Reads that any body may take. A larger body may take one more each READ_BYTES, because each read costs time.
+#: Reads that every body may take. A body may take one more for each READ_BYTES, because each read costs time.
 MAX_READS = 256
 READ_BYTES = 256
 
 
 async def read_body(request: Request, settings: Settings) -> bytes:
-    """The body as it came. Raises ChatError: bad_request, unsupported_media_type, too_large, request_timeout."""
+    """Return the body. Raises ChatError: bad_request, unsupported_media_type, too_large, request_timeout."""
     headers = request.headers
     if "Transfer-Encoding" in headers and "Content-Length" in headers:
-        # How one request is hidden in another: the connection must not be used again (RFC 9112, section 6.3).
+        # Two lengths can hide a second request in the body, so the connection must close (RFC 9112, section 6.3).
         raise ChatError("bad_request", headers={"Connection": "close"})
     encoding = headers.get("Content-Encoding", "identity")
     if request.mimetype != "application/json" or encoding.lower() != "identity":
@@ -31,7 +31,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
             return await _collect(request, settings.max_body_bytes)
     except TimeoutError:
         raise ChatError("request_timeout") from None
-    except RequestEntityTooLarge:  # the host's own limit is the lower one
+    except RequestEntityTooLarge:  # because the host app has a lower limit of its own
         raise ChatError("too_large") from None
 
 
