@@ -15,27 +15,27 @@ except SettingsError as error:
 # Workers inherit the limit of the process that reads this file.
 allow_open_files(_settings.max_open_streams)
 
-# gunicorn's own ASGI worker: it streams, sees a reader leave and runs the app's start and stop.
+# gunicorn's own ASGI worker: it streams, detects disconnects and runs the app's start and stop.
 worker_class = "asgi"
 
-# A start that fails, say for a wrong setting, ends the process in place of serving errors.
+# If the app's start fails, for example because of an invalid setting, the process ends.
 asgi_lifespan = "on"
 
 bind = _listen.bind
 
-# Open answers and their limit are counted a process; a core relays some ten thousand tokens a second.
+# Each process counts and limits its own open answers. One core relays about ten thousand tokens a second.
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 
-# Longer than a proxy keeps its idle connections, so that it never sends a request into a closing one.
+# Longer than proxies keep idle connections, so that a proxy never sends a request on a closing connection.
 keepalive = 75
 
-# How long a worker told to stop may go on with its open answers before it is killed.
+# Seconds for the open answers of a stopping worker. Then gunicorn kills it.
 graceful_timeout = 30
 
-# gunicorn kills a worker after the same time, counted from an earlier moment. A worker stops waiting so much sooner.
+# gunicorn counts the same time from an earlier moment. So a worker stops waiting this many seconds earlier.
 STOPPING_S = 5
 
-# A worker that is stuck is replaced; the length of an answer does not count, the worker's heartbeat does.
+# A worker without a heartbeat for this many seconds is replaced. Long answers do not stop the heartbeat.
 timeout = 60
 
 # No control socket in the home directory.
@@ -43,19 +43,22 @@ control_socket_disable = True
 
 
 def post_worker_init(worker):
-    """Let a worker stop waiting before gunicorn kills it: what is still open then ends with a record and a line."""
+    """Make a worker stop before gunicorn kills it, so that open answers end with a record and a log line.
+
+    Freeze the loaded objects, because a full garbage collection stops every stream of the worker.
+    """
     worker.cfg.set("graceful_timeout", max(worker.cfg.graceful_timeout - STOPPING_S, 0))
     freeze_loaded_objects()
 
 
 def when_ready(server):
-    """A reader that takes nothing loses its connection soon after its answer has given it up."""
+    """Set TCP_USER_TIMEOUT, so that the connection of a client that reads nothing ends soon after its answer."""
     for listener in server.LISTENERS:
         if listener.sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
             listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms(_settings))
 
 
 def pre_request(worker, request):
-    """Close the connection after an answer over HTTP/1.0, where only the end of the connection ends a stream."""
+    """Close the connection after a response over HTTP/1.0, because only that ends a stream there."""
     if request.version < (1, 1):
         request.must_close = True

@@ -1,6 +1,7 @@
 """Streaming chat for Quart and Flask projects.
 
-`create_app()` makes an app of its own, `chat_blueprint()` a blueprint to drop into one; README.md is the map.
+`create_app()` returns an app of its own. `chat_blueprint()` returns a blueprint for an app of yours. README.md links
+to all documentation.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ __all__ = [
 
 
 def create_app(config: Mapping[str, Any] | None = None) -> Quart:
-    """An app that is the chat: its page at `/`, its doors below `/api`.
+    """Return a new app with the chat's page at `/` and its API below `/api` and `/v1`.
 
-    `config` goes into `app.config`; its `CHAT_…` names count before the environment. Each call makes an app that
-    shares nothing with another.
+    `config` is copied into `app.config`. Its `CHAT_…` names take precedence over the environment. For example
+    `create_app({"CHAT_MODEL": "mock"})`. Apps share no state.
     """
     app = ChatApp("quartapp", static_folder=None)
-    app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES says it
+    app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES is the limit
     app.before_serving(_log_to_stderr)
     app.register_blueprint(chat_blueprint())
     ignore_cancelled_connections(app)
@@ -59,7 +60,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
 
 
 async def _log_to_stderr() -> None:
-    """Show the lines of answers, unless the process has set up logging by the time the app starts serving."""
+    """Log to stderr from the level INFO, unless the process has set up logging before the app starts."""
     logger = logging.getLogger("quartapp")
     logger.addFilter(is_no_wrong_setting)
     if not logger.hasHandlers():
@@ -69,5 +70,5 @@ async def _log_to_stderr() -> None:
 
 
 def is_no_wrong_setting(record: logging.LogRecord) -> bool:
-    """Return False for the traceback of a wrong setting, because the server logs its one sentence."""
+    """Return False for the traceback of a SettingsError, because the server logs its message."""
     return record.exc_info is None or not isinstance(record.exc_info[1], SettingsError)

@@ -31,13 +31,13 @@ except ImportError:
 
 log = logging.getLogger("quartapp")
 
-# What a shell gives for a program that SIGINT ended.
+# The exit status that a shell reports for a program that SIGINT ended.
 INTERRUPTED = 128 + signal.SIGINT
 
-# To end the open answers, send what there is and close, the server gets so long.
+# Seconds for the server to end the open answers, send their last bytes and close.
 CLOSE_S = 5
 
-# The server refuses a body that is so much larger than the app takes, so the app's own refusal comes first.
+# The server's limit of a body is larger by this than the app's, so that the app's own refusal comes first.
 BODY_SPARE_BYTES = 2**18
 
 # Quart's default, which the mock model keeps.
@@ -45,7 +45,7 @@ MOCK_MAX_BODY_BYTES = 2**24
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command that `arguments` name until a signal ends it; returns 2 if it cannot start."""
+    """Run the command that `arguments` name until a signal ends it. Return 0, 2 if it cannot start, or 130."""
     options = vars(_parser().parse_args(arguments))
     try:
         listen = ServerSettings.load({"HOST": options.get("host"), "PORT": options.get("port")})
@@ -56,17 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             runner.run(_run_mock(config, settings) if options["command"] == "mock" else _run_chat(config, settings))
     except SettingsError as error:
         return _cannot_start(str(error))
-    except LifespanFailureError as error:  # which the app's own failure led to
+    except LifespanFailureError as error:  # because the app's start failed
         return _cannot_start(str(error.__context__ if isinstance(error.__context__, SettingsError) else error))
     except KeyboardInterrupt:
-        return INTERRUPTED  # before it listened for the signal itself
+        return INTERRUPTED  # because the signal came before its handler was set
     except (OSError, UnicodeError) as error:
         return _cannot_start(_listening_fault(error, listen, config.bind[0]))
     return 0
 
 
 def _listening_fault(error: OSError | UnicodeError, listen: ServerSettings, bind: str) -> str:
-    """Return the setting at fault where the server cannot listen at `bind`, what is wrong with it, and an example."""
+    """Return an error message for a server that cannot listen at `bind`: the setting, its fault and an example."""
     if isinstance(error, socket.gaierror | UnicodeError):
         return f"HOST: {listen.host} cannot be resolved; for example HOST=127.0.0.1"
     if error.errno == errno.EADDRNOTAVAIL:
@@ -81,7 +81,7 @@ def _cannot_start(why: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    # Without defaults, for those of a command would replace what was said before it.
+    # Without defaults, because a command's defaults would replace options that come before the command.
     listen = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     listen.add_argument("--host", help="address to listen on (default: HOST, or 127.0.0.1)")
     listen.add_argument("--port", help="port to listen on (default: PORT, or 8000)")
@@ -110,7 +110,7 @@ async def _run_mock(config: Config, settings: Settings) -> None:
 
 
 async def _serve(app: Any, config: Config, max_body_bytes: int, before_closing: Callable[[], Awaitable[None]]) -> None:
-    """Serves `app` until SIGINT or SIGTERM; a reader that holds the end up is left behind after CLOSE_S."""
+    """Serve `app` until SIGINT or SIGTERM. Cancel connections that are open CLOSE_S after the signal."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -133,7 +133,7 @@ async def _serve(app: Any, config: Config, max_body_bytes: int, before_closing: 
 
 
 def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, callback: Callable[[], None]) -> None:
-    """Call `callback` in `loop` when the process gets the signal; loops of Windows have no handlers of their own."""
+    """Call `callback` in `loop` when the process gets the signal, also on Windows, whose loops have no handlers."""
     try:
         loop.add_signal_handler(number, callback)
     except NotImplementedError:
@@ -141,15 +141,15 @@ def _on_signal(loop: asyncio.AbstractEventLoop, number: signal.Signals, callback
 
 
 def _ignore_lost_peers(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Leaves a connection that TCP_USER_TIMEOUT has ended unmentioned, whose error hypercorn 0.18 does not expect."""
+    """Log nothing for a connection that TCP_USER_TIMEOUT ended, because hypercorn 0.18 does not handle its error."""
     if not isinstance(context.get("exception"), TimeoutError):
         loop.default_exception_handler(context)
 
 
 class _Config(Config):
-    """HTTP/1.1 on one address; a peer that takes nothing loses its connection after `user_timeout_ms`.
+    """The configuration of hypercorn: HTTP/1.1 on one address, and `user_timeout_ms` for peers that read nothing.
 
-    HTTP/2 belongs on a proxy: hypercorn 0.18 neither holds back for a slow reader nor tells one of a broken body.
+    A proxy should serve HTTP/2, because hypercorn 0.18 has neither backpressure nor aborted bodies there.
     """
 
     def __init__(self, listen: ServerSettings, user_timeout_ms: int) -> None:

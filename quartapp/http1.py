@@ -1,8 +1,8 @@
-"""HTTP/1.1 on one connection, with bounds for what a client may send.
+"""HTTP/1.1 on one connection, with limits for the bytes of a client.
 
-While hypercorn 0.18 answers a request it stops reading at the first byte of the next one. It then misses a disconnect,
-and the upstream of the answer stays open. It also speaks HTTP/2 over cleartext, where it buffers without a limit for a
-client that reads nothing.
+While hypercorn 0.18 answers a request, it stops reading at the first byte of the next request. Then it misses a
+disconnect, and the upstream of the answer stays open. It also accepts HTTP/2 over cleartext, where it buffers without
+a limit for a client that reads nothing.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from hypercorn.protocol.events import Body, Data, EndBody
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import STREAM_ID, H11Protocol
 
-#: Bytes of later requests that wait while a request is answered; a client that sends more is disconnected.
+#: Bytes of later requests that may wait for the current response. If a client sends more, it is disconnected.
 MAX_WAITING_BYTES = 2**16
 
-#: Pieces (chunks, or reads of the socket) that any body may come in. A larger body may have one more each PIECE_BYTES.
+#: Pieces (chunks, or reads of the socket) that every body may have. A body may have one more for each PIECE_BYTES.
 MAX_PIECES = 1000
 PIECE_BYTES = 256
 
-# How long a route has to refuse a body over the limits in its own words, before the server does it without any.
-OWN_WORDS_S = 1.0
+# Seconds for a route to refuse a body over the limits in its own format, before the server sends a bare 413.
+ROUTE_REFUSAL_S = 1.0
 
 
 class Http1(H11Protocol):
-    """HTTP/1.1 on one connection. It is read while a request is answered, so a disconnect is seen at once.
+    """HTTP/1.1 on one connection. It reads during a response, so it detects a disconnect at once.
 
-    `send` gets what goes to the client, as in hypercorn's class. A later request waits, in at most MAX_WAITING_BYTES,
-    until the answer has ended.
+    `send` gets the events for the client, as in hypercorn's class. A later request waits for the end of the current
+    response, in a buffer of at most MAX_WAITING_BYTES.
     """
 
     def __init__(self, *arguments: Any, max_body_bytes: int) -> None:
@@ -46,19 +46,19 @@ class Http1(H11Protocol):
 
     @property
     def is_receiving(self) -> bool:
-        """Whether the client may still send what is not read: a body, a later request, or no HTTP at all."""
+        """Return True if the client may send more bytes: of a body, of a later request, or invalid ones."""
         states = {h11.SEND_BODY, h11.ERROR}
         return self.connection.their_state in states or bool(self.connection.trailing_data[0])
 
     async def handle(self, event: Event) -> None:
-        """Take bytes of the client, or the end of its connection."""
+        """Handle bytes of the client, or the end of its connection."""
         if isinstance(event, Closed):
             self._is_closed = True
         if not (self._is_closed and isinstance(event, RawData)):
             await super().handle(event)
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send what the app sends, unless the connection is closed."""
+        """Send an event of the app, unless the connection is closed."""
         if not self._is_closed:
             await super().stream_send(event)
 
@@ -68,7 +68,7 @@ class Http1(H11Protocol):
                 pass
 
     async def _handle_next(self) -> bool:
-        """Handle the next event of the bytes so far; return whether there may be another one."""
+        """Handle the next event in the buffered bytes. Return True if there may be another one."""
         if self.connection.they_are_waiting_for_100_continue:
             await self._send_h11_event(
                 h11.InformationalResponse(status_code=100, headers=self.config.response_headers("h11"))
@@ -92,7 +92,7 @@ class Http1(H11Protocol):
         return True
 
     async def _pause(self) -> None:
-        """Let a later request wait until the answer has ended."""
+        """Leave a later request in the buffer until the current response has ended."""
         self._is_paused = True
         if len(self.connection.trailing_data[0]) > MAX_WAITING_BYTES:
             await self._refuse(400)
@@ -104,7 +104,7 @@ class Http1(H11Protocol):
         if status is None:
             self._has_answered.clear()
             await self._create_stream(request)
-            if self.stream is not None and self.stream.closed:  # hypercorn forgets the connection of such a handshake
+            if self.stream is not None and self.stream.closed:  # because hypercorn leaves the connection open then
                 await self._refuse(400)
         else:
             await self._refuse(status)
@@ -118,14 +118,14 @@ class Http1(H11Protocol):
             await self.stream.handle(Body(STREAM_ID, data))
 
     async def _refuse_body(self) -> None:
-        """Refuse a body over the limits, unless the app does so soon; nothing is read in the meantime."""
+        """Refuse a body over the limits, unless the app does so within ROUTE_REFUSAL_S. Read nothing meanwhile."""
         if self.connection.our_state is h11.SEND_RESPONSE:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._has_answered.wait(), OWN_WORDS_S)
+                await asyncio.wait_for(self._has_answered.wait(), ROUTE_REFUSAL_S)
         await self._refuse(413)
 
     async def _refuse(self, status: int) -> None:
-        """Send `status` if no answer has begun, and close the connection; the app is told of a disconnect."""
+        """Send `status` if no response has begun, and close the connection. The app gets a disconnect."""
         self._is_closed = True
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             await self._send_error_response(status)
@@ -141,10 +141,10 @@ class Http1(H11Protocol):
 
 
 def _fault(request: h11.Request) -> int | None:
-    """The status to refuse `request` with, or None.
+    """Return the status of the refusal of an invalid `request`, or None if it is valid.
 
-    Quart ends in a 500 at a target without a path, or with half of an IPv6 address. A body with two lengths is how one
-    request is hidden in another (RFC 9112, section 6.3).
+    Quart fails with 500 at a target without a path, or with an incomplete IPv6 address. A body with two lengths can
+    hide a second request (RFC 9112, section 6.3).
     """
     if not request.http_version.startswith(b"1."):
         return 505

@@ -1,7 +1,7 @@
-"""The HTTP/1.1 server of `python -m quartapp`: hypercorn, with HTTP/1.1 of our own.
+"""The HTTP/1.1 server of `python -m quartapp`: hypercorn with our own class for HTTP/1.1.
 
-A connection that is closed while its client still sends ends in a reset, and with it the client may lose the response.
-So the server closes its own half, and reads a little longer.
+If a server closes a connection while the client is sending, TCP resets it and the client may lose the response.
+So this server closes its own half first and continues to read for up to LINGER_S.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from hypercorn.utils import parse_socket_addr, repr_socket_addr, wrap_app
 
 from quartapp.http1 import Http1
 
-#: How long, and for how many bytes, a client that still sends is read after the response that closes its connection.
+#: The limits, in seconds and bytes, of reading a client that is sending after the connection's last response.
 LINGER_S = 2.0
 MAX_LINGER_BYTES = 2**24
 READ_BYTES = 2**16
 
-# For the tasks of an aborted connection to end; they wait for nothing any more.
+# Seconds for the tasks of an aborted connection to end.
 ABORTED_WITHIN_S = 1.0
 
 
 async def serve(
     app: Any, config: Config, *, shutdown_trigger: Callable[[], Awaitable[object]], max_body_bytes: int
 ) -> None:
-    """Serve `app` on the addresses of `config` until `shutdown_trigger` returns.
+    """Serve `app` on the addresses of `config` until `shutdown_trigger` returns. It is called after the start.
 
-    A request whose body has more than `max_body_bytes` bytes is answered with 413 and its connection is closed.
+    If a request's body has more than `max_body_bytes` bytes, the server sends 413 and closes the connection.
     Raises LifespanFailureError if the app does not start, and OSError if an address cannot be bound.
     """
     loop = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ async def serve(
         task = cast("asyncio.Task[None]", asyncio.current_task())
         open_connections[task] = writer
         task.add_done_callback(open_connections.pop)
-        with suppress(OSError):  # for example ETIMEDOUT of TCP_USER_TIMEOUT, which hypercorn does not expect
+        with suppress(OSError):  # for example ETIMEDOUT of TCP_USER_TIMEOUT, which hypercorn does not handle
             await _Connection(wrapped, loop, config, context, state, reader, writer, max_body_bytes)
 
     sockets = config.create_sockets().insecure_sockets
@@ -77,7 +77,10 @@ async def serve(
 async def _end_connections(
     open_connections: Mapping[asyncio.Task[None], asyncio.StreamWriter], graceful_timeout: float
 ) -> None:
-    """Wait for the connections to end; abort one whose client takes nothing, because its last bytes never leave."""
+    """Wait up to `graceful_timeout` seconds for the connections to end, then abort the others.
+
+    The last bytes of a connection cannot be sent if its client reads nothing.
+    """
     if open_connections:
         await asyncio.wait(list(open_connections), timeout=graceful_timeout)
     for writer in open_connections.values():
@@ -87,7 +90,7 @@ async def _end_connections(
 
 
 class _Connection(TCPServer):
-    """A client's connection; speaks HTTP/1.1 whatever the client asks for."""
+    """A client's connection, always with HTTP/1.1."""
 
     def __init__(self, *arguments: Any) -> None:
         *rest, self._max_body_bytes = arguments
@@ -105,12 +108,12 @@ class _Connection(TCPServer):
                 await self.idle_task.restart(self._task_group, self._idle_timeout)
                 await self._read_data()
         except OSError:
-            pass  # the client has gone
+            pass  # the client has disconnected
         finally:
             await self._close()
 
     async def protocol_send(self, event: Event) -> None:
-        """Send bytes, or close the connection; if the client may still send, close our half of it."""
+        """Send bytes, or close the connection. If the client may send more, close our half first."""
         if not isinstance(event, Closed):
             await super().protocol_send(event)
         elif not self._is_lingering:
@@ -121,7 +124,7 @@ class _Connection(TCPServer):
 
     def _linger(self) -> None:
         self._is_lingering = True
-        with suppress(OSError, RuntimeError):  # the client has gone
+        with suppress(OSError, RuntimeError):  # the client has disconnected
             self.writer.write_eof()
         self.loop.call_later(LINGER_S, self.writer.transport.abort)
 
