@@ -12,8 +12,8 @@ from quart import Quart
 log = logging.getLogger("quartapp")
 
 WSGI_SENTENCE: Final = (
-    "This app speaks ASGI, and a WSGI server has called it. Give gunicorn an ASGI worker, with -c gunicorn.conf.py "
-    "(in the repository of quartapp) or with -k asgi, or use another ASGI server, for example hypercorn."
+    "This is an ASGI app, but a WSGI server has called it. Start gunicorn with an ASGI worker: use -c gunicorn.conf.py "
+    "(from the repository of quartapp) or -k asgi. Or use another ASGI server, for example hypercorn."
 )
 
 

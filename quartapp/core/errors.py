@@ -1,6 +1,7 @@
-"""Everything that can go wrong with an answer: one table of codes, one exception.
+"""The errors of an answer: one table of codes and one exception.
 
-A client reads the code, a fixed sentence and the request's id; what an exception or an upstream said goes to the log.
+A client gets the code, a fixed message and the id of the request. The log gets the names of exceptions and the
+upstream's error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import msgspec
 
 
 class Kind(NamedTuple):
-    """How an error of one code is told: its HTTP status and the one sentence a client reads."""
+    """The HTTP status and the message of an error code."""
 
     status: int
     message: str
@@ -54,11 +55,11 @@ Code = Literal[
 KINDS: Final[Mapping[str, Kind]] = {
     "bad_request": Kind(400, "The request body is not valid JSON in UTF-8."),
     "too_deep": Kind(400, "The request body is nested too deeply."),
-    # LiteLLM recognises these two errors by their words: "this model's maximum context length is" and "request was
+    # LiteLLM recognises these two errors by their text: "this model's maximum context length is" and "request was
     # rejected as a result of the safety system".
     "context_too_long": Kind(400, "This model's maximum context length is shorter than this conversation."),
     "content_filtered": Kind(400, "The request was rejected as a result of the safety system of the model's server."),
-    # 400, whatever 4xx the model's server sent: the same request fails again, and clients retry every 5xx.
+    # 400 for each 4xx of the model's server, because the same request fails again, and clients retry every 5xx.
     "upstream_refused": Kind(400, "The model's server refused the request."),
     "unauthorized": Kind(401, "Valid credentials are needed."),
     "upstream_unpaid": Kind(402, "The account at the model's server has no credit left."),
@@ -84,7 +85,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deadline_exceeded": Kind(504, "The answer took longer than allowed."),
 }
 
-#: Why a field is refused.
+#: The fault of a field.
 Reason = Literal["invalid", "missing", "unknown", "unsupported"]
 
 _NAMING: Final[Mapping[Reason, str]] = {
@@ -94,7 +95,7 @@ _NAMING: Final[Mapping[Reason, str]] = {
     "unsupported": "Unsupported value: '{}'.",
 }
 _PATH: Final = "'[A-Za-z0-9_.?-]+'"
-#: Patterns of the sentences that name a field, by code.
+#: Patterns of the messages that name a field, by code.
 NAMED_SENTENCES: Final[Mapping[str, str]] = {
     "invalid_request": "^(" + "|".join(naming.partition(":")[0] for naming in _NAMING.values()) + f"): {_PATH}\\.$",
     "too_large": f"^{KINDS['too_large'].message[:-1]}: {_PATH}\\.$",
@@ -102,9 +103,9 @@ NAMED_SENTENCES: Final[Mapping[str, str]] = {
 
 
 class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an upstream said of its failure; for the log alone. `message` may quote anything.
+    """An error that an upstream reported. Only the log contains it, because `message` may quote the prompt.
 
-    `address` is its host and port, where it could not be asked or its connection broke.
+    `address` is the upstream's host and port, if the connection could not be made or broke.
     """
 
     status: int | None = None
@@ -116,11 +117,12 @@ class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ChatError(Exception):
-    """An answer that cannot be given, or not whole. `code` is one of KINDS, else ValueError is raised.
+    """A refused request, or an answer that is not complete.
 
-    `path` names the field at fault, never its value, and `reason` its fault; `retry_after_s` becomes the Retry-After
-    header. `is_logged` says that the line of an answer has told of it. `is_hosts` says that code of the host app raised
-    the cause, whose text and traceback the log then has; `detail` is that text where clients may read it too.
+    `path` names the field at fault, without its value. `reason` is its fault. `retry_after_s` becomes the header
+    Retry-After. `is_logged` is true if the line of an answer contains the error. If `is_hosts` is true, code of the
+    host app raised the cause, and the log contains its text and traceback. `detail` is that text if clients may read
+    it. For example `ChatError("rate_limited", retry_after_s=30)`. Raises ValueError if KINDS has no such code.
     """
 
     def __init__(
@@ -158,15 +160,17 @@ class ChatError(Exception):
 
     @property
     def sentence(self) -> str:
-        """The message with the name of the field at fault, for clients that show only the message: for example
-        "Unknown parameter: 'top_k'."."""
+        """Return the message with the field at fault, because some clients show only the message.
+
+        For example: Unknown parameter: 'top_k'.
+        """
         if self.path and self.code == "invalid_request":
             return _NAMING[self.reason].format(self.path)
         return f"{self.message[:-1]}: '{self.path}'." if self.path and self.code == "too_large" else self.message
 
 
 def host_failure(error: Exception, *, is_shown: bool = False) -> ChatError:
-    """Return internal_error for `error`, which code of the host app raised; if `is_shown`, clients read its text."""
+    """Return internal_error for `error`, which code of the host app raised. If `is_shown`, clients get its text."""
     failure = ChatError("internal_error")
     failure.__cause__ = error
     failure.is_hosts = True
@@ -175,39 +179,42 @@ def host_failure(error: Exception, *, is_shown: bool = False) -> ChatError:
 
 
 def host_fault(error: ChatError | None) -> BaseException | None:
-    """Return what code of the host app raised, for the log; None if the text may quote a prompt or a key."""
+    """Return the exception that code of the host app raised, for the log, or None.
+
+    Other causes are left out, because their text may quote a prompt or a key.
+    """
     return error.__cause__ if error is not None and error.is_hosts else None
 
 
 class SettingsError(Exception):
-    """A setting that stops the start. The text names the setting, the fault and an example.
+    """An invalid setting, which stops the start. The message contains the setting, the fault and an example.
 
-    Of values it repeats only what is no secret: a path, a host, the name of a model or of a variable.
+    Of values it repeats only those that are not secret: a path, a host, the name of a model or of a variable.
     """
 
 
 def describe(error: ChatError, *, with_message: bool = False) -> dict[str, Any]:
-    """What the log says of `error`: the names of exception types and what the upstream called its failure.
+    """Return the entries of `error` in the log: the names of exception types and the upstream's error.
 
-    The upstream's sentence may quote a prompt: it is left out unless `with_message`, and keys
-    in it are masked.
+    If `with_message` is true, they contain the upstream's message, with keys masked and at most 500 characters.
+    Otherwise it is left out, because it may quote a prompt.
     """
-    said: dict[str, Any] = {"error": error.code}
+    entries: dict[str, Any] = {"error": error.code}
     if error.path is not None:
-        said["path"] = error.path
+        entries["path"] = error.path
     if error.__cause__ is not None:
-        said["causes"] = _causes(error.__cause__)
+        entries["causes"] = _causes(error.__cause__)
     if error.code == "internal_error" and error.__cause__ is not None:
-        said["at"] = _frames(error.__cause__)
+        entries["at"] = _frames(error.__cause__)
     if error.fault is not None:
         fault = msgspec.to_builtins(error.fault)
         message = fault.pop("message", None)
-        said["upstream"] = fault | ({"message": masked(message)[:500]} if with_message and message else {})
-    return said
+        entries["upstream"] = fault | ({"message": masked(message)[:500]} if with_message and message else {})
+    return entries
 
 
 def masked(text: str) -> str:
-    """`text` with anything that could be a key, a long run with a digit in it, replaced by stars."""
+    """Return `text` with stars in place of possible keys: runs of 16 or more characters with a digit."""
     return _LONG_RUN.sub(lambda run: "***" if any(map(str.isdigit, run[0])) else run[0], text)
 
 
@@ -223,6 +230,6 @@ def _causes(error: BaseException | None) -> list[str]:
 
 
 def _frames(error: BaseException) -> list[str]:
-    """Where `error` was raised, innermost last: the traceback without the message, which may quote anything."""
+    """Return the last 6 frames of the traceback of `error`, without its message, which may quote a prompt."""
     frames = traceback.extract_tb(error.__traceback__)[-6:]
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]

@@ -1,6 +1,6 @@
-"""The words of an answer: what a model's stream says, and what a client is told.
+"""The events of an answer, from a model's stream to its client.
 
-The classes with a tag are the records of the wire contract (docs/protocol.md), their fields in the order on the wire.
+The classes with a tag are the records of docs/protocol.md, with their fields in the order on the wire.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 
-#: Fields of a call, and of an answer, in which servers keep state that the next request must bring back.
+#: Fields of a tool call and of an answer with state of the server, which the next request must send back.
 CALL_STATE: Final = frozenset({"extra_content", "provider_specific_fields"})
 TURN_STATE: Final = CALL_STATE | {"reasoning_details", "thinking_blocks"}
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
-    """One record of an answer. Fields that do not apply are None and left out on the wire."""
+    """A record of an answer. Fields that are None are left out on the wire."""
 
 
 class Start(Record, frozen=True, tag="start"):
-    """The answer has begun; `model` is the name the client asked by."""
+    """The beginning of the answer. `model` is the name in the client's request."""
 
     id: str
     model: str
@@ -35,22 +35,22 @@ class Delta(Record, frozen=True, tag="delta"):
 
 
 class Reasoning(Record, frozen=True, tag="reasoning"):
-    """The next piece of the model's thinking, where it shows it."""
+    """The next piece of the model's reasoning, if its server sends it."""
 
     text: str
 
 
 class Refusal(Record, frozen=True, tag="refusal"):
-    """The next piece of the model's words for why it will not answer."""
+    """The next piece of the text in which the model refuses to answer."""
 
     text: str
 
 
 class ToolCall(Record, frozen=True, tag="tool_call"):
-    """A fragment of a tool call; `id` and `name` come in a call's first fragment only.
+    """A fragment of a tool call. Only a call's first fragment has `id` and `name`.
 
-    `kind` is `custom` for a tool that takes text, and None for one that takes JSON. `extra` is state that the model's
-    server wants back with the call: the fields of all its fragments, merged.
+    `kind` is `custom` for a tool with a text as its argument, and None for a tool with a JSON object. `extra` is state
+    of the model's server, which the next request must send back: the fields of all fragments of the call, merged.
     """
 
     index: int
@@ -62,7 +62,7 @@ class ToolCall(Record, frozen=True, tag="tool_call"):
 
 
 class Annotation(Record, frozen=True, tag="annotation"):
-    """A source of the answer's text, with OpenAI's fields; `kind` is its `type`, for example `url_citation`.
+    """A source of the answer's text, with OpenAI's fields. `kind` is OpenAI's `type`, for example `url_citation`.
 
     `url` is an http or https address. `start_index` and `end_index` count characters of the text.
     """
@@ -79,20 +79,20 @@ class Annotation(Record, frozen=True, tag="annotation"):
 
 
 class Image(Record, frozen=True, tag="image"):
-    """An image in the answer; `url` is a data URL of an image, or an http or https address."""
+    """An image in the answer. `url` is a data URL of an image, or an http or https address."""
 
     url: str
 
 
 class Ping(Record, frozen=True, tag="ping"):
-    """Keeps the connection alive while the model is silent."""
+    """A record without content, which keeps the connection open while the model is silent."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Tokens the upstream counted.
+    """The numbers of tokens that the upstream counted.
 
-    `cached_input_tokens` are those of the input that the server had in its cache, `reasoning_tokens` those that the
-    model spent on reasoning. None is unknown and left out on the wire; 0 is a count.
+    `cached_input_tokens` are the input tokens from the server's cache. `reasoning_tokens` are the output tokens of
+    the reasoning. None is unknown and left out on the wire. 0 is a count.
     """
 
     input_tokens: int
@@ -103,7 +103,10 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Done(Record, frozen=True, tag="done"):
-    """The answer is whole; always the last record. `extra` is state that the model's server wants back with it."""
+    """The end of a complete answer, always the last record.
+
+    `extra` is state of the model's server, which the next request must send back with the answer.
+    """
 
     finish_reason: str
     usage: Usage | None = None
@@ -111,7 +114,7 @@ class Done(Record, frozen=True, tag="done"):
 
 
 class Failed(Record, frozen=True, tag="error"):
-    """The answer is not whole, and why; always the last record."""
+    """The end of an answer that is not complete, always the last record, with its error."""
 
     code: str
     message: str
@@ -120,13 +123,12 @@ class Failed(Record, frozen=True, tag="error"):
 
 
 class Raw(msgspec.Struct, frozen=True):
-    """A chunk as the upstream sent it: the JSON of a chat completion chunk, checked, under the name its client knows.
-    One that OpenAI's own clients could not take is told anew.
+    """A chat completion chunk of the upstream as JSON, checked, with the model's name in the client's request.
 
-    It stands for whatever it says, in answers that were asked for with `ChatRequest.raw`; it is no record.
-    `text` is what the payload adds to the first choice if it is of that one alone and does not end it; `choices` are
-    those of any other payload as its parser decoded them (readers.strict.Choice). So the answer can be counted without
-    a second decode.
+    A chunk that OpenAI's clients could not decode is re-encoded. It is no record. It replaces the other events in
+    answers to requests with `ChatRequest.raw`.
+    If the payload has only text for the first choice, `text` is that text. For other payloads `choices` are the
+    decoded choices. So tokens can be counted without a second decode.
     """
 
     payload: bytes
@@ -139,9 +141,9 @@ Event = Start | Piece | Ping | Done | Failed
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """A model has been asked and has failed before its first event; `next` is the name of who is asked after it.
+    """A failed attempt: the model's server failed before its first event.
 
-    `timeouts` are those of the limits (limits.Limits) that hold from now on.
+    `next` is the name of the model of the next attempt, or None. `timeouts` replace fields of `Limits` from now on.
     """
 
     model: str
@@ -151,11 +153,11 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """What one read of the upstream held: paying per read is cheaper than paying per token.
+    """The events of one read of the upstream, because costs for each read are lower than costs for each token.
 
-    `size` counts the bytes read, those without an event too. `finish_reason` says that the answer is whole, `resumes`
-    that it goes on after one that came earlier, `ended` that the upstream has nothing more to say. `attempt` comes in a
-    batch of its own, for the log. `extra` is that of the record `done`; the last one counts.
+    `size` is the number of bytes read, with those that contain no event. A `finish_reason` makes the answer complete.
+    `resumes` is true if text follows an earlier finish reason. `ended` is true after the upstream's end marker.
+    `attempt` comes in a batch of its own, for the log. The last `extra` becomes that of Done.
     """
 
     size: int
