@@ -186,7 +186,7 @@ def test_the_design_draws_the_same_floors() -> None:
 
 def test_the_rules_refuse_what_they_are_for() -> None:
     assert floor(MODULES["protocols.native.routes"]) > floor(MODULES["running"]) > floor(MODULES["models.registry"])
-    assert floor(MODULES["protocols.native.request"]) < floor(MODULES["upstreams.kinds"])
+    assert floor(MODULES["protocols.native.request"]) < floor(MODULES["upstreams.opener"])
     assert cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert set(cycle({"a": {"b"}, "b": {"a"}})) == {"a", "b"}
     relative = Module("models.x", ast.parse("from . import config\nfrom .registry import Model"))

@@ -15,7 +15,8 @@ import pytest
 from quartapp.models.config import read_table
 from quartapp.models.registry import open_models
 from quartapp.settings.settings import Settings
-from quartapp.upstreams.entry import OPENAI_URL, Entry, Kind
+from quartapp.upstreams.entry import Entry
+from quartapp.upstreams.kinds import OPENAI_URL, KindName
 from tests.doors import Client, chunk, event_stream, serving
 from tests.loopback import Loopback, Received, reply
 
@@ -108,8 +109,8 @@ def test_the_page_has_each_field_as_it_is() -> None:
 
 def test_the_page_has_each_kind_with_an_example() -> None:
     table = PAGE.partition("| kind |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(get_args(Kind))
-    assert {entry["kind"] for text in EXAMPLES for entry in entries_of(text).values()} == set(get_args(Kind))
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(get_args(KindName))
+    assert {entry["kind"] for text in EXAMPLES for entry in entries_of(text).values()} == set(get_args(KindName))
 
 
 def test_each_server_that_is_still_there_has_an_example() -> None:

@@ -13,7 +13,7 @@ from quartapp.core.errors import ChatError
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.entry import Entry
-from quartapp.upstreams.kinds import Kinds, UpstreamModel
+from quartapp.upstreams.opener import UpstreamModel, Upstreams
 from quartapp.upstreams.responses.input import input_items
 from quartapp.upstreams.responses.parameters import response_params
 from tests.loopback import Loopback, head, raw, reply
@@ -39,12 +39,12 @@ async def model_at(
     server: Loopback, *, system_prompt: str | None = None, **fields: Any
 ) -> AsyncIterator[UpstreamModel]:
     """A model of `server`, whose entry has these fields too, until the `async with` ends."""
-    kinds = Kinds(Settings.load({"CHAT_MAX_UPSTREAM_LINE_BYTES": 65_536, "OPENAI_API_KEY": KEY}))
+    upstreams = Upstreams(Settings.load({"CHAT_MAX_UPSTREAM_LINE_BYTES": 65_536, "OPENAI_API_KEY": KEY}))
     given = {"base_url": server.base_url, "key_env": "OPENAI_API_KEY", "system_prompt": system_prompt, **fields}
     try:
-        yield kinds.open("model-1", Entry(kind="responses", **given))
+        yield upstreams.open("model-1", Entry(kind="responses", **given))
     finally:
-        await kinds.close()
+        await upstreams.close()
 
 
 async def sent(*messages: Document, asked: Document | None = None, **fields: Any) -> Document:

@@ -17,7 +17,7 @@ from quartapp.models.config import single_entry
 from quartapp.models.registry import StreamingModel
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
-from quartapp.upstreams.kinds import Kinds, UpstreamModel
+from quartapp.upstreams.opener import UpstreamModel, Upstreams
 from tests.loopback import Exchange
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
@@ -33,11 +33,11 @@ WHOLE = TOKEN + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"
 async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
     """The model that the settings name, of a server at `base_url`, until the `async with` ends."""
     settings = Settings.load({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, "CHAT_MODEL": "model-1", **given})
-    kinds = Kinds(settings)
+    upstreams = Upstreams(settings)
     try:
-        yield kinds.open(*single_entry(settings))
+        yield upstreams.open(*single_entry(settings))
     finally:
-        await kinds.close()
+        await upstreams.close()
 
 
 async def ask(model: StreamingModel, request: ChatRequest = QUESTION) -> str:

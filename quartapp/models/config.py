@@ -17,7 +17,8 @@ from quartapp.mock import DEFAULT_MODEL, offers
 from quartapp.settings.loader import first_fault
 from quartapp.settings.settings import KEYS, Settings
 from quartapp.settings.urls import is_same_server
-from quartapp.upstreams.entry import MAX_NAME_CHARS, OPENAI_URL, Entry, Kind
+from quartapp.upstreams.entry import MAX_NAME_CHARS, Entry
+from quartapp.upstreams.kinds import OPENAI_URL, KindName
 
 OPENAI_MODEL: Final = "gpt-5.4-mini"
 MAX_DEPTH: Final = 32
@@ -154,7 +155,7 @@ def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterat
         yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
     if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
         yield _no_key(entry)
-    if entry.kind == "mock" and not offers(entry.model or DEFAULT_MODEL):
+    if entry.upstream.is_mock and not offers(entry.model or DEFAULT_MODEL):
         yield ".model: not one of the mock server; for example mock"
     for index, other in enumerate(entry.fallbacks):
         fault = _fallback_fault(other, entry.fallbacks[:index], [each for each in table if each != name])
@@ -207,7 +208,7 @@ def single_entry(settings: Settings) -> tuple[str, Entry]:
     if settings.azure_endpoint is not None:
         return _azure_entry(settings, settings.azure_endpoint)
     url = settings.openai_base_url
-    kind: Kind = "openai" if url is None or is_same_server(url, OPENAI_URL) else "compatible"
+    kind: KindName = "openai" if url is None or is_same_server(url, OPENAI_URL) else "compatible"
     key_env = None if settings.openai_api_key is None else "OPENAI_API_KEY"
     return settings.model or OPENAI_MODEL, Entry(kind=kind, base_url=url, key_env=key_env)
 

@@ -18,7 +18,7 @@ from quartapp.answer.deadlines import Clock
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Usage
 from quartapp.protocols.common.messages import ChatRequest
-from quartapp.upstreams.kinds import UpstreamModel
+from quartapp.upstreams.opener import UpstreamModel
 
 #: Errors worth a retry or a fallback: transient, or specific to one server. Any other error comes from the request or
 #: the setup of the model. The answer of a fallback would hide it.

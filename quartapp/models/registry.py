@@ -22,7 +22,7 @@ from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.http.addresses import check_addresses
 from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.http.transport import open_trust
-from quartapp.upstreams.kinds import Kinds, UpstreamModel, base_url
+from quartapp.upstreams.opener import UpstreamModel, Upstreams
 from quartapp.upstreams.parameters import check_extras
 
 
@@ -60,14 +60,14 @@ class Models:
         find: Callable[[str], ListedModel | None],
         default: str,
         names: Sequence[str],
-        kinds: Kinds | None = None,
+        upstreams: Upstreams | None = None,
         *,
         summary: Sequence[str] = (),
     ) -> None:
         self.summary = summary
         self._find = find
         self.default = default
-        self._kinds = kinds
+        self._upstreams = upstreams
         self.names = names
 
     def get(self, name: str | None) -> ListedModel:
@@ -80,11 +80,11 @@ class Models:
     @property
     def servers(self) -> Sequence[Server]:
         """The open servers. Connections of the host app's own models are not among them."""
-        return [] if self._kinds is None else list(self._kinds.servers)
+        return [] if self._upstreams is None else list(self._upstreams.servers)
 
     async def close(self) -> None:
-        if self._kinds is not None:
-            await self._kinds.close()
+        if self._upstreams is not None:
+            await self._upstreams.close()
 
 
 def open_models(
@@ -104,33 +104,33 @@ def open_models(
         summary = [f"{name}: Python, {_qualified(model)}" for name, model in given.items()]
         return Models(own.get, _default(settings, list(own)), list(own), summary=summary)
     table = read_table(settings)
-    kinds = Kinds(settings, (table or {}).values())
+    upstreams = Upstreams(settings, (table or {}).values())
     if table is not None:
-        return _open_table(settings, table, kinds)
-    return _open_mock(settings, kinds) if settings.is_mock else _open_single(settings, kinds)
+        return _open_table(settings, table, upstreams)
+    return _open_mock(settings, upstreams) if settings.is_mock else _open_single(settings, upstreams)
 
 
-def _open_table(settings: Settings, table: Table, kinds: Kinds) -> Models:
-    candidates = {name: _candidate(name, entry, kinds.open(name, entry), settings) for name, entry in table.items()}
+def _open_table(settings: Settings, table: Table, upstreams: Upstreams) -> Models:
+    candidates = {name: _candidate(name, entry, upstreams.open(name, entry), settings) for name, entry in table.items()}
     offered = {
         name: _offered(entry, candidates[name], [candidates[other] for other in entry.fallbacks], settings)
         for name, entry in table.items()
         if entry.offered
     }
     summary = [_summary(name, entry) for name, entry in table.items()]
-    return Models(offered.get, _default(settings, list(offered)), list(offered), kinds, summary=summary)
+    return Models(offered.get, _default(settings, list(offered)), list(offered), upstreams, summary=summary)
 
 
-def _open_single(settings: Settings, kinds: Kinds) -> Models:
+def _open_single(settings: Settings, upstreams: Upstreams) -> Models:
     name, entry = single_entry(settings)
-    candidate = _candidate(name, entry, kinds.open(name, entry), settings)
+    candidate = _candidate(name, entry, upstreams.open(name, entry), settings)
     offered = {name: _offered(entry, candidate, [], settings)}
-    return Models(offered.get, name, [name], kinds, summary=[_summary(name, entry)])
+    return Models(offered.get, name, [name], upstreams, summary=[_summary(name, entry)])
 
 
 def _summary(name: str, entry: Entry) -> str:
     """Return a description of a model, for example `fast: openai, gpt-5.4-mini at api.openai.com:443`."""
-    place = "in this process" if entry.kind == "mock" else f"at {host_and_port(base_url(entry))}"
+    place = "in this process" if entry.upstream.is_mock else f"at {host_and_port(entry.url)}"
     rest = "" if entry.offered else ", not offered"
     return f"{name}: {entry.kind}, {entry.model or name} {place}{rest}"
 
@@ -140,7 +140,7 @@ def _qualified(model: Model | ModelFunction) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _open_mock(settings: Settings, kinds: Kinds) -> Models:
+def _open_mock(settings: Settings, upstreams: Upstreams) -> Models:
     """Return the mock model and its faults, which clients also select by name."""
     default, _ = single_entry(settings)
     if not offers(default):
@@ -154,10 +154,10 @@ def _open_mock(settings: Settings, kinds: Kinds) -> Models:
         entry = Entry(kind="mock", model=name)
         if not offers(name):
             return None
-        return _offered(entry, _candidate(name, entry, kinds.open(name, entry), settings), [], settings)
+        return _offered(entry, _candidate(name, entry, upstreams.open(name, entry), settings), [], settings)
 
     find(default)  # opens the shared server
-    return Models(find, default, [name for name in CATALOGUE if not is_fault(name)], kinds)
+    return Models(find, default, [name for name in CATALOGUE if not is_fault(name)], upstreams)
 
 
 def _default(settings: Settings, names: Sequence[str]) -> str:
@@ -169,7 +169,7 @@ def _default(settings: Settings, names: Sequence[str]) -> str:
 def _candidate(name: str, entry: Entry, model: UpstreamModel, settings: Settings) -> Candidate:
     retries = entry.retries
     if retries is None:  # a fault of the mock model is deliberate, and a retry would hide it
-        retries = 0 if entry.kind == "mock" else settings.retries
+        retries = 0 if entry.upstream.is_mock else settings.retries
     timeouts = {
         "idle_timeout_s": entry.idle_timeout_s or settings.idle_timeout_s,
         "answer_timeout_s": entry.answer_timeout_s or settings.answer_timeout_s,
@@ -188,4 +188,4 @@ def _offered(entry: Entry, candidate: Candidate, fallbacks: Sequence[Candidate],
         check_extras(request, allow)
         candidate.model.check(request)
 
-    return ListedModel(candidate.name, model, check, candidate.timeouts, is_mock=entry.kind == "mock")
+    return ListedModel(candidate.name, model, check, candidate.timeouts, is_mock=entry.upstream.is_mock)

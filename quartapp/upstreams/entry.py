@@ -16,18 +16,13 @@ from pydantic_core import PydanticCustomError
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.settings.loader import Text, is_unicode
 from quartapp.settings.settings import DAY_S
-from quartapp.settings.urls import is_same_server
 from quartapp.upstreams.common.history import Field as HistoryField
 from quartapp.upstreams.http.addresses import UpstreamUrl
+from quartapp.upstreams.kinds import KINDS, Auth, Kind, KindName, OutputLimit
 
-OPENAI_URL = "https://api.openai.com/v1"
-
-Kind = Literal["openai", "azure", "responses", "compatible", "mock"]
-Auth = Literal["bearer", "api-key", "entra", "none"]
 MAX_NAME_CHARS = 200
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 Seconds = Annotated[float, Field(gt=0, le=DAY_S)]
-
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 
@@ -154,7 +149,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: Kind = Field(description="What its server speaks.")
+    kind: KindName = Field(description="What its server speaks.")
     base_url: UpstreamUrl | None = Field(
         default=None, description="Base URL of its server, for Azure the resource's endpoint. Unset: OpenAI's."
     )
@@ -190,7 +185,7 @@ class Entry(BaseModel):
         description="Most tokens of an answer; more are refused, and it is sent where a client names no limit. "
         "Unset: CHAT_MAX_OUTPUT_TOKENS.",
     )
-    output_limit: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+    output_limit: OutputLimit | None = Field(
         default=None,
         description="What it calls that limit. Unset: max_completion_tokens for OpenAI and Azure, max_tokens for "
         "others and for Azure's dated API before 2024-12.",
@@ -225,24 +220,31 @@ class Entry(BaseModel):
 
     @model_validator(mode="after")
     def _check_server(self) -> Self:
-        if self.kind in ("azure", "compatible") and self.base_url is None:
+        if self.base_url is None and self.upstream.base_url is None:
             raise ValueError(f"{self.kind} needs a base_url")
-        if self.kind == "mock" and (self.base_url or self.key_env or self.auth):
+        if self.upstream.is_mock and (self.base_url or self.key_env or self.auth):
             raise ValueError("the mock model has no server and no key")
-        if self.api_version and self.kind != "azure":
+        if self.api_version and not self.upstream.has_dated_api:
             raise ValueError("api_version is Azure's alone")
         if self.auth in ("bearer", "api-key") and self.env_name is None:
             raise ValueError("a key is to be sent, and key_env names none")
-        if self.kind == "responses":
+        if self.upstream.api == "responses":
             _check_response_params(self.params)
         return self
 
     @property
+    def upstream(self) -> Kind:
+        return KINDS[self.kind]
+
+    @property
+    def url(self) -> str:
+        """Return the URL of its server's API, without the path of a request."""
+        return self.upstream.url(self.base_url, self.api_version)
+
+    @property
     def env_name(self) -> str | None:
-        """The name of the variable that holds its key.
+        """Return the name of the variable that holds its key.
 
         OPENAI_API_KEY is the default for OpenAI's own server only, so that no other server receives that key.
         """
-        speaks_openai = self.kind in ("openai", "responses")
-        is_openai = speaks_openai and (self.base_url is None or is_same_server(self.base_url, OPENAI_URL))
-        return self.key_env or ("OPENAI_API_KEY" if is_openai else None)
+        return self.key_env or (self.upstream.key_env if self.upstream.is_default(self.base_url) else None)

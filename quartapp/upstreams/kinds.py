@@ -1,163 +1,73 @@
-"""Models of each kind, opened from their entries in the table."""
+"""The kinds of upstreams: the API, the server and the defaults of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import partial
-from typing import Protocol
-from urllib.parse import quote
+from collections.abc import Mapping
+from typing import Final, Literal
 
-from pydantic import SecretStr
+import msgspec
 
-from quartapp.core.events import Batches
-from quartapp.mock import DEFAULT_MODEL, create_mock
-from quartapp.protocols.common.messages import ChatRequest
-from quartapp.settings.settings import Settings
-from quartapp.upstreams.chat_completions.bodies import open_parser
-from quartapp.upstreams.chat_completions.model import PATH, ChatCompletionsModel, OpenParser
-from quartapp.upstreams.entry import OPENAI_URL, Entry
-from quartapp.upstreams.http.entra import EntraToken, open_credential
-from quartapp.upstreams.http.servers import Address, Server, Servers
-from quartapp.upstreams.http.transport import ConnectionOptions
-from quartapp.upstreams.in_process import InProcessTransport
-from quartapp.upstreams.origins import Origins
-from quartapp.upstreams.parameters import Parameters
-from quartapp.upstreams.responses.model import ResponsesModel
+from quartapp.settings.urls import is_same_server
 
-MOCK_URL = "http://mock/v1"
-AZURE_V1 = "/openai/v1"
+OPENAI_URL: Final = "https://api.openai.com/v1"
+AZURE_V1: Final = "/openai/v1"
+
+KindName = Literal["openai", "azure", "responses", "compatible", "mock"]
+Auth = Literal["bearer", "api-key", "entra", "none"]
+OutputLimit = Literal["max_tokens", "max_completion_tokens"]
 
 
-class UpstreamModel(Protocol):
-    """A model of the table."""
+class Kind(msgspec.Struct, frozen=True):
+    """One kind of upstream; for example `Kind(OPENAI_URL, key_env="OPENAI_API_KEY")`.
 
-    def stream(self, request: ChatRequest, /) -> Batches: ...
-
-    def check(self, request: ChatRequest, /) -> None:
-        """Raise ChatError, invalid_request, for a request that the model does not accept."""
-        ...
-
-
-class Kinds:
-    """An opener of models, and the owner of the servers and tokens that they share.
-
-    `entries` are those of all models, because state from one server must not reach another server.
+    `base_url` is the default server; None if an entry must name a server. `key_env` names the key of the default server
+    only. `auth` is used with a key, and `keyless_auth` without one.
     """
 
-    def __init__(self, settings: Settings, entries: Iterable[Entry] = ()) -> None:
-        self._settings = settings
-        self._origins = Origins(entries)
-        self._tokens: dict[str, EntraToken] = {}
-        self.servers = Servers(_connection_options(settings))
+    base_url: str | None = None
+    key_env: str | None = None
+    api: Literal["chat_completions", "responses"] = "chat_completions"
+    auth: Auth = "bearer"
+    keyless_auth: Auth = "bearer"
+    output_limit: OutputLimit = "max_tokens"
+    is_stateless: bool = False
+    has_dated_api: bool = False
+    is_mock: bool = False
 
-    def open(self, name: str, entry: Entry) -> UpstreamModel:
-        """Return the model of `entry`, which clients know as `name`.
+    def is_default(self, url: str | None) -> bool:
+        """Return whether `url` is the default server; None counts as it if there is one."""
+        return self.base_url is not None and is_same_server(url or self.base_url, self.base_url)
 
-        Raises SettingsError for a key, a proxy or a CA file that cannot be used.
+    def attaches_state(self, url: str | None) -> bool:
+        """Return whether the server at `url` may attach state to an answer.
+
+        A stateless kind has state only at a server other than its default one, for example a gateway.
         """
-        parameters = self._parameters(name, entry)
-        server = self._server(entry, self._key(entry))
-        if entry.kind == "responses":
-            return ResponsesModel(server, parameters, max_line_bytes=self._settings.max_upstream_line_bytes)
-        return ChatCompletionsModel(server, parameters, self._parser_opener(entry), _path(entry, parameters.model))
+        return not (self.is_stateless and (self.base_url is None or self.is_default(url)))
 
-    async def close(self) -> None:
-        await self.servers.close()
-        for token in self._tokens.values():
-            await token.close()
+    def url(self, url: str | None, api_version: str | None) -> str:
+        """Return the URL of the API, without the path of a request."""
+        url = (url or self.base_url or "").rstrip("/")
+        if not self.has_dated_api:
+            return url
+        endpoint = url.removesuffix(AZURE_V1)
+        return f"{endpoint}/openai" if api_version else f"{endpoint}{AZURE_V1}"
 
-    def _server(self, entry: Entry, key: SecretStr | None) -> Server:
-        if entry.kind == "mock":
-            return self.servers.at(Address(MOCK_URL), self._mock)
-        auth = entry.auth or _usual_auth(entry, key)
-        address = Address(
-            base_url(entry),
-            key=key,
-            key_header="api-key" if auth == "api-key" else "authorization",
-            token=self._token(entry.entra_scope) if auth == "entra" else None,
-            query=(("api-version", entry.api_version),) if entry.api_version else (),
-            headers=tuple(sorted((name.lower(), value) for name, value in entry.headers.items())),
-            obeys_environment=self._settings.obey_client_environment,
-        )
-        return self.servers.at(address)
-
-    def _key(self, entry: Entry) -> SecretStr | None:
-        if entry.env_name is None or entry.auth in ("entra", "none"):
-            return None
-        return self._settings.key(entry.env_name)
-
-    def _token(self, scope: str) -> EntraToken:
-        """Return the token for `scope`, shared by all models, because equal addresses must share a server."""
-        if scope not in self._tokens:
-            settings = self._settings
-            credential = open_credential(proxy=settings.proxy, obey_environment=settings.obey_client_environment)
-            self._tokens[scope] = EntraToken(credential, scope)
-        return self._tokens[scope]
-
-    def _mock(self) -> InProcessTransport:
-        return InProcessTransport(create_mock(self._settings.mock_tokens_per_s))
-
-    def _parameters(self, name: str, entry: Entry) -> Parameters:
-        default = DEFAULT_MODEL if entry.kind == "mock" else name
-        system_prompt = self._settings.system_prompt if entry.system_prompt is None else entry.system_prompt
-        return Parameters(
-            model=entry.model or default,
-            system_prompt=system_prompt,
-            params=entry.params,
-            allow=frozenset(entry.allow),
-            drop_params=frozenset(entry.drop_params),
-            max_output_tokens=_output_tokens(entry, self._settings),
-            unsent_limit=self._settings.max_output_tokens,
-            output_limit=entry.output_limit or _usual_output_limit(entry),
-            returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
-        )
-
-    def _parser_opener(self, entry: Entry) -> OpenParser:
-        return partial(
-            open_parser,
-            max_line_bytes=self._settings.max_upstream_line_bytes,
-            think_tags=entry.think_tags,
-            origin=self._origins.origin(entry),
-        )
+    def limit_name(self, api_version: str | None) -> OutputLimit:
+        """Return the name of the token limit. Azure's dated APIs before 2024-12 accept only the older name."""
+        return "max_tokens" if api_version and api_version < "2024-12" else self.output_limit
 
 
-def _output_tokens(entry: Entry, settings: Settings) -> int | None:
-    """Return the lower one of the entry's limit and CHAT_MAX_OUTPUT_TOKENS; None if neither is set."""
-    limits = [limit for limit in (entry.max_output_tokens, settings.sent_output_tokens) if limit is not None]
-    return min(limits, default=None)
-
-
-def _usual_auth(entry: Entry, key: SecretStr | None) -> str:
-    if entry.kind != "azure":
-        return "bearer"
-    return "entra" if key is None else "api-key"
-
-
-def _usual_output_limit(entry: Entry) -> str:
-    # Azure's dated APIs before 2024-12 accept only the older name.
-    takes_newer = entry.kind in ("openai", "azure") and (entry.api_version or "9999") >= "2024-12"
-    return "max_completion_tokens" if takes_newer else "max_tokens"
-
-
-def base_url(entry: Entry) -> str:
-    """Return the URL of the model's server, without the path of the API."""
-    url = (entry.base_url or OPENAI_URL).rstrip("/")
-    if entry.kind != "azure":
-        return url
-    endpoint = url.removesuffix(AZURE_V1)
-    return f"{endpoint}/openai" if entry.api_version else f"{endpoint}{AZURE_V1}"
-
-
-def _path(entry: Entry, model: str) -> str:
-    return f"/deployments/{quote(model, safe='')}{PATH}" if entry.api_version else PATH
-
-
-def _connection_options(settings: Settings) -> ConnectionOptions:
-    return ConnectionOptions(
-        timeout_s=settings.connect_timeout_s,
-        max_connections=settings.max_connections or 2 * settings.max_open_streams,
-        keep_alive_s=settings.connection_keep_alive_s,
-        proxy=settings.proxy,
-        ca_file=settings.ca_file,
-        obey_environment=settings.obey_client_environment,
-    )
+KINDS: Final[Mapping[KindName, Kind]] = {
+    "openai": Kind(OPENAI_URL, "OPENAI_API_KEY", output_limit="max_completion_tokens", is_stateless=True),
+    "azure": Kind(
+        auth="api-key",
+        keyless_auth="entra",
+        output_limit="max_completion_tokens",
+        is_stateless=True,
+        has_dated_api=True,
+    ),
+    "responses": Kind(OPENAI_URL, "OPENAI_API_KEY", api="responses"),
+    "compatible": Kind(),
+    "mock": Kind("http://mock/v1", is_stateless=True, is_mock=True),
+}

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from quartapp.settings.urls import is_same_server
 from quartapp.upstreams.common.history import Field, ReturnedState
 from quartapp.upstreams.common.marks import Origin
-from quartapp.upstreams.entry import OPENAI_URL, Entry
+from quartapp.upstreams.entry import Entry
+from quartapp.upstreams.kinds import OPENAI_URL
 
 # These servers refuse a tool call in the history without the reasoning that led to it.
 _WANT_THOUGHTS: Final = frozenset({"api.deepseek.com", "api.moonshot.ai", "api.moonshot.cn"})
@@ -24,7 +24,7 @@ class Origins:
     """The servers of a table of models."""
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._ids = {_id(entry) for entry in entries if _has_state(entry)}
+        self._ids = {_id(entry) for entry in entries if entry.upstream.attaches_state(entry.base_url)}
 
     def returned(self, entry: Entry, *, max_chars: int) -> ReturnedState:
         """Return the rules for state that goes back to the server of `entry`."""
@@ -40,15 +40,9 @@ class Origins:
 def _names(entry: Entry, origin: Origin) -> frozenset[str]:
     if entry.returns is not None:
         return frozenset(entry.returns)
-    names = _STATE if origin.is_only and _has_state(entry) else frozenset()
+    names = _STATE if origin.is_only and entry.upstream.attaches_state(entry.base_url) else frozenset()
     wants_thoughts = urlsplit(entry.base_url or "").hostname in _WANT_THOUGHTS
     return names | {"reasoning_content"} if wants_thoughts else names
-
-
-def _has_state(entry: Entry) -> bool:
-    """Return whether the server may attach state. OpenAI's own chat completions, Azure and the mock model do not."""
-    is_openais = entry.kind == "openai" and is_same_server(entry.base_url or OPENAI_URL, OPENAI_URL)
-    return entry.kind not in ("azure", "mock") and not is_openais
 
 
 def _id(entry: Entry) -> str:
