@@ -52,7 +52,7 @@ def taken() -> Iterator[int]:
             'CHAT_CA_FILE: no certificates in PEM at "/x/nowhere.pem" (FileNotFoundError)',
         ),
         ({"OPENAI_BASE_URL": "http://999.1.1.1/v1"}, "OPENAI_BASE_URL: not a server's URL"),
-        ({"OPENAI_BASE_URL": "http://☃.example/v1"}, "OPENAI_BASE_URL: no URL that can be asked"),
+        ({"OPENAI_BASE_URL": "http://☃.example/v1"}, "OPENAI_BASE_URL: not a usable URL"),
         ({"OPENAI_API_KEY": "sk 1"}, "OPENAI_API_KEY: holds white space"),
         ({"AZURE_OPENAI_ENDPOINT": "https://a.example"}, "AZURE_OPENAI_DEPLOYMENT: "),
     ],

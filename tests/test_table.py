@@ -101,8 +101,8 @@ def test_both_at_once_stop_the_start() -> None:
     [
         (b"\xff\xfe", "not TOML in UTF-8;"),
         (f'[models.a]\nkind = "{CANARY}'.encode(), "not TOML in UTF-8: "),
-        (f"{CANARY} = 1".encode(), "everything in it is below [models]"),
-        (b"", "everything in it is below [models]"),
+        (f"{CANARY} = 1".encode(), "the only table at the top is [models]"),
+        (b"", "the only table at the top is [models]"),
         (b"models = 3", "no models"),
         (b"[models]", "no models"),
     ],
@@ -246,8 +246,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "CHAT_MODELS: models.one: azure needs a base_url",
     ),
     "a server for the mock model": ({"kind": "mock"}, "CHAT_MODELS: models.one: the mock model has no "),
-    "a version of nobody": ({"api_version": "2024-10-21"}, "CHAT_MODELS: models.one: api_version is Azure's alone"),
-    "a key that is to be sent and not there": ({"auth": "bearer"}, "CHAT_MODELS: models.one: a key is to be sent"),
+    "a version of nobody": ({"api_version": "2024-10-21"}, "CHAT_MODELS: models.one: api_version is for Azure only"),
+    "a key that is to be sent and not there": ({"auth": "bearer"}, "CHAT_MODELS: models.one: auth sends a key"),
     "text for a number": ({"retries": "1"}, "CHAT_MODELS: models.one.retries: "),
     "a negative number": ({"retries": -1}, "CHAT_MODELS: models.one.retries: "),
     "no time": ({"first_event_timeout_s": 0}, "CHAT_MODELS: models.one.first_event_timeout_s: "),
@@ -273,7 +273,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a time that can never be over": (
         {"first_event_timeout_s": 181},
-        "CHAT_MODELS: models.one.first_event_timeout_s: over CHAT_FIRST_EVENT_TIMEOUT_S",
+        "CHAT_MODELS: models.one.first_event_timeout_s: above CHAT_FIRST_EVENT_TIMEOUT_S",
     ),
     "nothing that is offered": ({"offered": False}, "CHAT_MODELS: none of the models is offered"),
 }
@@ -485,7 +485,7 @@ UNASKABLE = {
 def test_an_address_that_the_clients_refuse_is_told_by_its_setting(name: str, kind: str) -> None:
     with pytest.raises(SettingsError) as raised:
         open_models(Settings.load({name: UNASKABLE[kind]}))
-    assert re.fullmatch(rf"{name}: no URL that can be asked, [^;]+; for example {name}=http\S+", str(raised.value))
+    assert re.fullmatch(rf"{name}: not a usable URL, [^;]+; for example {name}=http\S+", str(raised.value))
     assert str(raised.value).isascii()
     assert CANARY not in str(raised.value)
     assert raised.value.__context__ is None
@@ -494,7 +494,7 @@ def test_an_address_that_the_clients_refuse_is_told_by_its_setting(name: str, ki
 @pytest.mark.parametrize("kind", UNASKABLE)
 def test_an_address_that_the_clients_refuse_is_told_by_its_field(kind: str) -> None:
     told = fault(base_url=UNASKABLE[kind])
-    assert told.startswith("CHAT_MODELS: models.one.base_url: no URL that can be asked, ")
+    assert told.startswith("CHAT_MODELS: models.one.base_url: not a usable URL, ")
     assert CANARY not in told
 
 
@@ -524,7 +524,7 @@ def test_no_server_that_looks_like_openais_is_sent_its_key(url: str, monkeypatch
 
 
 def test_an_mock_model_that_does_not_exist_stops_the_start() -> None:
-    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.model: not one of the mock server"):
+    with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.model: not a model of the mock server"):
         table(a={"kind": "mock", "model": "nobody"})
 
 

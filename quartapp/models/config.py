@@ -59,7 +59,7 @@ def read_table(settings: Settings) -> Table | None:
 
 
 def _read_file(path: str) -> Any:
-    example = f"for example a file that says {_FILE.example}"
+    example = f"for example a file with {_FILE.example}"
     try:
         document = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
@@ -69,7 +69,7 @@ def _read_file(path: str) -> Any:
         place = f": {error}" if isinstance(error, tomllib.TOMLDecodeError) else ""
         raise SettingsError(f"CHAT_MODELS_FILE: not TOML in UTF-8{place}; {example}") from None
     if list(document) != ["models"]:
-        raise SettingsError(f"CHAT_MODELS_FILE: everything in it is below [models]; {example}")
+        raise SettingsError(f"CHAT_MODELS_FILE: the only table at the top is [models]; {example}")
     _refuse_dots(document["models"])
     return document["models"]
 
@@ -101,7 +101,7 @@ def _table(source: _TableSource, given: Any, settings: Settings) -> Table:
         for fault in _faults(name, entry, table, settings):
             raise SettingsError(f"{source.place('models', name)}{fault}")
     if not any(entry.offered for entry in table.values()):
-        raise SettingsError(f"{source.setting}: none of the models is offered; let one be, as it is without `offered`")
+        raise SettingsError(f"{source.setting}: none of the models is offered; remove `offered = false` from one")
     return table
 
 
@@ -156,13 +156,13 @@ def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterat
     if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
         yield _no_key(entry)
     if entry.upstream.is_mock and not offers(entry.model or DEFAULT_MODEL):
-        yield ".model: not one of the mock server; for example mock"
+        yield ".model: not a model of the mock server; for example mock"
     for index, other in enumerate(entry.fallbacks):
         fault = _fallback_fault(other, entry.fallbacks[:index], [each for each in table if each != name])
         if fault is not None:
             yield f".fallbacks: {_shown(other)} {fault}"
     if (entry.first_event_timeout_s or 0) > settings.first_event_timeout_s:
-        yield ".first_event_timeout_s: over CHAT_FIRST_EVENT_TIMEOUT_S, which is for all attempts together"
+        yield ".first_event_timeout_s: above CHAT_FIRST_EVENT_TIMEOUT_S, the limit of all attempts together"
 
 
 def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) -> str | None:
@@ -178,7 +178,7 @@ def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) ->
 def _no_key(entry: Entry) -> str:
     """Return the fault of a missing key.
 
-    The variable's name is shown only if it cannot be a key, because some users write the key in its place.
+    The variable's name is shown only if it cannot be a key. Some users write the key in its place.
     """
     field, name = ".key_env" if entry.key_env else "", entry.env_name or ""
     if name in KEYS:

@@ -1,7 +1,7 @@
 """Retries and fallbacks of a model that fails before its first event.
 
-After its first event, a failure ends the answer, because a second answer would be billed again and would not continue
-the first one.
+A failure after its first event ends the answer. A second answer would be billed again, and would not continue the first
+one.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
         if not _TOKEN.fullmatch(name):
             raise _fault("the name of a header has letters, digits and hyphens")  # not shown, because it may hold a key
         if name.lower() in _OUR_HEADERS:
-            raise _fault("belongs to the connection, and is not to be set", name)
+            raise _fault("belongs to the connection, and cannot be set", name)
         if _KEY_NAME.search(name) or _KEY_VALUE.match(value):
             raise _fault("carries a key, which goes into the variable that key_env names", name)
         if not (value.isascii() and value.isprintable()):
@@ -149,7 +149,7 @@ class Entry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: KindName = Field(description="What its server speaks.")
+    kind: KindName = Field(description="The API of its server.")
     base_url: UpstreamUrl | None = Field(
         default=None, description="Base URL of its server, for Azure the resource's endpoint. Unset: OpenAI's."
     )
@@ -165,16 +165,16 @@ class Entry(BaseModel):
     )
     api_version: Name | None = Field(default=None, description="Azure's dated API; unset: its v1 API.")
     entra_scope: Name = Field(
-        default="https://cognitiveservices.azure.com/.default", description="What a token of Entra ID is asked for."
+        default="https://cognitiveservices.azure.com/.default", description="Scope of the token of Entra ID."
     )
     model: Name | None = Field(
-        default=None, description="Its name at its server, for Azure the deployment. Unset: the name it is offered by."
+        default=None, description="Its name at its server, for Azure the deployment. Unset: its name in the table."
     )
     system_prompt: Text | None = Field(
         default=None, description="Goes first in every conversation; unset: CHAT_SYSTEM_PROMPT."
     )
     params: Annotated[dict[str, Any], AfterValidator(_check_params)] = Field(
-        default={}, description="Parameters that are sent unless a client says otherwise."
+        default={}, description="Parameters of each request; those of the client override them."
     )
     allow: Annotated[list[Name], AfterValidator(_check_allow)] = Field(
         default=[], description="Parameters beyond OpenAI's that clients may send to it, for example top_k."
@@ -182,33 +182,30 @@ class Entry(BaseModel):
     drop_params: list[Name] = Field(default=[], description="Parameters that the model refuses; never sent.")
     max_output_tokens: Annotated[int, Field(ge=1, le=2**20)] | None = Field(
         default=None,
-        description="Most tokens of an answer; more are refused, and it is sent where a client names no limit. "
+        description="Most tokens of an answer. A request for more is refused. It is sent if a client sets no limit. "
         "Unset: CHAT_MAX_OUTPUT_TOKENS.",
     )
     output_limit: OutputLimit | None = Field(
         default=None,
-        description="What it calls that limit. Unset: max_completion_tokens for OpenAI and Azure, max_tokens for "
+        description="Its name for that limit. Unset: max_completion_tokens for OpenAI and Azure, max_tokens for "
         "others and for Azure's dated API before 2024-12.",
     )
     think_tags: Literal["leading", "open", "none"] = Field(
         default="leading",
-        description="Whether text in <think> tags is reasoning: a block that opens the answer; an answer that begins "
-        "inside one; no.",
+        description="Where text in <think> tags is reasoning: in a block at the start; in an answer that starts inside "
+        "a block; nowhere.",
     )
     returns: list[HistoryField] | None = Field(
         default=None,
-        description="What of earlier answers its server gets back though nothing shows that they are its own. "
+        description="State of earlier answers that its server gets back although it has no mark. "
         "Unset: state, if no other server may attach any; for DeepSeek and Moonshot reasoning_content too.",
     )
     headers: Annotated[dict[str, str], AfterValidator(_check_headers)] = Field(
         default={}, description="Headers to send to its server; never a key."
     )
-    fallbacks: list[Name] = Field(
-        default=[],
-        description="Its fallbacks: models that are called in this order if it fails before the first token.",
-    )
+    fallbacks: list[Name] = Field(default=[], description="Models to try in order if it fails before the first token.")
     retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
-        default=None, description="How often it is retried, before its fallbacks. Unset: CHAT_RETRIES; mock: 0."
+        default=None, description="Number of retries before its fallbacks. Unset: CHAT_RETRIES; mock: 0."
     )
     first_event_timeout_s: Seconds | None = Field(
         default=None,
@@ -225,9 +222,9 @@ class Entry(BaseModel):
         if self.upstream.is_mock and (self.base_url or self.key_env or self.auth):
             raise ValueError("the mock model has no server and no key")
         if self.api_version and not self.upstream.has_dated_api:
-            raise ValueError("api_version is Azure's alone")
+            raise ValueError("api_version is for Azure only")
         if self.auth in ("bearer", "api-key") and self.env_name is None:
-            raise ValueError("a key is to be sent, and key_env names none")
+            raise ValueError("auth sends a key, and key_env is unset")
         if self.upstream.api == "responses":
             _check_response_params(self.params)
         return self

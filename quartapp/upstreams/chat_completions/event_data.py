@@ -83,8 +83,8 @@ def is_whole(line: bytes) -> bool:
 def is_error_event(line: bytes, was_error: bool) -> bool:
     """Return whether the event is named `error` after a line of any field; `was_error` is the same before it.
 
-    Raises ChatError for an `error` field, which llama.cpp once sent, for JSON outside of a field, and for a carriage
-    return inside a line.
+    Raises ChatError for an `error` field, which llama.cpp once sent. So it does for JSON outside of a field, and for a
+    carriage return inside a line.
     """
     field, _, value = line.rstrip(b"\r").partition(b":")
     if field == b"event":

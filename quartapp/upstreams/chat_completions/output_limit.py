@@ -30,7 +30,7 @@ _TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted
 _BYTES_OF_PIECE = 16
 _BYTES_OF_TOKEN = 128
 
-# Texts that are counted together, because one count of many texts costs as much as one count of a single text.
+# Texts that are counted together, because one count costs the same for one text and for many.
 _MAX_WAITING = 256
 
 
@@ -92,8 +92,8 @@ class _TokenCount(NamedTuple):
 class _ChoiceCounter:
     """A counter of the tokens of one choice.
 
-    A text of n characters has at most n // 2 + 1 tokens here, because each counted word needs two characters. So texts
-    wait to be counted together, as long as twice their tokens is at most `spare`.
+    A text of n characters has at most n // 2 + 1 counted tokens, because a word takes two characters. So texts wait to
+    be counted together, as long as twice their tokens is at most `spare`.
     """
 
     __slots__ = ("_count", "_limit", "_spare", "_waiting")

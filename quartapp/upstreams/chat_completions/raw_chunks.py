@@ -226,7 +226,7 @@ class RawChunkParser(ChunkParser):
             raise ChatError("upstream_error")
 
     def _renamed(self, payload: bytes, usage: Any) -> bytes:
-        """Return the payload with our name of the model, and without a null `usage` that the client did not ask for."""
+        """Return the payload with our name of the model, and without a null `usage` that was not asked for."""
         payload = payload.strip()
         if usage is None and not self._include_usage:
             payload = without_null_usage(payload)

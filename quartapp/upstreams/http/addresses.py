@@ -11,7 +11,7 @@ from yarl import URL
 from quartapp.settings.settings import Settings
 from quartapp.settings.urls import ServerUrl
 
-_UNUSABLE = "no URL that can be asked, whose host is a name, in IDNA 2008 unless it is ASCII, or an address"
+_UNUSABLE = "not a usable URL, whose host is an IP address, an ASCII name or a name in IDNA 2008"
 
 
 def check_addresses(settings: Settings) -> None:

@@ -65,7 +65,7 @@ class Server:
         self._urls: dict[str, httpx2.URL] = {}
 
     async def stream(self, path: str, body: JsonObject, open_parser: Callable[[str], Parser]) -> Batches:
-        """Yield the batches of the answer to `body`, one for each read, or several for a read of more than 16 KiB.
+        """Yield the batches of the answer to `body`: one for each read, or several for a read over 16 KiB.
 
         `open_parser` gets the content type. Closing the generator closes the response.
 

@@ -28,9 +28,9 @@ _BARE: Final = (b"{", b"error:")
 class ResponseParser:
     """A parser of one response's body; each read becomes a batch.
 
-    An event's kind is the `type` in its data. Data after the end of the response is ignored. `error` is final once set:
-    upstream_error for malformed data, a known type in another shape, or a line over the limit, or the error that the
-    stream contains.
+    An event's kind is the `type` in its data. Data after the end of the response is ignored. `error` is final once set.
+    It is the error that the stream contains, or upstream_error. That stands for malformed data, for a known type in
+    another shape, and for a line over the limit.
     """
 
     def __init__(self, max_line_bytes: int, origin: Origin | None = None) -> None:
