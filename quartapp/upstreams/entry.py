@@ -203,9 +203,12 @@ class Entry(BaseModel):
     headers: Annotated[dict[str, str], AfterValidator(_check_headers)] = Field(
         default={}, description="Headers to send to its server; never a key."
     )
-    fallbacks: list[Name] = Field(default=[], description="Models to try in order if it fails before the first token.")
+    fallbacks: list[Name] = Field(
+        default=[],
+        description="Its fallbacks: models that are called in this order if it fails before the first token.",
+    )
     retries: Annotated[int, Field(ge=0, le=10)] | None = Field(
-        default=None, description="Number of retries before its fallbacks. Unset: CHAT_RETRIES; mock: 0."
+        default=None, description="How often it is retried, before its fallbacks. Unset: CHAT_RETRIES; mock: 0."
     )
     first_event_timeout_s: Seconds | None = Field(
         default=None,
