@@ -1,8 +1,6 @@
 """A parser of the server-sent events of chat completions, with as little decoding as possible.
 
-It has no I/O, and its code runs for each token, so its speed matters most. Bytes are split before they are decoded, so
-that reads may cut a character anywhere. Each line of JSON is decoded once, into typed fields. A chunk that deviates
-from OpenAI's format is decoded by `loose`. A chunk without a meaning is an error.
+Its code runs for each token, so it decodes a line in OpenAI's form only once. `loose` decodes other forms.
 """
 
 from __future__ import annotations
@@ -33,11 +31,10 @@ from quartapp.upstreams.common.usages import read_usage
 
 
 class ChunkParser:
-    """A parser of one response's body; each read becomes a batch. `end` is called once, after the last read.
+    """A parser of one response's body. Each read becomes a batch. `end` is called once, after the last read.
 
-    Lines end in LF or CRLF. Comments and unknown fields are ignored. `think_tags` sets how reasoning is found in the
-    text. `choices` is the number of requested answers. `error` is final once set: upstream_error for malformed data or
-    a line over the limit, or the error that the stream contains.
+    `think_tags` sets how reasoning is found in the text. `choices` is the number of requested answers. `error` is final
+    once set: upstream_error for malformed data or a line over the limit, or the error in the stream.
     """
 
     def __init__(
@@ -188,10 +185,7 @@ class ChunkParser:
         """Add the events of the end of the stream; for one choice, there are none."""
 
     def _drop_streamed(self, odd: loose.OddChunk) -> None:
-        """Drop the content that deltas have sent from a final message, because it repeats the complete answer.
-
-        If a server sends only messages, each one is the next piece of the answer.
-        """
+        """Drop from a final message what deltas have sent. If a server sends only messages, each is the next piece."""
         for place in odd.messages:
             choice = odd.chunk.choices[place]
             if not self._sends_messages and (choice.finish_reason or self._is_finished(choice.index)):

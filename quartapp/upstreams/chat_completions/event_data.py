@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Raw
-from quartapp.upstreams.chat_completions.loose import OddChunk, is_old_call, parse
+from quartapp.upstreams.chat_completions.loose import OddChunk, is_old_call, parse, to_text
 from quartapp.upstreams.chat_completions.strict import ChunkCall, ChunkDelta, CompletionChunk, StreamedChoice
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.marks import Origin
@@ -158,3 +161,39 @@ def arguments_in(call: ChunkCall) -> str:
     if call.function is not None:
         return call.function.arguments or ""
     return (call.custom and call.custom.input) or ""
+
+
+class ModelRenamer:
+    """A replacement of the model's name in encoded chunks, without parsing most of them."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._ours = b'"model":' + msgspec.json.encode(model)
+        self._theirs = self._ours
+        self._their_head = self._our_head = b"{" + self._ours  # the last chunk's beginning, up to the name
+
+    def rename(self, payload: bytes) -> bytes:
+        if payload.startswith(self._their_head):
+            return self._our_head + payload[len(self._their_head) :]
+        at = payload.find(self._theirs)
+        if at < 0:
+            found = _MODEL.search(payload)
+            if found is None:
+                return self._rename_by_parsing(payload)
+            at, self._theirs = found.start(), found.group()
+        end = at + len(self._theirs)
+        # The name is the chunk's own if only the chunk closes after it, or only the chunk opens before it.
+        if payload.count(b"}", end) == 1:
+            return payload[:at] + self._ours + payload[end:]
+        if payload.count(b"{", 0, at) > 1:
+            return self._rename_by_parsing(payload)
+        self._their_head, self._our_head = payload[:end], payload[:at] + self._ours
+        return self._our_head + payload[end:]
+
+    def _rename_by_parsing(self, payload: bytes) -> bytes:
+        document = parsed(payload)
+        return to_text(document | {"model": self._model}).encode() if "model" in document else payload
+
+
+# These quotes cannot be inside a JSON string, because they would be escaped there.
+_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

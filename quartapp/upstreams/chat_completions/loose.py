@@ -49,10 +49,9 @@ class OddChunk(NamedTuple):
 
 
 def parse(payload: bytes) -> Any:
-    """Return the value of JSON in UTF-8 as servers write it.
+    """Return the value of JSON in UTF-8 as servers write it. Raises ValueError and RecursionError.
 
-    NaN and infinities become null. Half a surrogate pair becomes U+FFFD, because models that cut characters in two send
-    such halves. Raises ValueError and RecursionError.
+    NaN and infinities become null. Half a surrogate pair becomes U+FFFD, because models cut characters in two.
     """
     try:
         return msgspec.json.decode(payload)
@@ -219,7 +218,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def mend(odd: OddChunk, calls: dict[int, list[ToolCall]]) -> JsonObject:
-    """Return the chunk in OpenAI's form, with all its other fields; `calls` are those of each choice, by its place."""
+    """Return the chunk in OpenAI's form, with all its other fields; `calls` are those of each choice, by place."""
     pairs = zip(_list(odd.document.get("choices")), odd.chunk.choices, strict=True)
     mended = [_mended(choice, decoded, calls.get(place, [])) for place, (choice, decoded) in enumerate(pairs)]
     usage = {} if odd.chunk.usage is None else {"usage": odd.chunk.usage}

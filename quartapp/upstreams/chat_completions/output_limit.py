@@ -29,7 +29,6 @@ from quartapp.upstreams.chat_completions.strict import ChunkCall
 _TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted
 _BYTES_OF_PIECE = 16
 _BYTES_OF_TOKEN = 128
-
 # Texts that are counted together, because one count costs the same for one text and for many.
 _MAX_WAITING = 256
 
@@ -37,8 +36,8 @@ _MAX_WAITING = 256
 async def limited(batches: Batches, limit: int, choices: int = 1) -> Batches:
     """Yield the batches of an answer, with at most `limit` counted tokens in each choice.
 
-    A longer choice is truncated, with the finish_reason `length`. Once all choices have ended and one was truncated,
-    `batches` is closed. It is also closed with the generator.
+    A longer choice is truncated, with the finish_reason `length`. `batches` is closed once all choices have ended and
+    one was truncated, and with the generator.
     """
     output = _Output(limit, choices)
     async with aclosing(batches):
@@ -92,8 +91,8 @@ class _TokenCount(NamedTuple):
 class _ChoiceCounter:
     """A counter of the tokens of one choice.
 
-    A text of n characters has at most n // 2 + 1 counted tokens, because a word takes two characters. So texts wait to
-    be counted together, as long as twice their tokens is at most `spare`.
+    A word takes two characters, so n characters have at most n // 2 + 1 counted tokens. Texts wait to be counted
+    together while twice their tokens is at most `spare`.
     """
 
     __slots__ = ("_count", "_limit", "_spare", "_waiting")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Piece, Raw, ToolCall
-from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.states import without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import SentAttachments
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.event_data import (
+    ModelRenamer,
     check_utf8,
     has_tool_calls,
     is_marked,
@@ -34,7 +33,7 @@ from quartapp.upstreams.chat_completions.strict import (
 )
 from quartapp.upstreams.common.marks import PREFIX, Origin
 from quartapp.upstreams.common.tool_calls import Fragment, with_arguments
-from quartapp.upstreams.common.usages import is_openais_usage, read_usage, to_openais_usage, without_null_usage
+from quartapp.upstreams.common.usages import is_openais_usage, read_usage, usage_field, without_null_usage
 
 #: The calls of each choice, by its place in the chunk.
 CallsByPlace = dict[int, list[ToolCall]]
@@ -53,9 +52,7 @@ class RawChunkParser(ChunkParser):
     ) -> None:
         super().__init__(max_line_bytes, choices=choices, origin=origin)
         self._model = model
-        self._our_name = b'"model":' + msgspec.json.encode(model)
-        self._their_name = self._our_name
-        self._their_head = self._our_head = b"{" + self._our_name  # the last chunk's beginning, up to the name
+        self._renamer = ModelRenamer(model)
         self._unfinished = set(range(choices))
         self._reason: str | None = None
         self._calling_functions: set[int] = set()  # choices with the older `function_call`
@@ -230,32 +227,12 @@ class RawChunkParser(ChunkParser):
         payload = payload.strip()
         if usage is None and not self._include_usage:
             payload = without_null_usage(payload)
-        if payload.startswith(self._their_head):
-            return self._our_head + payload[len(self._their_head) :]
-        at = payload.find(self._their_name)
-        if at < 0:
-            found = _MODEL.search(payload)
-            if found is None:
-                return self._renamed_by_parsing(payload)
-            at, self._their_name = found.start(), found.group()
-        end = at + len(self._their_name)
-        # The name is the chunk's own if only the chunk closes after it, or only the chunk opens before it.
-        if payload.count(b"}", end) == 1:
-            return payload[:at] + self._our_name + payload[end:]
-        if payload.count(b"{", 0, at) > 1:
-            return self._renamed_by_parsing(payload)
-        self._their_head, self._our_head = payload[:end], payload[:at] + self._our_name
-        return self._our_head + payload[end:]
-
-    def _renamed_by_parsing(self, payload: bytes) -> bytes:
-        """Return the payload with our name of the model, found by parsing, because a search would be ambiguous."""
-        document = parsed(payload)
-        return loose.to_text(document | {"model": self._model}).encode() if "model" in document else payload
+        return self._renamer.rename(payload)
 
     def _mended(self, payload: bytes, chunk: CompletionChunk, odd: loose.OddChunk | None, calls: CallsByPlace) -> bytes:
         """Return the chunk in a form that OpenAI's clients can read, with all its other fields."""
         document = parsed(payload) if odd is None else odd.document
-        usage = self._usage(document, chunk)
+        usage = usage_field(document, read_usage(chunk.usage), is_requested=self._include_usage)
         if odd is None or is_sound(payload):
             for place, choice in enumerate(document.get("choices") or []):
                 mend_choice(choice, chunk.choices[place], calls.get(place))
@@ -267,17 +244,3 @@ class RawChunkParser(ChunkParser):
             name: value for name, value in document.items() if name not in ("usage", "error")
         }  # `error` is empty here
         return loose.to_text(rest | {"model": self._model} | usage).encode()
-
-    def _usage(self, document: JsonObject, chunk: CompletionChunk) -> JsonObject:
-        """Return the `usage` field in OpenAI's form; empty if the client did not ask for it, or if it is unreadable."""
-        sent = document.get("usage")
-        if is_openais_usage(sent):
-            return {"usage": sent}
-        counted = read_usage(chunk.usage)
-        if counted is not None and (sent is not None or self._include_usage):
-            return {"usage": to_openais_usage(sent, counted)}
-        return {"usage": None} if "usage" in document and sent is None and self._include_usage else {}
-
-
-# These quotes cannot be inside a JSON string, because they would be escaped there.
-_MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')

@@ -59,6 +59,19 @@ def to_openais_usage(usage: Any, counted: Usage) -> JsonObject:
     return {**rest, **usage_object(counted), **dict(_details(rest, counted))}
 
 
+def usage_field(document: JsonObject, counted: Usage | None, *, is_requested: bool) -> JsonObject:
+    """Return a chunk's `usage` field in OpenAI's form.
+
+    It is empty if the client did not ask for it, or if it is unreadable.
+    """
+    sent = document.get("usage")
+    if is_openais_usage(sent):
+        return {"usage": sent}
+    if counted is not None and (sent is not None or is_requested):
+        return {"usage": to_openais_usage(sent, counted)}
+    return {"usage": None} if "usage" in document and sent is None and is_requested else {}
+
+
 def _without_negatives(usage: JsonObject) -> JsonObject:
     """Return `usage` without negative counts, because servers write -1 for unknown."""
     inner = {name: _without_negatives(value) if isinstance(value, dict) else value for name, value in usage.items()}

@@ -1,7 +1,6 @@
 """Events and items of OpenAI's Responses API, decoded into the needed fields.
 
-Fields that are expensive to decode and rarely needed stay encoded. An event or an item of an unknown kind may have any
-shape.
+Rarely needed fields stay encoded, because decoding is expensive. Those of an unknown kind may have any shape.
 """
 
 from __future__ import annotations
