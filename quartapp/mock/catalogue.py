@@ -1,4 +1,4 @@
-"""All models by name."""
+"""All models, without and with a fault, by their names."""
 
 from __future__ import annotations
 
