@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from quart import Blueprint, Quart, current_app
 
 from quartapp.guards.auth import Authenticate
 from quartapp.models.own import Model, ModelFunction, check_models
 from quartapp.openapi.document import hidden
-from quartapp.protocols.ai_sdk.routes import ai_sdk_blueprint
-from quartapp.protocols.chat_completions.routes import openai_blueprint
-from quartapp.protocols.native.routes import CHAT, METHODS, STREAM, add_stream
+from quartapp.openapi.operations import PAGES
+from quartapp.protocols.ai_sdk.routes import AI_SDK
+from quartapp.protocols.chat_completions.routes import CHAT_COMPLETIONS
+from quartapp.protocols.native.routes import NATIVE
 from quartapp.routes.context import RouteContext
 from quartapp.routes.origins import allow_origins
 from quartapp.routes.other import add_other, serve_double_slashes
-from quartapp.routes.page import MODELS, add_page
+from quartapp.routes.page import add_page
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_ROUTES, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
@@ -29,6 +30,12 @@ from quartapp.stopping import end_with_connections
 log = logging.getLogger("quartapp")
 
 EXTENSION = "quartapp"
+
+#: The protocols of clients. A new one is a folder in `protocols/` and a row here.
+PROTOCOLS: Final = (NATIVE, CHAT_COMPLETIONS, AI_SDK)
+
+#: The sections of the OpenAPI document, in its order.
+SECTIONS: Final = (*(protocol.section for protocol in PROTOCOLS), PAGES)
 
 
 def chat_blueprint(
@@ -95,12 +102,11 @@ def _add_routes(blueprint: Blueprint, context: RouteContext) -> None:
     allow_origins(blueprint, context)
     add_page(blueprint, context)
     add_static(blueprint)
-    add_stream(blueprint, context)
-    add_schema(blueprint, context, installed_viewer())
-    pages = {"/": GET, MODELS: GET, STATIC: GET, **SCHEMA_ROUTES}
-    add_other(blueprint, {**pages, STREAM: METHODS, CHAT: METHODS})
-    blueprint.register_blueprint(openai_blueprint(context), url_prefix="/v1")
-    blueprint.register_blueprint(ai_sdk_blueprint(context), url_prefix="/api/ui")
+    for protocol in PROTOCOLS:
+        protocol.add_routes(blueprint, context)
+    add_schema(blueprint, context, SECTIONS, installed_viewer())
+    paths = {path: methods for protocol in PROTOCOLS for path, methods in protocol.paths.items()}
+    add_other(blueprint, {"/": GET, STATIC: GET, **SCHEMA_ROUTES, **paths})
 
 
 def running_chats(app: Quart) -> dict[Blueprint, RunningChat]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from quart import Blueprint, Quart, Request, redirect, request
 from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
-from quartapp.blueprint import running_chats
+from quartapp.blueprint import PROTOCOLS, running_chats
 from quartapp.core.events import Batch, Batches, Delta
 from quartapp.flask import mount
 from quartapp.settings.settings import Settings
+
+ROOT = Path(__file__).parents[1]
 
 PACE = {"CHAT_MOCK_TOKENS_PER_S": "0"}
 ECHO = {**PACE, "CHAT_MODEL": "mock-echo"}
@@ -381,3 +384,9 @@ async def test_the_hosts_own_addresses_redirect_as_before() -> None:
             assert (reply.status_code, reply.headers.get("Location", "").endswith(target or "")) == (
                 (308, True) if target else (404, True)
             )
+
+
+def test_the_table_of_protocols_lists_each_folder_of_a_protocol() -> None:
+    folders = {path.parent.name for path in (ROOT / "quartapp" / "protocols").glob("*/routes.py")}
+    assert {protocol.add_routes.__module__.split(".")[2] for protocol in PROTOCOLS} == folders
+    assert len(PROTOCOLS) == len(folders)

@@ -24,7 +24,7 @@ FLOORS = (
     ("models", "answer"),
     ("guards",),
     ("running",),
-    ("protocols/*/routes", "routes", "openapi"),
+    ("protocols/*/routes", "protocols/*/openapi", "routes", "openapi"),
     ("stopping", "app", "blueprint"),
     ("flask", "server", "http1"),
     ("__init__",),
@@ -65,7 +65,8 @@ class Module(NamedTuple):
         """Return the name by which FLOORS lists the module: its file or folder at the top of the package."""
         first, _, rest = self.name.partition(".")
         last = rest.rpartition(".")[2]
-        return f"{first}/*/routes" if first == "protocols" and last == "routes" else first
+        is_of_protocol = first == "protocols" and last in ("routes", "openapi")
+        return f"{first}/*/{last}" if is_of_protocol else first
 
     @property
     def folder(self) -> str:

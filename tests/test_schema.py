@@ -18,6 +18,7 @@ from quart import Blueprint, Quart, Request
 from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
+from quartapp.blueprint import SECTIONS
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.mock import CATALOGUE
@@ -293,7 +294,8 @@ async def test_the_page_loads_what_this_server_has_and_nothing_else() -> None:
 async def test_without_the_viewer_the_page_is_a_list_that_says_how_to_get_it() -> None:
     blueprint = Blueprint("bare", __name__)
     handle_errors(blueprint, render)
-    add_schema(blueprint, RouteContext(lambda: pytest.fail("the page needs no running chat"), None), viewer=None)
+    context = RouteContext(lambda: pytest.fail("the page needs no running chat"), None)
+    add_schema(blueprint, context, SECTIONS, viewer=None)
     async with running(host(("/ai", blueprint))) as app:
         found = await links(app, "/ai")
         assert (found.scripts, found.found) == (0, ["data:,", "openapi.json"])

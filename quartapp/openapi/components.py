@@ -2,57 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import cache
-from typing import Any, Final
+from collections.abc import Sequence
 
 import msgspec
+from msgspec import UNSET, Struct, UnsetType
 from pydantic import BaseModel
 
-from quartapp.core.errors import KINDS, NAMED_SENTENCES
-from quartapp.core.events import Annotation, Delta, Done, Failed, Image, Ping, Reasoning, Refusal, Start, ToolCall
-from quartapp.openapi.bodies import Chunk, Completion, Error, ModelCard, ModelList, OpenAIError
-from quartapp.protocols.ai_sdk.request import UIBody
-from quartapp.protocols.ai_sdk.types import UIMessageChunk
-from quartapp.protocols.chat_completions.request import CompletionBody
-from quartapp.protocols.common.offer import Offer
-from quartapp.protocols.native.request import ChatBody
-from quartapp.protocols.native.whole import WholeAnswer
-
-Json = dict[str, Any]
-
-Record = Start | Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Ping | Done | Failed
-
-_UNIONS: Final[Json] = {"Record": Record, "UIMessageChunk": UIMessageChunk}
-_BODIES: Final = (WholeAnswer, Offer, Error, OpenAIError, Chunk, Completion, ModelCard, ModelList)
-_REQUESTS: Final[tuple[type[BaseModel], ...]] = (ChatBody, CompletionBody, UIBody)
+from quartapp.core.errors import KINDS
+from quartapp.openapi.operations import Section
+from quartapp.openapi.schemas import Json
 
 
-def reference(name: str) -> Json:
-    """Return a reference to the component of that name."""
-    return {"$ref": f"#/components/schemas/{name}"}
+class ErrorDetail(Struct):
+    """The reason of a refusal: a code, its fixed sentence, the id of the request. `path` names the invalid field."""
+
+    code: str
+    message: str
+    id: str
+    path: str | UnsetType = UNSET
+    retry_after_s: int | UnsetType = UNSET
 
 
-def sentences(codes: Collection[str]) -> Json:
-    """Return the schema of an error sentence: fixed, or with the name of the invalid field."""
-    fixed = {"type": "string", "enum": [KINDS[code].message for code in codes]}
-    named = [{"type": "string", "pattern": pattern} for code, pattern in NAMED_SENTENCES.items() if code in codes]
-    return {"anyOf": [fixed, *named]} if named else fixed
+class Error(Struct):
+    """A refusal by the native routes."""
+
+    error: ErrorDetail
 
 
-@cache
-def components() -> Json:
-    """Return all components by name. The dict is cached: do not change it."""
-    unions, named = msgspec.json.schema_components(
-        (*_UNIONS.values(), *_BODIES), ref_template="#/components/schemas/{name}"
+def components(sections: Sequence[Section]) -> Json:
+    """Return the components of all sections by name."""
+    unions = {name: union for section in sections for name, union in section.unions.items()}
+    bodies = [Error, *(body for section in sections for body in section.bodies)]
+    schemas, named = msgspec.json.schema_components(
+        (*unions.values(), *bodies), ref_template="#/components/schemas/{name}"
     )
     for schema in named.values():
         _without_nulls(schema)
+    found = {**named, **dict(zip(unions, schemas, strict=False))}
     named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(KINDS)}
-    named["WholeAnswer"]["required"].append("text")
-    found = {**named, **dict(zip(_UNIONS, unions, strict=False)), **_events()}
-    for model in _REQUESTS:
-        found |= _request_components(model)
+    for section in sections:
+        found |= section.events
+        for operation in section.operations.values():
+            found |= {} if operation.body is None else _request_components(operation.body)
     return dict(sorted(found.items()))
 
 
@@ -66,31 +57,3 @@ def _without_nulls(schema: Json) -> None:
 def _request_components(model: type[BaseModel]) -> Json:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs", {}), model.__name__: schema}
-
-
-def _events() -> Json:
-    """Return the schemas of server-sent events, as an `EventSource` passes them to the page.
-
-    Each schema is of one event, because OpenAPI 3.1 cannot describe a stream.
-    """
-    done = {"const": "[DONE]"}
-    return {
-        "RecordEvent": _event("start", "message", "ping", "end", data=_json_text(reference("Record"))),
-        "ChunkEvent": _event(
-            data={"anyOf": [done, _json_text({"anyOf": [reference("OpenAIError"), reference("Chunk")]})]}
-        ),
-        "UIMessageChunkEvent": _event(data={"anyOf": [done, _json_text(reference("UIMessageChunk"))]}),
-    }
-
-
-def _event(*names: str, data: Json) -> Json:
-    event = {"enum": list(names or ("message",))}
-    return {
-        "type": "object",
-        "properties": {"event": event, "id": {"const": "0"}, "data": data},
-        "required": ["data"],
-    }
-
-
-def _json_text(schema: Json) -> Json:
-    return {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -12,8 +12,9 @@ from quart import Quart
 from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 from werkzeug.routing import Rule
 
-from quartapp.openapi.components import Json, components, reference
-from quartapp.openapi.operations import OPERATIONS, TAGS, Operation, Reply
+from quartapp.openapi.components import components
+from quartapp.openapi.operations import Operation, Reply, Section
+from quartapp.openapi.schemas import Json, reference
 
 # In a link into the page, which may name an operation, an underscore is read as a space.
 _SPACES = re.compile(r"[._]")
@@ -25,7 +26,7 @@ _REQUEST_ID = {"description": "The id of the request, which the log contains too
 _RETRY_AFTER = {"description": "Seconds to wait, if known.", "schema": {"type": "string"}}
 
 
-def describe(app: Quart, prefix: str, *, is_guarded: bool) -> Json:
+def describe(app: Quart, prefix: str, sections: Sequence[Section], *, is_guarded: bool) -> Json:
     """Return the document of the views of `app` whose endpoints begin with `prefix`, for example "team.chat.".
 
     If `is_guarded`, clients that are not authenticated are refused.
@@ -34,9 +35,9 @@ def describe(app: Quart, prefix: str, *, is_guarded: bool) -> Json:
     schema = QuartSchema(
         None,
         info=Info(title="quartapp", version=VERSION, description="Streaming chat: one answer, every wire format."),
-        tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
+        tags=[Tag(name=section.tag, description=section.description) for section in sections],
     )
-    return _Provider(app, schema, prefix, is_guarded=is_guarded).schema()
+    return _Provider(app, schema, prefix, sections, is_guarded=is_guarded).schema()
 
 
 def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -48,52 +49,53 @@ def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Provider(OpenAPIProvider):
-    """A provider of the paths of our own rules, with each method as its row in OPERATIONS describes it."""
+    """A provider of the paths of our own rules, with each method as a section describes it."""
 
-    def __init__(self, app: Quart, extension: QuartSchema, prefix: str, *, is_guarded: bool) -> None:
+    def __init__(
+        self, app: Quart, extension: QuartSchema, prefix: str, sections: Sequence[Section], *, is_guarded: bool
+    ) -> None:
         super().__init__(app, extension)
         self._prefix = prefix
+        self._sections = sections
+        self._rows = {key: (section, each) for section in sections for key, each in section.operations.items()}
         self._is_guarded = is_guarded
 
     def schema(self) -> Json:
         document = super().schema()
-        document["components"]["schemas"] = components()
+        document["components"]["schemas"] = components(self._sections)
         return document
 
     def generate_rules(self) -> Iterable[Rule]:
-        order = list(dict.fromkeys(name for name, _ in OPERATIONS))
+        order = list(dict.fromkeys(name for name, _ in self._rows))
         ours = [rule for rule in self._app.url_map.iter_rules() if self._name(rule) in order]
         return sorted(ours, key=lambda rule: order.index(self._name(rule)))
 
     def generate_methods(self, rule: Rule) -> Iterable[str]:
-        return [method for name, method in OPERATIONS if name == self._name(rule)]
+        return [method for name, method in self._rows if name == self._name(rule)]
 
     def build_paths(self, rule: Rule) -> tuple[dict[str, Any], dict[str, Any]]:
         paths, _ = super().build_paths(rule)
         name = self._name(rule)
         for methods in paths.values():
             for method, built in methods.items():
-                described = self._operation(OPERATIONS[name, method.upper()], built["parameters"])
+                described = self._describe(*self._rows[name, method.upper()], built["parameters"])
                 methods[method] = {"operationId": f"{method}-{_SPACES.sub('-', name)}", **described}
         return paths, {}
 
     def _name(self, rule: Rule) -> str:
         return rule.endpoint.removeprefix(self._prefix) if rule.endpoint.startswith(self._prefix) else ""
 
-    def _operation(self, operation: Operation, path_parameters: list[Json]) -> Json:
-        replies = operation.all_replies(is_guarded=self._is_guarded)
-        described = {
+    def _describe(self, section: Section, operation: Operation, path_parameters: list[Json]) -> Json:
+        replies = operation.all_replies(section.error_form, is_guarded=self._is_guarded)
+        body = {} if operation.body is None else {"requestBody": _body(operation.body, operation.example)}
+        return {
             "summary": operation.summary,
             "description": operation.description or operation.summary,
-            "tags": [operation.tag],
+            "tags": [section.tag],
             "parameters": [*path_parameters, *_query(operation.query), *_headers(operation.headers)],
             "responses": {str(status): _reply(status, reply) for status, reply in replies.items()},
+            **body,
         }
-        return (
-            described
-            if operation.body is None
-            else described | {"requestBody": _body(operation.body, operation.example)}
-        )
 
 
 def _body(model: type[BaseModel], example: Json) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from quartapp.openapi.components import Json
+from quartapp.openapi.schemas import Json
 
 _PAGE = """<!doctype html>
 <html lang="en">

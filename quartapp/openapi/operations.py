@@ -1,21 +1,15 @@
-"""The operations of the document: one row for each route and method, by the name of the view in the blueprint."""
+"""The types that describe the routes of a protocol, the errors of routes, and the section of the pages."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
 from quartapp.core.errors import KINDS
-from quartapp.openapi.components import Json, reference, sentences
-from quartapp.protocols.ai_sdk.request import UIBody
-from quartapp.protocols.chat_completions.encode import OPENAI_CODES
-from quartapp.protocols.chat_completions.request import CompletionBody
-from quartapp.protocols.native.formats import NDJSON, SSE, TEXT, WHOLE
-from quartapp.protocols.native.request import ChatBody, ChatQuery
+from quartapp.openapi.schemas import Json, reference, sentences
 
 
 class Reply(NamedTuple):
@@ -47,9 +41,7 @@ class ErrorForm(NamedTuple):
         return {"application/json": {"allOf": [reference(self.component), narrowed]}}
 
 
-OURS: Final = ErrorForm("Error")
-OPENAIS: Final = ErrorForm("OpenAIError", {422: 400}, OPENAI_CODES)  # OpenAI has no 422
-SENTENCE: Final = ErrorForm(None)
+NATIVE_ERRORS: Final = ErrorForm("Error")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +53,6 @@ class Operation:
     """
 
     summary: str
-    tag: str
     replies: Mapping[int, Reply]
     description: str = ""
     body: type[BaseModel] | None = None
@@ -69,20 +60,37 @@ class Operation:
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
-    error_form: ErrorForm = OURS
     is_guarded: bool = True
 
-    def all_replies(self, *, is_guarded: bool) -> dict[int, Reply]:
+    def all_replies(self, form: ErrorForm, *, is_guarded: bool) -> dict[int, Reply]:
         """Return the replies and errors by status. The description of an error lists its codes."""
         codes: dict[int, list[str]] = {}
         for code in (*self.errors, *(("unauthorized",) if is_guarded and self.is_guarded else ())):
-            codes.setdefault(self.error_form.status(code), []).append(code)
-        refusals = {status: self._refusal(each) for status, each in codes.items()}
+            codes.setdefault(form.status(code), []).append(code)
+        refusals = {status: _refusal(form, each) for status, each in codes.items()}
         return dict(sorted({**self.replies, **refusals}.items()))
 
-    def _refusal(self, codes: list[str]) -> Reply:
-        codes_and_sentences = "\n".join(f"- `{self.error_form.name(code)}`: {KINDS[code].message}" for code in codes)
-        return Reply(codes_and_sentences, self.error_form.content(codes))
+
+def _refusal(form: ErrorForm, codes: list[str]) -> Reply:
+    codes_and_sentences = "\n".join(f"- `{form.name(code)}`: {KINDS[code].message}" for code in codes)
+    return Reply(codes_and_sentences, form.content(codes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """The part of the document that describes one protocol.
+
+    `operations` has a row for each route and method, by the name of the view in the blueprint. The rows refer to the
+    components: `bodies` and the members of `unions` are msgspec types, `events` are schemas of server-sent events.
+    """
+
+    tag: str
+    description: str
+    error_form: ErrorForm = NATIVE_ERRORS
+    operations: Mapping[tuple[str, str], Operation]
+    bodies: tuple[type, ...] = ()
+    unions: Mapping[str, Any] = field(default_factory=dict)
+    events: Mapping[str, Json] = field(default_factory=dict)
 
 
 # -- errors by what raises them
@@ -116,45 +124,10 @@ HOST: Final = ("rate_limited", "budget_exceeded", "internal_error")
 POST_ERRORS: Final = (*BODY, *ANSWER, "forbidden", *HOST)
 GET_ERRORS: Final = (*QUERY, *ANSWER, *HOST)
 
-# -- examples
-
-_QUESTION: Final[Json] = {"message": "count to 5"}
-_COMPLETION: Final[Json] = {
-    "model": "mock",
-    "messages": [{"role": "user", "content": "count to 5"}],
-    "stream": True,
-}
-_UI_PARTS: Final = [{"type": "text", "text": "count to 5"}]
-_UI: Final[Json] = {"id": "a-chat", "messages": [{"id": "1", "role": "user", "parts": _UI_PARTS}]}
-
-# -- replies
+# -- the pages
 
 _FILE: Final[Mapping[str, Json]] = {"*/*": {}}
-_PAGE = {"text/html": {"type": "string"}}
-_WHOLE = {WHOLE: reference("WholeAnswer")}
-_STREAMS = {
-    TEXT.media_type: {"type": "string"},
-    NDJSON.media_type: reference("Record"),
-    SSE.media_type: reference("RecordEvent"),
-}
-_STREAMED = Reply(
-    "The streamed answer. text/plain is the text itself, aborted if the answer fails. The schema of "
-    "`application/x-ndjson` is that of one line, the schema of `text/event-stream` that of one event. The last record "
-    "of both is `done` or `error`; only an answer with `done` is complete.",
-    {**_STREAMS, **_WHOLE},
-)
-_RECONNECTED = Reply(
-    "No content. With `Last-Event-ID` an `EventSource` reconnects after the end of its answer, and 204 stops it."
-)
-_LAST_EVENT_ID = {
-    "Last-Event-ID": "Sent by an `EventSource` after the end of its answer. It gets 204 and no second answer."
-}
-
-_own = partial(Operation, tag="chat")
-_openai = partial(Operation, tag="openai", error_form=OPENAIS)
-_ai_sdk = partial(Operation, tag="ai-sdk", error_form=SENTENCE)
-_public = partial(Operation, tag="pages", is_guarded=False, errors=("internal_error",))
-_about = partial(Operation, tag="pages", errors=("internal_error",))
+_PAGE: Final[Mapping[str, Json]] = {"text/html": {"type": "string"}}
 
 _FILES: Final[Mapping[str, Any]] = {
     "replies": {
@@ -165,86 +138,24 @@ _FILES: Final[Mapping[str, Any]] = {
     "errors": ("bad_request", "not_found", "internal_error"),
 }
 
-TAGS: Final[Mapping[str, str]] = {
-    "chat": "The native protocol.",
-    "openai": "OpenAI's API, for its clients.",
-    "ai-sdk": "The UI message stream of Vercel's AI SDK, for `useChat`.",
-    "pages": "Pages, their files, and this document.",
-}
+_FAULT: Final = ("internal_error",)
 
-OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
-    ("stream", "POST"): _own(
-        summary="Streams an answer.",
-        description="`Accept` selects the format. `stream: false` requests one JSON object.",
-        body=ChatBody,
-        example=_QUESTION,
-        replies={200: _STREAMED},
-        errors=("not_acceptable", *POST_ERRORS),
-    ),
-    ("stream", "GET"): _own(
-        summary="Streams an answer to an EventSource.",
-        description="Refused to prefetches, and to pages of other sites that `CHAT_ORIGINS` does not name.",
-        query=ChatQuery,
-        headers=_LAST_EVENT_ID,
-        replies={200: _STREAMED, 204: _RECONNECTED},
-        errors=("not_acceptable", *GET_ERRORS),
-    ),
-    ("chat", "POST"): _own(
-        summary="Answers in one JSON object.",
-        body=ChatBody,
-        example=_QUESTION,
-        replies={200: Reply("The complete answer.", _WHOLE)},
-        errors=("not_acceptable", *POST_ERRORS),
-    ),
-    ("chat", "GET"): _own(
-        summary="Answers a query in one JSON object.",
-        description="Refused to prefetches, and to pages of other sites that `CHAT_ORIGINS` does not name.",
-        query=ChatQuery,
-        replies={200: Reply("The complete answer.", _WHOLE)},
-        errors=("not_acceptable", *GET_ERRORS),
-    ),
-    ("models", "GET"): _own(
-        summary="The models that a request may name, and the limits of a request.",
-        replies={200: Reply("Their list, the default, and the limits.", {"application/json": reference("Offer")})},
-        errors=("forbidden", *HOST),
-    ),
-    ("openai.completions", "POST"): _openai(
-        summary="OpenAI's chat completions.",
-        description="With `stream: true` as server-sent events, the last of which is `[DONE]`, or an error.",
-        body=CompletionBody,
-        example=_COMPLETION,
-        replies={200: Reply("The answer.", {WHOLE: reference("Completion"), SSE.media_type: reference("ChunkEvent")})},
-        errors=POST_ERRORS,
-    ),
-    ("openai.models", "GET"): _openai(
-        summary="The models that a request may name.",
-        replies={200: Reply("Their list.", {"application/json": reference("ModelList")})},
-        errors=("forbidden", *HOST),
-    ),
-    ("openai.model", "GET"): _openai(
-        summary="One model that a request may name.",
-        replies={200: Reply("The model.", {"application/json": reference("ModelCard")})},
-        errors=("model_not_found", "forbidden", *HOST),
-    ),
-    ("ai_sdk.ui", "POST"): _ai_sdk(
-        summary="The UI message stream, version 1.",
-        description="The last event is `[DONE]`, after a failure too, which `error` and `finish` report before it.",
-        body=UIBody,
-        example=_UI,
-        replies={200: Reply("The streamed answer.", {SSE.media_type: reference("UIMessageChunkEvent")})},
-        errors=POST_ERRORS,
-    ),
-    ("ai_sdk.resume", "GET"): _ai_sdk(
-        summary="Asks for an answer that is still open.",
-        replies={204: Reply("No answer is open, because an answer ends with its connection.")},
-        errors=("forbidden", *HOST),
-    ),
-    ("page", "GET"): _public(summary="The page to chat on.", replies={200: Reply("The page.", _PAGE)}),
-    ("static", "GET"): _public(summary="A file of the page.", **_FILES),
-    ("openapi", "GET"): _about(
-        summary="This document.",
-        replies={200: Reply("OpenAPI 3.1.", {"application/json": {"type": "object"}})},
-    ),
-    ("docs", "GET"): _about(summary="This document as a page.", replies={200: Reply("The page.", _PAGE)}),
-    ("viewer_file", "GET"): Operation(tag="pages", summary="A file of the page of this document.", **_FILES),
-}
+PAGES: Final = Section(
+    tag="pages",
+    description="Pages, their files, and this document.",
+    operations={
+        ("page", "GET"): Operation(
+            is_guarded=False, errors=_FAULT, summary="The page to chat on.", replies={200: Reply("The page.", _PAGE)}
+        ),
+        ("static", "GET"): Operation(is_guarded=False, summary="A file of the page.", **_FILES),
+        ("openapi", "GET"): Operation(
+            errors=_FAULT,
+            summary="This document.",
+            replies={200: Reply("OpenAPI 3.1.", {"application/json": {"type": "object"}})},
+        ),
+        ("docs", "GET"): Operation(
+            errors=_FAULT, summary="This document as a page.", replies={200: Reply("The page.", _PAGE)}
+        ),
+        ("viewer_file", "GET"): Operation(summary="A file of the page of this document.", **_FILES),
+    },
+)

@@ -5,7 +5,7 @@ If the host app authenticates clients, these routes need authentication too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +15,10 @@ import msgspec
 from quart import Blueprint, Quart, Response, current_app, request, send_from_directory
 
 from quartapp.core.errors import ChatError
-from quartapp.openapi.components import Json
 from quartapp.openapi.document import describe
 from quartapp.openapi.listing import listing
+from quartapp.openapi.operations import Section
+from quartapp.openapi.schemas import Json
 from quartapp.routes.context import RouteContext
 from quartapp.routes.replies import json_reply, page_reply
 
@@ -31,7 +32,7 @@ VIEWER_FILES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
 _VIEWER_PAGE = files("quartapp").joinpath("static", "docs.html").read_bytes()
 
 
-def add_schema(blueprint: Blueprint, context: RouteContext, viewer: Path | None) -> None:
+def add_schema(blueprint: Blueprint, context: RouteContext, sections: Sequence[Section], viewer: Path | None) -> None:
     """Add the routes to `blueprint`. Links are relative, so that any prefix works.
 
     `viewer` is the folder of Swagger UI. If it is None, the page is a plain list.
@@ -39,11 +40,11 @@ def add_schema(blueprint: Blueprint, context: RouteContext, viewer: Path | None)
 
     async def openapi() -> Response:
         await context.principal()
-        return json_reply(msgspec.json.encode(_document(context)))
+        return json_reply(msgspec.json.encode(_document(context, sections)))
 
     async def docs() -> Response:
         await context.principal()
-        return page_reply(_VIEWER_PAGE if viewer else listing(_document(context)).encode())
+        return page_reply(_VIEWER_PAGE if viewer else listing(_document(context, sections)).encode())
 
     async def viewer_file(name: str) -> Response:
         await context.principal()
@@ -66,12 +67,12 @@ def installed_viewer() -> Path | None:
     return Path(found.origin).parent / "dist" if found and found.origin else None
 
 
-def _document(context: RouteContext) -> Json:
+def _document(context: RouteContext, sections: Sequence[Section]) -> Json:
     """Return the document of the registration that the request reached. It is built once: it does not change."""
     app: Quart = cast(Any, current_app)._get_current_object()  # quart-schema keeps a weak reference, not to a proxy
     made: dict[str, Json] = app.extensions.setdefault(EXTENSION, {})
     prefix = (request.endpoint or "").rpartition(".")[0] + "."
     if prefix not in made:
-        made[prefix] = describe(app, prefix, is_guarded=context.authenticate is not None)
+        made[prefix] = describe(app, prefix, sections, is_guarded=context.authenticate is not None)
     # Each request may have another root path: the part of the path that a proxy in front removed.
     return {**made[prefix], "servers": [{"url": request.root_path or "/"}]}

@@ -207,4 +207,4 @@ def _counts(usage: Usage) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count is not None}
 
 
-AI_SDK: Final = Format("text/event-stream", lambda: PartEncoder().encode, headers=HEADERS)
+UI_MESSAGE_STREAM: Final = Format("text/event-stream", lambda: PartEncoder().encode, headers=HEADERS)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from quart import Blueprint, Response
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.ai_sdk.encode import AI_SDK
+from quartapp.protocols.ai_sdk.encode import UI_MESSAGE_STREAM
+from quartapp.protocols.ai_sdk.openapi import SECTION
 from quartapp.protocols.ai_sdk.request import parse_ui
 from quartapp.routes.context import RouteContext
 from quartapp.routes.other import add_other
+from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import error_headers, handle_errors, stream_reply, text_reply
 
 
-def ai_sdk_blueprint(context: RouteContext) -> Blueprint:
-    """Return the routes as a blueprint of their own, because their errors have another form."""
+def add_ai_sdk(parent: Blueprint, context: RouteContext) -> None:
+    """Add the routes below `/api/ui` as a nested blueprint, because their errors have a form of their own."""
     blueprint = Blueprint("ai_sdk", __name__)
     handle_errors(blueprint, _render)
 
     async def ui() -> Response:
         principal, chat_request = await context.parse_body(parse_ui)
-        return stream_reply(await context.start_answer(chat_request, principal, has_status_timeout=True), AI_SDK)
+        return stream_reply(
+            await context.start_answer(chat_request, principal, has_status_timeout=True), UI_MESSAGE_STREAM
+        )
 
     async def resume(id: str) -> Response:
         await context.principal()
@@ -28,7 +34,10 @@ def ai_sdk_blueprint(context: RouteContext) -> Blueprint:
     blueprint.add_url_rule("", view_func=ui, methods=["POST"], provide_automatic_options=False)
     blueprint.add_url_rule("/<id>/stream", view_func=resume, methods=["GET"], provide_automatic_options=False)
     add_other(blueprint, {"": ("POST",), "/<id>/stream": ("GET", "HEAD")})
-    return blueprint
+    parent.register_blueprint(blueprint, url_prefix="/api/ui")
+
+
+AI_SDK: Final = Protocol(add_ai_sdk, SECTION)
 
 
 def _render(error: ChatError) -> Response:

@@ -6,18 +6,20 @@ import json
 import time
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from quart import Blueprint, Response
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Event
 from quartapp.protocols.chat_completions.encode import ChunkEncoder, error_object, merge
+from quartapp.protocols.chat_completions.openapi import SECTION
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
 from quartapp.routes.context import RouteContext
 from quartapp.routes.other import add_other
+from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import collect, error_headers, handle_errors, json_reply, stream_reply
 
 _GET = ("GET", "HEAD")
@@ -31,8 +33,8 @@ _MAY_BE_BILLED = frozenset(
 _PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})
 
 
-def openai_blueprint(context: RouteContext) -> Blueprint:
-    """Return the routes as a blueprint of their own, because their errors have another form."""
+def add_chat_completions(parent: Blueprint, context: RouteContext) -> None:
+    """Add the routes below `/v1` as a nested blueprint, because their errors have a form of their own."""
     blueprint = Blueprint("openai", __name__)
     handle_errors(blueprint, _render)
 
@@ -58,7 +60,10 @@ def openai_blueprint(context: RouteContext) -> Blueprint:
     rule("/models", view_func=models, methods=["GET"])
     rule("/models/<path:name>", view_func=model, methods=["GET"])
     add_other(blueprint, {"/chat/completions": ("POST",), "/models": _GET, "/models/<path:name>": _GET})
-    return blueprint
+    parent.register_blueprint(blueprint, url_prefix="/v1")
+
+
+CHAT_COMPLETIONS: Final = Protocol(add_chat_completions, SECTION)
 
 
 def _completion(events: Sequence[Event], chunks: ChunkEncoder) -> bytes:

@@ -1,27 +1,34 @@
-"""The native routes: `/api/stream` streams the answer, `/api/chat` returns it complete, in one object."""
+"""The native routes: `/api/stream` and `/api/chat` for an answer, as a stream or one object, and `/api/models`."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from typing import Final
 
 from quart import Blueprint, Response, request
 
 from quartapp.core.errors import ChatError
+from quartapp.models.registry import Models
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.protocols.native.formats import ACCEPTED, SSE, TEXT, WHOLE
+from quartapp.protocols.native.offer import Offer, OfferedModel, RequestLimits
+from quartapp.protocols.native.openapi import SECTION
 from quartapp.protocols.native.request import parse, parse_query
 from quartapp.protocols.native.whole import merge
 from quartapp.routes.context import RouteContext
+from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import collect, json_reply, stream_reply
+from quartapp.settings.settings import Settings
 
 STREAM = "/api/stream"
 CHAT = "/api/chat"
+MODELS = "/api/models"
 METHODS = ("GET", "POST")
 
 
-def add_stream(blueprint: Blueprint, context: RouteContext) -> None:
+def add_native(blueprint: Blueprint, context: RouteContext) -> None:
     """Add the routes to `blueprint`: POST takes a JSON body, GET a query, because an `EventSource` sends no body."""
 
     async def stream() -> Response:
@@ -48,8 +55,25 @@ def add_stream(blueprint: Blueprint, context: RouteContext) -> None:
         )
         return await _complete_reply(context, principal, chat_request)
 
+    async def models() -> Response:
+        await context.principal()
+        chat = context.chat()
+        return json_reply(to_json(_offer(chat.models, chat.settings)))
+
     blueprint.add_url_rule(STREAM, view_func=stream, methods=METHODS, provide_automatic_options=False)
     blueprint.add_url_rule(CHAT, view_func=chat, methods=METHODS, provide_automatic_options=False)
+    blueprint.add_url_rule(MODELS, view_func=models, methods=["GET"], provide_automatic_options=False)
+
+
+NATIVE: Final = Protocol(add_native, SECTION, {STREAM: METHODS, CHAT: METHODS, MODELS: ("GET", "HEAD")})
+
+
+def _offer(models: Models, settings: Settings) -> Offer:
+    return Offer(
+        models.default,
+        [OfferedModel(name, models.get(name).is_mock) for name in models.names],
+        RequestLimits(**{name: getattr(settings, name) for name in RequestLimits.__struct_fields__}),
+    )
 
 
 async def _parse_query(context: RouteContext) -> tuple[str | None, ChatRequest]:

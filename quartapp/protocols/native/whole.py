@@ -47,7 +47,7 @@ class WholeAnswer(msgspec.Struct, omit_defaults=True):
     id: str
     model: str
     finish_reason: str
-    text: str = msgspec.field(default_factory=str)
+    text: str
     reasoning: str = ""
     refusal: str = ""
     tool_calls: list[WholeToolCall] = []
@@ -59,7 +59,7 @@ class WholeAnswer(msgspec.Struct, omit_defaults=True):
 
 def merge(events: Iterable[Event]) -> WholeAnswer:
     """Merge `events`, from Start to Done, into one answer."""
-    answer = WholeAnswer("", "", "")
+    answer = WholeAnswer("", "", "", "")
     texts: dict[type, list[str]] = {Delta: [], Reasoning: [], Refusal: []}
     calls: dict[int, list[ToolCall]] = {}
     for event in events:

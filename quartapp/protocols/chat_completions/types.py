@@ -1,4 +1,4 @@
-"""The types of JSON bodies that the code writes as dicts: errors, and the responses of OpenAI's API.
+"""The types of the JSON bodies that `encode` and `routes` write as dicts.
 
 They only describe: no code creates an instance. Chunks of an upstream are sent unchanged, so all their fields are
 optional. The fields that OpenAI documents have types, and chunks may have more fields.
@@ -8,25 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from msgspec import UNSET, Struct, UnsetType
-
-# -- errors
-
-
-class ErrorDetail(Struct):
-    """The reason of a refusal: a code, its fixed sentence, the id of the request. `path` names the invalid field."""
-
-    code: str
-    message: str
-    id: str
-    path: str | UnsetType = UNSET
-    retry_after_s: int | UnsetType = UNSET
-
-
-class Error(Struct):
-    """A refusal by the native routes."""
-
-    error: ErrorDetail
+from msgspec import Struct
 
 
 class OpenAIErrorDetail(Struct):
@@ -44,9 +26,6 @@ class OpenAIError(Struct):
     """A refusal by the routes of OpenAI's API, and the last event of a stream that failed."""
 
     error: OpenAIErrorDetail
-
-
-# -- chat completions
 
 
 class Function(TypedDict, total=False):
