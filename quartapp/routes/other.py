@@ -46,8 +46,8 @@ def serve_double_slashes(blueprint: Blueprint) -> None:
     """Serve a path of `blueprint` that contains several slashes in a row as the path with single slashes.
 
     Clients append `/chat/completions` to a base URL that ends in a slash. The router would send a redirect with an HTML
-    page, and behind most proxies it would redirect to http. Only slashes after the prefix are merged, so that a guard
-    of the host app that matches the prefix still sees each request. Hooks of the host app see single slashes.
+    page, and behind most proxies it would redirect to http. Only slashes after the prefix are merged. So a guard of
+    the host app that matches the prefix still sees each request. Hooks of the host app see single slashes.
     """
 
     def add(state: BlueprintSetupState) -> None:

@@ -48,7 +48,7 @@ OPENAI_CODES: Final[Mapping[str, str]] = {
 
 
 def error_object(code: str, message: str, param: str | None = None) -> dict[str, Any]:
-    """Return an error as OpenAI's clients read it, in the body of a refusal or in the last event of a failed stream."""
+    """Return an error in OpenAI's form, for the body of a refusal or the last event of a failed stream."""
     kind = _error_type(KINDS[code].status)
     return {"message": message, "type": kind, "code": OPENAI_CODES.get(code, code), "param": param}
 

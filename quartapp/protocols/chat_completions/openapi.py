@@ -31,12 +31,7 @@ SECTION: Final = Section(
             description="With `stream: true` as server-sent events, the last of which is `[DONE]`, or an error.",
             body=CompletionBody,
             example=_COMPLETION,
-            replies={
-                200: Reply(
-                    "The answer.",
-                    {"application/json": reference("Completion"), "text/event-stream": reference("ChunkEvent")},
-                )
-            },
+            replies={200: Reply("The answer.", _ANSWER)},
             errors=POST_ERRORS,
         ),
         ("openai.models", "GET"): Operation(

@@ -1,7 +1,7 @@
 """The parser of requests to `/v1/chat/completions`: OpenAI's parameters, by allowlist.
 
-A parameter that is not in the list is refused unless the entry of the model allows it. Among these are parameters that
-name a server, a key or a header, and those that let the provider store data (`store`, `metadata`).
+A parameter that is not in the list is refused unless the entry of the model allows it. Some of these name a
+server, a key or a header; others let the provider store data (`store`, `metadata`).
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ class ToolFunction(Strict):
 class Tool(Typed):
     """A tool that a model may call and the client runs.
 
-    Tools that run at the server of a model, for example a search or an MCP server, can name servers, keys and files.
-    The entry of the model may have them, but a client may not.
+    Tools that run at the server of a model, for example a search, can name servers, keys and files. So only the entry
+    of the model may have them, and no client.
     """
 
     type: Literal["function", "custom"]

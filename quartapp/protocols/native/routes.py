@@ -124,7 +124,7 @@ def _refuse_unwanted_get(context: RouteContext, offered: Sequence[str]) -> None:
     """Refuse a GET unless a script of this site or of an allowed page sent it, because an answer costs money.
 
     Browsers send `Sec-Fetch-...` only over https and to loopback. Over http the `Accept` header shows whether the
-    client requests a format in `offered`, or an image, a script, a frame, a form or a link. `Origin` or `Referer`
+    client requests a format in `offered`, or for example an image or a frame. `Origin` or `Referer`
     shows a foreign page. If a browser sends neither, it is refused, because a foreign page can use `fetch` with
     `no-cors`, `no-referrer` and any `Accept`.
 

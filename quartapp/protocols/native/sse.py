@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from quartapp.core.events import Done, Event, Failed, Ping, Start
 from quartapp.protocols.common.encoding import to_json
 
-# A ping is an event and no comment, because fetch-event-source and httpx-sse read a comment and its blank line as an
-# event without data. An event with a name does not reach `onmessage`.
+# A ping is no comment, because fetch-event-source and httpx-sse read a comment as an event without data. The name of
+# the event keeps it from `onmessage`.
 _HEADS = {
     Start: b"id: 0\nevent: start\ndata: ",
     Done: b"event: end\ndata: ",
