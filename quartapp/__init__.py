@@ -43,6 +43,8 @@ __all__ = [
     "create_app",
 ]
 
+__version__ = "0.1.0"
+
 
 def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     """Return a new app with the chat's page at `/` and its API below `/api` and `/v1`.

@@ -1,4 +1,4 @@
-"""The command line: `python -m quartapp` serves the chat, `python -m quartapp mock` the mock model alone."""
+"""The command line: `quartapp` or `python -m quartapp` serves the chat; with `mock`, only the mock model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import LifespanFailureError
 
-from quartapp import create_app
+from quartapp import __version__, create_app
 from quartapp.blueprint import running_chats
 from quartapp.core.errors import SettingsError
 from quartapp.mock import create_mock
@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     listen = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     listen.add_argument("--host", help="address to listen on (default: HOST, or 127.0.0.1)")
     listen.add_argument("--port", help="port to listen on (default: PORT, or 8000)")
-    parser = argparse.ArgumentParser(prog="python -m quartapp", description=__doc__, parents=[listen])
+    parser = argparse.ArgumentParser(prog="quartapp", description=__doc__, parents=[listen])
+    parser.add_argument("--version", action="version", version=f"quartapp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     commands.add_parser("run", parents=[listen], help="serve the chat and its page (the default)")
     commands.add_parser("mock", parents=[listen], help="serve the mock model as an OpenAI-compatible server")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
+import pkgutil
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import quartapp
 from quartapp import is_no_wrong_setting
+from quartapp.__main__ import main
 from quartapp.core.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
@@ -63,6 +67,16 @@ def test_what_stops_the_start_is_said_in_one_line(environ: dict[str, str], words
     *said, line = ended.stderr.splitlines()
     assert all(" INFO in " in each for each in said)
     assert line.startswith(f"quartapp cannot start. {words}")
+
+
+def test_the_command_tells_its_version_and_ends(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--version")
+    assert (ended.returncode, ended.stdout) == (0, f"quartapp {quartapp.__version__}\n")
+
+
+def test_the_installed_command_is_the_one_that_the_module_runs() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    assert {name: pkgutil.resolve_name(target) for name, target in scripts.items()} == {"quartapp": main}
 
 
 @pytest.mark.parametrize("command", ["run", "mock"])

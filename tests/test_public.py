@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -59,6 +60,11 @@ def own_docstring(value: Any) -> str | None:
 def test_the_public_names_are_these_and_sorted() -> None:
     assert quartapp.__all__ == PUBLIC == sorted(PUBLIC)
     assert all(hasattr(quartapp, name) for name in PUBLIC)
+
+
+def test_the_newest_heading_of_the_changelog_has_the_version() -> None:
+    newest = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    assert newest == quartapp.__version__
 
 
 @pytest.mark.parametrize("name", PUBLIC)
