@@ -1,36 +1,38 @@
-# Needs make and Python 3.11, 3.12 or 3.13, and no root; whatever else there is goes into .venv, and what tests need of
-# JavaScript, where there is Node 18 or later, into tests/node.
+# Needs make and Python 3.11 or later, and no root. Python packages go into .venv, and the JavaScript clients of the
+# tests into tests/node if there is Node 18 or later.
 # HOST, PORT and every setting count from the environment, from .env and from the command line: make run PORT=9000
 
-# The first of these that is a Python we run on makes .venv; name another with: make setup PYTHON=/opt/python3.13
-PYTHON ?= python3 python3.13 python3.12 python3.11
+# The first of these that is Python 3.11 or later makes .venv; name another with: make setup PYTHON=/opt/python3.13
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
+DEV_READY := $(VENV)/.ready-dev
 NODE_READY := tests/node/node_modules/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-real check bench clean
 
-help: ## Says what there is to do
+help: ## Lists the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-16s %s\n", $$1, $$2 }'
 
-setup: $(READY) $(NODE_READY) ## Makes .venv with everything in it; once, and again when requirements change
+setup: $(DEV_READY) $(NODE_READY) ## Installs everything that the checks and tests need
 
 run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 	@$(PY) -m quartapp
 
-# Debian keeps nginx and other servers where only root's PATH leads.
+# Debian installs nginx and other servers in a folder that only root's PATH has.
 test test-real bench: export PATH := $(PATH):/usr/sbin:/sbin
 
-test: $(READY) $(NODE_READY) ## Runs every test that stays on this machine
+test: $(DEV_READY) $(NODE_READY) ## Runs every test that needs only this machine
 	@$(PY) -m pytest -m "not real" -n auto --dist loadfile
 
-test-real: $(READY) ## Runs against third parties' servers, installed for the occasion
+test-real: $(DEV_READY) ## Runs the tests that install servers of third parties
 	@$(PY) -m pytest -m real tests/real
 
-check: $(READY) $(NODE_READY) ## Lints, checks the formatting and the types of Python and of the page's scripts
+check: $(DEV_READY) $(NODE_READY) ## Lints, checks the formatting and the types of Python and of the page's scripts
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
@@ -41,20 +43,20 @@ check: $(READY) $(NODE_READY) ## Lints, checks the formatting and the types of P
 		[ -z "$$CI" ]; \
 	fi
 
-bench: $(READY) ## Measures beside nginx and the usual way, and writes docs/performance.md
+bench: $(DEV_READY) ## Measures next to nginx and the usual way, and writes docs/performance.md
 	@$(PY) -m bench --write
 
 clean: ## Removes .venv and everything that was built or cached
 	@rm -rf $(VENV) tests/node/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# An environment that was begun and not finished, or whose Python has gone, is made anew.
-$(READY): pyproject.toml requirements.txt bench/requirements.txt
+# What serving needs. If the environment is incomplete or its Python is missing, it is made anew.
+$(READY): pyproject.toml requirements.txt
 	@for python in $(PYTHON) ""; do \
-		$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && break; \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo "quartapp runs on Python 3.11, 3.12 and 3.13; found none of them among: $(PYTHON)" >&2; \
+		echo "quartapp needs Python 3.11 or later; found none among: $(PYTHON)" >&2; \
 		echo "Name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.13" >&2; \
 		exit 1; \
 	fi; \
@@ -62,12 +64,18 @@ $(READY): pyproject.toml requirements.txt bench/requirements.txt
 		echo "$$python cannot make virtual environments; on Debian and Ubuntu: apt install python3-venv" >&2; \
 		exit 1; \
 	fi; \
-	echo "Making $(VENV) with $$($$python --version), which takes a minute …"; \
+	echo "Making $(VENV) with $$($$python --version) …"; \
 	$(PY) -c 'import pip' 2>/dev/null || $$python -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --requirement bench/requirements.txt
+	@$(PIP) --editable '.[uvloop]'
 	@touch $@
 
-# The JavaScript clients that tests ask with. Where there is no Node the tests say that they were skipped.
+# What checks, tests and benchmarks need in addition.
+$(DEV_READY): $(READY) bench/requirements.txt
+	@echo "Adding the tools of the tests, which takes a minute …"
+	@$(PIP) --editable '.[dev]' --requirement bench/requirements.txt
+	@touch $@
+
+# The JavaScript clients of the tests. Without Node these tests are skipped.
 $(NODE_READY): tests/node/package.json tests/node/package-lock.json
 	@if command -v node >/dev/null && command -v npm >/dev/null; then \
 		npm ci --prefix tests/node --loglevel error --no-audit --no-fund --no-update-notifier >/dev/null && touch $@; \
