@@ -22,23 +22,23 @@ LIMIT = "nginx"
 INTRO = """\
 # What an answer costs
 
-Printed by `make bench` on {date}; run it again and it writes this page anew.{quick}
+Printed by `make bench` on {date}. Another run overwrites this page.{quick}
 
-The server has core {server_core} to itself; upstream and readers are processes of their own on core {load_core}.
+The server runs alone on core {server_core}. The upstream and the clients are other processes, on core {load_core}.
 
-- **CPU** is what the kernel's nanosecond clocks count for all processes and threads of the server, from before the
-  first request to after the last byte: connecting and asking are in every figure, nothing is subtracted.
-- **Added delay**: each token carries the time it was sent, so this is what passes from there to the reader. The row
-  without a server shows how much of it is the measuring itself.
+- **CPU** is the time of all processes and threads of the server, in the kernel's nanosecond clocks. It is counted from
+  before the first request to after the last byte. It includes connections and requests, and nothing is subtracted.
+- **Added delay** is the time from sending a token at the upstream to receiving it at the client. Each token contains
+  the time of its sending. The row without a server shows the share of the measurement itself.
 - **Memory** is the proportional set size of all the server's processes, without the kernel's socket buffers.
-- **The usual way** is `async for chunk in stream` over the official SDK's objects, with the SDK's default client; the
-  ratio to it stands where it runs on the same server. A server that cannot keep up reads several tokens at once, which
-  flatters its CPU a token: look at its delays.
-- Every answer was checked to be whole; a run in which one was not is not reported.
-- Servers take turns; figures are medians of {rounds} (lowest to highest where shown). A ratio is the median of each
-  round's own ratio, which cancels what the machine did to both; it counts more than the figures.
+- **The usual way** is `async for chunk in stream` over the official SDK's objects, with the SDK's default client. The
+  ratio to it is given if it runs on the same server. A server that cannot keep up reads several tokens at once, which
+  lowers its CPU a token: compare its delays.
+- Every answer was checked to be complete. A run with an incomplete answer is not reported.
+- Servers take turns. Figures are medians of {rounds} (lowest to highest where shown). A ratio is the median of each
+  round's own ratio. It is more reliable than the figures, because a slow machine slows both servers.
 
-{machine}. Others had at most {others} of the server's core, upstream and readers at most {load_share} of theirs.
+{machine}. Others used at most {others} of the server's core, upstream and clients at most {load_share} of theirs.
 
 {versions}.
 """
@@ -48,7 +48,7 @@ HEADINGS = {
     "hot": "Hot: {0.connections} answers of {0.plan.tokens} tokens at {0.plan.pace} a second each",
     "burst": "Burst: {0.connections} answers of {0.plan.tokens} tokens, all at once",
     "requests": "Requests: {0.answers} answers of one token, {0.connections} at a time on kept connections",
-    "idle": "Idle: {0.connections} answers open and silent, then left by their readers",
+    "idle": "Idle: {0.connections} answers open and silent, then disconnected by their clients",
 }
 
 Rounds = dict[tuple[str, str], list[Figures]]
