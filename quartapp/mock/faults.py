@@ -97,7 +97,7 @@ _ENDLESS = {
         put.after_tokens(b"data: {not json\n\n"),
     ),
     "fault-garbage-line": _after_tokens(
-        "Sends a line that is no field of an event after K tokens; readers must ignore it, so the answer is whole.",
+        "Sends a line that is no field of an event after K tokens; parsers must ignore it, so the answer is complete.",
         put.after_tokens(b"<html>\n"),
     ),
     "fault-endless-line": Model(
@@ -114,7 +114,7 @@ _ENDLESS = {
         parameter=Parameter("N", 1000, 1, 100_000),
     ),
     "fault-big": Model(
-        about="Sends MB megabytes of text in tokens of 1 kB, as fast as the reader takes them.",
+        about="Sends MB megabytes of text in tokens of 1 kB, as fast as the client reads them.",
         answer=answers.megabytes,
         fault=put.at_once,
         parameter=Parameter("MB", 16, 1, 64),
@@ -123,7 +123,7 @@ _ENDLESS = {
 
 _FORM = {
     "fault-split-utf8": Model(
-        about="Gives the answer of several scripts with every write cut inside a character.",
+        about="Gives the answer of several scripts with every write split inside a character.",
         answer=answers.several_scripts,
         fault=writes.inside_characters,
     ),
@@ -141,13 +141,15 @@ _FORM = {
     "fault-bom": Model(
         about="Opens the body with a byte order mark.", fault=put.before(put.always(b"\xef\xbb\xbf"), "role")
     ),
-    "fault-gzip": Model(about="Compresses the body with gzip and says so, asked or not.", fault=writes.gzipped),
+    "fault-gzip": Model(
+        about="Compresses the body with gzip and sends `Content-Encoding`, requested or not.", fault=writes.gzipped
+    ),
     "fault-empty-choices": Model(
         about="Sends chunks with empty `choices` before and after the answer, as Azure does.", fault=put.empty_choices
     ),
     "fault-null-content": Model(about="Sends deltas with `content: null` between the tokens.", fault=put.null_content),
     "fault-lone-surrogate": Model(
-        about="Ends with an emoji cut into two tokens, `\\ud83d` and `\\ude00`.", answer=answers.split_surrogates
+        about="Ends with an emoji split into two tokens, `\\ud83d` and `\\ude00`.", answer=answers.split_surrogates
     ),
 }
 
@@ -157,7 +159,7 @@ _ACCOUNT = {
         about="Gives usage in the chunk of the finish reason instead of one after it.", fault=usages.with_finish
     ),
     "fault-usage-every-chunk": Model(about="Gives the usage so far in each chunk.", fault=usages.every_chunk),
-    "fault-usage-none": Model(about="Never mentions usage, even if asked.", fault=usages.none),
+    "fault-usage-none": Model(about="Never sends usage, even if requested.", fault=usages.none),
     "fault-usage-odd": Model(
         about="Gives usage with strings and floats for numbers, no total, and details of its own.", fault=usages.odd
     ),
