@@ -1,1 +1,1 @@
-"""The settings: their names, defaults, units and limits, and the loader that finds their values."""
+"""The settings, the sources they are read from, and the rules for URLs."""

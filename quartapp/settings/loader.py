@@ -1,4 +1,4 @@
-"""The only reader of the environment: how settings are read out of it, and the few other things that stand there."""
+"""The sources of settings: mappings, the environment and `.env`. No other module reads the environment."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from quartapp.core.errors import SettingsError
 
 PREFIX = "CHAT_"
 
-# A byte order mark in front, as some editors write it, is no part of a name.
+# Some editors write a byte order mark first. It is not part of a name.
 ENCODING: Final = "utf-8-sig"
 
 _NO_UNICODE: Final = "half of a character, or not UTF-8"
 
-# Where pydantic's own words for a fault are those of Python.
+# Messages for faults that pydantic describes in terms of Python.
 _WORDS: Final = {
     "extra_forbidden": "no such field",
     "missing": "not there",
@@ -36,7 +36,7 @@ _WORDS: Final = {
 
 
 class Fault(NamedTuple):
-    """What is wrong in what was read: by names and numbers from the outside in, by pydantic's name, and in words."""
+    """A fault in a value: its path of names and indexes, pydantic's error type, and a message."""
 
     place: tuple[str, ...]
     kind: str
@@ -44,12 +44,12 @@ class Fault(NamedTuple):
 
 
 def named(name: str, default: Any, example: str, description: str, **limits: Any) -> Any:
-    """A field known by exactly `name`, in the environment as in app.config."""
+    """Return a field with the public name `name`, in the environment and in app.config."""
     return Field(default, validation_alias=AliasChoices(name), examples=[example], description=description, **limits)
 
 
 class Loaded(BaseSettings):
-    """Settings that are read from what counts, first to last: mappings, the environment, `.env`."""
+    """Settings from mappings, the environment and `.env`. An earlier source takes precedence over a later one."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -62,10 +62,10 @@ class Loaded(BaseSettings):
 
     @classmethod
     def load(cls, *mappings: Mapping[str, Any] | None) -> Self:
-        """The settings as `mappings`, the environment and `.env` give them; an earlier mapping counts before a later.
+        """Return the settings from `mappings`, the environment and `.env`. An earlier source takes precedence.
 
-        Raises SettingsError for an unknown name in a mapping, and a value that does not fit. Unknown names in the
-        environment and `.env` may be the host app's own: `unknown_around` lists them.
+        Raises SettingsError for an unknown name in a mapping and for an invalid value. Unknown names in the
+        environment and `.env` may belong to the host app. `unknown_around` lists them.
         """
         try:
             file = _file_values()
@@ -79,31 +79,31 @@ class Loaded(BaseSettings):
 
     @classmethod
     def named_in(cls, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The entries of a host's `config` that are ours: names of settings, and what looks like one."""
+        """Return the entries of a host app's `config` that are settings, or that start with CHAT_."""
         known = cls.names()
         return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
 
     @classmethod
     def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-        """The names that are unset by what an earlier of `sources` says; none of these has an empty value."""
+        """Return the names that an earlier one of `sources` disables. No source contains an empty value."""
         return ()
 
     @classmethod
-    def error(cls, name: str, words: str) -> SettingsError:
-        """Says what is wrong with the setting of that name, in `words` and with its example."""
+    def error(cls, name: str, message: str) -> SettingsError:
+        """Return an error with the name of the setting, `message` and the setting's example."""
         [example, *_] = cls.model_fields[cls.names()[name]].examples or [""]
-        return SettingsError(f"{name}: {words}; for example {name}={example}")
+        return SettingsError(f"{name}: {message}; for example {name}={example}")
 
     @classmethod
     def names(cls) -> dict[str, str]:
-        """Each setting's public name and the field that holds it."""
+        """Return the names of the fields by the settings' public names."""
         return {_public_name(cls, field): field for field in cls.model_fields}
 
 
 def unknown_around() -> list[str]:
     """Return a sentence for each name in the environment and `.env` that starts with CHAT_ and is no setting.
 
-    The app that quartapp is a guest of may own such a name, so it does not stop the start. No sentence holds a value.
+    Such a name does not stop the start, because the host app may own it. No sentence contains a value.
     """
     known = _known()
     names = dict.fromkeys([*os.environ, *_file_values()])
@@ -112,18 +112,18 @@ def unknown_around() -> list[str]:
 
 
 def is_unicode(text: str) -> bool:
-    """Whether `text` can be sent: a byte of the environment that is not UTF-8 comes as half of a surrogate pair."""
+    """Return True if `text` can be encoded. Python reads an environment byte that is not UTF-8 as a lone surrogate."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def secret(name: str) -> SecretStr | None:
-    """The environment variable `name`, or that line of `.env`; None if it is unset or empty."""
+    """Return the environment variable `name`, or that line of `.env`, or None if it is unset or empty."""
     value = os.environ.get(name) or _file_values().get(name)
     return SecretStr(value) if value else None
 
 
 def first_fault(error: ValidationError) -> Fault:
-    """The first fault, a name that nobody knows before all others, without pydantic's echo of the value."""
+    """Return the first fault, without the value. A fault of an unknown name comes before all others."""
     faults = error.errors(include_url=False, include_input=False)
     first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
@@ -132,7 +132,7 @@ def first_fault(error: ValidationError) -> Fault:
 
 
 def json_object(text: str) -> dict[str, Any]:
-    """The object in JSON that a variable holds. Raises ValueError with the place of the fault."""
+    """Return the JSON object in `text`. Raises ValueError with the place of the fault."""
     try:
         value = json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError as error:
@@ -140,18 +140,18 @@ def json_object(text: str) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(value, dict):
-        raise ValueError("not an object in JSON, with a name for each of its values")
+        raise ValueError("not a JSON object")
     return value
 
 
 def client_headers() -> list[str]:
-    """Names of the headers the official client would add on the environment's word (OPENAI_CUSTOM_HEADERS)."""
+    """Return the names of the headers in OPENAI_CUSTOM_HEADERS, which the official client adds to its requests."""
     lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").split("\n")
     return [line.partition(":")[0].strip() for line in lines if ":" in line]
 
 
 def client_proxy(url: str) -> SecretStr | None:
-    """The proxy that the environment names for `url` (HTTP_PROXY and the like), unless NO_PROXY names its host."""
+    """Return the proxy for `url` from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY, or None if NO_PROXY names its host."""
     parts = urlsplit(url)
     proxies = getproxies_environment()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -202,7 +202,7 @@ def _refuse_unknown(given: Iterable[str]) -> None:
 
 
 def _known() -> dict[str, str]:
-    """Each setting of the package, by its public name, and the field that holds it."""
+    """Return the names of the fields of all settings of the package by their public names."""
     return {name: field for settings in Loaded.__subclasses__() for name, field in settings.names().items()}
 
 
@@ -220,5 +220,5 @@ def _public_name(settings: type[BaseSettings], field: str) -> str:
     return str(alias.choices[0])
 
 
-#: Text that can be sent.
+#: Text that can be encoded in UTF-8.
 Text = Annotated[str, AfterValidator(_check_text)]

@@ -1,7 +1,7 @@
-"""Every setting: its name, default, unit and limits in one place.
+"""All settings with their names, defaults, units and limits.
 
-What counts, first to last: an argument, `app.config["CHAT_…"]`, the environment, `.env`. An empty value means unset.
-docs/settings.md and .env.example are held to these classes by a test.
+The sources in order of precedence: an argument, `app.config["CHAT_…"]`, the environment, `.env`. An empty value means
+unset. A test compares docs/settings.md and .env.example with these classes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from quartapp.core.errors import SettingsError
 from quartapp.settings.loader import Loaded, Text, json_object, named, secret
 from quartapp.settings.urls import ServerUrl, is_server
 
-# As browsers write an origin: without the port that its scheme has anyway.
+# An origin as browsers send it: without the default port of its scheme.
 _ORIGIN = re.compile(r"(?!http://.*:80$|https://.*:443$)https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[1-9]\d{0,4})?")
 
-# What can stand in a header: no white space, such as the line feed of a file.
+# Characters that are valid in a header: no white space, for example no line feed at the end of a file.
 _KEY = re.compile(r"[!-~]+")
 
-# The settings that hold a key, and their fields.
+# The settings that contain a key, and their fields.
 KEYS = {"OPENAI_API_KEY": "openai_api_key", "AZURE_OPENAI_API_KEY": "azure_api_key"}
 
-# The settings that list models, and all that say which there are.
+# The settings with a table of models, and all settings that name models.
 _TABLES = frozenset({"CHAT_MODELS", "CHAT_MODELS_FILE"})
 _MODELS = _TABLES | {"CHAT_MODEL"}
 
@@ -36,7 +36,7 @@ MIB = 2**20
 
 
 class Settings(Loaded):
-    """What a chat blueprint runs by."""
+    """The settings of a chat blueprint."""
 
     openai_api_key: SecretStr | None = named(
         "OPENAI_API_KEY", None, "sk-…", "Key of the model's server. Without key and base URL: the mock model."
@@ -45,69 +45,79 @@ class Settings(Loaded):
         "OPENAI_BASE_URL",
         None,
         "http://127.0.0.1:11434/v1",
-        "Base URL of an OpenAI-compatible server; unset means OpenAI's.",
+        "Base URL of an OpenAI-compatible server. Unset: OpenAI's.",
     )
     azure_endpoint: ServerUrl | None = named(
         "AZURE_OPENAI_ENDPOINT",
         None,
         "https://example.openai.azure.com",
-        "Endpoint of an Azure OpenAI resource; counts before OPENAI_API_KEY and OPENAI_BASE_URL.",
+        "Endpoint of an Azure OpenAI resource. It takes precedence over OPENAI_API_KEY and OPENAI_BASE_URL.",
     )
     azure_api_key: SecretStr | None = named(
-        "AZURE_OPENAI_API_KEY", None, "0123…", "Key of that resource; unset: Entra ID, by azure-identity."
+        "AZURE_OPENAI_API_KEY", None, "0123…", "Key of that resource. Unset: Entra ID, with azure-identity."
     )
     azure_api_version: str | None = named(
-        "AZURE_OPENAI_API_VERSION", None, "2024-10-21", "Azure's dated API; unset: its v1 API.", max_length=200
+        "AZURE_OPENAI_API_VERSION", None, "2024-10-21", "Azure's dated API. Unset: its v1 API.", max_length=200
     )
     azure_deployment: str | None = named(
-        "AZURE_OPENAI_DEPLOYMENT", None, "my-deployment", "Deployment to ask; unset: CHAT_MODEL.", max_length=200
+        "AZURE_OPENAI_DEPLOYMENT", None, "my-deployment", "Deployment of the model. Unset: CHAT_MODEL.", max_length=200
     )
     models: Annotated[dict[str, Any] | None, NoDecode] = named(
         "CHAT_MODELS",
         None,
         '{"fast": {"kind": "openai", "model": "gpt-5.4-mini"}}',
-        "Models by name, in place of the single one; in the environment as JSON. docs/models.md has the fields.",
+        "Models by name, in place of a single model. In the environment: JSON. docs/models.md lists the fields.",
     )
     models_file: str | None = named(
-        "CHAT_MODELS_FILE", None, "models.toml", "TOML file of the same models, each a table [models.name]."
+        "CHAT_MODELS_FILE", None, "models.toml", "TOML file with models by name, each a table [models.name]."
     )
     model: str | None = named(
         "CHAT_MODEL",
         None,
         "gpt-5.4-mini",
-        "The model's name, at its server and for clients; with several, the default's. Unset: gpt-5.4-mini, mock "
-        "without a server, or the first of several.",
+        "Name of the model, at its server and for clients. With several models: the default model. Unset: "
+        "gpt-5.4-mini, or mock without a server, or the first of several models.",
         max_length=200,
     )
     system_prompt: Text | None = named(
-        "CHAT_SYSTEM_PROMPT", None, "Answer briefly.", "Goes first in every conversation; clients cannot replace it."
+        "CHAT_SYSTEM_PROMPT", None, "Answer briefly.", "First message of every conversation. Clients cannot replace it."
     )
     allow_system_role: bool = named(
-        "CHAT_ALLOW_SYSTEM_ROLE", False, "true", "Whether clients may send messages with the role system or developer."
+        "CHAT_ALLOW_SYSTEM_ROLE", False, "true", "Clients may send messages with the role system or developer."
     )
     origins: Annotated[tuple[str, ...], NoDecode] = named(
         "CHAT_ORIGINS",
         (),
         "http://localhost:5173",
-        "Origins of other pages that may read answers, separated by commas; exact, none by default.",
+        "Origins of other pages that may read answers, exact, separated by commas. None by default.",
     )
     max_body_bytes: int = named("CHAT_MAX_BODY_BYTES", 262_144, "262144", "Largest request body.", ge=1024, le=64 * MIB)
     max_json_depth: int = named("CHAT_MAX_JSON_DEPTH", 32, "32", "Deepest nesting of a request's JSON.", ge=4, le=100)
     max_json_values: int = named(
-        "CHAT_MAX_JSON_VALUES", 20_000, "20000", "Most values in a request's JSON together.", ge=100, le=1_000_000
+        "CHAT_MAX_JSON_VALUES", 20_000, "20000", "Largest number of values in a request's JSON.", ge=100, le=1_000_000
     )
-    max_messages: int = named("CHAT_MAX_MESSAGES", 200, "200", "Most messages of a request.", ge=1, le=10_000)
+    max_messages: int = named("CHAT_MAX_MESSAGES", 200, "200", "Largest number of messages.", ge=1, le=10_000)
     max_prompt_chars: int = named(
-        "CHAT_MAX_PROMPT_CHARS", 100_000, "100000", "Most characters of a request's messages together.", ge=1, le=2**24
+        "CHAT_MAX_PROMPT_CHARS",
+        100_000,
+        "100000",
+        "Largest number of characters in all messages of a request.",
+        ge=1,
+        le=2**24,
     )
     max_attachments: int = named(
-        "CHAT_MAX_ATTACHMENTS", 16, "4", "Most images, files and sounds of a request; 0 takes none.", ge=0, le=1000
+        "CHAT_MAX_ATTACHMENTS",
+        16,
+        "4",
+        "Largest number of images, files and sounds in a request. 0 allows none.",
+        ge=0,
+        le=1000,
     )
     max_attachment_bytes: int = named(
         "CHAT_MAX_ATTACHMENT_BYTES",
         5 * MIB,
         "5242880",
-        "Largest image, file or sound, decoded; CHAT_MAX_BODY_BYTES has to let it in.",
+        "Largest image, file or sound, decoded. CHAT_MAX_BODY_BYTES limits it too, encoded.",
         ge=1,
         le=64 * MIB,
     )
@@ -115,31 +125,31 @@ class Settings(Loaded):
         "CHAT_ALLOW_REMOTE_URLS",
         False,
         "true",
-        "Whether an image may be an http or https URL; it is passed on for the model's server to fetch.",
+        "An image may be an http or https URL. The model's server fetches it.",
     )
     allow_file_ids: bool = named(
         "CHAT_ALLOW_FILE_IDS",
         False,
         "true",
-        "Whether a file may be its id at the model's server, where any client may name another's.",
+        "A file may be its id at the model's server. Any client can then use the files of other clients.",
     )
     max_output_tokens: int = named(
         "CHAT_MAX_OUTPUT_TOKENS",
         32_768,
         "4096",
-        "Most tokens of an answer. If set, it is sent when a client names no limit.",
+        "Largest number of tokens in an answer. If set, it is sent when a client sends no limit.",
         ge=1,
         le=2**20,
     )
-    max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", "Largest n a client of /v1 may ask for.", ge=1, le=128)
+    max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", "Largest n in a request to /v1.", ge=1, le=128)
     max_open_streams: int = named(
-        "CHAT_MAX_OPEN_STREAMS", 2000, "2000", "Answers open at once; one more is refused with 503.", ge=1, le=100_000
+        "CHAT_MAX_OPEN_STREAMS", 2000, "2000", "Largest number of open answers. More get 503.", ge=1, le=100_000
     )
     max_buffered_bytes: int = named(
         "CHAT_MAX_BUFFERED_BYTES",
         262_144,
         "262144",
-        "Upstream bytes held for one slow reader before the upstream is read no further.",
+        "Upstream bytes buffered for a slow client. Above that, reading from the upstream pauses.",
         ge=1024,
         le=64 * MIB,
     )
@@ -147,7 +157,7 @@ class Settings(Loaded):
         "CHAT_MAX_UPSTREAM_LINE_BYTES",
         8 * MIB,
         "8388608",
-        "Longest line an upstream may send, or whole answer in JSON.",
+        "Longest line of an upstream, or largest answer in one JSON object.",
         ge=1024,
         le=64 * MIB,
     )
@@ -155,7 +165,7 @@ class Settings(Loaded):
         "CHAT_MAX_ANSWER_BYTES",
         64 * MIB,
         "67108864",
-        "Most bytes of one answer as its upstream sends it; a token weighs about 300.",
+        "Largest number of bytes of one answer, as its upstream sends it. A token takes about 300.",
         ge=1024,
         le=1024 * MIB,
     )
@@ -169,31 +179,31 @@ class Settings(Loaded):
         "CHAT_STATUS_TIMEOUT_S",
         10,
         "10",
-        "How long a true status is waited for; then formats with room for it open the stream and ping.",
+        "How long to wait for the first event before sending the status. Then NDJSON and SSE start with 200 and pings.",
         gt=0,
         le=3600,
     )
     keep_alive_s: float = named(
-        "CHAT_KEEP_ALIVE_S", 15, "15", "A stream that said nothing for so long gets a ping.", gt=0, le=3600
+        "CHAT_KEEP_ALIVE_S", 15, "15", "A stream without events for this time gets a ping.", gt=0, le=3600
     )
     first_event_timeout_s: float = named(
         "CHAT_FIRST_EVENT_TIMEOUT_S", 180, "180", "Time for the model's first event.", gt=0, le=DAY_S
     )
     idle_timeout_s: float = named(
-        "CHAT_IDLE_TIMEOUT_S", 60, "60", "Silence of the upstream that ends an answer.", gt=0, le=DAY_S
+        "CHAT_IDLE_TIMEOUT_S", 60, "60", "Time without bytes from the upstream that ends an answer.", gt=0, le=DAY_S
     )
-    answer_timeout_s: float = named("CHAT_ANSWER_TIMEOUT_S", 900, "900", "Time for a whole answer.", gt=0, le=DAY_S)
+    answer_timeout_s: float = named("CHAT_ANSWER_TIMEOUT_S", 900, "900", "Time for a complete answer.", gt=0, le=DAY_S)
     write_timeout_s: float = named(
-        "CHAT_WRITE_TIMEOUT_S", 30, "30", "A reader that takes nothing for so long is given up.", gt=0, le=3600
+        "CHAT_WRITE_TIMEOUT_S", 30, "30", "A client that reads nothing for this time is disconnected.", gt=0, le=3600
     )
     retries: int = named(
-        "CHAT_RETRIES", 1, "0", "How often a model that failed before its first token is asked again.", ge=0, le=10
+        "CHAT_RETRIES", 1, "0", "Largest number of retries of a model that fails before its first token.", ge=0, le=10
     )
     max_retry_wait_s: float = named(
         "CHAT_MAX_RETRY_WAIT_S",
         5,
         "5",
-        "Longest wait before a model is asked again; one that asks for more time is not asked again.",
+        "Longest wait before a retry. If a server asks for a longer wait, there is no retry.",
         gt=0,
         le=300,
     )
@@ -201,7 +211,7 @@ class Settings(Loaded):
         "CHAT_MAX_CONNECTIONS",
         None,
         "100",
-        "Most connections to a model's server; unset: twice CHAT_MAX_OPEN_STREAMS.",
+        "Largest number of connections to a model's server. Unset: twice CHAT_MAX_OPEN_STREAMS.",
         ge=1,
         le=200_000,
     )
@@ -209,7 +219,7 @@ class Settings(Loaded):
         "CHAT_CONNECTION_KEEP_ALIVE_S",
         75,
         "75",
-        "How long an idle connection to a model's server is kept; each new one costs a TLS handshake.",
+        "How long an idle connection to a model's server stays open. Each new one costs a TLS handshake.",
         gt=0,
         le=3600,
     )
@@ -217,28 +227,28 @@ class Settings(Loaded):
         "CHAT_PROXY",
         None,
         "http://proxy.example:3128",
-        "HTTP proxy by which models' servers are asked, but those at localhost, 127.0.0.1 and ::1.",
+        "HTTP proxy for models' servers, except those at localhost, 127.0.0.1 and ::1.",
     )
     ca_file: str | None = named(
         "CHAT_CA_FILE",
         None,
         "/etc/ssl/our-ca.pem",
-        "PEM file of authorities trusted for models' servers, beside the system's.",
+        "PEM file of authorities trusted for models' servers, in addition to the system's.",
     )
     mock_tokens_per_s: float = named(
-        "CHAT_MOCK_TOKENS_PER_S", 40, "0", "Pace of the mock model; 0 is as fast as it can.", ge=0, le=100_000
+        "CHAT_MOCK_TOKENS_PER_S", 40, "0", "Speed of the mock model. 0: without a limit.", ge=0, le=100_000
     )
     obey_client_environment: bool = named(
         "CHAT_OBEY_CLIENT_ENVIRONMENT",
         False,
         "true",
-        "Whether OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS and HTTP_PROXY count for the model's server.",
+        "Use OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS and HTTP_PROXY for the model's server.",
     )
     log_upstream_messages: bool = named(
         "CHAT_LOG_UPSTREAM_MESSAGES",
         False,
         "true",
-        "Whether the log holds what an upstream said of its errors, secrets masked; it may quote a prompt.",
+        "Log the error messages of upstreams, with secrets masked. They may quote a prompt.",
     )
 
     @field_validator("origins", mode="before")
@@ -246,7 +256,7 @@ class Settings(Loaded):
     def _split(cls, value: Any) -> Any:
         origins = value.replace(",", " ").split() if isinstance(value, str) else value
         if not isinstance(origins, list | tuple) or not all(_ORIGIN.fullmatch(str(origin)) for origin in origins):
-            raise ValueError("each is a scheme, a host and, if it is not the usual one, a port; no path, no star")
+            raise ValueError("each is a scheme, a host and, if it is not the default, a port; no path, no star")
         return tuple(map(str, origins))
 
     @field_validator("models", mode="before")
@@ -263,7 +273,7 @@ class Settings(Loaded):
 
     @classmethod
     def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
-        """Where a source has a table, neither another table nor a name of later ones."""
+        """Return the other settings of models, if a source has a table, because that replaces those of later ones."""
         named: set[str] = set()
         for source in sources:
             named |= _MODELS & source.keys()
@@ -273,22 +283,22 @@ class Settings(Loaded):
 
     @property
     def is_mock(self) -> bool:
-        """No key, no server and no models are set."""
+        """Return True if no key, no server and no models are set."""
         servers = (self.openai_api_key, self.openai_base_url, self.azure_endpoint, self.models, self.models_file)
         return all(each is None for each in servers)
 
     @property
     def sent_output_tokens(self) -> int | None:
-        """The limit that a model is sent when a client names none; None unless the operator has set it.
+        """Return the limit to send if a client sends none, or None if the setting has its default value.
 
-        The default is not sent, because servers answer 400 to more than their model can write: 16,384 for gpt-4o.
+        The default is not sent, because servers answer 400 to a limit above their model's: 16,384 for gpt-4o.
         """
         return self.max_output_tokens if "max_output_tokens" in self.model_fields_set else None
 
     def key(self, name: str) -> SecretStr | None:
-        """The key of that name: the setting's that is called so, else the environment variable's or line's of `.env`.
+        """Return the key in the setting `name`, or in another environment variable or line of `.env`.
 
-        Raises SettingsError for one that cannot be sent.
+        Raises SettingsError for a key that is not valid in a header.
         """
         key = getattr(self, KEYS[name]) if name in KEYS else secret(name)
         if key is not None and not _KEY.fullmatch(key.get_secret_value()):
@@ -297,19 +307,20 @@ class Settings(Loaded):
 
 
 class ServerSettings(Loaded):
-    """Where `python -m quartapp` and gunicorn.conf.py listen; a host project's own HOST and PORT are not looked at."""
+    """The address of `python -m quartapp` and gunicorn.conf.py. Other servers do not read HOST and PORT."""
 
     host: Text = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
     port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=MAX_PORT)
 
     @property
     def bind(self) -> str:
-        """Return host and port as servers take them, for example `127.0.0.1:8000` or `[::1]:8000`."""
+        """Return host and port, for example `127.0.0.1:8000` or `[::1]:8000`."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def user_timeout_ms(settings: Settings) -> int:
-    """TCP_USER_TIMEOUT for a listening socket, inherited by its connections: how long the kernel keeps trying to send
-    to a peer that takes nothing. Later than `write_timeout_s`, so that the answer itself gives its reader up first.
+    """Return TCP_USER_TIMEOUT for a listening socket: how long the kernel tries to send to a peer that reads nothing.
+
+    It is 3 seconds longer than `write_timeout_s`, so that the answer ends first and is logged.
     """
     return round((settings.write_timeout_s + 3) * 1000)

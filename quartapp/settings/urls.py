@@ -1,4 +1,4 @@
-"""URLs of servers: which can be asked, which are the same, and which are of this machine."""
+"""URLs of servers: checks, comparison, and the loopback addresses of this machine."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 
 
 def is_server(url: str) -> bool:
-    """Whether `url` can be asked: http or https, a host that can be looked up, and a port if there is one."""
+    """Return True if `url` has the scheme http or https, a valid host and, if there is a port, a valid port."""
     try:
         parts = urlsplit(url)
         _check_host(parts)
-        is_whole = parts.scheme in _USUAL_PORTS and bool(parts.hostname) and parts.port != 0
+        is_complete = parts.scheme in _USUAL_PORTS and bool(parts.hostname) and parts.port != 0
     except ValueError:  # UnicodeError is one
         return False
-    return is_whole and url.isprintable() and not {" ", "\\"} & set(url)
+    return is_complete and url.isprintable() and not {" ", "\\"} & set(url)
 
 
 def is_same_server(one: str, other: str) -> bool:
-    """Whether two URLs of servers differ in nothing but how they are written."""
-    return _written_alike(one) == _written_alike(other)
+    """Return True if two URLs name the same server: they may differ in slashes at the end or a default port."""
+    return _normalised(one) == _normalised(other)
 
 
 def is_loopback(url: str) -> bool:
-    """Whether the server says by its name that it is of this machine: localhost, 127.0.0.0/8 or ::1."""
+    """Return True if the host of `url` is localhost, in 127.0.0.0/8, or ::1."""
     host = urlsplit(url).hostname or ""
     try:
         return host == "localhost" or ip_address(host).is_loopback
@@ -44,7 +44,7 @@ def host_and_port(url: str) -> str:
 
 
 def _check_host(parts: SplitResult) -> None:
-    """Raises ValueError for a host that is neither a name nor an address in full, as 127.1 is none."""
+    """Raise ValueError for a host that is neither a name nor a complete address, for example 127.1."""
     host = parts.hostname or ""
     host.encode("idna")
     if "[" in parts.netloc.rpartition("@")[2] or host.replace(".", "").isdigit():
@@ -52,7 +52,7 @@ def _check_host(parts: SplitResult) -> None:
 
 
 def _check(url: str) -> str:
-    # A name and a password would be sent in the place of the key, a query before the path.
+    # A client would send a name and a password in place of the key, and add the path to the query.
     if not url.lower().startswith(("http://", "https://")):
         raise ValueError("has to begin with http:// or https://")
     if not is_server(url):
@@ -62,10 +62,10 @@ def _check(url: str) -> str:
     return url
 
 
-def _written_alike(url: str) -> tuple[str, str | None, int | None, str]:
+def _normalised(url: str) -> tuple[str, str | None, int | None, str]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _USUAL_PORTS.get(parts.scheme), parts.path.rstrip("/")
 
 
-#: A server's base URL in settings: it can be asked, and holds neither a name, a password nor a query.
+#: A server's base URL in settings: a scheme, a host, a port and a path, but no user name, password or query.
 ServerUrl = Annotated[str, AfterValidator(_check)]
