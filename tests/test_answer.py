@@ -1,4 +1,4 @@
-"""One answer: gate, limits, keep-alive, endings, and the one owner of the upstream; on a clock that the test winds."""
+"""One answer: status timeout, limits, keep-alive and endings, on a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -44,31 +44,31 @@ def text(words: str, size: int = 10) -> Batch:
 
 
 def failed(model: str, after: str | None, code: Code = "upstream_overloaded") -> Batch:
-    """An attempt that failed, as the model tells of it; `after` is asked next."""
+    """Return the batch of a failed attempt. `after` is the model of the next attempt."""
     return Batch(0, attempt=Attempt(model, ChatError(code, fault=FAULT), after))
 
 
 class Upstream:
-    """A source that says what the test tells it to say, and knows whether it was closed."""
+    """A source with the batches of the test. `closed` is set once it is closed."""
 
     def __init__(self) -> None:
-        self._said: asyncio.Queue[Any] = asyncio.Queue()
+        self._batches: asyncio.Queue[Any] = asyncio.Queue()
         self.closed = asyncio.Event()
 
-    def say(self, *batches: Batch | BaseException | object) -> None:
+    def send(self, *batches: Batch | BaseException | object) -> None:
         for batch in batches:
-            self._said.put_nowait(batch)
+            self._batches.put_nowait(batch)
 
     @property
     def unread(self) -> int:
-        return self._said.qsize()
+        return self._batches.qsize()
 
     async def stream(self) -> Batches:
         try:
-            while (said := await self._said.get()) is not END:
-                if isinstance(said, BaseException):
-                    raise said
-                yield said
+            while (batch := await self._batches.get()) is not END:
+                if isinstance(batch, BaseException):
+                    raise batch
+                yield batch
         finally:
             self.closed.set()
 
@@ -84,7 +84,7 @@ class Bench:
 
     @cached_property
     def answer(self) -> Answer:
-        """Made by whoever asks for it first: the task that makes an answer is its reader."""
+        """Return the answer. The task that reads this first is its client's task."""
         return Answer(
             self.upstream.stream,
             id="id-1",
@@ -97,10 +97,10 @@ class Bench:
 
     @contextlib.asynccontextmanager
     async def waiting(self) -> AsyncIterator[asyncio.Task[list[Event]]]:
-        """The reader's wait for the next events, which has begun."""
-        reader = asyncio.ensure_future(anext(self.answer))
+        """Yield a task that waits for the next events."""
+        client = asyncio.ensure_future(anext(self.answer))
         await asyncio.sleep(0)
-        yield reader
+        yield client
 
     async def rest(self) -> list[Event]:
         events = [event async for batch in self.answer for event in batch]
@@ -108,7 +108,7 @@ class Bench:
         return events
 
     async def first_token_read(self) -> None:
-        self.upstream.say(text("one"))
+        self.upstream.send(text("one"))
         await self.answer.begin()
         assert await anext(self.answer) == [Start("id-1", "m"), Delta("one")]
 
@@ -118,37 +118,37 @@ def bench() -> Bench:
     return Bench()
 
 
-async def test_a_whole_answer_ends_with_done_and_its_usage(bench: Bench) -> None:
-    bench.upstream.say(text("one"), text(" two"), STOP, Batch(1, usage=Usage(1, 2, 3)), LAST, END)
+async def test_a_complete_answer_ends_with_done_and_its_usage(bench: Bench) -> None:
+    bench.upstream.send(text("one"), text(" two"), STOP, Batch(1, usage=Usage(1, 2, 3)), LAST, END)
     await bench.answer.begin()
     events = await bench.rest()
     assert events == [Start("id-1", "m"), Delta("one"), Delta(" two"), Done("stop", Usage(1, 2, 3))]
 
 
-async def test_an_empty_answer_is_whole_too(bench: Bench) -> None:
-    bench.upstream.say(STOP, LAST, END)
+async def test_an_empty_answer_is_complete(bench: Bench) -> None:
+    bench.upstream.send(STOP, LAST, END)
     await bench.answer.begin()
     assert await bench.rest() == [Start("id-1", "m"), Done("stop")]
 
 
 async def test_an_end_without_a_finish_reason_is_truncated(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(END)
+    bench.upstream.send(END)
     (failed,) = await bench.rest()
     assert isinstance(failed, Failed)
     assert (failed.code, failed.id) == ("upstream_truncated", "id-1")
 
 
-async def test_the_upstreams_word_that_it_has_ended_is_not_a_finish_reason(bench: Bench) -> None:
+async def test_an_end_marker_is_not_a_finish_reason(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(LAST)
+    bench.upstream.send(LAST)
     (failed,) = await bench.rest()
     assert isinstance(failed, Failed)
     assert failed.code == "upstream_truncated"
 
 
 async def test_a_failure_before_the_first_event_is_raised_by_begin(bench: Bench) -> None:
-    bench.upstream.say(ChatError("upstream_busy", retry_after_s=7))
+    bench.upstream.send(ChatError("upstream_busy", retry_after_s=7))
     with pytest.raises(ChatError) as caught:
         await bench.answer.begin(status_timeout_s=10)
     assert (caught.value.code, caught.value.retry_after_s) == ("upstream_busy", 7)
@@ -156,20 +156,20 @@ async def test_a_failure_before_the_first_event_is_raised_by_begin(bench: Bench)
 
 
 async def test_an_exception_of_the_source_is_an_internal_error(bench: Bench) -> None:
-    bench.upstream.say(ZeroDivisionError("secret"))
+    bench.upstream.send(ZeroDivisionError("secret"))
     with pytest.raises(ChatError, match="internal_error"):
         await bench.answer.begin()
 
 
-async def test_a_source_that_cancels_itself_does_not_leave_its_reader_waiting(bench: Bench) -> None:
-    bench.upstream.say(asyncio.CancelledError())
+async def test_a_source_that_cancels_itself_ends_the_answer(bench: Bench) -> None:
+    bench.upstream.send(asyncio.CancelledError())
     with pytest.raises(ChatError, match="internal_error"):
         await bench.answer.begin()
 
 
 async def test_a_failure_after_the_first_event_is_the_last_record(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(ChatError("upstream_error"))
+    bench.upstream.send(ChatError("upstream_error"))
     (failed,) = await bench.rest()
     assert isinstance(failed, Failed)
     assert failed.code == "upstream_error"
@@ -178,61 +178,61 @@ async def test_a_failure_after_the_first_event_is_the_last_record(bench: Bench) 
 @pytest.mark.parametrize("ending", [END, ChatError("upstream_error"), OSError()])
 async def test_a_drop_after_the_finish_reason_is_still_done(bench: Bench, ending: object) -> None:
     await bench.first_token_read()
-    bench.upstream.say(STOP, ending)
+    bench.upstream.send(STOP, ending)
     assert await bench.rest() == [Done("stop")]
 
 
-async def test_usage_is_waited_for_no_longer_than_the_tail(bench: Bench) -> None:
+async def test_usage_that_does_not_come_ends_the_answer_after_the_tail(bench: Bench) -> None:
     await bench.first_token_read()
-    async with bench.waiting() as reader:
-        bench.upstream.say(text(" two"), STOP)
-        assert await reader == [Delta(" two")]
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
+        bench.upstream.send(text(" two"), STOP)
+        assert await client == [Delta(" two")]
+    async with bench.waiting() as client:
         bench.clock.advance(TAIL_S)
-        assert await reader == [Done("stop")]
+        assert await client == [Done("stop")]
     await bench.upstream.closed.wait()
 
 
-async def test_text_behind_the_finish_reason_takes_it_back_so_that_no_limit_makes_a_part_the_whole(
+async def test_late_text_reopens_the_answer_so_that_a_timeout_truncates_it(
     bench: Bench,
 ) -> None:
     await bench.first_token_read()
-    async with bench.waiting() as reader:
-        bench.upstream.say(STOP, Batch(10, [Delta(" two")], resumes=True))
-        assert await reader == [Delta(" two")]
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
+        bench.upstream.send(STOP, Batch(10, [Delta(" two")], resumes=True))
+        assert await client == [Delta(" two")]
+    async with bench.waiting() as client:
         bench.clock.advance(TAIL_S)
-        bench.upstream.say(text(" three"))
-        assert await reader == [Delta(" three")]
-    async with bench.waiting() as reader:
+        bench.upstream.send(text(" three"))
+        assert await client == [Delta(" three")]
+    async with bench.waiting() as client:
         bench.clock.advance(LIMITS.idle_timeout_s)
-        (end,) = [event for event in await reader if not isinstance(event, Ping)]
+        (end,) = [event for event in await client if not isinstance(event, Ping)]
     assert isinstance(end, Failed)
     assert end.code == "upstream_timeout"
 
 
 @pytest.mark.parametrize("ending", [LAST, END])
-async def test_a_finish_reason_that_was_taken_back_counts_once_the_upstream_has_ended(
+async def test_a_finish_reason_before_late_text_is_valid_once_the_upstream_has_ended(
     bench: Bench, ending: object
 ) -> None:
     await bench.first_token_read()
-    bench.upstream.say(STOP, Batch(10, [Delta(" two")], resumes=True), ending)
+    bench.upstream.send(STOP, Batch(10, [Delta(" two")], resumes=True), ending)
     assert await bench.rest() == [Delta(" two"), Done("stop")]
 
 
-async def test_an_upstream_is_read_to_its_end_after_done_so_that_its_connection_can_be_used_again(bench: Bench) -> None:
+async def test_an_upstream_is_read_to_its_end_after_done_so_that_its_connection_is_reusable(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(STOP, LAST)
+    bench.upstream.send(STOP, LAST)
     assert await bench.rest() == [Done("stop")]
     assert not bench.upstream.closed.is_set()
-    bench.upstream.say(END)
+    bench.upstream.send(END)
     await bench.answer.wait_closed()
     assert bench.clock.pending == 0
 
 
 async def test_an_upstream_that_does_not_end_after_done_is_closed_with_the_tail(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(STOP, LAST)
+    bench.upstream.send(STOP, LAST)
     await bench.rest()
     bench.clock.advance(TAIL_S)
     await bench.upstream.closed.wait()
@@ -241,14 +241,14 @@ async def test_an_upstream_that_does_not_end_after_done_is_closed_with_the_tail(
 
 async def test_an_upstream_that_does_not_end_after_late_text_is_closed_with_the_tail(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(STOP, Batch(10, [Delta(" two")], resumes=True), LAST)
+    bench.upstream.send(STOP, Batch(10, [Delta(" two")], resumes=True), LAST)
     assert await bench.rest() == [Delta(" two"), Done("stop")]
     bench.clock.advance(TAIL_S)
     await asyncio.wait_for(bench.upstream.closed.wait(), 1)
     assert bench.clock.pending == 0
 
 
-async def test_the_gate_opens_the_stream_with_a_ping(bench: Bench) -> None:
+async def test_the_status_timeout_opens_the_stream_with_a_ping(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
     bench.clock.advance(9.9)
@@ -259,22 +259,22 @@ async def test_the_gate_opens_the_stream_with_a_ping(bench: Bench) -> None:
     assert await anext(bench.answer) == [Start("id-1", "m"), Ping()]
 
 
-async def test_a_failure_past_the_gate_is_a_record(bench: Bench) -> None:
+async def test_a_failure_after_the_status_timeout_is_a_record(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
     bench.clock.advance(10)
     await beginning
-    bench.upstream.say(ChatError("upstream_busy"))
+    bench.upstream.send(ChatError("upstream_busy"))
     *_, failed = await bench.rest()
     assert isinstance(failed, Failed)
     assert failed.code == "upstream_busy"
 
 
-async def test_without_a_gate_the_status_waits_for_the_first_event_timeout(bench: Bench) -> None:
+async def test_without_a_status_timeout_the_status_waits_for_the_first_event_timeout(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin())
     await asyncio.sleep(0)
     bench.clock.advance(99)
-    bench.upstream.say(Batch(20))  # comments are no event
+    bench.upstream.send(Batch(20))  # comments are no event
     await asyncio.sleep(0)
     assert not beginning.done()
     bench.clock.advance(1)
@@ -283,7 +283,7 @@ async def test_without_a_gate_the_status_waits_for_the_first_event_timeout(bench
     await bench.upstream.closed.wait()
 
 
-async def test_a_status_timeout_of_the_first_event_timeouts_length_leaves_the_status_true(bench: Bench) -> None:
+async def test_equal_status_and_first_event_timeouts_end_with_an_error_status(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin(LIMITS.first_event_timeout_s))
     await asyncio.sleep(0)
     bench.clock.advance(LIMITS.first_event_timeout_s)
@@ -291,21 +291,21 @@ async def test_a_status_timeout_of_the_first_event_timeouts_length_leaves_the_st
         await beginning
 
 
-async def test_no_ping_follows_the_end_when_both_fall_due_at_once() -> None:
+async def test_no_ping_follows_an_end_that_is_due_at_the_same_time() -> None:
     bench = Bench(keep_alive_s=50)
     await bench.first_token_read()
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
         bench.clock.advance(50)
-        assert [type(event) for event in await reader] == [Failed]
+        assert [type(event) for event in await client] == [Failed]
 
 
 async def test_silence_ends_the_answer(bench: Bench) -> None:
     await bench.first_token_read()
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
         bench.clock.advance(14)
-        assert not reader.done()
+        assert not client.done()
         bench.clock.advance(36)
-        events = await reader
+        events = await client
     assert [type(event) for event in events] == [Ping, Failed]
     assert events[-1].code == "upstream_timeout"  # type: ignore[union-attr]
     await bench.upstream.closed.wait()
@@ -313,42 +313,42 @@ async def test_silence_ends_the_answer(bench: Bench) -> None:
 
 async def test_comments_of_the_upstream_are_not_silence(bench: Bench) -> None:
     await bench.first_token_read()
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
         for _ in range(3):
             bench.clock.advance(14)
-            bench.upstream.say(Batch(20))
+            bench.upstream.send(Batch(20))
             while bench.upstream.unread:
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
-        assert await reader == [Ping()]
-    bench.upstream.say(STOP, END)
+        assert await client == [Ping()]
+    bench.upstream.send(STOP, END)
     assert await bench.rest() == [Done("stop")]
 
 
-async def test_the_whole_answer_has_a_limit(bench: Bench) -> None:
+async def test_an_answer_has_a_time_limit(bench: Bench) -> None:
     await bench.first_token_read()
     events: list[Event] = []
     while bench.clock.now < 1990:
-        async with bench.waiting() as reader:
+        async with bench.waiting() as client:
             bench.clock.advance(9)
-            bench.upstream.say(text("more"))
-            events = await reader
+            bench.upstream.send(text("more"))
+            events = await client
     assert events == [Delta("more")]
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
         bench.clock.advance(10)
-        events = await reader
+        events = await client
     assert events[-1].code == "deadline_exceeded"  # type: ignore[union-attr]
 
 
-async def test_a_ping_goes_out_when_nothing_else_does(bench: Bench) -> None:
+async def test_an_idle_stream_gets_pings(bench: Bench) -> None:
     await bench.first_token_read()
     for _ in range(3):
-        async with bench.waiting() as reader:
+        async with bench.waiting() as client:
             bench.clock.advance(15)
-            assert await reader == [Ping()]
+            assert await client == [Ping()]
 
 
-async def test_a_reader_that_takes_nothing_is_given_up() -> None:
+async def test_a_client_that_reads_nothing_is_cancelled() -> None:
     stalled = asyncio.Event()
     benches: list[Bench] = []
 
@@ -359,23 +359,23 @@ async def test_a_reader_that_takes_nothing_is_given_up() -> None:
         stalled.set()
         await asyncio.Event().wait()  # as a server's `send` does
 
-    reader = asyncio.ensure_future(read())
+    client = asyncio.ensure_future(read())
     await stalled.wait()
     (bench,) = benches
     bench.clock.advance(29)
     await asyncio.sleep(0)
-    assert not reader.done()
+    assert not client.done()
     bench.clock.advance(1)
-    await asyncio.wait([reader])
-    assert reader.cancelled()
+    await asyncio.wait([client])
+    assert client.cancelled()
     await bench.upstream.closed.wait()
     assert bench.left == [bench.answer]
     assert bench.clock.pending == 0
 
 
-async def test_a_reader_that_is_slow_holds_the_upstream_back_and_is_not_called_silence(bench: Bench) -> None:
+async def test_a_slow_client_pauses_the_upstream_without_a_timeout(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(*[text("x", 400) for _ in range(10)])
+    bench.upstream.send(*[text("x", 400) for _ in range(10)])
     await asyncio.sleep(0)
     while bench.upstream.unread > 7:
         await asyncio.sleep(0)
@@ -390,13 +390,13 @@ async def test_a_reader_that_is_slow_holds_the_upstream_back_and_is_not_called_s
 
 async def test_an_endless_answer_is_ended(bench: Bench) -> None:
     await bench.first_token_read()
-    bench.upstream.say(*[text("x", 990) for _ in range(12)])
+    bench.upstream.send(*[text("x", 990) for _ in range(12)])
     events = await bench.rest()
     assert events[-1].code == "upstream_error"  # type: ignore[union-attr]
     await bench.upstream.closed.wait()
 
 
-async def test_a_reader_that_leaves_closes_the_upstream(bench: Bench) -> None:
+async def test_a_disconnect_closes_the_upstream(bench: Bench) -> None:
     await bench.first_token_read()
     bench.answer.close()
     await bench.upstream.closed.wait()
@@ -406,13 +406,13 @@ async def test_a_reader_that_leaves_closes_the_upstream(bench: Bench) -> None:
         await anext(bench.answer)
 
 
-async def test_the_end_of_the_readers_task_closes_an_answer_nobody_has_begun_to_read() -> None:
+async def test_the_end_of_the_clients_task_closes_an_answer_before_its_first_read() -> None:
     benches: list[Bench] = []
 
     async def view() -> None:
         bench = Bench()
         benches.append(bench)
-        bench.upstream.say(text("one"))
+        bench.upstream.send(text("one"))
         await bench.answer.begin()
 
     await asyncio.ensure_future(view())
@@ -420,7 +420,7 @@ async def test_the_end_of_the_readers_task_closes_an_answer_nobody_has_begun_to_
     assert benches[0].left == [benches[0].answer]
 
 
-async def test_leaving_while_the_first_event_is_waited_for_closes_the_upstream() -> None:
+async def test_a_disconnect_before_the_first_event_closes_the_upstream() -> None:
     benches: list[Bench] = []
     begun = asyncio.Event()
 
@@ -430,14 +430,14 @@ async def test_leaving_while_the_first_event_is_waited_for_closes_the_upstream()
         begun.set()
         await bench.answer.begin()
 
-    reader = asyncio.ensure_future(view())
+    client = asyncio.ensure_future(view())
     await begun.wait()
     await asyncio.sleep(0)
-    reader.cancel()
+    client.cancel()
     await benches[0].upstream.closed.wait()
 
 
-async def test_end_ends_an_answer_once(bench: Bench) -> None:
+async def test_an_answer_ends_once(bench: Bench) -> None:
     await bench.first_token_read()
     bench.answer.end(ChatError("shutting_down", retry_after_s=1))
     bench.answer.end(ChatError("internal_error"))
@@ -445,9 +445,9 @@ async def test_end_ends_an_answer_once(bench: Bench) -> None:
     assert failed == Failed("shutting_down", ChatError("shutting_down").message, "id-1", 1)
 
 
-async def test_the_line_of_the_log_tells_the_ending(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_line_contains_the_ending(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "quartapp.answer"):
-        bench.upstream.say(text("one"), STOP, Batch(1, usage=Usage(1, 2, 3, 0, 2)), LAST, END)
+        bench.upstream.send(text("one"), STOP, Batch(1, usage=Usage(1, 2, 3, 0, 2)), LAST, END)
         await bench.answer.begin()
         bench.clock.advance(1.5)
         await bench.rest()
@@ -469,9 +469,11 @@ async def test_the_line_of_the_log_tells_the_ending(bench: Bench, caplog: pytest
     }
 
 
-async def test_a_failure_is_logged_by_its_types_and_not_its_texts(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failure_is_logged_with_the_types_of_its_causes_without_their_texts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     bench = Bench()
-    bench.upstream.say(ZeroDivisionError("canary"))
+    bench.upstream.send(ZeroDivisionError("canary"))
     with caplog.at_level(logging.INFO, "quartapp.answer"), pytest.raises(ChatError):
         await bench.answer.begin()
     (record,) = caplog.records
@@ -485,9 +487,9 @@ async def test_a_failure_is_logged_by_its_types_and_not_its_texts(caplog: pytest
 # -- attempts that failed
 
 
-async def line_of(bench: Bench, caplog: pytest.LogCaptureFixture, *said: Any) -> dict[str, Any]:
-    """The log's line of an answer to which the model says all of that."""
-    bench.upstream.say(*said)
+async def line_of(bench: Bench, caplog: pytest.LogCaptureFixture, *batches: Any) -> dict[str, Any]:
+    """Return the log line of an answer of these batches."""
+    bench.upstream.send(*batches)
     with caplog.at_level(logging.INFO, "quartapp.answer"), contextlib.suppress(ChatError):
         await bench.answer.begin()
         await bench.rest()
@@ -496,7 +498,9 @@ async def line_of(bench: Bench, caplog: pytest.LogCaptureFixture, *said: Any) ->
     return line
 
 
-async def test_the_line_tells_of_each_attempt_and_who_answered(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_line_contains_each_failed_attempt_and_the_model_that_answered(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     line = await line_of(bench, caplog, failed("m", "m"), failed("m", "n"), text("one"), STOP, LAST, END)
     upstream = {"status": 503, "type": "server_error"}
     tried = {"model": "m", "error": "upstream_overloaded", "upstream": upstream}
@@ -506,7 +510,7 @@ async def test_the_line_tells_of_each_attempt_and_who_answered(bench: Bench, cap
     assert "canary" not in caplog.text
 
 
-async def test_a_model_that_answers_when_it_is_asked_again_needs_no_other_name(
+async def test_an_answer_of_a_retry_has_no_other_model_in_its_log_line(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     line = await line_of(bench, caplog, failed("m", "m"), text("one"), STOP, LAST, END)
@@ -514,7 +518,9 @@ async def test_a_model_that_answers_when_it_is_asked_again_needs_no_other_name(
     assert "answered_by" not in line
 
 
-async def test_the_line_tells_why_nobody_answered(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_line_contains_the_last_error_if_every_attempt_fails(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     line = await line_of(
         bench, caplog, failed("m", "n"), failed("n", None, "upstream_refused"), ChatError("upstream_busy")
     )
@@ -526,32 +532,28 @@ async def test_the_line_tells_why_nobody_answered(bench: Bench, caplog: pytest.L
     assert "answered_by" not in line
 
 
-async def test_a_failure_that_nobody_could_make_good_is_told_once(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_single_failed_attempt_is_logged_once(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     line = await line_of(bench, caplog, failed("m", None), ChatError("upstream_busy"))
     assert line["error"] == "upstream_busy"
     assert "tried" not in line
 
 
-async def test_a_stand_in_that_has_said_nothing_yet_has_not_answered(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench.upstream.say(failed("m", "n"))
-    reader = asyncio.ensure_future(bench.answer.begin())
+async def test_a_fallback_without_events_has_not_answered(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.upstream.send(failed("m", "n"))
+    client = asyncio.ensure_future(bench.answer.begin())
     while bench.upstream.unread or not bench.clock.pending:
         await asyncio.sleep(0)
     with caplog.at_level(logging.INFO, "quartapp.answer"):
         bench.answer.close()
     await bench.upstream.closed.wait()
-    reader.cancel()
+    client.cancel()
     [record] = caplog.records
     line = json.loads(record.getMessage().removeprefix("answer "))
     assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", ["m"])
     assert "answered_by" not in line
 
 
-async def test_what_upstreams_said_of_their_errors_is_logged_if_a_setting_asks(
+async def test_error_messages_of_upstreams_are_logged_if_a_setting_allows_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bench = Bench(log_upstream_messages=True)
@@ -559,51 +561,51 @@ async def test_what_upstreams_said_of_their_errors_is_logged_if_a_setting_asks(
     assert {each["upstream"]["message"] for each in (line, *line["tried"])} == {"canary"}
 
 
-async def test_a_line_tells_of_so_many_attempts_and_no_more(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_log_line_contains_a_limited_number_of_attempts(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     tried = [failed("m", "m")] * (2 * MAX_FAILED_ATTEMPTS)
     line = await line_of(bench, caplog, *tried, failed("m", "n"), text("one"), STOP, LAST, END)
     assert (len(line["tried"]), line["answered_by"]) == (MAX_FAILED_ATTEMPTS, "n")
 
 
-async def test_a_stand_in_may_begin_after_the_gate_and_the_reader_is_kept_waiting_with_pings(bench: Bench) -> None:
+async def test_a_fallback_may_begin_after_the_status_timeout_while_the_client_gets_pings(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin(status_timeout_s=10))
     await asyncio.sleep(0)
     bench.clock.advance(10)
     await beginning
-    bench.upstream.say(failed("m", "n"))
+    bench.upstream.send(failed("m", "n"))
     assert await anext(bench.answer) == [Start("id-1", "m"), Ping()]
-    async with bench.waiting() as reader:
+    async with bench.waiting() as client:
         bench.clock.advance(15)
-        assert await reader == [Ping()]
-    bench.upstream.say(text("one"), STOP, LAST, END)
+        assert await client == [Ping()]
+    bench.upstream.send(text("one"), STOP, LAST, END)
     assert await bench.rest() == [Delta("one"), Done("stop")]
 
 
-async def test_all_attempts_together_have_the_time_for_a_first_event(bench: Bench) -> None:
+async def test_all_attempts_share_the_first_event_timeout(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin())
     await asyncio.sleep(0)
     bench.clock.advance(60)
-    bench.upstream.say(failed("m", "n"))
+    bench.upstream.send(failed("m", "n"))
     await asyncio.sleep(0)
     bench.clock.advance(40)
     with pytest.raises(ChatError, match="upstream_overloaded") as raised:
         await beginning
-    assert raised.value.fault is FAULT  # what became of the model that was asked for, which has not been silent
+    assert raised.value.fault is FAULT  # because the requested model has failed and was not silent
     await bench.upstream.closed.wait()
 
 
-async def test_a_stand_ins_failure_is_not_told_for_the_time_running_out(bench: Bench) -> None:
+async def test_a_first_event_timeout_reports_the_failure_of_the_requested_model(bench: Bench) -> None:
     beginning = asyncio.ensure_future(bench.answer.begin())
     await asyncio.sleep(0)
-    bench.upstream.say(failed("m", "n"), failed("n", "o", "upstream_busy"))
+    bench.upstream.send(failed("m", "n"), failed("n", "o", "upstream_busy"))
     await asyncio.sleep(0)
     bench.clock.advance(100)
     with pytest.raises(ChatError, match="upstream_overloaded"):
         await beginning
 
 
-async def test_silence_after_the_first_event_is_told_as_silence_whatever_failed_before(bench: Bench) -> None:
-    bench.upstream.say(failed("m", "m"), text("one"))
+async def test_silence_after_the_first_event_is_a_timeout_even_after_a_failed_attempt(bench: Bench) -> None:
+    bench.upstream.send(failed("m", "m"), text("one"))
     await bench.answer.begin()
     assert await anext(bench.answer) == [Start("id-1", "m"), Delta("one")]
     reading = asyncio.ensure_future(bench.rest())
@@ -615,10 +617,10 @@ async def test_silence_after_the_first_event_is_told_as_silence_whatever_failed_
 
 
 @pytest.mark.parametrize("idle_timeout_s", [5, 90])
-async def test_a_stand_in_may_be_silent_for_as_long_as_it_may(bench: Bench, idle_timeout_s: float) -> None:
+async def test_a_fallback_has_its_own_idle_timeout(bench: Bench, idle_timeout_s: float) -> None:
     error = ChatError("upstream_busy")
     timeouts = {"idle_timeout_s": idle_timeout_s}
-    bench.upstream.say(Batch(0, attempt=Attempt("m", error, "n", timeouts)), text("one"))
+    bench.upstream.send(Batch(0, attempt=Attempt("m", error, "n", timeouts)), text("one"))
     await bench.answer.begin()
     assert await anext(bench.answer) == [Start("id-1", "m"), Delta("one")]
     reading = asyncio.ensure_future(bench.rest())
