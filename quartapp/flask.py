@@ -53,11 +53,11 @@ class _CompleteEnviron:
         environ["wsgi.errors"] = sys.stderr
         # Without this, Flask treats a body without Content-Length as empty, and reads lines of others byte by byte.
         environ["wsgi.input_terminated"] = True
-        environ["wsgi.input"] = io.BufferedReader(_Body(environ["wsgi.input"]))
+        environ["wsgi.input"] = io.BufferedReader(_RequestBody(environ["wsgi.input"]))
         return self._app(environ, start_response)
 
 
-class _Body(io.RawIOBase):
+class _RequestBody(io.RawIOBase):
     """The body of a request as a file. A read waits for at most one message of the server."""
 
     def __init__(self, body: Any) -> None:

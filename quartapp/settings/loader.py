@@ -35,7 +35,7 @@ _WORDS: Final = {
 }
 
 
-class Fault(NamedTuple):
+class SettingFault(NamedTuple):
     """A fault in a value: its path of names and indexes, pydantic's error type, and a message."""
 
     place: tuple[str, ...]
@@ -122,13 +122,13 @@ def secret(name: str) -> SecretStr | None:
     return SecretStr(value) if value else None
 
 
-def first_fault(error: ValidationError) -> Fault:
+def first_fault(error: ValidationError) -> SettingFault:
     """Return the first fault, without the value. A fault of an unknown name comes before all others."""
     faults = error.errors(include_url=False, include_input=False)
     first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     kind, message = first["type"], first["msg"].removeprefix("Value error, ")
     place = (*first["loc"], *first.get("ctx", {}).get("place", ()))
-    return Fault(tuple(map(str, place)), kind, _WORDS.get(kind, message[:1].lower() + message[1:]))
+    return SettingFault(tuple(map(str, place)), kind, _WORDS.get(kind, message[:1].lower() + message[1:]))
 
 
 def json_object(text: str) -> dict[str, Any]:

@@ -98,20 +98,10 @@ class Settings(Loaded):
     )
     max_messages: int = named("CHAT_MAX_MESSAGES", 200, "200", "Largest number of messages.", ge=1, le=10_000)
     max_prompt_chars: int = named(
-        "CHAT_MAX_PROMPT_CHARS",
-        100_000,
-        "100000",
-        "Largest number of characters in all messages of a request.",
-        ge=1,
-        le=2**24,
+        "CHAT_MAX_PROMPT_CHARS", 100_000, "100000", "Largest number of characters of the messages.", ge=1, le=2**24
     )
     max_attachments: int = named(
-        "CHAT_MAX_ATTACHMENTS",
-        16,
-        "4",
-        "Largest number of images, files and sounds in a request. 0 allows none.",
-        ge=0,
-        le=1000,
+        "CHAT_MAX_ATTACHMENTS", 16, "4", "Images, files and sounds of a request. 0 allows none.", ge=0, le=1000
     )
     max_attachment_bytes: int = named(
         "CHAT_MAX_ATTACHMENT_BYTES",
