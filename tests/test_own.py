@@ -182,11 +182,11 @@ class PondError(Exception):
 FAULTS: dict[str, tuple[Any, str]] = {
     "raises": (Poet(PondError("no frog")), "PondError: no frog"),
     "raises later": (Poet("An old", PondError("no frog")), "PondError: no frog"),
-    "yields a number": (Poet(3), "TypeError: model haiku yielded int; it may yield str and events of quartapp"),
-    "returns text": (lambda _: "x", "TypeError: model haiku returned str; it must be an async generator function"),
+    "yields a number": (Poet(3), "TypeError: model haiku yielded int; it yields str, or events of quartapp"),
+    "returns text": (lambda _: "x", "TypeError: model haiku returned str; it yields its answer, in `async def`"),
     "returns a coroutine": (
         lambda request: returning(request),
-        "TypeError: model haiku returned coroutine; it must be an async generator function",
+        "TypeError: model haiku returned coroutine; it yields its answer, in `async def`",
     ),
 }
 

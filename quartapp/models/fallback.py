@@ -149,9 +149,9 @@ class _Opening:
         self.is_over = False
 
     async def read(self, batches: Batches) -> Batch:
-        """The next batch. Of one without an event only the size is left: what else it says counts once there is one.
+        """Return the next batch. Only its size is kept if it has no event; its usage waits for the first one.
 
-        Raises ChatError: upstream_timeout, upstream_truncated, and whatever the attempt fails with.
+        Raises ChatError: upstream_timeout, upstream_truncated, or the error of the attempt.
         """
         batch = await self._next(batches)
         self.is_over = bool(batch.pieces) or batch.finish_reason is not None

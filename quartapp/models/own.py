@@ -71,7 +71,7 @@ class OwnModel:
             return answer
         if isinstance(answer, Coroutine):
             answer.close()
-        raise TypeError(f"model {self._name} returned {_kind(answer)}; it must be an async generator function")
+        raise TypeError(f"model {self._name} returned {_kind(answer)}; it yields its answer, in `async def`")
 
     def _batch(self, item: Any) -> Batch:
         if isinstance(item, str):
@@ -80,7 +80,7 @@ class OwnModel:
             return Batch(0, finish_reason=item.finish_reason, usage=item.usage, ended=True, extra=item.extra)
         if isinstance(item, _PIECES):
             return Batch(_size(item), [item])
-        raise TypeError(f"model {self._name} yielded {_kind(item)}; it may yield str and events of quartapp")
+        raise TypeError(f"model {self._name} yielded {_kind(item)}; it yields str, or events of quartapp")
 
 
 def check_models(models: Mapping[str, Any]) -> None:

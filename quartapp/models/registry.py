@@ -79,7 +79,7 @@ class Models:
 
     @property
     def servers(self) -> Sequence[Server]:
-        """The open servers. Connections of the host app's own models are not among them."""
+        """Return the open servers. Connections of the host app's own models are not among them."""
         return [] if self._upstreams is None else list(self._upstreams.servers)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Models that are opened from their entries in the table, with the servers and tokens that they share."""
+"""Models opened from their entries in the table, and the servers and tokens that they share."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
 
     @cached_property
     def _session(self) -> aiohttp.ClientSession:
-        """The session, created with the first request, so that a failed start has nothing to close."""
+        """Return the session. It is created with the first request, so that a failed start has nothing to close."""
         return aiohttp.ClientSession(
             connector=self._connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -205,7 +205,7 @@ class _ConnectionUse(msgspec.Struct):
         return self.is_kept and is_unanswered and time.monotonic() - self.sent_at < _STALE_WITHIN_S
 
 
-_USE: ContextVar[_ConnectionUse | None] = ContextVar("quartapp_way", default=None)
+_USE: ContextVar[_ConnectionUse | None] = ContextVar("quartapp_connection_use", default=None)
 
 
 def _trace_use() -> aiohttp.TraceConfig:
