@@ -18,7 +18,7 @@ from quartapp.settings.loader import Text, is_unicode
 from quartapp.settings.settings import DAY_S
 from quartapp.upstreams.common.history import Field as HistoryField
 from quartapp.upstreams.http.addresses import UpstreamUrl
-from quartapp.upstreams.kinds import KINDS, Auth, Kind, KindName, OutputLimit
+from quartapp.upstreams.kinds import KINDS, Auth, KindName, OutputLimit, UpstreamKind
 
 MAX_NAME_CHARS = 200
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
@@ -233,7 +233,7 @@ class Entry(BaseModel):
         return self
 
     @property
-    def upstream(self) -> Kind:
+    def upstream(self) -> UpstreamKind:
         return KINDS[self.kind]
 
     @property

@@ -17,8 +17,8 @@ Auth = Literal["bearer", "api-key", "entra", "none"]
 OutputLimit = Literal["max_tokens", "max_completion_tokens"]
 
 
-class Kind(msgspec.Struct, frozen=True):
-    """One kind of upstream; for example `Kind(OPENAI_URL, key_env="OPENAI_API_KEY")`.
+class UpstreamKind(msgspec.Struct, frozen=True):
+    """One kind of upstream; for example `UpstreamKind(OPENAI_URL, key_env="OPENAI_API_KEY")`.
 
     `base_url` is the default server; None if an entry must name a server. `key_env` names the key of the default server
     only. `auth` is used with a key, and `keyless_auth` without one.
@@ -58,16 +58,16 @@ class Kind(msgspec.Struct, frozen=True):
         return "max_tokens" if api_version and api_version < "2024-12" else self.output_limit
 
 
-KINDS: Final[Mapping[KindName, Kind]] = {
-    "openai": Kind(OPENAI_URL, "OPENAI_API_KEY", output_limit="max_completion_tokens", is_stateless=True),
-    "azure": Kind(
+KINDS: Final[Mapping[KindName, UpstreamKind]] = {
+    "openai": UpstreamKind(OPENAI_URL, "OPENAI_API_KEY", output_limit="max_completion_tokens", is_stateless=True),
+    "azure": UpstreamKind(
         auth="api-key",
         keyless_auth="entra",
         output_limit="max_completion_tokens",
         is_stateless=True,
         has_dated_api=True,
     ),
-    "responses": Kind(OPENAI_URL, "OPENAI_API_KEY", api="responses"),
-    "compatible": Kind(),
-    "mock": Kind("http://mock/v1", is_stateless=True, is_mock=True),
+    "responses": UpstreamKind(OPENAI_URL, "OPENAI_API_KEY", api="responses"),
+    "compatible": UpstreamKind(),
+    "mock": UpstreamKind("http://mock/v1", is_stateless=True, is_mock=True),
 }

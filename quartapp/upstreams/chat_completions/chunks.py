@@ -16,8 +16,8 @@ from quartapp.upstreams.chat_completions.event_data import (
     EventData,
     drop_from,
     error_in,
+    is_complete,
     is_error_event,
-    is_whole,
     parsed,
 )
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
@@ -79,7 +79,7 @@ class ChunkParser:
     def end(self) -> Batch:
         """Return the events held back, and those of a last line without a line feed, unless it is truncated."""
         rest = self._lines.rest() if self.error is None else b""
-        is_read = self.error is None and (self._data.lines or is_whole(rest))
+        is_read = self.error is None and (self._data.lines or is_complete(rest))
         batch = self.feed(rest + b"\n\n") if is_read else Batch(0, [])
         batch.size = 0
         try:

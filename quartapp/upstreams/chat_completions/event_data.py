@@ -71,7 +71,7 @@ def parsed(payload: bytes) -> Any:
         raise ChatError("upstream_error") from error
 
 
-def is_whole(line: bytes) -> bool:
+def is_complete(line: bytes) -> bool:
     """Return whether a line without a line feed is complete, as far as its content shows."""
     field, _, value = line.partition(b":")
     if field != b"data" or value.strip() == b"[DONE]":
