@@ -191,11 +191,14 @@ async def test_openais_newer_name_for_the_limit_is_translated_for_servers_that_h
     assert (body["max_tokens"], "max_completion_tokens" in body) == (5, False)
 
 
+@pytest.mark.parametrize("retries", [0, 1])
 @pytest.mark.parametrize(("path", "status"), [(STREAM, 422), (V1, 400)])
-async def test_more_tokens_than_the_model_gives_are_refused_by_the_name_the_client_used(path: str, status: int) -> None:
+async def test_more_tokens_than_the_model_gives_are_refused_by_the_name_the_client_used(
+    path: str, status: int, retries: int
+) -> None:
     async with (
         Loopback(says("a")) as server,
-        serving(CHAT_MODELS={"m": compatible(server, max_output_tokens=9)}) as client,
+        serving(CHAT_MODELS={"m": compatible(server, max_output_tokens=9, retries=retries)}) as client,
     ):
         refused = await asked(client, {"messages": [QUESTION], "max_tokens": 10}, path)
         assert refused.status == status
