@@ -126,7 +126,7 @@ class Run:
             total_s=self._clock.time() - self.started_at,
             upstream_bytes=self._upstream_bytes,
             first_event_s=None if first is None else first - self.started_at,
-            answered_by=self._current_model,
+            answered_by=None if first is None else self._current_model,
             finish_reason=self._finish_reason,
             usage=self._usage,
             error=self.error,
