@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,3 +91,14 @@ def test_the_rules_find_what_they_are_for() -> None:
         "asked again -> retried, retry",
         "nobody -> no client, no request",
     ]
+
+
+def test_a_class_name_is_one_class() -> None:
+    """`mock/` is left out, because it shares no code with the rest."""
+    holders: dict[str, list[str]] = defaultdict(list)
+    for path in MODULES:
+        if "mock" not in path.parts:
+            classes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ClassDef))
+            for node in classes:
+                holders[node.name].append(path.name)
+    assert {name: paths for name, paths in holders.items() if len(paths) > 1} == {}
