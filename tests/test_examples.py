@@ -42,7 +42,8 @@ async def test_the_quart_project_answers_whoever_has_a_token(servers: Servers) -
             assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
         # As with OpenAI's clients, a wrong Authorization counts before a right X-Auth.
         both = {"Authorization": "Bearer another", "X-Auth": TOKEN}
-        assert (await client.post("/ai/api/stream", json=question, headers=both)).status == 401
+        async with client.post("/ai/api/stream", json=question, headers=both) as refused:
+            assert refused.status == 401
 
 
 async def test_the_flask_project_has_the_chat_beside_its_page(servers: Servers) -> None:
