@@ -33,6 +33,9 @@ MODELS = {
 
 DONE = {"type": "done", "finish_reason": "stop"}
 
+#: An expression for the stored chats, as JSON. Another key of the store has the chosen model.
+STORED_CHATS = 'Object.entries(localStorage).find(([key]) => !key.endsWith(" model"))[1]'
+
 #: What axe and the like may not find, and no console may say, is collected of each page.
 IGNORED_MESSAGE = "Failed to load resource"
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
-from tests.pages import ChatPage, opened, page_server
+from tests.pages import STORED_CHATS, ChatPage, opened, page_server
 from tests.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -46,7 +46,7 @@ def titles(listed: Locator) -> Locator:
 
 async def stored(chat: ChatPage) -> Any:
     """What the browser keeps of all chats."""
-    return json.loads(await chat.page.evaluate("Object.values(localStorage)[0]"))
+    return json.loads(await chat.page.evaluate(STORED_CHATS))
 
 
 async def test_a_reload_shows_the_same_chat_again(chat: ChatPage) -> None:
@@ -333,12 +333,12 @@ async def test_a_chat_that_does_not_fit_costs_none_of_the_older_ones_and_keeps_i
 # As full as it is with two chats.
 ROOM_FOR_TWO_CHATS = """() => {
   globalThis.setItem = Storage.prototype.setItem;
-  const room = Object.values(localStorage)[0].length + 700; // and a question
+  const room = STORED_CHATS.length + 700; // and a question
   Storage.prototype.setItem = function (key, text) {
     if (text.length > room) throw new DOMException("full", "QuotaExceededError");
     setItem.call(this, key, text);
   };
-}"""
+}""".replace("STORED_CHATS", STORED_CHATS)
 
 
 async def test_what_has_come_is_kept_when_the_page_is_hidden(chat: ChatPage) -> None:

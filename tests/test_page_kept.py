@@ -12,7 +12,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
 
 from quartapp.core.errors import KINDS
-from tests.pages import ChatPage, opened, page_server
+from tests.pages import STORED_CHATS, ChatPage, opened, page_server
 from tests.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,7 +33,7 @@ async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
 
 
 async def stored(chat: ChatPage) -> Any:
-    return json.loads(await chat.page.evaluate("Object.values(localStorage)[0]"))
+    return json.loads(await chat.page.evaluate(STORED_CHATS))
 
 
 async def edit(chat: ChatPage, number: int, text: str) -> None:
@@ -330,14 +330,16 @@ async def test_a_full_store_deletes_nothing_says_so_and_offers_to_choose_what_go
     for count in (3, 4):
         await chat.ask(f"count to {count}")
         await chat.button("New chat").click()
-    await chat.page.evaluate("""() => {
+    await chat.page.evaluate(
+        """() => {
       const { setItem } = Storage.prototype;
-      const room = Object.values(localStorage)[0].length + 100;
+      const room = STORED_CHATS.length + 100;
       Storage.prototype.setItem = function (key, text) {
         if (text.length > room) throw new DOMException("full", "QuotaExceededError");
         setItem.call(this, key, text);
       };
-    }""")
+    }""".replace("STORED_CHATS", STORED_CHATS)
+    )
     await chat.ask("count to 9")
     await expect(chat.text("its room for chats is full")).to_be_visible()
     assert sorted(kept["title"] for kept in await stored(chat))[-2:] == ["count to 3", "count to 4"]

@@ -11,7 +11,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.loopback import EVENT_STREAM, Loopback, reply
-from tests.pages import ChatPage, opened, page_server
+from tests.pages import STORED_CHATS, ChatPage, opened, page_server
 from tests.png import noise
 from tests.serving import Server, Servers
 
@@ -43,7 +43,7 @@ async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
 
 
 async def stored(chat: ChatPage) -> str:
-    found: str = await chat.page.evaluate("Object.values(localStorage)[0]")
+    found: str = await chat.page.evaluate(STORED_CHATS)
     return found
 
 
