@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, cast
 
 from hypercorn.asyncio.lifespan import Lifespan
@@ -47,6 +48,23 @@ async def serve(
     await lifespan.wait_for_startup()
     if lifespan_task.done() and (error := lifespan_task.exception()) is not None:
         raise error
+    try:
+        accept = partial(_Connection, wrapped, loop, config, context, state, max_body_bytes=max_body_bytes)
+        await _serve_connections(accept, config, context, shutdown_trigger)
+    finally:
+        await lifespan.wait_for_shutdown()
+        lifespan_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await lifespan_task
+
+
+async def _serve_connections(
+    connection: Callable[..., Awaitable[None]],
+    config: Config,
+    context: WorkerContext,
+    shutdown_trigger: Callable[[], Awaitable[object]],
+) -> None:
+    """Listen on the addresses of `config` until `shutdown_trigger` returns, then end the open connections."""
     open_connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,7 +72,7 @@ async def serve(
         open_connections[task] = writer
         task.add_done_callback(open_connections.pop)
         with suppress(OSError):  # for example ETIMEDOUT of TCP_USER_TIMEOUT, which hypercorn does not handle
-            await _Connection(wrapped, loop, config, context, state, reader, writer, max_body_bytes)
+            await connection(reader, writer)
 
     sockets = config.create_sockets().insecure_sockets
     servers = [await asyncio.start_server(accept, backlog=config.backlog, sock=sock) for sock in sockets]
@@ -68,10 +86,6 @@ async def serve(
         for server in servers:
             server.close()  # from Python 3.12.1 its `wait_closed` waits for each connection too
         await _end_connections(open_connections, config.graceful_timeout)
-        await lifespan.wait_for_shutdown()
-        lifespan_task.cancel()
-        with suppress(asyncio.CancelledError):
-            await lifespan_task
 
 
 async def _end_connections(
@@ -92,9 +106,9 @@ async def _end_connections(
 class _Connection(TCPServer):
     """A client's connection, always with HTTP/1.1."""
 
-    def __init__(self, *arguments: Any) -> None:
-        *rest, self._max_body_bytes = arguments
-        super().__init__(*rest)
+    def __init__(self, *arguments: Any, max_body_bytes: int) -> None:
+        super().__init__(*arguments)
+        self._max_body_bytes = max_body_bytes
         self._is_lingering = False
 
     async def run(self) -> None:

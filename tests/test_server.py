@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import secrets
 import socket
@@ -326,3 +327,23 @@ async def test_a_body_that_no_route_reads_is_not_read_on(server: Server, raw_ups
         client.writer.write(chunks(b"a" * 2**20, 2**14))
         await client.read_to_end()
         await asyncio.wait_for(asyncio.wrap_future(exchange.closed), WITHIN_S)
+
+
+async def test_an_app_is_stopped_if_its_server_cannot_listen() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            kind = (await receive())["type"]
+            seen.append(kind)
+            await send({"type": f"{kind}.complete"})
+            if kind == "lifespan.shutdown":
+                return
+
+    class Taken(Config):
+        def create_sockets(self) -> Any:
+            raise OSError(errno.EADDRINUSE, "in use")  # hypercorn's own leaves its socket to the garbage collector
+
+    with pytest.raises(OSError, match="in use"):
+        await serve(app, Taken(), shutdown_trigger=asyncio.Event().wait, max_body_bytes=1)
+    assert seen == ["lifespan.startup", "lifespan.shutdown"]
