@@ -16,10 +16,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from tests.pages import launched
-from tests.raw_upstreams import RawUpstream
-from tests.reading import LongAnswers
-from tests.serving import FOREIGN, Servers
+from tests.support.pages import launched
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.reading import LongAnswers
+from tests.support.serving import FOREIGN, Servers
 
 LOCAL_NAMES = ("", "localhost", "None")
 REPEATED_ALARM_S = 5.0

@@ -1,4 +1,4 @@
-// What static/chat.js makes of what a server may send, and of those who ask. tests/test_chat_js.py runs it.
+// What static/chat.js makes of what a server may send, and of those who ask. tests/unit/static/test_chat_js.py runs it.
 
 import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";

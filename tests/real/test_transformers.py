@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.doors import NDJSON, Client, Reply, serving
 from tests.real.servers import Running, free_port, installed, running
 from tests.real.tiny_model import write_model
+from tests.support.doors import NDJSON, Client, Reply, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 

@@ -1,0 +1,281 @@
+"""JavaScript's clients in Node: openai-node, Vercel's ai in three major versions, and parsers of events.
+
+The scripts below `tests/node` ask and print what their client made of each answer; what is right stands here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from quartapp.core.errors import KINDS
+from tests.support.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
+from tests.support.serving import ROOT, Server, Servers, eventually
+
+NODE = ROOT / "tests" / "node"
+PARSERS = ("eventsource-parser", "fetch-event-source")
+SCRIPTS = {"openai-node": "openai.mjs", **dict.fromkeys(PARSERS, "sse.mjs")}
+AI_SDK = [name for name in CLIENTS if name.startswith("Vercel")]
+
+#: What has a server of its own in `chat_at`; the mock model has the others.
+APART = ("weather", "busy", "fault-drop", "fault-no-finish")
+
+COUNT = "1 2 3 4 5"
+CUT = "1 2 3"
+
+#: The cases of a cut answer, and the code that tells of it.
+CODES = {"error": "upstream_error", "dropped": "upstream_error", "truncated": "upstream_truncated"}
+
+Told = Mapping[str, Any]
+Tell = Callable[[Client, str], Told]
+
+
+@pytest.fixture(scope="session")
+def chat(servers: Servers, upstream: str) -> Callable[[str], Server]:
+    return lambda model: chat_at(servers, upstream, model)
+
+
+@pytest.fixture(scope="session")
+def told(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Tell:
+    """What a client made of a case; its script runs once, with all of its cases."""
+    origins = {model: f"http://127.0.0.1:{chat(model).port}" for model in ("mock", *APART)}
+
+    @cache
+    def run(name: str) -> Mapping[str, Told]:
+        if not (NODE / "node_modules").is_dir():
+            pytest.fail("the npm packages are not installed: make setup")
+        command = [needs("node"), SCRIPTS.get(name, "ai_sdk.mjs"), package(name), json.dumps(origins), IMAGE]
+        done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, timeout=50, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = map(json.loads, done.stdout.split("\n")[:-1])
+        return {line.pop("name"): line for line in lines}
+
+    def tell(client: Client, case: str) -> Told:
+        needs("node")
+        return run(client.name)[case]
+
+    return tell
+
+
+def package(name: str) -> str:
+    return str(CLIENTS[name].package).removeprefix("npm:")
+
+
+def tag(client: Client, case: str) -> str:
+    return f"{package(client.name)}-{case}"
+
+
+async def endings(server: Server, client: Client, case: str, count: int) -> list[str]:
+    """How the case's answers ended, by the log: all of them, once there are `count`."""
+    await eventually(lambda: len(server.answer_lines(client_id=tag(client, case))) >= count)
+    return [line["ending"] for line in server.answer_lines(client_id=tag(client, case))]
+
+
+# -- openai-node
+
+
+@each_of(("streamed", "whole"), "openai-node")
+def test_openai_node_gets_a_whole_answer(client: Client, case: str, told: Tell) -> None:
+    answer = told(client, case)
+    assert (answer["text"], answer["finish"]) == (COUNT, "stop")
+    assert "error" not in answer
+
+
+@each("usage", "openai-node")
+@pytest.mark.parametrize("case", ["streamed", "whole"])
+def test_openai_node_knows_the_usage(client: Client, case: str, told: Tell) -> None:
+    assert told(client, case)["tokens"] == 11
+
+
+@each("tools", "openai-node")
+@pytest.mark.parametrize("case", ["tools", "tools-whole"])
+def test_openai_node_runs_a_tool_and_hands_its_result_back(client: Client, case: str, told: Tell) -> None:
+    assert told(client, case) == {"calls": [{"city": "count to 5"}], "text": "The tool answered: sunny"}
+
+
+@each("image", "openai-node")
+def test_openai_node_sends_an_image_that_reaches_the_model(client: Client, told: Tell) -> None:
+    assert told(client, "image")["text"] == TOLD_OF_IMAGE
+
+
+@each("429", "openai-node")
+def test_openai_node_is_told_when_a_busy_model_may_be_asked_again(client: Client, told: Tell) -> None:
+    error = {"kind": "RateLimitError", "status": 429, "code": "rate_limit_exceeded", "type": "rate_limit_error"}
+    assert told(client, "429") == {"text": "", "error": error | {"retryAfter": "7"}}
+
+
+@each("429", "openai-node")
+async def test_openai_node_asks_a_busy_model_twice_more(
+    client: Client, told: Tell, chat: Callable[[str], Server]
+) -> None:
+    assert told(client, "429-retried")["error"]["kind"] == "RateLimitError"
+    assert await endings(chat("busy"), client, "429-retried", 3) == ["upstream_busy"] * 3
+
+
+ONCE = {
+    "500": ("fault-status:500", "upstream_error"),
+    "dropped-whole": ("fault-drop", "upstream_error"),
+    "truncated-whole": ("fault-no-finish", "upstream_truncated"),
+}
+
+
+@each("500", "openai-node")
+@pytest.mark.parametrize("case", ONCE)
+async def test_openai_node_asks_once_where_it_may_have_been_billed(
+    client: Client, case: str, told: Tell, chat: Callable[[str], Server]
+) -> None:
+    model, code = ONCE[case]
+    error = told(client, case)["error"]
+    assert (error["kind"], error["status"], error["code"]) == ("InternalServerError", 502, code)
+    assert await endings(chat(model), client, case, 1) == [code]
+
+
+@each_of(CODES, "openai-node")
+def test_openai_node_raises_what_breaks_a_stream(client: Client, case: str, told: Tell) -> None:
+    cut = told(client, case)
+    assert (cut["text"], cut.get("finish")) == (CUT, None)
+    assert (cut["error"]["kind"], cut["error"]["code"]) == (client.cut, CODES[case])
+
+
+def test_openai_node_lists_the_models(told: Tell) -> None:
+    listed = told(CLIENTS["openai-node"], "models")
+    assert listed["one"] == "mock"
+    assert "mock" in listed["names"]
+    assert not [name for name in listed["names"] if name.startswith("fault")]
+
+
+# -- Vercel's ai
+
+
+@each("streamed", *AI_SDK)
+def test_the_ai_sdk_shows_a_whole_answer(client: Client, told: Tell) -> None:
+    answer = told(client, "answer")
+    assert answer["status"] == "ready"
+    assert "error" not in answer
+    assert answer["parts"] == [{"type": "step-start"}, text(COUNT)]
+
+
+@each("usage", *AI_SDK)
+def test_the_ai_sdk_knows_the_usage(client: Client, told: Tell) -> None:
+    assert told(client, "answer")["usage"] == {
+        "inputTokens": 6,
+        "outputTokens": 5,
+        "totalTokens": 11,
+        "cachedInputTokens": 0,
+        "reasoningTokens": 0,
+    }
+
+
+@each("streamed", *AI_SDK)
+def test_the_ai_sdk_shows_reasoning_and_refusals(client: Client, told: Tell) -> None:
+    _, reasoning, said = told(client, "reasoning")["parts"]
+    assert (reasoning["type"], reasoning["state"]) == ("reasoning", "done")
+    assert said == text("After some thought: count to 5.")
+    assert told(client, "refusal")["parts"][1]["text"].startswith("I'm sorry")
+
+
+@each("streamed", *AI_SDK)
+def test_the_ai_sdk_goes_on_with_a_conversation_and_has_an_answer_made_anew(client: Client, told: Tell) -> None:
+    again = told(client, "again")
+    for answer in (again["second"], again):
+        assert answer["status"] == "ready"
+        assert answer["parts"][-1] == text("After some thought: second.")
+
+
+@each("tools", *AI_SDK)
+def test_the_ai_sdk_is_given_a_call_and_hands_its_result_back(client: Client, told: Tell) -> None:
+    tool = told(client, "tool")
+    called = {"type": "tool-weather", "toolCallId": "call_1", "state": "input-available", "input": {"city": "Oslo"}}
+    assert tool["first"]["parts"] == [{"type": "step-start"}, text("Let me see."), called]
+    assert (tool["status"], tool["parts"][-1]) == ("ready", text("The weather: sunny"))
+
+
+@each("429", *AI_SDK)
+def test_the_ai_sdk_shows_a_refusal_as_one_sentence(client: Client, told: Tell) -> None:
+    refused = told(client, "429")
+    assert (refused["status"], refused["error"]) == ("error", KINDS["upstream_busy"].message)
+
+
+@each("500", *AI_SDK)
+async def test_the_ai_sdk_shows_a_failure_and_asks_once(
+    client: Client, told: Tell, chat: Callable[[str], Server]
+) -> None:
+    failed = told(client, "500")
+    assert (failed["status"], failed["error"]) == ("error", KINDS["upstream_error"].message)
+    assert await endings(chat("mock"), client, "500", 1) == ["upstream_error"]
+
+
+@each_of(CODES, *AI_SDK)
+def test_the_ai_sdk_shows_a_cut_answer_as_an_error(client: Client, case: str, told: Tell) -> None:
+    cut = told(client, case)
+    assert (f"status {cut['status']}", cut["error"]) == (client.cut, KINDS[CODES[case]].message)
+    assert cut["parts"] == [{"type": "step-start"}, text(CUT)]
+
+
+@each("streamed", *AI_SDK)
+def test_the_ai_sdk_finds_nothing_to_resume(client: Client, told: Tell) -> None:
+    assert told(client, "resumed") == {"status": "ready", "parts": []}
+
+
+def text(said: str) -> dict[str, str]:
+    return {"type": "text", "text": said, "state": "done"}
+
+
+@each("image", *AI_SDK)
+def test_the_ai_sdk_sends_an_image_that_reaches_the_model(client: Client, told: Tell) -> None:
+    assert told(client, "image")["parts"] == [{"type": "step-start"}, text(TOLD_OF_IMAGE)]
+
+
+# -- parsers of event streams
+
+
+@each("streamed", *PARSERS)
+def test_a_parser_of_event_streams_finds_every_record(client: Client, told: Tell) -> None:
+    first, *deltas, last = told(client, "streamed")["events"]
+    assert (first["id"], first["event"], first["record"]["type"]) == ("0", "start", "start")
+    assert (last["event"], last["record"]["type"], last["record"]["finish_reason"]) == ("end", "done", "stop")
+    assert [delta.keys() for delta in deltas] == [{"record"}] * len(deltas)
+    assert "".join(delta["record"]["text"] for delta in deltas) == COUNT
+
+
+@each("usage", *PARSERS)
+def test_a_parser_of_event_streams_finds_the_usage(client: Client, told: Tell) -> None:
+    usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
+    assert told(client, "streamed")["events"][-1]["record"]["usage"] == usage
+
+
+@each("streamed", *PARSERS)
+def test_a_parser_of_event_streams_takes_nothing_a_model_says_for_its_own(client: Client, told: Tell) -> None:
+    events = told(client, "scripts")["events"]
+    said = "".join(event["record"].get("text", "") for event in events)
+    assert said == "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"
+
+
+@each("429", *PARSERS)
+def test_a_refusal_is_no_event_stream(client: Client, told: Tell) -> None:
+    refused = told(client, "429")
+    assert (refused["status"], refused["error"]["code"]) == (429, "upstream_busy")
+
+
+@each_of(CODES, *PARSERS)
+def test_a_parser_of_event_streams_finds_the_error_last(client: Client, case: str, told: Tell) -> None:
+    *deltas, last = told(client, case)["events"]
+    assert (last["event"], f"{last['record']['type']} record") == ("end", client.cut)
+    assert last["record"]["code"] == CODES[case]
+    assert "".join(event["record"].get("text", "") for event in deltas) == CUT
+
+
+# -- all of them
+
+
+@each("left", "openai-node", *AI_SDK)
+async def test_the_answer_ends_when_its_reader_leaves(
+    client: Client, told: Tell, chat: Callable[[str], Server]
+) -> None:
+    assert "error" not in told(client, "left")
+    assert await endings(chat("mock"), client, "left", 1) == ["reader_left"]

@@ -1,0 +1,181 @@
+"""What Python's clients and curl make of the chat's answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from quartapp.core.errors import KINDS
+from tests.support.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
+from tests.support.python_clients import LIMIT_S, Adapter, Question, Told, adapter_of
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.serving import Server, Servers, asking, eventually
+
+COUNT = "1 2 3 4 5"
+CUT = "1 2 3"
+
+NAMES = (
+    "openai-python", "LangChain ChatOpenAI", "llm",
+    "requests, NDJSON", "requests, text", "httpx-sse", "curl -N, NDJSON", "curl -N, text",
+)  # fmt: skip
+ASK_AGAIN = NAMES[:3]
+
+Asked = Callable[..., tuple[Server, Told]]
+Answers = dict[str, tuple[Server, Told]]
+
+
+@pytest.fixture(scope="session")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clients")
+
+
+@pytest.fixture
+def adapter(client: Client, directory: Path, needs: Callable[[str], str]) -> Adapter:
+    if client.name.startswith("curl"):
+        needs("curl")
+    return adapter_of(client.name, directory)
+
+
+@pytest.fixture(scope="session")
+def answers() -> Answers:
+    return {}
+
+
+@pytest.fixture
+def asked(client: Client, adapter: Adapter, servers: Servers, upstream: str, answers: Answers) -> Asked:
+    """Asks a model through the client, once: what it made of the answer, and the server with the log of it."""
+
+    def ask(model: str, **more: Any) -> tuple[Server, Told]:
+        label = tag(client, model, *more)
+        if label not in answers:
+            answers[label] = chat_at(servers, upstream, model), Told()
+            adapter.ask(Question(answers[label][0], label, model, **more), answers[label][1])
+        return answers[label]
+
+    return ask
+
+
+def tag(client: Client, *words: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in "-".join([client.name, *words]))
+
+
+async def endings(server: Server, label: str, count: int = 1) -> list[str]:
+    """How the answers of that tag ended, by the log: all of them, once there are `count`."""
+    await eventually(lambda: len(server.answer_lines(client_id=label)) >= count)
+    return [line["ending"] for line in server.answer_lines(client_id=label)]
+
+
+@each("streamed", *NAMES)
+def test_a_streamed_answer_is_whole(asked: Asked) -> None:
+    _, told = asked("mock-count")
+    assert (told.text, told.error) == (COUNT, "")
+
+
+@each("whole", *NAMES)
+def test_an_answer_in_one_piece_is_whole(asked: Asked) -> None:
+    _, told = asked("mock-count", whole=True)
+    assert (told.text, told.error) == (COUNT, "")
+
+
+@each("usage", *NAMES)
+@pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
+def test_the_client_knows_the_usage(more: dict[str, Any], asked: Asked) -> None:
+    _, told = asked("mock-count", **more)
+    assert told.tokens == 11
+
+
+@each("tools", *NAMES)
+@pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
+def test_the_model_calls_a_function(client: Client, more: dict[str, Any], asked: Asked) -> None:
+    _, told = asked("mock-tool-call", with_tools=True, message="Oslo", **more)
+    assert len(told.calls) == 1
+    assert "Oslo" in told.calls[0]
+    answers = client.door == "/v1"  # the others leave the calling to whoever reads their output
+    assert told.text == ("The tool answered: sunny" if answers else "")
+
+
+@each("image", *NAMES)
+@pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
+def test_an_image_reaches_the_model(more: dict[str, Any], asked: Asked) -> None:
+    _, told = asked("mock", image=IMAGE, **more)
+    assert (told.text, told.error) == (TOLD_OF_IMAGE, "")
+
+
+@each("429", *NAMES)
+async def test_a_busy_model_is_shown_and_asked_again_only_by_clients_that_do_so(client: Client, asked: Asked) -> None:
+    server, told = asked("busy")
+    assert told.error
+    assert KINDS["upstream_busy"].message in told.says
+    count = 3 if client.name in ASK_AGAIN else 1
+    assert await endings(server, tag(client, "busy"), count) == ["upstream_busy"] * count
+
+
+def test_openai_python_is_told_when_a_busy_model_may_be_asked_again(servers: Servers, upstream: str) -> None:
+    url = f"http://127.0.0.1:{chat_at(servers, upstream, 'mock').port}/v1"
+    client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
+    with client, pytest.raises(openai.RateLimitError) as caught:
+        client.chat.completions.create(model="fault-status:429", messages=[{"role": "user", "content": "hello"}])
+    assert (caught.value.code, caught.value.response.headers["retry-after"]) == ("rate_limit_exceeded", "7")
+
+
+@each("500", *NAMES)
+async def test_a_failure_that_may_have_been_billed_is_shown_and_not_asked_for_again(
+    client: Client, asked: Asked
+) -> None:
+    server, told = asked("fault-status:500")
+    assert told.error
+    assert KINDS["upstream_error"].message in told.says
+    assert await endings(server, tag(client, "fault-status:500")) == ["upstream_error"]
+
+
+CUTS = {"error": "fault-error-object", "dropped": "fault-drop", "truncated": "fault-no-finish"}
+
+
+@each_of(CUTS, *NAMES)
+def test_a_cut_answer_is_an_error(client: Client, case: str, asked: Asked) -> None:
+    _, told = asked(CUTS[case])
+    assert (told.text, told.error) == (CUT, client.cut)
+    if not client.name.endswith("text"):
+        code = "upstream_truncated" if case == "truncated" else "upstream_error"
+        assert KINDS[code].message in told.says
+
+
+@each("whole", *NAMES)
+async def test_a_cut_answer_is_an_error_in_one_piece_too_and_not_asked_for_again(client: Client, asked: Asked) -> None:
+    server, told = asked("fault-no-finish", whole=True)
+    assert told.text == ""
+    assert KINDS["upstream_truncated"].message in told.says
+    assert await endings(server, tag(client, "fault-no-finish", "whole")) == ["upstream_truncated"]
+
+
+@each("left", *NAMES)
+async def test_the_models_server_is_let_go_of_when_the_client_leaves(
+    client: Client, adapter: Adapter, servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = servers.get("quartapp", **asking(raw_upstream.base_url))
+    left = tag(client, "left")
+    question = Question(server, left, "the-model", f"stall:3 {left}")
+    await asyncio.gather(asyncio.to_thread(adapter.leave, question), raw_upstream.exchange(left))
+    await asyncio.wait_for(asyncio.wrap_future((await raw_upstream.exchange(left)).closed), LIMIT_S)
+    assert await endings(server, left) == ["reader_left"]
+
+
+async def test_openai_python_lets_go_of_an_answer_in_one_piece(servers: Servers, raw_upstream: RawUpstream) -> None:
+    server = servers.get("quartapp", **asking(raw_upstream.base_url))
+    client = CLIENTS["openai-python"]
+    left = tag(client, "left whole")
+    async with openai.AsyncOpenAI(
+        base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", default_headers={"X-Request-ID": left}
+    ) as asker:
+        asking_for_it = asyncio.ensure_future(
+            asker.chat.completions.create(model="the-model", messages=[{"role": "user", "content": f"stall:3 {left}"}])
+        )
+        exchange = await raw_upstream.exchange(left)
+        asking_for_it.cancel()
+        await asyncio.wait_for(asyncio.wrap_future(exchange.closed), LIMIT_S)
+    assert await endings(server, left) == ["reader_left"]

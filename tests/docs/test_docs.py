@@ -1,0 +1,267 @@
+"""The pages say what is: names, files and targets are held to the code, and what can be run is run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import socket
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from bench.readme import FIGURES, figures, with_figures
+from quartapp import create_app
+from quartapp.core import events
+from quartapp.core.errors import KINDS
+from quartapp.protocols.native.formats import ACCEPTED, WHOLE
+from quartapp.settings.settings import ServerSettings, Settings
+from tests.support.serving import Server, Servers, eventually
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+QUART = ROOT / "docs" / "quart.md"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of `page` in `language`."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [block for of, block in fenced if of == language]
+
+
+# -- names
+
+
+def routes() -> list[str]:
+    """The doors as the pages write them, `{prefix}/v1/models/{name}`, without those for whatever else may be asked."""
+    rules = {rule.rule for rule in create_app().url_map.iter_rules() if "<path:path>" not in rule.rule}
+    return sorted("{prefix}" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules)
+
+
+def test_the_protocol_lists_every_route() -> None:
+    assert "{prefix}/api/stream" in routes()
+    for route in routes():
+        assert re.search(re.escape(route) + "[`?]", text_of("docs/protocol.md")), f"the protocol lacks {route}"
+
+
+def test_the_readme_lists_every_route_that_answers_a_question() -> None:
+    for route in ("{prefix}/api/stream", "{prefix}/api/chat", "{prefix}/v1", "{prefix}/api/ui"):
+        assert route in text_of("README.md"), f"the README lacks {route}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text_of("README.md").splitlines()) <= 150
+
+
+def test_no_page_names_a_route_that_is_not_there() -> None:
+    named = {
+        route for page in PAGES for route in re.findall(r"\{prefix\}(/[\w/{}.]*)", page.read_text(encoding="utf-8"))
+    }
+    there = [route.removeprefix("{prefix}") + "/" for route in routes()]
+    assert [name for name in named if not any(route.startswith(name.rstrip("/") + "/") for route in there)] == []
+
+
+@EACH_PAGE
+def test_no_page_names_a_setting_that_is_not_there(page: Path) -> None:
+    named = set(re.findall(r"\bCHAT_[A-Z_]+\b", page.read_text(encoding="utf-8")))
+    assert named <= Settings.names().keys()
+
+
+def test_the_page_on_quart_gives_the_defaults_as_they_are() -> None:
+    fields = {
+        name: cls.model_fields[field] for cls in (Settings, ServerSettings) for name, field in cls.names().items()
+    }
+    section = text_of("docs/quart.md").partition("## Settings")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
+    assert len(rows) > 5
+    for names, defaults in rows:
+        told = defaults.split(", ")
+        defaults_of = [fields[name].default for name in re.findall(r"`(\w+)`", names)]
+        found = ["unset" if default in (None, ()) else str(default) for default in defaults_of]
+        assert [default.replace(" ", "") for default in told] in (found, sorted(set(found)))
+
+
+def test_the_protocol_has_the_table_of_errors() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (.+) \|$", text_of("docs/protocol.md"), re.MULTILINE)
+    assert rows == [(code, str(kind.status), kind.message) for code, kind in KINDS.items()]
+
+
+def test_the_protocol_has_the_formats_in_their_order() -> None:
+    table = text_of("docs/protocol.md").partition("| media type |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\S+/\S+)` \|", table, re.MULTILINE) == [*ACCEPTED, WHOLE]
+
+
+def test_the_protocol_has_the_records_with_their_fields() -> None:
+    table = text_of("docs/protocol.md").partition("| type | fields | |")[2].partition("\n\n")[0]
+    told = {
+        row[0]: re.findall(r"`(\w+)`", row[1]) for row in re.findall(r"^\| `(\w+)` \| (.*?) ?\|", table, re.MULTILINE)
+    }
+    kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Record)]
+    tagged = [kind for kind in kinds if kind is not events.Record]
+    assert told == {str(kind.__struct_config__.tag): list(kind.__struct_fields__) for kind in tagged}
+
+
+def test_the_protocols_records_are_records() -> None:
+    kinds = events.Start | events.Delta | events.Ping | events.Done
+    section = text_of("docs/protocol.md").partition("### Records")[2]
+    lines = re.findall(r'^\{"type".*\}$', section, re.MULTILINE)
+    assert len(lines) == 5
+    for line in lines:
+        assert msgspec.json.encode(msgspec.json.decode(line, type=kinds)).decode() == line
+
+
+# -- files
+
+
+def test_readme_and_contributing_name_the_targets_of_make_and_no_others() -> None:
+    targets = set(re.findall(r"^([a-z-]+):.*## ", text_of("Makefile"), re.MULTILINE))
+    text = text_of("README.md") + text_of("CONTRIBUTING.md")
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) == targets
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text_of("Makefile"), re.MULTILINE)
+    assert set(phony.split()) == targets
+
+
+def test_the_readmes_figures_are_those_of_the_page() -> None:
+    readme, page = text_of("README.md"), text_of("docs/performance.md")
+    assert FIGURES.findall(readme) == [figures(page)]
+    assert with_figures(with_figures(readme, page.replace("1", "7")), page) == readme
+
+
+@EACH_PAGE
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    relative = [link for link in links if "://" not in link]
+    assert [link for link in relative if not (page.parent / link).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    links = set(re.findall(r"\]\(([^)#]+)", text_of("README.md")))
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in links] == []
+
+
+# -- code
+
+
+@EACH_PAGE
+def test_python_compiles_and_json_is_json(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, page.name, "exec")
+    for block in blocks(page, "json"):
+        json.loads(block)
+
+
+def test_the_projects_of_the_pages_have_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALICE_TOKEN", "a-token")
+    projects = [*blocks(README, "python"), *blocks(QUART, "python")]
+    for block, name in zip(projects, ("app", "asgi", "app"), strict=True):
+        project: dict[str, Any] = {"__name__": "project"}
+        exec(block, project)
+        assert "/ai/api/stream" in [rule.rule for rule in project[name].url_map.iter_rules()]
+
+
+def test_the_project_of_the_page_on_quart_is_the_example() -> None:
+    (block,) = blocks(QUART, "python")
+    assert block in text_of("examples/quart_project/app.py")
+
+
+def test_the_readmes_quart_project_has_six_lines() -> None:
+    lines = [line for line in blocks(README, "python")[0].splitlines() if line]
+    assert len(lines) <= 6
+
+
+def test_the_script_for_fetch_is_the_examples() -> None:
+    (block,) = [block for block in blocks(ROOT / "docs" / "protocol.md", "js") if "onText(value)" in block]
+    assert block in text_of("examples/page.html")
+
+
+def curls() -> list[list[str]]:
+    commands = "".join(blocks(README, "sh")).replace("\\\n", " ").splitlines()
+    return [shlex.split(command) for command in commands if command.startswith("curl ")]
+
+
+@pytest.fixture
+def chat(servers: Servers) -> Server:
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
+
+
+@pytest.mark.parametrize("command", curls(), ids=lambda command: f"curl {len(command)}")
+def test_curl_does_as_the_readme_says(command: list[str], needs: Callable[[str], str], chat: Server) -> None:
+    needs("curl")
+    local = [word.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}") for word in command]
+    assert local != command
+    done = subprocess.run([*local, "--fail", "--silent"], capture_output=True, text=True, timeout=30, check=True)
+    if "Accept: application/x-ndjson" in command:
+        (told,) = [block for block in blocks(README, "") if block.startswith('{"type":"start"')]
+        assert re.sub('"id":"[^"]+"', "", done.stdout) == re.sub('"id":"[^"]+"', "", told)
+    else:
+        assert done.stdout == " ".join(map(str, range(1, 21)))
+
+
+def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(ROOT / "docs" / "protocol.md", "python")
+    told: dict[str, Any] = {}
+    exec(block.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), told)
+    told["client"].close()
+    assert capsys.readouterr().out == "1 2 3"
+
+
+# -- the proxy
+
+
+@pytest.fixture
+def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
+    """The base URL of an nginx with the location that the page on deploying shows, in front of the chat below /ai."""
+    target = "examples.flask_project.app:asgi"
+    app = servers.get("hypercorn", target, CHAT_MOCK_TOKENS_PER_S="0")
+    (location,) = blocks(ROOT / "docs" / "deploy.md", "nginx")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(NGINX % (port, location.replace("127.0.0.1:8000", f"127.0.0.1:{app.port}")))
+    nginx = subprocess.Popen([needs("nginx"), "-p", str(tmp_path), "-c", str(configuration), "-e", "stderr"])
+    yield f"http://127.0.0.1:{port}"
+    nginx.terminate()
+    assert nginx.wait(10) == 0
+
+
+NGINX = textwrap.dedent("""\
+    daemon off;
+    pid nginx.pid;
+    error_log stderr;
+    events {}
+    http {
+        access_log off;
+        client_body_temp_path temp; proxy_temp_path temp;
+        fastcgi_temp_path temp; scgi_temp_path temp; uwsgi_temp_path temp;
+        server { listen 127.0.0.1:%d; %s }
+    }
+""")
+
+
+async def test_through_the_proxy_whole_is_whole_broken_is_broken_and_nothing_waits(proxied: str) -> None:
+    await eventually(lambda: is_listening(proxied))
+    async with aiohttp.ClientSession(proxied, timeout=aiohttp.ClientTimeout(30)) as client:
+        async with client.post("/ai/api/stream", json={"message": "count to 20"}) as whole:
+            assert await whole.text() == " ".join(map(str, range(1, 21)))
+        async with client.post("/ai/api/stream", json={"message": "count", "model": "fault-drop:3"}) as broken:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await broken.text()
+        async with client.post("/ai/api/stream", json={"message": "count", "model": "fault-stall:3"}) as stalled:
+            assert await stalled.content.readexactly(5) == b"1 2 3"
+
+
+def is_listening(url: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) == 0

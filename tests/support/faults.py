@@ -1,0 +1,238 @@
+"""What goes wrong with a model's server, and what a reader sees of it in each form: the data of the fault matrix."""
+
+from __future__ import annotations
+
+import secrets
+from asyncio import timeout
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from quartapp.core.errors import KINDS
+from tests.support.forms import CHUNKS, COMPLETION, DONE, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Form
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.reading import Door, Reader, in_each_form
+from tests.support.serving import CANARY_KEY, Server, eventually
+
+FIRST_EVENT_S = 1.5
+IDLE_S = 1.0
+ANSWER_S = 3.0
+LIMITS = {
+    "CHAT_RETRIES": "0",
+    "CHAT_STATUS_TIMEOUT_S": "1",
+    "CHAT_FIRST_EVENT_TIMEOUT_S": str(FIRST_EVENT_S),
+    "CHAT_IDLE_TIMEOUT_S": str(IDLE_S),
+    "CHAT_ANSWER_TIMEOUT_S": str(ANSWER_S),
+    "CHAT_MAX_ANSWER_BYTES": "262144",
+    "CHAT_MAX_UPSTREAM_LINE_BYTES": "16384",
+}
+
+# After the finish_reason the rest is waited for so long, whatever the limits.
+TAIL_S = 2.0
+
+# The reader knows so long after the event, or after the limit that makes it one.
+KNOWS_WITHIN_S = 1.0
+
+#: After these OpenAI's clients must not ask again: the answer may have been billed, or the request fails again.
+NOT_TO_BE_RETRIED = (
+    "upstream_refused",
+    "upstream_error",
+    "upstream_truncated",
+    "upstream_timeout",
+    "deadline_exceeded",
+    "internal_error",
+)
+
+
+class Phase(Enum):
+    """How far the answer has come; `SILENT`: not even an event, and the gate has passed."""
+
+    EARLY = "before its first event"
+    SILENT = "from the start"
+    LATE = "in mid-answer"
+    WHOLE = "after its `finish_reason`"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the upstream does, in a few words too, and the code it must be told as.
+
+    `after_s` is the limit that passes first, if one does.
+    """
+
+    phase: Phase
+    does: str
+    prompt: str
+    code: str
+    after_s: float = 0
+
+    @property
+    def status(self) -> int:
+        return KINDS[self.code].status
+
+    @property
+    def row(self) -> str:
+        return f"{self.does} {self.phase.value}"
+
+
+def faults(phase: Phase, does: str, code: str, *prompts: str, after_s: float = 0) -> list[Fault]:
+    """One for each of `prompts`, which are told alike."""
+    return [Fault(phase, does, prompt, code, after_s) for prompt in prompts]
+
+
+FAULTS: Sequence[Fault] = [
+    *faults(
+        Phase.EARLY, "aborts", "upstream_error",
+        "reset_at_once", "reset:0", "half_headers", "end_in_chunk:0",
+    ),
+    *faults(Phase.EARLY, "ends", "upstream_truncated", "end_early:0", "done_early:0"),
+    *faults(
+        Phase.EARLY, "sends garbage or too much", "upstream_error",
+        "not_http", "endless_headers", "garbage:0", "endless_line:0", "endless_error",
+    ),
+    *faults(Phase.EARLY, "reports a failure", "upstream_error", "error_object:0", "status:500"),
+    *faults(Phase.EARLY, "refuses the request", "upstream_refused", "status:400", "status:401"),
+    *faults(Phase.EARLY, "reports that it is busy", "upstream_busy", "status:429"),
+    *faults(Phase.EARLY, "reports that it is overloaded", "upstream_overloaded", "status:503", "status:529"),
+    *faults(
+        Phase.SILENT, "sends nothing", "upstream_timeout",
+        "no_head", "stall:0", "comments:0", after_s=FIRST_EVENT_S,
+    ),
+    *faults(Phase.LATE, "aborts", "upstream_error", "reset:2", "end_in_chunk:2"),
+    *faults(Phase.LATE, "ends", "upstream_truncated", "end_early:2", "done_early:2"),
+    *faults(
+        Phase.LATE, "sends garbage or too much", "upstream_error",
+        "garbage:2", "endless_line:2", "endless_body:2",
+    ),
+    *faults(Phase.LATE, "reports a failure", "upstream_error", "error_object:2"),
+    *faults(Phase.LATE, "goes silent", "upstream_timeout", "stall:2", after_s=IDLE_S),
+    *faults(Phase.LATE, "takes too long", "deadline_exceeded", "comments:2", "trickle", after_s=ANSWER_S),
+    *faults(Phase.WHOLE, "aborts or never ends", DONE, "finish_reset:3", "finish_stall:3", after_s=TAIL_S),
+    *faults(Phase.WHOLE, "ends as it should", DONE, "whole:3"),
+]  # fmt: skip
+
+
+#: One of each row, for what need not be tried with every way there is to break off.
+REPRESENTATIVES = list({fault.row: fault for fault in reversed(FAULTS)}.values())[::-1]
+
+
+def expected(fault: Fault, form: Form, *, over_http_1_0: bool = False) -> str:
+    """What a client of `form` must see, as `Reader.seen` says it.
+
+    Over HTTP/1.0 the end of a body is the end of its connection, and text/plain has nothing else to tell an end by.
+    """
+    if fault.phase is Phase.WHOLE:
+        return "whole"
+    has_status = fault.phase is Phase.EARLY or (fault.phase is Phase.SILENT and not form.has_records)
+    if has_status or not form.is_streamed:
+        return str(fault.status)
+    if form.has_records:
+        return "error"
+    return "whole" if over_http_1_0 else "aborted"
+
+
+# -- one fault, read and judged
+
+
+async def check_each_form(
+    door: Door, server: Server, upstream: RawUpstream, fault: Fault, *, over_http_1_0: bool = False
+) -> None:
+    """`fault` in all forms at once, asked of `server` at `door`, and nothing left of it afterwards."""
+
+    async def check(form: Form) -> None:
+        reader = await read_fault(door, upstream, fault, form)
+        await assert_seen(server, reader, fault, over_http_1_0=over_http_1_0)
+
+    async with nothing_left(server, upstream.port):
+        await in_each_form(check)
+
+
+async def assert_seen(server: Server, reader: Reader, fault: Fault, *, over_http_1_0: bool = False) -> None:
+    """The reply shows what happened as far as its form can, and the log has one line for it under the same id."""
+    wanted = expected(fault, reader.form, over_http_1_0=over_http_1_0)
+    assert reader.seen == wanted, f"{reader.seen}, not {wanted}: {reader.body!r}"
+    assert_told(reader, fault)
+    lines = await eventually(lambda: server.answer_lines(id=reader.headers["x-request-id"]))
+    assert [line["ending"] for line in lines] == [fault.code]
+
+
+async def read_fault(door: Door, upstream: RawUpstream, fault: Fault, form: Form) -> Reader:
+    """The reply to a question that the upstream answers with `fault`, known to its reader soon after it happened."""
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(door, fault.prompt, tag, form) as reader:
+        exchange = await upstream.exchange(tag)
+        if fault.phase is Phase.LATE and form.is_streamed:
+            await reader.read_until(b"token ")
+        exchange.go()
+        async with timeout(fault.after_s + KNOWS_WITHIN_S):
+            await reader.read()
+    assert exchange.headers["authorization"] == f"Bearer {CANARY_KEY}"
+    assert upstream.requests(tag) == 1
+    assert fault.phase is not Phase.WHOLE or reader.body.count(b"token ") == 3
+    return reader
+
+
+def assert_told(reader: Reader, fault: Fault) -> None:
+    """The code stands wherever there is room for it, in a refusal of ours with the id and in any with its headers."""
+    if reader.status == 200:
+        assert reader.told in (fault.code, None)
+        return
+    assert reader.is_whole
+    assert (reader.refused, reader.headers["content-type"]) == (fault.code, reader.form.refusal_type)
+    assert reader.form in (CHUNKS, COMPLETION, UI) or reader.headers["x-request-id"].encode() in reader.body
+    assert ("retry-after" in reader.headers) == (fault.status in (429, 503) or fault.prompt == "status:500")
+    must_not_retry = reader.form in (CHUNKS, COMPLETION) and fault.code in NOT_TO_BE_RETRIED
+    assert reader.headers.get("x-should-retry") == ("false" if must_not_retry else None)
+
+
+@asynccontextmanager
+async def nothing_left(server: Server, upstream_port: int = 0) -> AsyncIterator[None]:
+    """Nothing that was opened inside is open a moment later, and the log holds no traceback."""
+    files, said = server.open_fds(), len(server.log_text())
+    yield
+    await eventually(lambda: server.upstream_connections(upstream_port) == 0)
+    await eventually(lambda: server.open_fds() <= files)
+    assert "Traceback" not in server.log_text()[said:]
+
+
+async def warm(server: Server, prompt: str = "whole:1", model: str | None = None) -> Server:
+    """The server after a first answer in each form, which opens what stays open."""
+
+    async def ask(form: Form) -> None:
+        async with await Reader.ask(server, prompt, secrets.token_hex(8), form, model) as reader:
+            await reader.read()
+
+    await in_each_form(ask)
+    return server
+
+
+# -- the table in the docs
+
+COLUMNS: Mapping[str, Sequence[Form]] = {
+    "`text/plain`": [TEXT],
+    "NDJSON": [NDJSON],
+    "SSE": [SSE, SSE_GET],
+    "JSON": [JSON],
+    "`/v1` streamed": [CHUNKS],
+    "`/v1` whole": [COMPLETION],
+    "`/api/ui`": [UI],
+}
+
+
+def table() -> str:
+    """The matrix in Markdown; faults that are told alike in a few words share a row, and must share its cells."""
+    head = ["the model's server …", *COLUMNS]
+    rows = {fault.row: [fault.row, *(_cell(fault.row, forms) for forms in COLUMNS.values())] for fault in FAULTS}
+    lines = [head, ["---"] * len(head), *rows.values()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row: str, forms: Sequence[Form]) -> str:
+    [cell] = {_seen_in_docs(fault, form) for fault in FAULTS if fault.row == row for form in forms}
+    return cell
+
+
+def _seen_in_docs(fault: Fault, form: Form) -> str:
+    seen, over_http_1_0 = expected(fault, form), expected(fault, form, over_http_1_0=True)
+    return seen if seen == over_http_1_0 else f"{seen} (1.0: {over_http_1_0})"

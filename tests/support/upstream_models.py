@@ -1,0 +1,102 @@
+"""A model of a server on loopback: how it is opened and asked, and servers that never come to an end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Self
+
+import pytest
+
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Delta
+from quartapp.models.config import single_entry
+from quartapp.models.registry import StreamingModel
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.settings.settings import Settings
+from quartapp.upstreams.opener import UpstreamModel, Upstreams
+from tests.support.loopback import Exchange
+
+KEY = "sk-canary-7f3a9b1c2d4e5f60"
+PROMPT = "the prompt nobody may read"
+MIB = 2**20
+
+QUESTION = ChatRequest([{"role": "user", "content": PROMPT}])
+TOKEN = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n'
+WHOLE = TOKEN + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+
+
+@asynccontextmanager
+async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
+    """The model that the settings name, of a server at `base_url`, until the `async with` ends."""
+    settings = Settings.load({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, "CHAT_MODEL": "model-1", **given})
+    upstreams = Upstreams(settings)
+    try:
+        yield upstreams.open(*single_entry(settings))
+    finally:
+        await upstreams.close()
+
+
+async def ask(model: StreamingModel, request: ChatRequest = QUESTION) -> str:
+    """The answer's text; an end without `[DONE]` shows as a missing full stop."""
+    said = ""
+    async with aclosing(model.stream(request)) as batches:
+        async for batch in batches:
+            said += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta)) + "." * batch.ended
+    return said
+
+
+async def failure(model: StreamingModel) -> ChatError:
+    with pytest.raises(ChatError) as raised:
+        await ask(model)
+    return raised.value
+
+
+async def settle() -> None:
+    """Lets the client see what has already arrived at its sockets."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Memory:
+    """The most memory that Python holds while it is entered: `peak_bytes` once it is left."""
+
+    peak_bytes = 0
+
+    def __enter__(self) -> Self:
+        tracemalloc.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.peak_bytes = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+
+async def peak_bytes(model: StreamingModel) -> int:
+    """The most memory that Python held while a failing answer was read."""
+    with Memory() as memory:
+        await failure(model)
+    return memory.peak_bytes
+
+
+class Endless:
+    """Sends `head` and then `piece` for ever; counts what the client took before it left."""
+
+    def __init__(self, head: bytes, piece: bytes) -> None:
+        self._head = head
+        self._piece = piece
+        self.sent = 0
+        self.left = asyncio.Event()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        exchange.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
+        try:
+            await exchange.send(self._head)
+            while True:
+                await exchange.send(self._piece)
+                self.sent += len(self._piece)
+        finally:
+            self.left.set()

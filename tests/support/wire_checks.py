@@ -1,0 +1,152 @@
+"""Whether bytes tell an answer, the whole of it and nothing else, read by each format's independent reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from quartapp.core.events import Done, Event, Failed, Ping, Raw, Start
+from tests.support import telling
+from tests.support.parsers import (
+    PING,
+    Comment,
+    EventStreamReader,
+    NdjsonReader,
+    ServerSentEvent,
+    WireError,
+    plain_data,
+    read_event_stream,
+    read_ndjson,
+    read_object,
+    read_openai,
+)
+from tests.support.ui_parser import read_ui_message
+from tests.support.vectors import CREATED, Case
+
+Told = Comment | ServerSentEvent
+
+
+def check_text(case: Case, data: bytes) -> None:
+    assert data.decode() == telling.body(case.batches)
+
+
+def check_ndjson(case: Case, data: bytes) -> None:
+    check_lines(data)
+    assert read_ndjson(data) == [telling.record(event) for event in case.events]
+
+
+def check_sse(case: Case, data: bytes) -> None:
+    check_lines(data)
+    assert list(map(_decoded, read_event_stream(data))) == list(map(_expected, case.events))
+
+
+def _decoded(told: Told) -> Any:
+    assert not isinstance(told, Comment)
+    return (told.type, told.last_event_id, read_object(told.data))
+
+
+def _expected(event: Event) -> Any:
+    types = {Start: "start", Done: "end", Failed: "end", Ping: "ping"}
+    return types.get(type(event), "message"), "0", telling.record(event)
+
+
+def check_json(case: Case, data: bytes) -> None:
+    assert read_object(data.decode()) == telling.whole_answer(case.events)
+
+
+def check_openai(case: Case, data: bytes) -> None:
+    if any(isinstance(event, Raw) for event in case.events):
+        check_raw(case, data)
+        return
+    check_lines(data)
+    stream, end = read_openai(data), case.events[-1]
+    assert [delta for delta in stream.deltas if delta] == [delta for delta in telling.deltas(case.events) if delta]
+    assert stream.pings == sum(isinstance(event, Ping) for event in case.events)
+    assert stream.finish_reason == (telling.well_formed(end.finish_reason) if isinstance(end, Done) else None)
+    assert stream.usage == (telling.openai_usage(end.usage) if isinstance(end, Done) and case.include_usage else None)
+    assert stream.error == telling.openai_error(end if isinstance(end, Failed) else None)
+    start = telling.the(Start, case.events)
+    head = (
+        {("chatcmpl-" + telling.well_formed(start.id), CREATED, telling.well_formed(start.model))} if start else set()
+    )
+    assert {(chunk["id"], chunk["created"], chunk["model"]) for chunk in stream.chunks} <= head
+
+
+def check_raw(case: Case, data: bytes) -> None:
+    """Chunks of the upstream's own say the same, byte by byte but for the line ends between tokens."""
+    *told, end = plain_data(data)
+    pings = [chunk for chunk in told if json.loads(chunk)["choices"] == [PING]]
+    assert len(pings) == sum(isinstance(event, Ping) for event in case.events)
+    chunks = [chunk for chunk in told if chunk not in pings]
+    payloads = [event.payload for event in case.events if isinstance(event, Raw)]
+    assert [chunk.split() for chunk in chunks] == [payload.decode().split() for payload in payloads]
+    assert list(map(json.loads, chunks)) == list(map(json.loads, payloads))
+    assert (end == "[DONE]") is isinstance(case.events[-1], Done)
+
+
+def check_ui(case: Case, data: bytes) -> None:
+    check_lines(data)
+    message, start, end = read_ui_message(data), telling.the(Start, case.events), case.events[-1]
+    assert start is not None
+    assert message.id == telling.well_formed(start.id)
+    assert message.metadata == telling.ui_metadata(case.events)
+    assert [_without_text_id(part) for part in message.parts] == telling.ui_parts(case.events)
+    assert message.finish_reason == telling.ui_finish_reason(end)
+    assert message.error == (telling.well_formed(end.message) if isinstance(end, Failed) else None)
+    assert message.pings == sum(isinstance(event, Ping) for event in case.events)
+
+
+def _without_text_id(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name != "id"}
+
+
+def check_lines(data: bytes) -> None:
+    """Every reader of lines finds the same ones, those too that end a line wherever Unicode does."""
+    assert data.decode().splitlines(keepends=True) == [line + "\n" for line in data.decode().split("\n")[:-1]]
+
+
+CHECKS: Final[dict[str, Callable[[Case, bytes], None]]] = {
+    "text": check_text,
+    "ndjson": check_ndjson,
+    "sse": check_sse,
+    "json": check_json,
+    "openai": check_openai,
+    "ai_sdk": check_ui,
+}
+
+
+# -- whether a body, however it ended, passes for an answer that has ended
+
+
+def _ndjson_ended(data: bytes) -> bool:
+    return any(record["type"] in ("done", "error") for record in NdjsonReader().feed(data))
+
+
+def _sse_ended(data: bytes) -> bool:
+    told = EventStreamReader().feed(data)
+    return any(isinstance(each, ServerSentEvent) and each.type == "end" for each in told)
+
+
+def _openai_ended(data: bytes) -> bool:
+    return _can_read(read_openai, data)
+
+
+def _ui_ended(data: bytes) -> bool:
+    return _can_read(read_ui_message, data)
+
+
+def _can_read(read: Callable[[bytes], object], data: bytes) -> bool:
+    try:
+        read(data)
+    except WireError:
+        return False
+    return True
+
+
+HAS_ENDED: Final[dict[str, Callable[[bytes], bool]]] = {
+    "ndjson": _ndjson_ended,
+    "sse": _sse_ended,
+    "openai": _openai_ended,
+    "ai_sdk": _ui_ended,
+}

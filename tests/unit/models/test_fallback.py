@@ -1,0 +1,694 @@
+"""Asking again and asking others: who is asked, when, and what is left of those that failed; on a clock that the test
+winds."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quartapp import ChatRequest
+from quartapp.core.errors import KINDS, ChatError, Code
+from quartapp.core.events import Attempt, Batch, Batches, Delta, Usage
+from quartapp.models.fallback import Candidate, FallbackModel
+from tests.support.clock import FakeClock
+
+REQUEST = ChatRequest([{"role": "user", "content": "hello"}])
+TRANSIENT = ("upstream_error", "upstream_busy", "upstream_overloaded", "upstream_timeout", "upstream_truncated")
+LASTING = tuple(code for code in KINDS if code not in (*TRANSIENT, "upstream_unpaid"))
+MAX_WAIT_S = 5.0
+TICK_S = 2.0**-20  # times on the clock stay exact
+
+# What a model may do beside saying a batch or raising an error.
+HANG = object()  # says nothing until it is cancelled
+RETURN_WHEN_CANCELLED = object()
+FAIL_WHEN_CANCELLED = object()
+
+ANSWER = [Batch(10, [Delta("hello")]), Batch(1, finish_reason="stop")]
+COMMENT = Batch(7)
+
+
+def busy(retry_after_s: int | None = None, code: Code = "upstream_busy") -> ChatError:
+    return ChatError(code, retry_after_s=retry_after_s)
+
+
+class Scripted:
+    """A model that follows its first script when it is asked first, and so on. `journal` has a word for each opening
+    and each closing, in a list that several models may share."""
+
+    def __init__(
+        self, name: str, journal: list[str], *scripts: Sequence[Any], refuses: ChatError | None = None
+    ) -> None:
+        self.name = name
+        self.journal = journal
+        self.said = asyncio.Event()
+        self._scripts = list(scripts)
+        self._refuses = refuses
+
+    @property
+    def calls(self) -> int:
+        return self.journal.count(f"{self.name} opened")
+
+    def check(self, request: ChatRequest, /) -> None:
+        assert request is REQUEST
+        if self._refuses is not None:
+            raise self._refuses
+
+    async def stream(self, request: ChatRequest, /) -> Batches:
+        assert request is REQUEST
+        self.journal.append(f"{self.name} opened")
+        try:
+            for said in self._scripts.pop(0):
+                if isinstance(said, Batch):
+                    yield Batch(said.size, said.pieces, said.finish_reason, said.usage, said.ended)
+                else:
+                    await self._do(said)
+        finally:
+            self.journal.append(f"{self.name} closed")
+
+    async def _do(self, said: Any) -> None:
+        if isinstance(said, BaseException):
+            raise said
+        if isinstance(said, asyncio.Event):
+            await said.wait()
+            return
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if said is HANG:
+                raise
+            if said is FAIL_WHEN_CANCELLED:
+                raise ChatError("upstream_refused") from None
+
+
+class Bench:
+    """Models that stand in for each other in order, and what became of asking them."""
+
+    def __init__(self, *, jitter: float = 0.0) -> None:
+        self.clock = FakeClock()
+        self.journal: list[str] = []
+        self.models: list[Scripted] = []
+        self.batches: list[Batch] = []
+        self._candidates: list[Candidate] = []
+        self._jitter = jitter
+
+    def add(
+        self,
+        *scripts: Sequence[Any],
+        retries: int = 0,
+        first_event_timeout_s: float | None = None,
+        refuses: ChatError | None = None,
+    ) -> Scripted:
+        name = "abcdefgh"[len(self.models)]
+        model = Scripted(name, self.journal, *scripts, refuses=refuses)
+        self.models.append(model)
+        self._candidates.append(Candidate(name, model, retries, first_event_timeout_s))
+        return model
+
+    def stream(self) -> Batches:
+        attempts = FallbackModel(self._candidates, max_wait_s=MAX_WAIT_S, clock=self.clock, jitter=lambda: self._jitter)
+        return attempts.stream(REQUEST)
+
+    async def read(self) -> list[Batch]:
+        """All batches, as an answer takes them."""
+        async with aclosing(self.stream()) as batches:
+            async for batch in batches:
+                self.batches.append(batch)
+        return self.batches
+
+    @property
+    def attempts(self) -> list[tuple[str, str, str | None]]:
+        """Which attempts failed, and how, and who was asked next."""
+        found = [batch.attempt for batch in self.batches if batch.attempt is not None]
+        return [(attempt.model, attempt.error.code, attempt.next) for attempt in found]
+
+    @property
+    def calls(self) -> dict[str, int]:
+        return {model.name: model.calls for model in self.models}
+
+    async def settle(self) -> None:
+        """Lets everything run that does not wait for the clock."""
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await self.settle()
+
+    async def run(self, max_timers: int = 100) -> list[Batch]:
+        """All batches, with the clock wound on whenever everything waits for it."""
+        reading = asyncio.ensure_future(self.read())
+        for _ in range(max_timers):
+            await self.settle()
+            if reading.done():
+                break
+            self.clock.advance(self.clock.until_next_s)
+        assert self.clock.pending == 0
+        return reading.result()
+
+    async def ending(self) -> str:
+        """What comes of it: "answers", or the code of the error that is told."""
+        try:
+            return "answers" if answered(await self.run()) else "says nothing"
+        except ChatError as error:
+            return error.code
+
+    def assert_all_closed(self) -> None:
+        """Each attempt was closed before the next began, and none is left."""
+        names = [word.split()[0] for word in self.journal[::2]]
+        assert self.journal == [word for name in names for word in (f"{name} opened", f"{name} closed")]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def answered(batches: list[Batch]) -> bool:
+    return [batch.pieces for batch in batches if batch.pieces] == [[Delta("hello")]]
+
+
+# -- who is asked
+
+
+async def test_a_model_that_answers_is_asked_once_and_nothing_is_added(bench: Bench) -> None:
+    bench.add(ANSWER, retries=3)
+    bench.add(ANSWER)
+    assert await bench.run() == ANSWER
+    assert bench.calls == {"a": 1, "b": 0}
+    assert bench.clock.now == 1000
+
+
+@pytest.mark.parametrize("code", TRANSIENT)
+async def test_what_may_pass_is_tried_again_and_then_with_the_stand_ins_in_order(bench: Bench, code: Code) -> None:
+    bench.add([ChatError(code)], [ChatError(code)], [ChatError(code)], retries=2)
+    bench.add([ChatError(code)], [ChatError(code)], retries=1)
+    bench.add(ANSWER, retries=2)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.calls == {"a": 3, "b": 2, "c": 1, "d": 0}
+    bench.assert_all_closed()
+    assert bench.attempts == [
+        ("a", code, "a"), ("a", code, "a"), ("a", code, "b"), ("b", code, "b"), ("b", code, "c"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("code", LASTING)
+async def test_any_other_error_of_the_model_that_was_asked_is_told_at_once(bench: Bench, code: Code) -> None:
+    error = ChatError(code)
+    bench.add([COMMENT, error], retries=2)
+    bench.add(ANSWER)
+    with pytest.raises(ChatError) as caught:
+        await bench.run()
+    assert caught.value is error
+    assert bench.calls == {"a": 1, "b": 0}
+    assert bench.attempts == [("a", code, None)]
+    bench.assert_all_closed()
+
+
+@pytest.mark.parametrize("code", LASTING)
+async def test_any_other_error_of_a_stand_in_means_the_next(bench: Bench, code: Code) -> None:
+    bench.add([busy()])
+    bench.add([ChatError(code)], retries=2)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.calls == {"a": 1, "b": 1, "c": 1}
+    assert bench.attempts == [("a", "upstream_busy", "b"), ("b", code, "c")]
+
+
+@pytest.mark.parametrize("code", LASTING)
+async def test_an_error_that_lasts_ends_the_asking_again_too(bench: Bench, code: Code) -> None:
+    bench.add([busy()], [ChatError(code)], ANSWER, retries=2)
+    bench.add(ANSWER)
+    with pytest.raises(ChatError, match=code):
+        await bench.run()
+    assert bench.calls == {"a": 2, "b": 0}
+
+
+async def test_when_all_have_failed_the_last_error_of_the_model_that_was_asked_is_told(bench: Bench) -> None:
+    last = busy(retry_after_s=9)
+    bench.add([ChatError("upstream_error")], [last], retries=1)
+    bench.add([ChatError("upstream_overloaded", retry_after_s=3)], [ChatError("upstream_overloaded")], retries=1)
+    bench.add([ChatError("upstream_refused")])
+    with pytest.raises(ChatError) as caught:
+        await bench.run()
+    assert caught.value is last
+    assert bench.calls == {"a": 2, "b": 2, "c": 1}
+    assert bench.attempts[-1] == ("c", "upstream_refused", None)
+    bench.assert_all_closed()
+
+
+async def test_an_account_without_credit_is_not_asked_again_but_its_stand_ins_are(bench: Bench) -> None:
+    bench.add([ChatError("upstream_unpaid")], ANSWER, retries=2)
+    bench.add([ChatError("upstream_unpaid")], ANSWER, retries=2)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.calls == {"a": 1, "b": 1, "c": 1}
+    assert bench.clock.now == 1000
+
+
+async def test_a_stand_in_that_cannot_be_asked_this_is_passed_over(bench: Bench) -> None:
+    bench.add([busy()])
+    bench.add(ANSWER, refuses=ChatError("invalid_request", path="n"))
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.calls == {"a": 1, "b": 0, "c": 1}
+    assert bench.attempts[-1] == ("b", "invalid_request", "c")
+
+
+async def test_a_model_may_refuse_before_there_is_anything_to_close() -> None:
+    class Refusing(Scripted):
+        def stream(self, request: ChatRequest, /) -> Batches:
+            raise ChatError("invalid_request", path="messages.0")
+
+    attempts = FallbackModel([Candidate("a", Refusing("a", []))], max_wait_s=MAX_WAIT_S, clock=FakeClock())
+    with pytest.raises(ChatError, match="invalid_request"):
+        [batch async for batch in attempts.stream(REQUEST)]
+
+
+async def test_an_exception_that_is_no_error_of_an_answer_is_nobodys_to_mend(bench: Bench) -> None:
+    bench.add([ZeroDivisionError()], retries=2)
+    bench.add(ANSWER)
+    with pytest.raises(ZeroDivisionError):
+        await bench.run()
+    assert bench.calls == {"a": 1, "b": 0}
+    bench.assert_all_closed()
+
+
+# -- waits
+
+
+async def assert_asked_after(bench: Bench, model: Scripted, seconds: float) -> None:
+    """The model is asked once more when exactly so much time has passed, and not before."""
+    calls = model.calls
+    await bench.advance(seconds - TICK_S)
+    assert model.calls == calls
+    await bench.advance(TICK_S)
+    assert model.calls == calls + 1
+
+
+@pytest.mark.parametrize(
+    ("jitter", "waits"),
+    [(0.0, [0.125, 0.25, 0.5, 1, 2, 2.5, 2.5]), (0.5, [0.1875, 0.375]), (1.0, [0.25, 0.5, 1, 2, 4, 5, 5])],
+)
+async def test_each_wait_is_twice_the_last_up_to_the_longest_and_half_of_it_is_chance(
+    jitter: float, waits: list[float]
+) -> None:
+    bench = Bench(jitter=jitter)
+    model = bench.add(*[[ChatError("upstream_error")]] * len(waits), ANSWER, retries=len(waits))
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    for wait_s in waits:
+        await assert_asked_after(bench, model, wait_s)
+    assert answered(await reading)
+
+
+@pytest.mark.parametrize("retry_after_s", [1, 4, 5])
+async def test_the_server_is_given_the_time_it_asks_for(bench: Bench, retry_after_s: int) -> None:
+    model = bench.add([busy(retry_after_s)], ANSWER, retries=1)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    await assert_asked_after(bench, model, retry_after_s)
+    assert answered(await reading)
+
+
+async def test_a_server_that_asks_for_no_time_is_asked_at_once(bench: Bench) -> None:
+    bench.add([busy(0)], ANSWER, retries=1)
+    assert answered(await bench.run())
+    assert bench.clock.now == 1000
+
+
+async def test_a_model_that_asks_for_more_time_than_there_is_is_not_asked_again_and_its_stand_in_at_once(
+    bench: Bench,
+) -> None:
+    bench.add([busy(6)], ANSWER, retries=3)
+    bench.add([busy(6)], ANSWER, retries=3)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.calls == {"a": 1, "b": 1, "c": 1}
+    assert bench.clock.now == 1000
+
+
+async def test_with_no_stand_in_the_client_is_told_of_the_time_at_once(bench: Bench) -> None:
+    bench.add([busy(6)], ANSWER, retries=3)
+    with pytest.raises(ChatError) as caught:
+        await bench.run()
+    assert (caught.value.retry_after_s, bench.clock.now) == (6, 1000)
+
+
+async def test_a_stand_in_is_not_waited_for_and_its_own_waits_begin_anew(bench: Bench) -> None:
+    bench.add([busy(3)], [busy(3)], retries=1)
+    model = bench.add([busy()], ANSWER, retries=1)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    await bench.advance(3)
+    assert bench.calls == {"a": 2, "b": 1}
+    await assert_asked_after(bench, model, 0.125)
+    assert answered(await reading)
+
+
+# -- before the first event
+
+
+@pytest.mark.parametrize("empty", [[], [COMMENT], [COMMENT, Batch(9, ended=True)], [Batch(9, ended=True), HANG]])
+async def test_an_answer_without_an_event_is_truncated_and_may_be_tried_again(bench: Bench, empty: list[Any]) -> None:
+    bench.add(empty, empty, retries=1)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.attempts == [("a", "upstream_truncated", "a"), ("a", "upstream_truncated", "b")]
+    bench.assert_all_closed()
+
+
+async def test_bytes_without_an_event_are_told_as_they_come_and_never_as_an_end(bench: Bench) -> None:
+    bench.add([COMMENT, Batch(9, ended=True)])
+    bench.add([COMMENT, *ANSWER])
+    batches = await bench.run()
+    assert [batch.size for batch in batches] == [7, 0, 7, 10, 1]
+    assert not any(batch.ended for batch in batches)
+
+
+async def test_usage_told_before_the_first_event_counts_if_one_comes(bench: Bench) -> None:
+    bench.add([Batch(5, usage=Usage(1, 1, 2)), busy()])
+    bench.add([Batch(5, usage=Usage(2, 2, 4)), *ANSWER])
+    batches = await bench.run()
+    assert [batch.usage for batch in batches] == [None, None, None, Usage(2, 2, 4), None]
+
+
+async def test_usage_told_with_the_first_event_counts_before_an_earlier_one(bench: Bench) -> None:
+    bench.add([Batch(5, usage=Usage(2, 2, 4)), Batch(9, [Delta("hello")], "stop", Usage(3, 3, 6))])
+    assert (await bench.run())[-1].usage == Usage(3, 3, 6)
+
+
+# -- after the first event
+
+BEGINNINGS = [[Batch(1, [Delta("x")])], [COMMENT, Batch(1, finish_reason="stop")], [Batch(1, [Delta("x")], ended=True)]]
+
+
+@pytest.mark.parametrize("begins", BEGINNINGS)
+@pytest.mark.parametrize("code", KINDS)
+async def test_after_its_first_event_a_failure_is_the_answers(bench: Bench, begins: list[Batch], code: Code) -> None:
+    error = ChatError(code)
+    bench.add([*begins, error], ANSWER, retries=1)
+    bench.add(ANSWER)
+    with pytest.raises(ChatError) as caught:
+        await bench.run()
+    assert caught.value is error
+    assert bench.calls == {"a": 1, "b": 0}
+    assert bench.attempts == []
+    bench.assert_all_closed()
+
+
+@pytest.mark.parametrize("begins", BEGINNINGS)
+async def test_after_the_first_event_batches_pass_as_they_are(bench: Bench, begins: list[Batch]) -> None:
+    said = [*begins, COMMENT, Batch(3, usage=Usage(1, 2, 3)), Batch(2, ended=True), COMMENT]
+    bench.add(said, ANSWER, retries=1, first_event_timeout_s=1)
+    assert await bench.run() == said
+
+
+async def test_after_the_first_event_the_attempt_has_no_time_limit(bench: Bench) -> None:
+    goes_on = asyncio.Event()
+    bench.add([ANSWER[0], goes_on, ANSWER[1]], first_event_timeout_s=1)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    assert bench.clock.pending == 0
+    await bench.advance(1000)
+    goes_on.set()
+    assert await reading == ANSWER
+
+
+# -- the time for a first event
+
+
+async def test_an_attempt_that_says_nothing_in_its_time_is_closed_and_the_next_is_asked(bench: Bench) -> None:
+    bench.add([HANG], [HANG], retries=1, first_event_timeout_s=2)
+    bench.add([HANG], first_event_timeout_s=3)
+    bench.add(ANSWER)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    await bench.advance(2 - TICK_S)
+    assert bench.calls == {"a": 1, "b": 0, "c": 0}
+    await bench.advance(TICK_S)
+    await bench.advance(0.125)
+    assert bench.calls == {"a": 2, "b": 0, "c": 0}
+    await bench.advance(2)
+    assert bench.calls == {"a": 2, "b": 1, "c": 0}
+    await bench.advance(3)
+    assert answered(await reading)
+    assert bench.attempts == [
+        ("a", "upstream_timeout", "a"), ("a", "upstream_timeout", "b"), ("b", "upstream_timeout", "c"),
+    ]  # fmt: skip
+    assert bench.clock.pending == 0
+    bench.assert_all_closed()
+
+
+async def test_bytes_without_an_event_do_not_give_an_attempt_more_time(bench: Bench) -> None:
+    comments = [asyncio.Event() for _ in range(3)]
+    bench.add([step for said in comments for step in (said, COMMENT)] + [HANG], first_event_timeout_s=4)
+    bench.add(ANSWER)
+    reading = asyncio.ensure_future(bench.read())
+    for said in comments:
+        await bench.settle()
+        await bench.advance(1)
+        said.set()
+    await bench.settle()
+    await bench.advance(1 - TICK_S)
+    assert bench.calls == {"a": 1, "b": 0}
+    await bench.advance(TICK_S)
+    assert answered(await reading)
+
+
+async def test_nothing_is_cancelled_while_whoever_reads_is_busy_with_something_else(bench: Bench) -> None:
+    bench.add([COMMENT, COMMENT, HANG], first_event_timeout_s=1)
+    async with aclosing(bench.stream()) as batches:
+        assert (await anext(batches)).size == COMMENT.size
+        assert bench.clock.pending == 0
+        await bench.advance(100)
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+
+
+async def test_without_a_limit_an_attempt_has_all_the_time_of_the_answer(bench: Bench) -> None:
+    bench.add([HANG])
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    assert bench.clock.pending == 0
+    await cancelled(reading)
+    bench.assert_all_closed()
+
+
+async def test_the_clock_is_the_running_loop_unless_another_is_given() -> None:
+    journal: list[str] = []
+    candidates = [
+        Candidate("a", Scripted("a", journal, [HANG], [busy()]), retries=1, first_event_timeout_s=0.001),
+        Candidate("b", Scripted("b", journal, ANSWER)),
+    ]
+    batches = [batch async for batch in FallbackModel(candidates, max_wait_s=0.001).stream(REQUEST)]
+    assert answered(batches)
+    assert journal == ["a opened", "a closed"] * 2 + ["b opened", "b closed"]
+
+
+# -- races and endings
+
+
+async def cancelled(reading: asyncio.Task[Any]) -> None:
+    """Cancels the task, which has to end as cancelled and nothing else."""
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+
+
+@pytest.mark.parametrize("first", ["the limit", "the answer's end"])
+async def test_an_answer_that_ends_as_its_attempts_time_runs_out_just_ends(bench: Bench, first: str) -> None:
+    bench.add([HANG], retries=1, first_event_timeout_s=1)
+    bench.add(ANSWER)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    acts: list[Callable[[], object]] = [lambda: bench.clock.advance(1), reading.cancel]
+    for act in acts if first == "the limit" else reversed(acts):
+        act()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+    assert bench.calls == {"a": 1, "b": 0}
+    assert bench.clock.pending == 0
+    bench.assert_all_closed()
+
+
+async def test_an_event_that_came_in_time_is_not_lost_to_the_limit(bench: Bench) -> None:
+    said = asyncio.Event()
+    bench.add([said, *ANSWER], first_event_timeout_s=1)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    said.set()
+    await bench.settle()
+    await bench.advance(1)
+    assert await reading == ANSWER
+
+
+async def test_an_event_that_comes_as_the_time_runs_out_is_given_up_and_never_joined_with_another_answer(
+    bench: Bench,
+) -> None:
+    said = asyncio.Event()
+    bench.add([said, Batch(10, [Delta("too late")])], first_event_timeout_s=1)
+    bench.add(ANSWER)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    said.set()
+    bench.clock.advance(1)
+    assert answered(await reading)
+    assert bench.attempts == [("a", "upstream_timeout", "b")]
+    bench.assert_all_closed()
+
+
+async def test_an_attempt_that_is_being_closed_is_not_disturbed_by_its_limit(bench: Bench) -> None:
+    closing, released = asyncio.Event(), asyncio.Event()
+
+    class Tidy(Scripted):
+        async def stream(self, request: ChatRequest, /) -> Batches:
+            try:
+                await asyncio.Event().wait()
+                yield COMMENT
+            finally:
+                closing.set()
+                await released.wait()
+                self.journal.append("tidied up")
+
+    attempts = FallbackModel([Candidate("a", Tidy("a", bench.journal), 0, 1.0)], max_wait_s=1, clock=bench.clock)
+    reading = asyncio.ensure_future(anext(attempts.stream(REQUEST)))
+    await bench.settle()
+    reading.cancel()
+    await closing.wait()
+    await bench.advance(1)
+    assert not reading.done()
+    released.set()
+    await asyncio.wait([reading])
+    assert reading.cancelled()
+    assert bench.journal == ["tidied up"]
+
+
+@pytest.mark.parametrize("does", [RETURN_WHEN_CANCELLED, FAIL_WHEN_CANCELLED])
+async def test_what_an_attempt_makes_of_its_cancelling_does_not_matter(bench: Bench, does: object) -> None:
+    bench.add([does], first_event_timeout_s=1)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.attempts == [("a", "upstream_timeout", "b")]
+    bench.assert_all_closed()
+
+
+async def test_an_attempt_that_will_not_be_cancelled_is_waited_for_and_its_event_taken(bench: Bench) -> None:
+    said = asyncio.Event()
+    bench.add([RETURN_WHEN_CANCELLED, said, *ANSWER], first_event_timeout_s=1)
+    bench.add(ANSWER)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    await bench.advance(1000)
+    assert bench.calls == {"a": 1, "b": 0}
+    said.set()
+    assert await reading == ANSWER
+    assert reading.cancelling() == 0
+
+
+async def test_an_answer_that_ends_in_a_wait_asks_nobody_any_more(bench: Bench) -> None:
+    bench.add([busy(3)], ANSWER, retries=1)
+    bench.add(ANSWER)
+    reading = asyncio.ensure_future(bench.read())
+    await bench.settle()
+    assert bench.clock.pending == 1
+    await cancelled(reading)
+    assert bench.clock.pending == 0
+    await bench.advance(100)
+    assert bench.calls == {"a": 1, "b": 0}
+
+
+async def test_an_answer_that_ends_between_two_attempts_asks_nobody_any_more(bench: Bench) -> None:
+    bench.add([busy(3)], ANSWER, retries=1)
+    async with aclosing(bench.stream()) as batches:
+        batch = await anext(batches)
+        assert isinstance(batch.attempt, Attempt)
+        bench.assert_all_closed()
+    await bench.advance(100)
+    assert bench.calls == {"a": 1}
+    assert bench.clock.pending == 0
+
+
+@pytest.mark.parametrize("said", [[COMMENT, HANG], [*ANSWER, HANG]])
+async def test_an_answer_that_is_left_closes_its_attempt(bench: Bench, said: list[Any]) -> None:
+    bench.add([busy()])
+    bench.add(said, first_event_timeout_s=1)
+    async with aclosing(bench.stream()) as batches:
+        assert (await anext(batches)).attempt is not None
+        await anext(batches)
+        assert bench.journal[-1] == "b opened"
+    bench.assert_all_closed()
+    assert bench.clock.pending == 0
+
+
+async def test_what_failed_is_let_go_of_as_soon_as_an_answer_begins(bench: Bench) -> None:
+    bench.add([busy()])
+    bench.add([busy()])
+    bench.add(ANSWER)
+    failed: list[weakref.ref[ChatError]] = []
+    async with aclosing(bench.stream()) as batches:
+        async for batch in batches:
+            if batch.attempt is None:
+                break
+            failed.append(weakref.ref(batch.attempt.error))
+        await anext(batches)
+        gc.collect()
+        assert [reference() for reference in failed] == [None, None]
+
+
+# -- any plan
+
+
+OUTCOMES = st.sampled_from(["answers", "hangs", "ends", *TRANSIENT, "upstream_refused", "content_filtered"])
+PLANS = st.lists(st.tuples(st.integers(0, 3), st.lists(OUTCOMES, min_size=4, max_size=4)), min_size=1, max_size=4)
+
+
+def script(outcome: str) -> list[Any]:
+    scripts: dict[str, list[Any]] = {"answers": ANSWER, "hangs": [HANG], "ends": [COMMENT]}
+    return scripts.get(outcome) or [COMMENT, ChatError(cast(Code, outcome))]
+
+
+def told(outcome: str) -> str:
+    return {"hangs": "upstream_timeout", "ends": "upstream_truncated"}.get(outcome, outcome)
+
+
+def expected(plan: list[tuple[int, list[str]]]) -> list[tuple[str, str]]:
+    """Who is asked in turn, and what comes of it, as the rules have it."""
+    turns: list[tuple[str, str]] = []
+    for name, (retries, outcomes) in zip("abcd", plan, strict=False):
+        for outcome in outcomes[: retries + 1]:
+            turns.append((name, told(outcome)))
+            if told(outcome) not in TRANSIENT:
+                break
+        _, last = turns[-1]
+        if last == "answers" or (name == "a" and last not in TRANSIENT):
+            break
+    return turns
+
+
+@given(PLANS)
+async def test_whatever_happens_one_answers_or_the_first_ones_error_is_told(plan: list[tuple[int, list[str]]]) -> None:
+    bench = Bench()
+    for retries, outcomes in plan:
+        bench.add(*map(script, outcomes), retries=retries, first_event_timeout_s=1)
+    turns = expected(plan)
+    ending = turns[-1][1]
+    assert await bench.ending() == (
+        ending if ending == "answers" else [code for name, code in turns if name == "a"][-1]
+    )
+    names = [name for name, _ in turns]
+    assert bench.journal[::2] == [f"{name} opened" for name in names]
+    asked_next = [*names[1:], None]
+    assert bench.attempts == [
+        (*turn, after) for turn, after in zip(turns, asked_next, strict=True) if turn[1] != "answers"
+    ]
+    bench.assert_all_closed()

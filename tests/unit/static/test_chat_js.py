@@ -1,0 +1,423 @@
+"""The JavaScript module: its size, its types, the vectors in any pieces, and Node asking through good and bad lines."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import subprocess
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart, render_template_string
+
+from quartapp import chat_blueprint
+from quartapp.core.errors import KINDS
+from quartapp.settings.settings import Settings
+from tests.support import vectors
+from tests.support.conformance import chat_at
+from tests.support.loopback import Answer, Exchange, Loopback, head, reply
+from tests.support.proxy import Proxy, Way, ends_after, falls_silent_after, in_slices, late, resets_after
+from tests.support.serving import ROOT, Server, Servers, eventually
+
+STATIC = ROOT / "quartapp" / "static"
+NODE = ROOT / "tests" / "node"
+SOURCE = STATIC / "chat.js"
+PAGE = ROOT / "docs" / "javascript.md"
+
+MAX_BYTES = 2048
+
+COUNT = "1 2 3 4 5"
+USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
+DONE = {"type": "done", "finish_reason": "stop", "usage": USAGE}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+
+Told = Mapping[str, Any]
+Asked = Callable[..., Awaitable[list[Told]]]
+
+
+@pytest.fixture(scope="session")
+def node(needs: Callable[[str], str]) -> Callable[..., str]:
+    """What `node` says when it is run in `tests/node`; it may not complain."""
+    program = needs("node")
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run([program, *arguments], cwd=NODE, capture_output=True, text=True, timeout=55, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return run
+
+
+# -- the file
+
+
+def options_of(text: str) -> dict[str, str]:
+    """The options that the module takes, with their defaults."""
+    taken = re.findall(r"const \{ ([^}]*) \} = options;", text)
+    pairs = [field.partition(" = ") for fields in taken for field in re.split(r", (?=\w+(?: =|,|$))", fields)]
+    return {name: default for name, _, default in pairs}
+
+
+def test_it_is_small() -> None:
+    assert len(gzip.compress(SOURCE.read_bytes(), 9, mtime=0)) <= MAX_BYTES
+
+
+def test_it_needs_no_other_file_and_no_page() -> None:
+    source = SOURCE.read_text(encoding="utf-8")
+    code = re.sub(r"//.*|/\*.*?\*/", "", source)
+    assert not re.search(r"^import|\bimport\(|\brequire\(|\bdocument\b|\bwindow\b|\bself\b", code, re.MULTILINE)
+    assert "https://" not in source
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["AbortSignal.any", "AbortSignal.timeout", "throwIfAborted", "TextDecoderStream", "withResolvers", "asyncIterator"],
+)
+def test_it_uses_nothing_that_a_browser_of_2021_lacks(name: str) -> None:
+    assert name not in SOURCE.read_text(encoding="utf-8")
+
+
+def test_its_types_its_page_and_itself_have_the_same_options_and_defaults() -> None:
+    written = options_of(SOURCE.read_text(encoding="utf-8"))
+    declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8")
+    interface = declared.partition("interface Options {")[2].partition("\n}")[0]
+    assert sorted(re.findall(r"^  (\w+)\?:", interface, re.MULTILINE)) == sorted(written)
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert written.keys() <= told.keys()
+    defaults = {"retries": "2", "maxRetryAfterSeconds": "10", "idleSeconds": "45", "maxLineChars": "2 ** 23"}
+    assert {name: default for name, default in written.items() if name in defaults} == defaults
+    for name, default in (defaults | {"maxLineChars": "8,388,608"}).items():
+        assert told[name] == default
+        assert re.search(rf"Default {default}[.;][^/]*\*/\n  {name}\?:", interface)
+
+
+def test_its_error_has_the_fields_that_its_types_and_its_page_say() -> None:
+    written = {*re.findall(r"this\.(\w+) =", SOURCE.read_text(encoding="utf-8")), "message", "cause"} - {"name"}
+    declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8").partition("class ChatError")[2].partition("\n}")[0]
+    assert {*re.findall(r"^  (\w+)\??: ", declared, re.MULTILINE), "message"} == written
+    told = PAGE.read_text(encoding="utf-8").partition("## Errors")[2].partition("| code | |")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == written
+
+
+def test_its_own_codes_stand_on_its_page_and_in_its_types() -> None:
+    source = SOURCE.read_text(encoding="utf-8")
+    own = re.findall(r"^  (\w+): \"", source.partition("MESSAGES = {")[2].partition("}")[0], re.MULTILINE)
+    told = PAGE.read_text(encoding="utf-8").partition("| code | |")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == own
+    declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8")
+    assert "code: " + " | ".join(f'"{code}"' for code in own) + " | (string & {});" in declared
+    assert not KINDS.keys() & set(own)
+
+
+def test_it_waits_longer_than_a_server_is_silent() -> None:
+    idle_s = float(options_of(SOURCE.read_text(encoding="utf-8"))["idleSeconds"])
+    settings = Settings()
+    assert idle_s > 2 * settings.keep_alive_s
+    assert idle_s > settings.status_timeout_s + settings.keep_alive_s
+
+
+def test_it_runs_where_it_should_and_typescript_agrees(node: Callable[..., str]) -> None:
+    if not (NODE / "node_modules").is_dir():
+        pytest.fail("the npm packages are not installed: make setup")
+    complaints = json.loads(node("chat_types.mjs"))
+    assert complaints == {"sample": [], "sampleExactly": [], "youngNames": [], "youngSyntax": False}
+
+
+def test_it_passes_its_own_tests(node: Callable[..., str]) -> None:
+    said = node("--test", "--test-reporter=tap", "chat.test.mjs")
+    counts = {name: int(count) for name, count in re.findall(r"^# (\w+) (\d+)$", said, re.MULTILINE)}
+    assert counts["pass"] > 80
+    assert counts["pass"] == counts["tests"]
+
+
+# -- the page
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+async def test_a_template_of_a_quart_project_finds_it() -> None:
+    app = Quart("host", static_folder=None)
+    app.register_blueprint(chat_blueprint(), url_prefix="/ai")
+    async with app.test_request_context("/"):
+        page = await render_template_string(blocks("html")[-1])
+    assert 'import { ask } from "/ai/static/chat.js";' in page
+
+
+def test_the_pages_program_for_node_runs(node: Callable[..., str], chat: Server, tmp_path: Path) -> None:
+    (tmp_path / "chat.mjs").write_bytes(SOURCE.read_bytes())
+    program = tmp_path / "main.mjs"
+    program.write_text(blocks("js")[-1].replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), encoding="utf-8")
+    assert node(str(program)) == "1 2 3"
+
+
+# -- the vectors
+
+
+@pytest.fixture(scope="session")
+def vectors_told(node: Callable[..., str]) -> Callable[[str], Told]:
+    @cache
+    def run() -> dict[str, Told]:
+        lines = map(json.loads, node("chat_vectors.mjs").splitlines())
+        return {line.pop("name"): line for line in lines}
+
+    return lambda name: run()[name]
+
+
+@pytest.mark.parametrize("case", vectors.load("ndjson"), ids=lambda case: case.name)
+def test_it_reads_a_vector_however_it_is_cut_and_takes_no_part_for_the_whole(
+    case: vectors.Case, vectors_told: Callable[[str], Told]
+) -> None:
+    right = {"bytes": len(case.data), "right": True, "text": True, "cuts": [], "parts": []}
+    assert vectors_told(case.name) == right
+
+
+# -- Node and real servers
+
+
+@pytest.fixture
+def asked(needs: Callable[[str], str]) -> Asked:
+    """What came of jobs, which Node does all at once."""
+    program = needs("node")
+
+    async def run(*jobs: Mapping[str, Any]) -> list[Told]:
+        process = await asyncio.create_subprocess_exec(program, "chat_jobs.mjs", cwd=NODE, stdin=PIPE, stdout=PIPE)
+        said, _ = await process.communicate("".join(json.dumps(job) + "\n" for job in jobs).encode())
+        assert process.returncode == 0
+        return [json.loads(line) for line in said.splitlines()]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def chat(servers: Servers) -> Server:
+    return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
+
+
+def job(origin: str, model: str = "mock", **more: Any) -> dict[str, Any]:
+    more = {"question": "count to 5", **more}
+    return {"url": f"{origin}/api/stream", "body": {"model": model}, **more}
+
+
+def origin(server: Server) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+def tagged(tag: str) -> dict[str, Any]:
+    """The option under which the server's log knows a job."""
+    return {"headers": {"X-Request-ID": tag}}
+
+
+def text(told: Told) -> str:
+    return "".join(told["yielded"])
+
+
+async def test_an_answer_is_read_as_text_and_as_records(asked: Asked, chat: Server) -> None:
+    as_text, as_records = await asked(
+        job(origin(chat), **tagged("js-text")), job(origin(chat), each="records", **tagged("js-records"))
+    )
+    assert (text(as_text), as_text["returned"]) == (COUNT, DONE)
+    first, *deltas, last = as_records["yielded"]
+    assert (first["type"], first["model"], last) == ("start", "mock", DONE)
+    assert "".join(delta["text"] for delta in deltas) == COUNT
+    for tag in ("js-text", "js-records"):
+        assert await endings(chat, tag, 1) == ["done"]
+
+
+async def endings(server: Server, tag: str, count: int) -> list[str]:
+    """How the job's answers ended, by the log: all of them, once there are `count`."""
+    await eventually(lambda: len(server.answer_lines(client_id=tag)) >= count)
+    return [line["ending"] for line in server.answer_lines(client_id=tag)]
+
+
+WHOLE = {
+    "mock-echo": "one\ntwo\r\nthree\u2028 日本語 👩‍👩‍👧",
+    "mock-reasoning": "one",
+    "mock-refusal": "one",
+    "mock-tool-call": "one",
+    "fault-split-utf8": "one",
+    "fault-one-byte": "one",
+    "fault-lone-surrogate": "one",
+    "fault-flood": "one",
+    "fault-drop-after-finish": "one",
+    "fault-pauses:0.01": "count to 20",
+}
+
+
+async def test_odd_answers_are_whole(asked: Asked, chat: Server) -> None:
+    jobs = [job(origin(chat), model, question=[{"role": "user", "content": said}]) for model, said in WHOLE.items()]
+    told = dict(zip(WHOLE, await asked(*jobs), strict=True))
+    assert {model: each.get("error") for model, each in told.items()} == dict.fromkeys(WHOLE)
+    assert text(told["mock-echo"]) == WHOLE["mock-echo"]
+    assert text(told["mock-refusal"]).startswith("I'm sorry")
+    assert "Grüße aus Köln" in text(told["fault-split-utf8"])
+
+
+#: What each fault of a model comes to: the code, the status, and the text before it.
+FAULTS: Mapping[str, tuple[str, int, str]] = {
+    "fault-error-object": ("upstream_error", 200, "1 2 3"),
+    "fault-drop": ("upstream_error", 200, "1 2 3"),
+    "fault-garbage": ("upstream_error", 200, "1 2 3"),
+    "fault-no-finish": ("upstream_truncated", 200, "1 2 3"),
+    "fault-no-finish-done": ("upstream_truncated", 200, "1 2 3"),
+    "fault-error-object:0": ("upstream_error", 502, ""),
+    "fault-status:500": ("upstream_error", 502, ""),
+    "fault-status:401": ("upstream_refused", 400, ""),
+    "fault-status:429": ("upstream_busy", 429, ""),
+    "fault-status:503": ("upstream_overloaded", 503, ""),
+    "fault-html:502": ("upstream_error", 502, ""),
+    "fault-context-too-long": ("context_too_long", 400, ""),
+    "fault-content-filtered": ("content_filtered", 400, ""),
+    "no-such-model": ("model_not_found", 404, ""),
+}
+MOCK = [model for model in FAULTS if model.startswith("fault")]
+
+
+async def test_each_fault_is_told_as_what_it_is_and_asked_once(asked: Asked, servers: Servers, upstream: str) -> None:
+    """A wait that the server asks for is longer than the caller has time."""
+    at = {model: chat_at(servers, upstream, model) for model in FAULTS}
+    tags = {model: f"js-fault-{number}" for number, model in enumerate(FAULTS)}
+    jobs = [job(origin(at[model]), model, maxRetryAfterSeconds=1, **tagged(tags[model])) for model in FAULTS]
+    for (model, (code, status, partial)), told in zip(FAULTS.items(), await asked(*jobs), strict=True):
+        error = told["error"]
+        assert (error["name"], error["code"], error["status"]) == ("ChatError", code, status), model
+        assert (error["message"], error["text"], text(told)) == (KINDS[code].message, partial, partial)
+        assert error.get("retryAfterSeconds") == (7 if status in (429, 503) else None)
+        assert re.fullmatch("[0-9a-f]{32}", error["id"])
+        assert model not in MOCK or await endings(at[model], tags[model], 1) == [code]
+
+
+async def test_a_refusal_names_the_field(asked: Asked, chat: Server) -> None:
+    wrong = job(origin(chat)) | {"question": [{"role": "robot", "content": "a"}]}
+    lost = job(origin(chat)) | {"url": f"{origin(chat)}/api/nowhere"}
+    (refused, not_found) = await asked(wrong, lost)
+    assert (refused["error"]["code"], refused["error"]["path"]) == ("invalid_request", "messages.0.role")
+    assert (not_found["error"]["code"], not_found["error"]["status"]) == ("not_found", 404)
+
+
+@pytest.mark.parametrize("way", ["break", "abort"])
+async def test_whoever_leaves_ends_the_answer(way: str, asked: Asked, chat: Server) -> None:
+    leave = {"after": "3", "way": way}
+    (left,) = await asked(job(origin(chat), "fault-stall:3", leave=leave, **tagged(f"js-{way}")))
+    assert text(left) == "1 2 3"
+    assert left.get("error", {}).get("name") == ("AbortError" if way == "abort" else None)
+    assert await endings(chat, f"js-{way}", 1) == ["reader_left"]
+
+
+# -- Node and servers that are not ours
+
+
+async def busy_once(exchange: Exchange, count: list[int]) -> None:
+    """503 with a wait of nothing at first, and then an answer."""
+    count.append(1)
+    body = json.dumps(DONE).encode() + b"\n" if len(count) > 1 else b'{"error": {"code": "overloaded"}}'
+    status, headers = (200, NDJSON) if len(count) > 1 else (503, {"Retry-After": "0"})
+    await exchange.send(head(status, {**headers, "Content-Length": str(len(body))}) + body)
+
+
+async def test_a_busy_server_is_asked_again(asked: Asked) -> None:
+    count: list[int] = []
+    async with Loopback(lambda exchange: busy_once(exchange, count)) as server:
+        (told,) = await asked(job(server.origin))
+        assert told == {"yielded": [], "returned": DONE}
+        assert [request.json for request in server.requests] == [{"model": "mock", "message": "count to 5"}] * 2
+
+
+def closing(data: bytes, headers: Mapping[str, str] = NDJSON) -> Answer:
+    """An answer whose end is that of its connection, as over HTTP/1.0."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(head(200, {**headers, "Connection": "close"}) + data)
+        exchange.close()
+
+    return answer
+
+
+DELTA = b'{"type":"delta","text":"1 2"}\n'
+STRANGERS: Mapping[str, tuple[Answer, str, int, str]] = {
+    "ends cleanly and too early": (closing(DELTA), "truncated", 200, "1 2"),
+    "ends within a record": (closing(DELTA + DELTA[:9]), "truncated", 200, "1 2"),
+    "says nothing at all": (closing(b""), "truncated", 200, ""),
+    "asks to sign in": (reply(200, b"<html>\n", {"Content-Type": "text/html"}), "bad_answer", 200, ""),
+    "is a broken gateway": (reply(502, b"<html>\n", {"Content-Type": "text/html"}), "bad_answer", 502, ""),
+    "has an empty error": (reply(500, b"", {}), "bad_answer", 500, ""),
+    "sends no line ends": (closing(b"x" * 10_000_000), "bad_answer", 200, ""),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+async def test_a_server_that_is_no_chat(name: str, asked: Asked) -> None:
+    answer, code, status, partial = STRANGERS[name]
+    async with Loopback(answer) as server:
+        (told,) = await asked(job(server.origin))
+        assert len(server.requests) == 1
+    error = told["error"]
+    assert (error["code"], error["status"], error["text"], text(told)) == (code, status, partial, partial)
+
+
+async def test_nobody_there_is_an_error_of_the_network(asked: Asked) -> None:
+    async with Loopback(reply()) as server:
+        nowhere = server.origin
+    (told,) = await asked(job(nowhere))
+    assert (told["error"]["code"], told["error"].get("status")) == ("network", None)
+
+
+# -- Node through bad lines
+
+
+async def through(asked: Asked, chat: Server, *ways: Way, **more: Any) -> list[Told]:
+    """What came of one job through a proxy for each way. Each was sent once."""
+    async with AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(Proxy(chat.port, way)) for way in ways]
+        told = await asked(*(job(proxy.origin, **more) for proxy in proxies))
+        assert [proxy.posts for proxy in proxies] == [1] * len(ways)
+    return told
+
+
+SAID = "日本語 👩‍👩‍👧 é"
+
+
+async def test_an_answer_in_pieces_of_any_size_is_the_same(asked: Asked, chat: Server) -> None:
+    ways = [*map(in_slices, range(12)), in_slices(0, most_bytes=1), late(0.05)]
+    told = await through(asked, chat, *ways, model="mock-echo", question=SAID)
+    assert [text(each) for each in told] == [SAID] * len(ways)
+    assert {each["returned"]["type"] for each in told} == {"done"}
+
+
+CUTS = [*range(0, 800, 40), 10_000]
+
+
+@pytest.mark.parametrize("cut", [ends_after, resets_after])
+async def test_an_answer_that_is_cut_is_told_from_a_whole_one(
+    cut: Callable[[int], Way], asked: Asked, chat: Server
+) -> None:
+    told = await through(asked, chat, *map(cut, CUTS))
+    outcomes = [each["error"]["code"] if "error" in each else "whole" for each in told]
+    assert outcomes[0] == "network"
+    assert outcomes[-1] == "whole"
+    for each, outcome in zip(told, outcomes, strict=True):
+        if outcome == "whole":
+            assert (text(each), each["returned"]) == (COUNT, DONE)
+        else:
+            assert outcome == "network"
+            assert COUNT.startswith(text(each))
+            assert each["error"]["text"] == text(each)
+
+
+async def test_a_line_that_falls_silent_is_given_up_and_the_answer_with_it(asked: Asked, chat: Server) -> None:
+    tags = ["js-silent-0", "js-silent-400"]
+    for tag, count in zip(tags, (0, 400), strict=True):
+        (told,) = await through(
+            asked, chat, falls_silent_after(count), model="fault-stall:4", idleSeconds=0.5, **tagged(tag)
+        )
+        assert told["error"]["code"] == "idle"
+        assert COUNT.startswith(told["error"]["text"])
+        assert await endings(chat, tag, 1) == ["reader_left"]

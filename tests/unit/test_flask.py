@@ -1,0 +1,220 @@
+"""A Flask project with the chat beside it, under a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+from flask import Flask, Response, request
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from quart import Quart
+
+from quartapp import Settings, chat_blueprint
+from quartapp.blueprint import running_chats
+from quartapp.flask import mount
+from tests.support.serving import Server, Servers
+
+FAST = Settings.load({"CHAT_MOCK_TOKENS_PER_S": "0"})
+QUESTION = {"message": "count to 5"}
+
+
+def project() -> Flask:
+    """A Flask project with routes beside, and confusingly near, where the chat goes."""
+    app = Flask("project", static_folder=None)
+
+    @app.get("/")
+    def home() -> str:
+        return "home"
+
+    @app.post("/echo/<name>")
+    def echo(name: str) -> dict[str, object]:
+        return {"name": name, "size": len(request.get_data()), "q": request.args.get("q"), "path": request.path}
+
+    @app.get("/aix")
+    def near() -> str:
+        return "near"
+
+    @app.get("/lines")
+    def lines() -> Response:
+        def body() -> Iterator[str]:
+            yield "first\n"
+            yield "second\n"
+
+        return Response(body(), mimetype="text/plain")
+
+    @app.get("/fails")
+    def fails() -> str:
+        raise RuntimeError("a fault of the project's own")
+
+    return app
+
+
+@contextlib.asynccontextmanager
+async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
+    """A client of `app`, which hypercorn serves from this event loop."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    config = Config()
+    config.bind = [f"fd://{listening.detach()}"]
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield client
+    finally:
+        stop.set()
+        await serving
+
+
+async def test_every_door_of_the_chat_is_below_its_prefix() -> None:
+    asked = [{"role": "user", "content": "count to 5"}]
+    ui = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "count to 5"}]}]
+    async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
+        async with client.post("/ai/v1/chat/completions", json={"model": "mock", "messages": asked}) as reply:
+            assert (await reply.json())["choices"][0]["message"]["content"] == "1 2 3 4 5"
+        async with client.post("/ai/api/ui", json={"id": "c", "messages": ui}) as reply:
+            assert (await reply.text()).endswith("data: [DONE]\n\n")
+        async with client.get("/ai/api/chat", params=QUESTION, headers={"Accept": "application/json"}) as reply:
+            assert (await reply.json())["text"] == "1 2 3 4 5"
+        async with client.get("/v1/models") as reply:
+            assert (reply.status, reply.content_type) == (404, "text/html")
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[aiohttp.ClientSession]:
+    async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
+        yield client
+
+
+async def test_the_projects_own_routes_answer_as_before(client: aiohttp.ClientSession) -> None:
+    async with client.get("/") as home:
+        assert (home.status, await home.text()) == (200, "home")
+    async with client.post("/echo/%C3%A9?q=a%20b", data=b"x" * 1_000_000) as echo:
+        assert await echo.json() == {"name": "é", "size": 1_000_000, "q": "a b", "path": "/echo/é"}
+    async with client.head("/") as head:
+        assert (head.status, head.headers["Content-Length"], await head.read()) == (200, "4", b"")
+    async with client.get("/lines") as lines:
+        assert [line async for line in lines.content] == [b"first\n", b"second\n"]
+
+
+async def test_the_projects_own_errors_are_its_own(client: aiohttp.ClientSession) -> None:
+    async with client.get("/nowhere") as missing, client.get("/fails") as failing, client.delete("/") as wrong:
+        assert [missing.status, failing.status, wrong.status] == [404, 500, 405]
+        assert "X-Request-ID" not in {*missing.headers, *failing.headers, *wrong.headers}
+
+
+async def test_the_chat_streams_below_its_prefix(client: aiohttp.ClientSession) -> None:
+    async with client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
+    async with client.post("/ai/api/stream", json=QUESTION, headers={"Accept": "application/x-ndjson"}) as answered:
+        assert (await answered.read()).endswith(b'"total_tokens":11,"cached_input_tokens":0,"reasoning_tokens":0}}\n')
+    async with client.get("/ai/") as page:
+        assert (page.status, page.content_type) == (200, "text/html")
+        assert "<quart-chat" in await page.text()
+
+
+async def test_the_prefix_is_exact(client: aiohttp.ClientSession) -> None:
+    async with client.get("/aix") as near:
+        assert await near.text() == "near"
+    async with client.get("/ai/nowhere") as missing:
+        assert (missing.status, (await missing.json())["error"]["code"]) == (404, "not_found")
+    async with client.post("/api/stream", json=QUESTION) as outside:
+        assert (outside.status, outside.content_type) == (404, "text/html")
+
+
+async def test_an_answer_and_the_project_do_not_wait_for_each_other() -> None:
+    stalling = chat_blueprint(settings={"CHAT_MODEL": "fault-stall:2", "CHAT_MOCK_TOKENS_PER_S": "0"})
+    async with served(mount(project(), stalling)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert await answered.content.readexactly(3) == b"1 2"
+        async with client.get("/") as home:
+            assert await home.text() == "home"
+
+
+async def test_the_chat_lives_as_long_as_the_server() -> None:
+    blueprint = chat_blueprint(settings=FAST)
+    app = mount(project(), blueprint)
+    assert running_chats(app) == {}
+    async with served(app) as client:
+        async with client.post("/ai/api/stream", json=QUESTION) as answered:
+            await answered.read()
+        [server] = running_chats(app)[blueprint].models.servers
+        client_of_model = server.client
+        assert not client_of_model.is_closed()
+    assert client_of_model.is_closed()
+
+
+async def test_chat_names_in_the_projects_config_count() -> None:
+    flask_app = project()
+    flask_app.config.update(CHAT_MODEL="mock-echo", CHAT_MOCK_TOKENS_PER_S=0, OTHER="x")
+    async with served(mount(flask_app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert await answered.text() == "count to 5"
+
+
+async def test_another_prefix_and_a_deeper_one_will_do() -> None:
+    app = mount(project(), chat_blueprint(settings=FAST), url_prefix="/tools/chat")
+    async with served(app) as client:
+        async with client.post("/tools/chat/api/stream", json=QUESTION) as answered:
+            assert await answered.text() == "1 2 3 4 5"
+        async with client.get("/tools/") as beside:
+            assert "X-Request-ID" not in beside.headers
+
+
+@pytest.mark.parametrize("prefix", ["ai", "/ai/", "", "/"])
+def test_a_wrong_prefix_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="for example /ai"):
+        mount(project(), url_prefix=prefix)
+
+
+# -- what the project reads
+
+LINES = (b"x" * 70 + b"\n") * 10_000
+DOCUMENT = json.dumps({"name": "b" * 700_000}).encode()
+WAYS = ("at-once", "pieces", "lines", "limited-lines", "json", "nothing")
+
+
+async def read_by(server: Server) -> dict[str, tuple[int, str]]:
+    """What the project on `server` reads of a large body, by how it reads and how the body is sent."""
+    told = {}
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
+        for way in [*WAYS, *(f"small/{way}" for way in WAYS)]:
+            body = DOCUMENT if "json" in way else LINES
+            if way == "nothing" or "/" in way:  # in one read: servers close a connection before they have read all
+                body = body[:20_000]
+            headers = {"Content-Type": "application/json" if "json" in way else "text/plain"}
+            for sent, data in (("at once", body), ("in chunks", in_chunks(body))):
+                async with client.post(f"/{way}", data=data, headers=headers) as answer:
+                    told[f"{way} {sent}"] = answer.status, await answer.text()
+    return told
+
+
+async def in_chunks(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), 65_536):
+        yield body[start : start + 65_536]
+
+
+@pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
+async def test_the_project_reads_the_bodies_that_a_wsgi_server_gives_it(kind: str, servers: Servers) -> None:
+    expected = await read_by(servers.get("bare gunicorn", "uploads:app"))
+    assert expected["lines in chunks"][0] == 200
+    assert await read_by(servers.get(kind, "uploads:asgi")) == expected
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_an_upload_whose_client_has_left_does_not_look_like_a_whole_one(head: str, servers: Servers) -> None:
+    server = servers.start("hypercorn", "uploads:asgi")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"POST /at-once HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n4\r\nhalf\r\n".encode())
+    await server.wait_for_log("lost")
+    assert "read at-once" not in server.log_text()
+
+
+async def test_the_projects_errors_go_to_stderr(servers: Servers) -> None:
+    url = f"http://127.0.0.1:{servers.get('hypercorn', 'uploads:asgi').port}/errors"
+    async with aiohttp.request("GET", url) as answer:
+        assert await answer.json() == {"size": 0, "are_stderr": True}

@@ -1,0 +1,141 @@
+"""A reader that leaves, however and whenever it does, ends its answer at the upstream: nobody pays for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import Counter
+
+import pytest
+
+from tests.support.forms import FORMS, NDJSON, STREAMED, TEXT, Form
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.reading import Reader, in_each_form
+from tests.support.serving import Server, Servers, asking, eventually
+
+OPEN_STREAMS = 25
+# At once, that is; the rest is room for a busy machine. No limit of the answers ends them that soon.
+CLOSED_WITHIN_S = 3.0
+
+each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
+each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+
+# Two forms are tried so often that a race lost once in fifty shows; what the others add is no race of their own.
+each_form_often = pytest.mark.parametrize(
+    ("form", "readers"),
+    [(form, 100 if form in (TEXT, NDJSON) else 10) for form in FORMS],
+    ids=[form.name for form in FORMS],
+)
+each_way = pytest.mark.parametrize("how", ["close", "reset", "half_close"])
+
+# What the upstream does, and whether a token of it has come when the reader leaves: read, where tokens can be.
+each_moment = pytest.mark.parametrize(
+    ("prompt", "has_token"),
+    [("no_head", False), ("stall:0", False), ("trickle", True), ("stall:1", True)],
+    ids=["before the head", "before the first token", "mid-stream", "upstream silent"],
+)
+
+
+def settings(upstream: RawUpstream) -> dict[str, str]:
+    """No more streams may be open than leave at once: the next ones need the slots of those before."""
+    limits = {"CHAT_MAX_OPEN_STREAMS": str(OPEN_STREAMS), "CHAT_MAX_ANSWER_BYTES": str(2**30)}
+    return asking(upstream.base_url) | limits
+
+
+async def leave(server: Server, upstream: RawUpstream, how: str, prompt: str, has_token: bool, form: Form) -> str:
+    """One reader that leaves; returns its tag once the upstream's connection is closed."""
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(server, prompt, tag, form) as reader:
+        exchange = await upstream.exchange(tag)
+        if has_token:
+            await (reader.read_until(b"token ") if form.is_streamed else asyncio.wrap_future(exchange.has_sent))
+            exchange.go()
+        reader.leave(how)
+        async with asyncio.timeout(CLOSED_WITHIN_S):
+            await asyncio.wrap_future(exchange.closed)
+        if how == "half_close":
+            assert not (await reader.read()).is_whole
+    return tag
+
+
+@each_server
+@each_form_often
+@each_way
+@each_moment
+async def test_the_upstream_is_closed_each_time(
+    kind: str,
+    form: Form,
+    readers: int,
+    how: str,
+    prompt: str,
+    has_token: bool,
+    servers: Servers,
+    raw_upstream: RawUpstream,
+) -> None:
+    server = servers.get(kind, **settings(raw_upstream))
+    said = len(server.log_text())
+    tags: list[str] = []
+    while len(tags) < readers:
+        at_once = range(min(readers, OPEN_STREAMS))
+        leaving = (leave(server, raw_upstream, how, prompt, has_token, form) for _ in at_once)
+        tags += await asyncio.gather(*leaving)
+    endings = await logged_endings(server, tags)
+    assert endings == Counter({(tag, "reader_left"): 1 for tag in tags})
+    assert "Traceback" not in server.log_text()[said:]
+    await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
+
+
+async def logged_endings(server: Server, tags: list[str]) -> Counter[tuple[str, str]]:
+    """How each of the answers ended, once the log has a line for each of them."""
+    lines = await eventually(lambda: _lines(server, set(tags)))
+    return Counter((line["client_id"], line["ending"]) for line in lines)
+
+
+def _lines(server: Server, tags: set[str]) -> list[dict[str, str]]:
+    lines = [line for line in server.answer_lines() if line.get("client_id") in tags]
+    return lines if len(lines) >= len(tags) else []
+
+
+@each_server
+@each_form
+@each_way
+async def test_a_flood_ends_when_its_reader_leaves(
+    kind: str, form: Form, how: str, servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    """One after the other: several would take each other's time, for they share a core with their upstream."""
+    server = servers.get(kind, **settings(raw_upstream))
+    tags = [await leave(server, raw_upstream, how, "endless_body:1", True, form) for _ in range(3)]
+    assert await logged_endings(server, tags) == Counter({(tag, "reader_left"): 1 for tag in tags})
+
+
+@each_server
+async def test_a_reader_that_left_makes_room_for_the_next(
+    kind: str, servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = servers.get(kind, **settings(raw_upstream))
+    leaving = (leave(server, raw_upstream, "close", "stall:1", True, TEXT) for _ in range(OPEN_STREAMS))
+    await asyncio.gather(*leaving)
+    async with await Reader.ask(server, "whole:3", secrets.token_hex(8), TEXT) as reader:
+        assert (await reader.read()).is_whole
+    assert (reader.status, reader.body) == (200, b"token " * 3)
+
+
+@each_server
+async def test_a_reader_that_leaves_while_a_hook_of_the_host_holds_the_response_back(
+    kind: str, servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = servers.start(kind, "slow_hook:app", **settings(raw_upstream))
+
+    async def check(form: Form) -> None:
+        tag = secrets.token_hex(8)
+        async with await Reader.ask(server, "stall:1", tag, form) as reader:
+            exchange = await raw_upstream.exchange(tag)
+            await eventually(lambda: server.log_text().count("the hook holds a response back") == len(STREAMED))
+            reader.leave("close")
+            async with asyncio.timeout(CLOSED_WITHIN_S):
+                await asyncio.wrap_future(exchange.closed)
+        lines = await eventually(lambda: server.answer_lines(client_id=tag))
+        assert [line["ending"] for line in lines] == ["reader_left"]
+
+    await in_each_form(check, STREAMED)
+    assert "Traceback" not in server.log_text()

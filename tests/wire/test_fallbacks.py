@@ -1,0 +1,513 @@
+"""Models that stand in for each other, through a real app: who is asked how often, and what the reader sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from quart import Quart
+
+from quartapp import create_app
+from quartapp.core.errors import KINDS
+from tests.support.direct import Question
+from tests.support.doors import Log, chunk, event_stream
+from tests.support.forms import CHUNKS, DONE, FORMS, JSON, NDJSON, TEXT, Form
+from tests.support.loopback import CHUNKED_HEAD, Answer, Exchange, Loopback, head, http_chunk, raw, reply
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.reading import Reader, in_each_form
+from tests.support.serving import Servers, eventually
+
+NAMES = ("asked-for", "stand-in-one", "stand-in-two")
+# So long that a busy machine has sent its request, and so short that a few tests may wait for it.
+SILENCE_S = 1.0
+
+ROLE = chunk({"role": "assistant"})
+TOKEN = chunk({"content": "hello"})
+LAST = chunk(finish_reason="stop")
+ERROR = {"error": {"message": "canary", "type": "server_error", "code": "broken"}}
+
+
+class Upstream(Loopback):
+    """A model's server that counts the requests it is still answering."""
+
+    def __init__(self, act: Answer) -> None:
+        super().__init__(self._count)
+        self._act = act
+        self.answering = 0
+
+    async def _count(self, exchange: Exchange) -> None:
+        self.answering += 1
+        try:
+            await self._act(exchange)
+        finally:
+            self.answering -= 1
+
+
+# -- what an upstream does
+
+
+def streamed(*chunks: Any) -> bytes:
+    return CHUNKED_HEAD + http_chunk(event_stream(*chunks, done=False))
+
+
+def status(number: int, code: str | None = None, **headers: str) -> Answer:
+    body = json.dumps({"error": {"message": "canary", "type": "some_error", "code": code}}).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return reply(number, body, {"Content-Type": "application/json", **named})
+
+
+async def reset(exchange: Exchange) -> None:
+    exchange.reset()
+
+
+async def say_nothing(exchange: Exchange) -> None:
+    await exchange.client_leaves()
+
+
+def silent_after(data: bytes) -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(data)
+        await exchange.client_leaves()
+
+    return answer
+
+
+def in_turn(*acts: Answer) -> Answer:
+    """The first request is answered by the first of `acts`, and so on."""
+    rest = list(acts)
+
+    async def answer(exchange: Exchange) -> None:
+        await rest.pop(0)(exchange)
+
+    return answer
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What an upstream does, and as which code that is told; `act` None: nobody listens at its address."""
+
+    name: str
+    act: Answer | None
+    code: str
+    retry_after: str | None = None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+#: Before the first event, and worth another attempt.
+EARLY = (
+    Fault("refuses the connection", None, "upstream_error"),
+    Fault("resets the connection", reset, "upstream_error"),
+    Fault("sends half a head", raw(head()[:40]), "upstream_error"),
+    Fault("does not speak HTTP", raw(b"SSH-2.0-OpenSSH_9.9\r\n"), "upstream_error"),
+    Fault("breaks off after its head", raw(CHUNKED_HEAD), "upstream_error"),
+    Fault("breaks off after a role", raw(streamed(ROLE)), "upstream_error"),
+    Fault("ends after its head", reply(), "upstream_truncated"),
+    Fault("ends after a role", reply(body=event_stream(ROLE)), "upstream_truncated"),
+    Fault("has waited too long for the question", status(408), "upstream_error"),
+    Fault("is busy", status(429), "upstream_busy"),
+    Fault("is busy for a while", status(429, Retry_After="7"), "upstream_busy", "7"),
+    Fault("has no quota", status(429, "insufficient_quota"), "upstream_unpaid"),
+    Fault("fails", status(500), "upstream_error"),
+    Fault("is a gateway to nowhere", status(502), "upstream_error"),
+    Fault("is overloaded", status(503, Retry_After="3"), "upstream_overloaded", "3"),
+    Fault("is overloaded in its own words", status(529), "upstream_overloaded"),
+    Fault("says an error first", raw(streamed(ROLE, ERROR)), "upstream_error"),
+    Fault("says garbage first", raw(streamed(ROLE, b"{canary")), "upstream_error"),
+    Fault("sends no head", say_nothing, "upstream_timeout"),
+    Fault("sends its head and no more", silent_after(CHUNKED_HEAD), "upstream_timeout"),
+    Fault("sends a role and no more", silent_after(streamed(ROLE)), "upstream_timeout"),
+)
+
+#: Before the first event, and the same at any time and at any server.
+LASTING = (
+    Fault("refuses the request", status(400), "upstream_refused"),
+    Fault("refuses the key", status(401), "upstream_refused"),
+    Fault("has no such model", status(404), "upstream_refused"),
+    Fault("has no room", status(400, "context_length_exceeded"), "context_too_long"),
+    Fault("filters", status(400, "content_filter"), "content_filtered"),
+)
+
+#: After the first event.
+LATE = (
+    Fault("breaks off", raw(streamed(TOKEN)), "upstream_error"),
+    Fault("ends", reply(body=event_stream(TOKEN)), "upstream_truncated"),
+    Fault("says an error", raw(streamed(TOKEN, ERROR)), "upstream_error"),
+    Fault("says garbage", raw(streamed(TOKEN, b"{canary")), "upstream_error"),
+    Fault("says an error in the same read", raw(streamed(ROLE, TOKEN, ERROR)), "upstream_error"),
+)
+
+ANSWERS = reply(body=event_stream(ROLE, TOKEN, LAST))
+WORKS = Fault("works", ANSWERS, DONE)
+BUSY = Fault("is busy", status(429, Retry_After="99"), "upstream_busy")
+REFUSES = Fault("refuses the key", status(401), "upstream_refused")
+FILTERS = Fault("filters", status(400, "content_filter"), "content_filtered")
+BREAKS_OFF = Fault("breaks off", raw(CHUNKED_HEAD), "upstream_error")
+ENDS = Fault("ends", reply(), "upstream_truncated")
+
+#: What the stand-ins do, in their order.
+PLANS: Mapping[str, Sequence[Fault]] = {
+    "no stand-in": [],
+    "one that fails": [BUSY],
+    "two that answer": [WORKS, WORKS],
+    "one that fails, one that answers": [ENDS, WORKS],
+    "one that refuses, one that answers": [REFUSES, WORKS],
+    "two that fail": [BREAKS_OFF, FILTERS],
+}
+
+# What takes time is tried with fewer.
+CELLS = [
+    (fault, plan) for fault in EARLY for plan in PLANS if fault.code != "upstream_timeout" or plan.startswith("two")
+]
+
+
+# -- an app and its models
+
+
+@pytest.fixture(scope="module")
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections and that nobody else can take."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.setenv(name, f"canary-key-of-{name}")
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Log:
+    return Log(caplog)
+
+
+class Stage:
+    """An app whose model has stand-ins, each at a server of its own."""
+
+    def __init__(self, app: Quart, upstreams: Sequence[Upstream]) -> None:
+        self.app = app
+        self.upstreams = upstreams
+
+    @property
+    def calls(self) -> list[int]:
+        return [len(upstream.requests) for upstream in self.upstreams]
+
+    @property
+    def answering(self) -> list[int]:
+        return [upstream.answering for upstream in self.upstreams]
+
+    def ask(self, form: Form) -> Question:
+        return Question(self.app, form, NAMES[0])
+
+    async def ask_in_each_form(self, forms: Sequence[Form] = FORMS) -> list[Question]:
+        return list(await asyncio.gather(*map(self._read, forms)))
+
+    async def _read(self, form: Form) -> Question:
+        async with self.ask(form) as question:
+            return await question.read()
+
+    async def wait_until_idle(self) -> None:
+        """Returns once no server answers anything any more."""
+        await eventually(lambda: not any(self.answering))
+
+
+@asynccontextmanager
+async def stage(
+    *faults: Fault, closed_port: int = 0, entry: Mapping[str, Any] | None = None, **given: Any
+) -> AsyncIterator[Stage]:
+    """`faults` are those of the model that is asked for and of its stand-ins; `entry` says more of the former."""
+    async with AsyncExitStack() as stack:
+        upstreams = [await stack.enter_async_context(Upstream(fault.act or reset)) for fault in faults]
+        table = {
+            name: {
+                "kind": "compatible",
+                "base_url": upstream.base_url if fault.act else f"http://127.0.0.1:{closed_port}/v1",
+                "key_env": name,
+                "model": f"their-{name}",
+                "retries": 0,
+                "offered": False,
+            }
+            for name, fault, upstream in zip(NAMES, faults, upstreams, strict=False)
+        }
+        table[NAMES[0]] |= {"offered": True, "fallbacks": list(table)[1:], **(entry or {})}
+        app = create_app({"CHAT_MODELS": table, **given})
+        async with app.test_app():
+            yield Stage(app, upstreams)
+
+
+def limits(fault: Fault) -> dict[str, float]:
+    """For what never ends by itself, a limit that is soon over."""
+    return {"first_event_timeout_s": SILENCE_S} if fault.code == "upstream_timeout" else {}
+
+
+def assert_whole(question: Question) -> None:
+    """A whole answer by the name it was asked by, and nothing of who gave it."""
+    assert (question.status, question.told) == (200, DONE)
+    assert b"hello" in question.body
+    assert question.form is TEXT or NAMES[0].encode() in question.body
+    assert not [name for name in ("stand-in", "their", "canary") if name.encode() in question.body]
+
+
+def assert_refused(question: Question, fault: Fault) -> None:
+    assert (question.status, question.told) == (KINDS[fault.code].status, fault.code)
+    assert question.headers.get("retry-after") == fault.retry_after
+    assert b"canary" not in question.body
+
+
+# -- the matrix
+
+
+@pytest.mark.parametrize(("fault", "plan"), CELLS, ids=str)
+async def test_before_the_first_event_a_failure_is_made_good_by_whoever_can(
+    fault: Fault, plan: str, log: Log, closed_port: int
+) -> None:
+    faults = [fault, *PLANS[plan]]
+    async with stage(*faults, closed_port=closed_port, entry=limits(fault)) as staged:
+        questions = await staged.ask_in_each_form()
+        await staged.wait_until_idle()
+    asked = faults[: faults.index(WORKS) + 1] if WORKS in faults else faults
+    for question in questions:
+        if WORKS in asked:
+            assert_whole(question)
+        else:
+            assert_refused(question, fault)
+    heard = [len(FORMS) if each.act else 0 for each in asked]
+    assert staged.calls == heard + [0] * (len(faults) - len(asked))
+    assert_logged(log, asked)
+
+
+def assert_logged(log: Log, asked: Sequence[Fault]) -> None:
+    """Each answer has one line, which tells of each attempt that failed if another followed it."""
+    failed = [(name, fault.code) for name, fault in zip(NAMES, asked, strict=False) if fault is not WORKS]
+    assert [word for word, _ in log.lines] == ["answer"] * len(FORMS)
+    for _, line in log.lines:
+        assert line["model"] == NAMES[0]
+        assert line["ending"] == (DONE if WORKS in asked else asked[0].code)
+        assert line.get("answered_by") == (NAMES[len(asked) - 1] if WORKS in asked else None)
+        tried = [(each["model"], each["error"]) for each in line.get("tried", [])]
+        assert tried == (failed if len(asked) > 1 else [])
+    assert "canary" not in log.text
+
+
+@pytest.mark.parametrize("fault", LASTING, ids=str)
+async def test_what_another_attempt_cannot_change_is_told_at_once(fault: Fault, log: Log) -> None:
+    async with stage(fault, WORKS, entry={"retries": 2}) as staged:
+        questions = await staged.ask_in_each_form()
+    for question in questions:
+        assert_refused(question, fault)
+    assert staged.calls == [len(FORMS), 0]
+    assert_logged(log, [fault])
+
+
+@pytest.mark.parametrize("fault", LATE, ids=str)
+async def test_after_the_first_event_nobody_else_is_asked(fault: Fault, log: Log) -> None:
+    async with stage(fault, WORKS, entry={"retries": 2}) as staged:
+        questions = await staged.ask_in_each_form()
+        await staged.wait_until_idle()
+    assert staged.calls == [len(FORMS), 0]
+    for question in questions:
+        assert question.told == ("aborted" if question.form is TEXT else fault.code)
+        assert question.body.count(b"hello") == question.form.is_streamed
+    assert_logged(log, [fault])
+
+
+# -- asking again
+
+
+async def test_a_model_that_recovers_is_asked_again_and_no_other(log: Log) -> None:
+    recovers = Fault("recovers", in_turn(reset, status(503), ANSWERS), "")
+    async with stage(recovers, WORKS, entry={"retries": 2}) as staged, staged.ask(NDJSON) as question:
+        assert_whole(await question.read())
+    assert staged.calls == [3, 0]
+    assert [each["error"] for each in log.only["tried"]] == ["upstream_error", "upstream_overloaded"]
+    assert "answered_by" not in log.only
+
+
+@pytest.mark.parametrize(("longest_s", "calls"), [(1, [2, 0]), (0.9, [1, 1])])
+async def test_a_server_is_given_the_time_it_asks_for_if_the_settings_allow_it(
+    longest_s: float, calls: list[int], log: Log
+) -> None:
+    waits = Fault("wants a pause", in_turn(status(429, Retry_After="1"), ANSWERS), "")
+    settings: dict[str, Any] = {"CHAT_MAX_RETRY_WAIT_S": longest_s}
+    async with stage(waits, WORKS, entry={"retries": 1}, **settings) as staged, staged.ask(NDJSON) as question:
+        assert_whole(await question.read())
+    assert staged.calls == calls
+    assert (log.only["first_event_ms"] >= 1000) == (calls == [2, 0])
+
+
+@pytest.mark.parametrize(("retries", "calls"), [(None, 3), (1, 2), (0, 1)])
+async def test_how_often_a_model_is_asked_again_is_a_setting_unless_it_has_its_own(
+    retries: int | None, calls: int
+) -> None:
+    fails = Fault("fails", status(500), "upstream_error")
+    async with stage(fails, entry={"retries": retries}, CHAT_RETRIES=2) as staged, staged.ask(JSON) as question:
+        assert_refused(await question.read(), fails)
+    assert staged.calls == [calls]
+
+
+# -- what is seen of it
+
+
+async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
+    silent = Fault("sends no head", say_nothing, "upstream_timeout")
+    settings: dict[str, Any] = {"CHAT_STATUS_TIMEOUT_S": 0.05, "CHAT_KEEP_ALIVE_S": 0.05}
+    async with stage(silent, WORKS, entry=limits(silent), **settings) as staged:
+        questions = await staged.ask_in_each_form()
+    for question in questions:
+        assert_whole(question)
+        pings = question.body.count(question.form.ping) if question.form.has_records else 0
+        assert (pings > 1) == question.form.has_records
+    assert {line["answered_by"] for _, line in log.lines} == {NAMES[1]}
+
+
+async def test_past_the_gate_a_failure_of_all_is_told_where_there_is_room_for_it() -> None:
+    silent = Fault("sends no head", say_nothing, "upstream_timeout")
+    async with stage(silent, BUSY, entry=limits(silent), CHAT_STATUS_TIMEOUT_S=0.05) as staged:
+        questions = await staged.ask_in_each_form()
+    for question in questions:
+        assert question.told == "upstream_timeout"
+        assert (question.status == 200) == question.form.has_records
+
+
+async def test_all_attempts_together_have_the_time_of_one_answer(log: Log) -> None:
+    """The last stand-in is cut off by the answer's own limit, whatever is left of its attempt's."""
+    silent = Fault("sends no head", say_nothing, "upstream_timeout")
+    async with stage(silent, silent, WORKS, entry=limits(silent), CHAT_FIRST_EVENT_TIMEOUT_S=2 * SILENCE_S) as staged:
+        for question in await staged.ask_in_each_form():
+            assert_refused(question, silent)
+        await staged.wait_until_idle()
+    assert staged.calls == [len(FORMS), len(FORMS), 0]
+    assert {line["ending"] for _, line in log.lines} == {"upstream_timeout"}
+
+
+async def test_each_server_is_asked_for_its_own_model_by_its_own_key_with_the_same_question() -> None:
+    async with stage(ENDS, BREAKS_OFF, WORKS) as staged:
+        await staged.ask_in_each_form([CHUNKS])
+    requests = [upstream.requests[0] for upstream in staged.upstreams]
+    assert [request.headers["authorization"] for request in requests] == [
+        f"Bearer canary-key-of-{each}" for each in NAMES
+    ]
+    bodies = [request.json for request in requests]
+    assert [body.pop("model") for body in bodies] == [f"their-{name}" for name in NAMES]
+    assert bodies[0] == bodies[1] == bodies[2]
+
+
+async def test_a_stand_in_that_is_not_offered_cannot_be_named() -> None:
+    async with stage(ENDS, WORKS) as staged, Question(staged.app, NDJSON, NAMES[1]) as question:
+        assert (await question.read()).told == "model_not_found"
+    assert staged.calls == [0, 0]
+
+
+# -- readers who leave
+
+PAUSES = Fault("wants a pause", status(429, Retry_After="4"), "upstream_busy")
+SILENT = Fault("sends no head", say_nothing, "upstream_timeout")
+SPEAKS = Fault("says a word", silent_after(streamed(TOKEN)), "upstream_timeout")
+
+#: What the model and its stand-in do, how many requests each has then had, and which of them are still open.
+MOMENTS = {
+    "while the model thinks": ((SILENT, WORKS), [1, 0], [1, 0]),
+    "before it is asked again": ((PAUSES, WORKS), [1, 0], [0, 0]),
+    "while the stand-in thinks": ((ENDS, SILENT), [1, 1], [0, 1]),
+    "while the stand-in speaks": ((ENDS, SPEAKS), [1, 1], [0, 1]),
+}
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_when_its_reader_leaves_nothing_of_an_answer_goes_on(moment: str, log: Log) -> None:
+    faults, calls, answering = MOMENTS[moment]
+    retries = 1 if faults[0] is PAUSES else 0
+    async with (
+        stage(*faults, entry={"retries": retries}, CHAT_STATUS_TIMEOUT_S=60) as staged,
+        AsyncExitStack() as readers,
+    ):
+        questions = [await readers.enter_async_context(staged.ask(form)) for form in FORMS]
+        await eventually(lambda: staged.calls == [len(FORMS) * each for each in calls])
+        await eventually(lambda: staged.answering == [len(FORMS) * each for each in answering])
+        if SPEAKS in faults:
+            await asyncio.gather(*(each.read_until(b"hello") for each in questions if each.form.is_streamed))
+        await readers.aclose()
+        await staged.wait_until_idle()
+        await eventually(lambda: open_answers() == 0, within_s=1)
+        assert staged.calls == [len(FORMS) * each for each in calls]
+    assert [line["ending"] for _, line in log.lines] == ["reader_left"] * len(FORMS)
+
+
+def open_answers() -> int:
+    """Answers that somebody still works on."""
+    return sum("Run._pump" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+
+# -- a real server, and models from a file
+
+
+@pytest.fixture
+def models_file(tmp_path: Path, closed_port: int, raw_upstream: RawUpstream) -> str:
+    """A model whose server is down, and a stand-in."""
+    path = tmp_path / "models.toml"
+    path.write_text(
+        f"""
+        [models.{NAMES[0]}]
+        kind = "compatible"
+        base_url = "http://127.0.0.1:{closed_port}/v1"
+        fallbacks = ["{NAMES[1]}"]
+        retries = 0
+
+        [models.{NAMES[1]}]
+        kind = "compatible"
+        base_url = "{raw_upstream.base_url}"
+        offered = false
+        """
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["hypercorn", "gunicorn", "quartapp"])
+async def test_a_server_process_reads_its_models_from_a_file_and_lets_one_stand_in(
+    kind: str, servers: Servers, raw_upstream: RawUpstream, models_file: str
+) -> None:
+    server = servers.start(kind, CHAT_MODELS_FILE=models_file)
+
+    async def read(form: Form) -> None:
+        tag = secrets.token_hex(8)
+        async with await Reader.ask(server, "whole:3", tag, form, NAMES[0]) as reader:
+            assert (await reader.read()).seen == "whole"
+        assert reader.body.count(b"token ") == 3
+        [line] = await eventually(lambda: server.answer_lines(client_id=tag))
+        assert (line["model"], line["answered_by"], line["ending"]) == (*NAMES[:2], DONE)
+        assert [(each["model"], each["error"]) for each in line["tried"]] == [(NAMES[0], "upstream_error")]
+        assert raw_upstream.requests(tag) == 1
+
+    await in_each_form(read)
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+async def test_a_reader_that_leaves_a_server_process_while_the_stand_in_thinks_ends_that_too(
+    how: str, servers: Servers, raw_upstream: RawUpstream, models_file: str
+) -> None:
+    server = servers.start("hypercorn", CHAT_MODELS_FILE=models_file)
+
+    async def leave(form: Form) -> None:
+        tag = secrets.token_hex(8)
+        async with await Reader.ask(server, "no_head", tag, form, NAMES[0]) as reader:
+            exchange = await raw_upstream.exchange(tag)
+            reader.leave(how)
+            async with asyncio.timeout(3):
+                await asyncio.wrap_future(exchange.closed)
+        [line] = await eventually(lambda: server.answer_lines(client_id=tag))
+        assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", [NAMES[0]])
+
+    await in_each_form(leave)
+    await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
+    assert "Traceback" not in server.log_text()

@@ -1,0 +1,131 @@
+"""Many answers at once, one answer for long, and the limit of how many may be open."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import secrets
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.forms import FORMS, Form
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.reading import LongAnswers, Reader
+from tests.support.serving import Server, Servers, asking, eventually
+
+STREAMS = 1000
+CONNECTING_AT_ONCE = 50
+
+# hypercorn keeps a connection that its client has closed until its own keep-alive timeout.
+CLOSED_KEPT_FOR_S = 5
+
+
+def app(kind: str, servers: Servers, upstream: RawUpstream, **more: str) -> Server:
+    """A server under default settings, apart from `more`."""
+    return servers.get(kind, **asking(upstream.base_url), **more)
+
+
+@pytest.fixture(scope="module")
+def _many_files() -> Iterator[None]:
+    """Room for both ends' sockets: the upstream lives in this process too."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * STREAMS)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def open_streams(server: Server, tags: list[str]) -> list[Reader]:
+    """A reader for each tag that has read its first token."""
+    slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
+
+    async def open_stream(tag: str) -> Reader:
+        async with slots:
+            reader = await Reader.ask(server, "one_more:1", tag)
+            await reader.read_until(b"token ")
+        return reader
+
+    return await asyncio.gather(*map(open_stream, tags))
+
+
+@pytest.mark.usefixtures("_many_files")
+async def test_a_thousand_open_streams_live_and_leave_nothing_behind(
+    servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    # A server without other answers: each connection counts.
+    server = app("hypercorn", servers, raw_upstream, CHAT_MAX_OPEN_STREAMS=str(STREAMS + 1))
+    async with await Reader.ask(server, "whole:1", secrets.token_hex(8)) as reader:
+        await reader.read()
+    files = server.open_fds()
+    tags = [secrets.token_hex(8) for _ in range(STREAMS)]
+    readers = await open_streams(server, tags)
+    await a_new_request_is_answered(server)
+    for tag in tags:
+        (await raw_upstream.exchange(tag)).go()
+    await asyncio.gather(*(reader.read_until(b"more") for reader in readers))
+    await asyncio.gather(*(reader.close() for reader in readers))
+    await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0, 10)
+    await eventually(lambda: server.open_fds() <= files, 10)
+    assert sum(line.get("client_id") in tags for line in server.answer_lines(ending="reader_left")) == STREAMS
+    assert "Traceback" not in server.log_text()
+
+
+async def a_new_request_is_answered(server: Server) -> None:
+    """The limit is there to end the wait; how long it was is printed, and decides nothing."""
+    started = time.monotonic()
+    async with asyncio.timeout(2), await Reader.ask(server, "whole:1", secrets.token_hex(8)) as reader:
+        assert (await reader.read()).is_whole
+    print(f"a new request beside {STREAMS} open streams: {(time.monotonic() - started) * 1000:.0f} ms")  # noqa: T201
+
+
+async def test_a_stream_too_many_is_refused_at_once_and_its_upstream_never_asked(
+    servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = app("hypercorn", servers, raw_upstream, CHAT_MAX_OPEN_STREAMS="3")
+    readers = await open_streams(server, [secrets.token_hex(8) for _ in range(3)])
+    tag = secrets.token_hex(8)
+    async with asyncio.timeout(1), await Reader.ask(server, "whole:1", tag) as refused:
+        await refused.read()
+    assert (refused.status, refused.refused) == (503, "overloaded")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert raw_upstream.requests(tag) == 0
+    readers[0].leave("close")
+    await eventually(lambda: server.answer_lines(ending="reader_left"))
+    async with await Reader.ask(server, "whole:1", secrets.token_hex(8)) as accepted:
+        assert (await accepted.read()).is_whole
+    await asyncio.gather(*(reader.close() for reader in readers))
+
+
+@pytest.mark.parametrize("kind", ["quartapp", "gunicorn"])
+async def test_connections_that_clients_have_closed_hold_no_files(
+    kind: str, servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = app(kind, servers, raw_upstream)
+    await keep_and_close(server)
+    files = await asyncio.to_thread(server.open_fds)
+    for _ in range(20):
+        await keep_and_close(server)
+    await eventually(lambda: server.open_fds() <= files, CLOSED_KEPT_FOR_S + 5)
+
+
+async def keep_and_close(server: Server) -> None:
+    """A client that could ask again on its connection, and closes it."""
+    async with await Reader.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as reader:
+        assert (await reader.read()).is_whole
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LongAnswers.SECONDS + 30)
+@pytest.mark.parametrize("kind", LongAnswers.KINDS)
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+async def test_an_answer_of_75_seconds_arrives_whole_under_default_settings(
+    kind: str, form: Form, long_answers: LongAnswers
+) -> None:
+    server, reader = await long_answers.read(kind, form)
+    assert reader.seen == "whole"
+    assert reader.body.count(b"token ") == LongAnswers.TOKENS
+    [line] = server.answer_lines(id=reader.headers["x-request-id"])
+    assert line["ending"] == "done"
+    assert line["total_ms"] >= LongAnswers.SECONDS * 1000
+    assert "Traceback" not in server.log_text()

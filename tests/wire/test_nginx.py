@@ -1,0 +1,108 @@
+"""Behind nginx with its own defaults, whatever HTTP it speaks to the app: as direct, but for text over HTTP/1.0."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.faults import LIMITS, REPRESENTATIVES, Fault, check_each_form, nothing_left, warm
+from tests.support.forms import FORMS, STREAMED, Form
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.reading import Door, Reader, in_each_form
+from tests.support.serving import Nginx, Server, Servers, asking, eventually
+
+# At once, that is; the rest is room for a busy machine. No limit of the answers ends them that soon.
+CLOSED_WITHIN_S = 3.0
+
+HTTP_1_0 = "HTTP/1.0"
+DIRECTIVES = {HTTP_1_0: "", "HTTP/1.1": "proxy_http_version 1.1;"}
+
+#: Pings from the start, and again whenever nothing was said for a moment.
+PINGS = {"CHAT_STATUS_TIMEOUT_S": "0.2", "CHAT_KEEP_ALIVE_S": "0.2"}
+
+each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
+each_hop = pytest.mark.parametrize("hop", DIRECTIVES)
+
+
+@pytest.fixture
+def before(servers: Servers, needs: Callable[[str], str], hop: str) -> Callable[[Server], Nginx]:
+    """Puts nginx before a server."""
+    return lambda server: servers.proxy(needs("nginx"), server, DIRECTIVES[hop])
+
+
+@each_server
+@each_hop
+@pytest.mark.parametrize("fault", REPRESENTATIVES, ids=lambda fault: fault.prompt)
+async def test_a_reader_behind_nginx_sees_what_the_matrix_says(
+    kind: str, hop: str, fault: Fault, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **LIMITS))
+    await check_each_form(before(server), server, raw_upstream, fault, over_http_1_0=hop == HTTP_1_0)
+
+
+@each_server
+@each_hop
+async def test_each_token_comes_through_before_the_next_is_made(
+    kind: str, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    door = before(servers.get(kind, **asking(raw_upstream.base_url), **PINGS))
+
+    async def check(form: Form) -> None:
+        tag = secrets.token_hex(8)
+        async with await Reader.ask(door, "one_more:1", tag, form) as reader:
+            await reader.read_until(b"token ")
+            assert b"more" not in reader.body
+            (await raw_upstream.exchange(tag)).go()
+            await reader.read_until(b"more")
+
+    await in_each_form(check, STREAMED)
+
+
+@each_server
+@each_hop
+@pytest.mark.parametrize("prompt", ["no_head", "stall:1"])
+async def test_pings_come_through(
+    kind: str, prompt: str, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    door = before(servers.get(kind, **asking(raw_upstream.base_url), **PINGS))
+
+    async def check(form: Form) -> None:
+        async with await Reader.ask(door, prompt, secrets.token_hex(8), form) as reader:
+            await reader.read_until(form.ping, times=2 if prompt == "no_head" else 1)
+
+    await in_each_form(check, [form for form in FORMS if form.has_records])
+
+
+@each_server
+@each_hop
+@pytest.mark.parametrize("how", ["close", "reset", "half_close"])
+@pytest.mark.parametrize("prompt", ["no_head", "stall:1"])
+async def test_a_reader_that_leaves_nginx_ends_its_answer_at_the_upstream(
+    kind: str,
+    how: str,
+    prompt: str,
+    before: Callable[[Server], Nginx],
+    servers: Servers,
+    raw_upstream: RawUpstream,
+) -> None:
+    server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **PINGS))
+    door = before(server)
+    async with nothing_left(server, raw_upstream.port):
+        await in_each_form(lambda form: leave(door, server, raw_upstream, prompt, how, form))
+
+
+async def leave(door: Door, server: Server, upstream: RawUpstream, prompt: str, how: str, form: Form) -> None:
+    """One reader that leaves `door`, after the first token if it can read one."""
+    tag = secrets.token_hex(8)
+    async with await Reader.ask(door, prompt, tag, form) as reader:
+        exchange = await upstream.exchange(tag)
+        if prompt != "no_head" and form.is_streamed:
+            await reader.read_until(b"token ")
+        reader.leave(how)
+        async with asyncio.timeout(CLOSED_WITHIN_S):
+            await asyncio.wrap_future(exchange.closed)
+    lines = await eventually(lambda: server.answer_lines(client_id=tag))
+    assert [line["ending"] for line in lines] == ["reader_left"]

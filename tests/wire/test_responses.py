@@ -1,0 +1,247 @@
+"""A model of the Responses API through every door of a real app: an answer is the same, and so is a failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import pytest
+
+from quartapp.core.errors import KINDS
+from tests.support.doors import Client, Log, Reply, serving
+from tests.support.forms import (
+    CHUNKS,
+    COMPLETION,
+    DONE,
+    FORMS,
+    JSON,
+    NDJSON,
+    SSE,
+    SSE_GET,
+    TEXT,
+    UI,
+    Form,
+    events,
+    records,
+)
+from tests.support.parsers import read_openai
+from tests.support.responses_upstream import (
+    Document,
+    ResponsesServer,
+    begun,
+    call,
+    encode,
+    ended,
+    message,
+    refusal,
+    stream,
+    thinking,
+    told,
+)
+from tests.support.ui_parser import read_ui_message
+from tests.support.upstream_models import KEY
+
+PROMPT = "a question canary-prompt"
+
+
+class Told(NamedTuple):
+    """What a reader of any form makes of an answer; `calls` are names and arguments."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    finish_reason: str | None = "stop"
+
+
+ROME = '{"city": "Rome"}'
+WHOLE: dict[str, tuple[list[Document], Told]] = {
+    "text": (stream(message("Hello, world.")), Told("Hello, world.")),
+    "reasoning": (
+        stream(thinking("First this.", "Then that."), message("Yes.")),
+        Told("Yes.", "First this.\n\nThen that."),
+    ),
+    "calls": (
+        stream(message("See:"), call(), call("clock", "{}", 2)),
+        Told("See:", calls=(("weather", ROME), ("clock", "{}")), finish_reason="tool_calls"),
+    ),
+    "refusal": (stream(message(refusal("I will not."))), Told(refusal="I will not.")),
+    "incomplete": (
+        stream(message("Hel"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
+        Told("Hel", finish_reason="length"),
+    ),
+    "filtered": (
+        stream(message("Hel"), status="incomplete", incomplete_details={"reason": "content_filter"}),
+        Told("Hel", finish_reason="content_filter"),
+    ),
+}
+SERVER_ERROR = {"code": "server_error", "message": f"{KEY} {PROMPT}"}
+BEFORE: dict[str, tuple[list[Document] | bytes, str]] = {
+    "failed": (stream(status="failed", error=SERVER_ERROR), "upstream_error"),
+    "busy": (stream(status="failed", error={**SERVER_ERROR, "code": "rate_limit_exceeded"}), "upstream_busy"),
+    "an error event": ([*begun(), {"type": "error", **SERVER_ERROR}], "upstream_error"),
+    "cut": (begun(), "upstream_truncated"),
+    "garbage": (encode(begun()) + b"data: {\n\n", "upstream_error"),
+}
+HELLO = [*begun(), *told(message("Hello"))]
+AFTER: dict[str, tuple[list[Document] | bytes, str]] = {
+    "failed": ([*HELLO, *ended(status="failed", error=SERVER_ERROR)], "upstream_error"),
+    "an error event": ([*HELLO, {"type": "error", **SERVER_ERROR}], "upstream_error"),
+    "cut": (HELLO, "upstream_truncated"),
+    "garbage": (encode(HELLO) + b"data: {\n\n", "upstream_error"),
+}
+
+
+def folded(said: Sequence[Document], finish_reason: str | None) -> Told:
+    """The records or deltas of a stream, put together."""
+    texts = dict.fromkeys(("text", "reasoning", "refusal"), "")
+    calls: dict[int, list[str]] = {}
+    for each in said:
+        for name, value in each.items():
+            if name in texts:
+                texts[name] += value
+        if "index" in each:
+            known = calls.setdefault(each["index"], ["", ""])
+            known[0] += each.get("name", "")
+            known[1] += each.get("arguments", "")
+    return Told(
+        **texts, calls=tuple((name, arguments) for name, arguments in calls.values()), finish_reason=finish_reason
+    )
+
+
+_OF_RECORDS = {"delta": "text", "reasoning": "reasoning", "refusal": "refusal"}
+
+
+def folded_records(told: Sequence[Document]) -> Told:
+    said = [{_OF_RECORDS[each["type"]]: each["text"]} if "text" in each else each for each in told]
+    return folded(said, told[-1]["finish_reason"])
+
+
+def folded_message(message: Document, finish_reason: str) -> Told:
+    calls = tuple((each["function"]["name"], each["function"]["arguments"]) for each in message.get("tool_calls", ()))
+    texts = {told: message.get(name) or "" for name, told in _OF_OPENAI.items()}
+    return Told(**texts, calls=calls, finish_reason=finish_reason)
+
+
+def folded_chunks(body: bytes) -> Told:
+    told = read_openai(body)
+    assert told.error is None
+    said = [{_OF_OPENAI[name]: value for name, value in delta.items() if name != "tool_calls"} for delta in told.deltas]
+    fragments = [call for delta in told.deltas for call in delta.get("tool_calls", ())]
+    return folded([*said, *({"index": each["index"], **each["function"]} for each in fragments)], told.finish_reason)
+
+
+_OF_OPENAI = {"content": "text", "reasoning_content": "reasoning", "refusal": "refusal"}
+_OF_UI = {"tool-calls": "tool_calls", "content-filter": "content_filter"}
+
+
+def folded_parts(body: bytes) -> Told:
+    """In the AI SDK's message a refusal is text."""
+    message = read_ui_message(body)
+    texts = {
+        kind: "".join(part["text"] for part in message.parts if part["type"] == kind) for kind in ("text", "reasoning")
+    }
+    calls = tuple(
+        (part["type"].removeprefix("tool-"), json.dumps(part["input"])) for part in message.parts if "input" in part
+    )
+    reason = message.finish_reason or ""
+    return Told(**texts, calls=calls, finish_reason=_OF_UI.get(reason, reason))
+
+
+def folded_answer(document: Document) -> Told:
+    calls = tuple((each["name"], each["arguments"]) for each in document.get("tool_calls", ()))
+    texts = {name: document.get(name, "") for name in _OF_RECORDS.values()}
+    return Told(**texts, calls=calls, finish_reason=document["finish_reason"])
+
+
+def folded_completion(body: bytes) -> Told:
+    [choice] = json.loads(body)["choices"]
+    return folded_message(choice["message"], choice["finish_reason"])
+
+
+def folded_events(body: bytes) -> Told:
+    return folded_records([json.loads(event["data"]) for event in events(body)])
+
+
+READ: dict[Form, Callable[[bytes], Told]] = {
+    TEXT: lambda body: Told(body.decode(), finish_reason=None),
+    NDJSON: lambda body: folded_records(records(body)),
+    SSE: folded_events,
+    SSE_GET: folded_events,
+    JSON: lambda body: folded_answer(json.loads(body)),
+    CHUNKS: folded_chunks,
+    COMPLETION: folded_completion,
+    UI: folded_parts,
+}
+
+
+def expected(form: Form, told: Told) -> Told:
+    """What can be told in that form: text alone, or a refusal as text."""
+    if form is TEXT:
+        return Told(told.text + told.refusal, finish_reason=None)
+    return told._replace(text=told.text + told.refusal, refusal="") if form is UI else told
+
+
+async def asked(client: Client, form: Form) -> Reply:
+    request = form.request(PROMPT, "careful", ())
+    top, _, body = request.partition(b"\r\n\r\n")
+    method, target, _ = top.split(b"\r\n")[0].decode().split(" ")
+    headers = {"Accept": form.accept} | ({"Content-Type": "application/json"} if body else {})
+    return await client.send(body, path=f"/ai{target}", method=method, headers=headers)
+
+
+@asynccontextmanager
+async def chat(answer: list[Document] | bytes, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
+    """An app whose table has one model, of the kind, which gives that answer."""
+    monkeypatch.setenv("RESPONSES_KEY", KEY)
+    async with ResponsesServer({PROMPT: answer}, key=KEY) as server:
+        entry = {"kind": "responses", "base_url": server.base_url, "key_env": "RESPONSES_KEY", "retries": 0}
+        async with serving(CHAT_MODELS={"careful": entry}) as client:
+            yield client
+        assert server.faults == []
+
+
+each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+
+
+@each_form
+@pytest.mark.parametrize("name", WHOLE)
+async def test_an_answer_is_the_same_in_every_form(name: str, form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, told = WHOLE[name]
+    async with chat(answer, monkeypatch) as client:
+        reply = await asked(client, form)
+    assert reply.status == 200
+    assert form.told(reply.body) == (None if form is TEXT else DONE)
+    assert READ[form](reply.body) == expected(form, told)
+
+
+@each_form
+@pytest.mark.parametrize("name", BEFORE)
+async def test_a_failure_before_the_first_token_is_a_true_status_in_every_form(
+    name: str, form: Form, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer, code = BEFORE[name]
+    log = Log(caplog)
+    async with chat(answer, monkeypatch) as client:
+        reply = await asked(client, form)
+    assert (reply.status, form.refused(reply.body)) == (KINDS[code].status, code)
+    assert "canary" not in reply.body.decode() + log.text
+
+
+@each_form
+@pytest.mark.parametrize("name", AFTER)
+async def test_a_failure_after_the_first_token_is_told_in_every_form(
+    name: str, form: Form, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer, code = AFTER[name]
+    log = Log(caplog)
+    async with chat(answer, monkeypatch) as client:
+        reply = await asked(client, form)
+    if form.is_streamed:
+        assert (reply.status, form.told(reply.body)) == (200, None if form is TEXT else code)
+        assert b"Hell" in reply.body
+    else:
+        assert (reply.status, form.refused(reply.body)) == (KINDS[code].status, code)
+    assert "canary" not in reply.body.decode() + log.text

@@ -1,0 +1,151 @@
+"""Whatever a model says, every format's reader finds it again, whole, however the answer and its bytes were cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quartapp.core.events import Delta, Event, Refusal
+from tests.support.answers import answers, cuts, splits
+from tests.support.event_stream_oracle import Read, names_and_data, oracle
+from tests.support.parsers import EventStreamReader, NdjsonReader, read_event_stream, read_ndjson
+from tests.support.vectors import Case, encoded, encoder
+from tests.support.wire_checks import CHECKS, HAS_ENDED
+
+STREAMED = ("text", "ndjson", "sse", "openai", "ai_sdk")
+EVENT_STREAMS = ("sse", "openai", "ai_sdk")
+
+thorough = settings(deadline=None, max_examples=200)
+usual = settings(deadline=None)
+
+
+@pytest.fixture(scope="module")
+def eventsource_parser(needs: Callable[[str], str]) -> Iterator[Read]:
+    with oracle(needs("node")) as read:
+        yield read
+
+
+# -- from events to bytes and back
+
+
+@thorough
+@given(case=answers())
+def test_every_answer_comes_back_as_it_was_told(case: Case) -> None:
+    for format in STREAMED:
+        CHECKS[format](case, encoded(format, case))
+
+
+@usual
+@given(case=answers(fails=False))
+def test_every_whole_answer_comes_back_from_one_object(case: Case) -> None:
+    CHECKS["json"](case, encoded("json", case))
+
+
+@usual
+@given(case=answers(), data=st.data())
+def test_no_part_of_an_answer_passes_for_one_that_has_ended(case: Case, data: st.DataObject) -> None:
+    for format, has_ended in HAS_ENDED.items():
+        whole = encoded(format, case)
+        assert has_ended(whole)
+        assert not has_ended(whole[: data.draw(st.integers(0, len(whole) - 1))])
+
+
+@usual
+@given(case=answers(), data=st.data())
+def test_how_events_are_batched_changes_no_byte(case: Case, data: st.DataObject) -> None:
+    otherwise = case._replace(batches=data.draw(cuts(case.events)))
+    for format in HAS_ENDED:
+        assert encoded(format, case) == encoded(format, otherwise)
+
+
+@usual
+@given(case=answers(), data=st.data())
+def test_how_events_are_batched_changes_no_text_of_whole_characters(case: Case, data: st.DataObject) -> None:
+    events = [event for event in case.events if _is_well_formed(event)]
+    batches = [data.draw(cuts(events)) for _ in range(2)]
+    first, second = (encoded("text", case._replace(batches=each)) for each in batches)
+    assert first == second
+
+
+def _is_well_formed(event: Event) -> bool:
+    text = event.text if isinstance(event, Delta | Refusal) else ""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+@usual
+@given(cases=st.tuples(answers(), answers()), data=st.data())
+def test_answers_that_are_told_at_the_same_time_are_told_apart(cases: tuple[Case, Case], data: st.DataObject) -> None:
+    turns = data.draw(st.permutations([turn for turn, case in enumerate(cases) for _ in case.batches]))
+    for format in STREAMED:
+        encoders = [encoder(format, case) for case in cases]
+        waiting = [iter(case.batches) for case in cases]
+        told = [b"", b""]
+        for turn in turns:
+            told[turn] += encoders[turn](next(waiting[turn]))
+        assert told == [encoded(format, case) for case in cases]
+
+
+# -- from bytes that were cut anywhere
+
+
+@usual
+@given(case=answers(), data=st.data())
+def test_records_are_the_same_however_the_bytes_arrive(case: Case, data: st.DataObject) -> None:
+    whole = encoded("ndjson", case)
+    reader = NdjsonReader()
+    assert _fed(reader.feed, data.draw(splits(whole))) == read_ndjson(whole)
+    reader.end()
+
+
+@usual
+@given(case=answers(), format=st.sampled_from(EVENT_STREAMS), data=st.data())
+def test_events_are_the_same_however_the_bytes_arrive(case: Case, format: str, data: st.DataObject) -> None:
+    whole = encoded(format, case)
+    assert _fed(EventStreamReader().feed, data.draw(splits(whole))) == read_event_stream(whole)
+
+
+def _fed(feed: Callable[[bytes], list[Any]], pieces: list[bytes]) -> list[Any]:
+    return [told for piece in pieces for told in feed(piece)]
+
+
+# -- as another reader has it
+
+
+@thorough
+@given(case=answers(), format=st.sampled_from(EVENT_STREAMS), data=st.data())
+def test_eventsource_parser_reads_the_same_events(
+    eventsource_parser: Read, case: Case, format: str, data: st.DataObject
+) -> None:
+    whole = encoded(format, case)
+    theirs = eventsource_parser(data.draw(splits(whole)))
+    assert names_and_data(theirs) == names_and_data(read_event_stream(whole))
+
+
+@usual
+@given(case=answers())
+def test_the_first_event_alone_says_an_id(eventsource_parser: Read, case: Case) -> None:
+    ids = [event.last_event_id for event in eventsource_parser([encoded("sse", case)])]
+    assert ids == ["0", *[""] * (len(ids) - 1)]
+
+
+LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["data", "data: ", "data:", "event: ", "event", "id: ", "id", "retry: ", ":", " ", "x: ", ""]),
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n"), max_size=4),
+        st.sampled_from(["\n", "\r", "\r\n", "\n\n", "\r\r"]),
+    ).map("".join)
+).map("".join)
+
+
+@thorough
+@given(lines=LINES, mark=st.sampled_from(["", "\ufeff"]), data=st.data())
+def test_eventsource_parser_and_our_reader_agree_on_any_stream(
+    eventsource_parser: Read, lines: str, mark: str, data: st.DataObject
+) -> None:
+    whole = f"{mark}{lines}\n: that was all".encode()
+    ours = _fed(EventStreamReader().feed, data.draw(splits(whole)))
+    assert names_and_data(ours) == names_and_data(eventsource_parser(data.draw(splits(whole))))

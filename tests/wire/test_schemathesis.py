@@ -1,0 +1,114 @@
+"""Two thousand requests made from the served schema, right and wrong ones: the replies are what it says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import schemathesis
+from schemathesis.engine import events, from_schema
+from schemathesis.engine.recorder import Interaction, ScenarioRecorder
+from schemathesis.hooks import unregister
+
+from quartapp.protocols.native.formats import ACCEPTED, WHOLE
+from tests.support.schema_check import hold_to_schema
+from tests.support.serving import Servers
+
+EXAMPLES = 2000
+
+# Those that fail do so on purpose, and with a status that says so.
+MODELS = ("mock", "mock-echo", "mock-count", "mock-reasoning", "mock-tool-call", "mock-refusal")
+
+CONFIG = {
+    "seed": 20_261_121,
+    "continue-on-failure": True,
+    "cache": {"enabled": False},
+    "generation": {"max-examples": 55, "deterministic": True, "no-shrink": True, "database": "none"},
+    "phases": {"stateful": {"generation": {"max-examples": 5}}},  # each a chain of requests, and little to chain
+    "suppress-health-check": ["all"],
+    "checks": {
+        # What JSON Schema cannot say, that one of two fields is given say, is refused too.
+        "positive_data_acceptance": {"enabled": False},
+        # With `Last-Event-ID` the query does not matter: there is nothing more to ask for.
+        "negative_data_rejection": {"expected-statuses": ["204", "400", "404", "405", "406", "413", "415", "422"]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> list[ScenarioRecorder]:
+    """Everything that was asked and answered, in all phases."""
+    server = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
+    config = schemathesis.Config.from_dict(CONFIG, base_dir=str(tmp_path_factory.mktemp("schemathesis")))
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json", config=config)
+    accepts = cycle([*ACCEPTED, WHOLE])
+
+    def before_call(_: schemathesis.HookContext, case: schemathesis.Case[Any], __: dict[str, Any]) -> None:
+        """Offer models that exist, and formats in turn, because the schema names neither."""
+        _offer(case.body)
+        _offer(case.query)
+        if case.path.endswith("/api/stream"):
+            case.headers["Accept"] = next(accepts)
+        elif case.path.endswith("/api/chat"):
+            case.headers["Accept"] = "application/json"  # without it, a GET is refused before its query is read
+
+    schemathesis.hook(before_call)
+    try:
+        return list(_run(schema))
+    finally:
+        unregister(before_call)
+
+
+def _offer(asked: Any) -> None:
+    """Puts the name of a model that is there in place of one that could be."""
+    if isinstance(asked, dict) and isinstance(asked.get("model"), str) and 0 < len(asked["model"]) <= 200:
+        asked["model"] = MODELS[len(asked["model"]) % len(MODELS)]
+
+
+def _run(schema: schemathesis.BaseSchema) -> Iterator[ScenarioRecorder]:
+    for event in from_schema(schema).execute():
+        assert not isinstance(event, events.FatalError | events.NonFatalError), event
+        if isinstance(event, events.ScenarioFinished):
+            yield event.recorder
+
+
+@pytest.mark.timeout(240)
+def test_enough_was_asked_and_of_every_operation(scenarios: list[ScenarioRecorder]) -> None:
+    statuses = Counter(
+        (recorder.cases[id].value.operation.label, reply.response.status_code)
+        for recorder in scenarios
+        for id, reply in recorder.interactions.items()
+        if reply.response is not None
+    )
+    assert statuses.total() >= EXAMPLES
+    answered = {label for label, status in statuses if status in (200, 204)}
+    assert answered >= {"POST /api/stream", "POST /api/chat", "POST /v1/chat/completions", "POST /api/ui"}
+
+
+@pytest.mark.timeout(240)
+def test_no_reply_is_other_than_the_schema_says(scenarios: list[ScenarioRecorder]) -> None:
+    failures = {
+        f"{check.name}: {check.failure_info.failure.message}\n{check.failure_info.code_sample}"
+        for recorder in scenarios
+        for checks in recorder.checks.values()
+        for check in checks
+        if check.failure_info is not None
+    }
+    assert failures == set()
+
+
+def test_every_record_of_every_reply_is_one_of_the_schema(scenarios: list[ScenarioRecorder]) -> None:
+    for recorder in scenarios:
+        for interaction in recorder.interactions.values():
+            _hold(interaction)
+
+
+def _hold(interaction: Interaction) -> None:
+    request, reply = interaction.request, interaction.response
+    assert reply is not None, f"no reply to {request.method} {request.uri}"
+    content_type = reply.headers.get("content-type", [""])[0]
+    hold_to_schema(request.method, urlsplit(request.uri).path, reply.status_code, content_type, reply.content or b"")

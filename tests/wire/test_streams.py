@@ -1,0 +1,363 @@
+"""Streams as servers really send them: what is made of each, however its bytes are cut, in every format."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx2
+import openai
+import pytest
+
+from quartapp.core.events import Batch, Done, Failed, Raw, Start
+from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.bodies import CompletionParser, open_parser
+from quartapp.upstreams.chat_completions.chunks import ChunkParser
+from quartapp.upstreams.in_process import ASGIApp, InProcessTransport
+from tests.support import streams, telling
+from tests.support.doors import Reply, serving
+from tests.support.forms import CHUNKS, COMPLETION, JSON, NDJSON, SSE, TEXT, UI, Form, told_by_chunks
+from tests.support.loopback import Exchange, Loopback, head
+from tests.support.streams import FOLDER, Record, Stream
+from tests.support.ui_parser import read_ui_message
+
+STREAMS = streams.load()
+MIB = 2**20
+SPLITS = 100
+
+each_stream = pytest.mark.parametrize("stream", STREAMS.values(), ids=lambda stream: stream.name)
+
+
+# -- the files
+
+
+def test_there_are_streams_of_many_servers() -> None:
+    servers = {name.partition("-")[0] for name in STREAMS}
+    assert len(STREAMS) >= 45
+    assert len(servers) >= 20
+
+
+def test_each_body_has_its_records_and_the_reverse() -> None:
+    told = {path.stem for path in FOLDER.iterdir() if path.suffix == ".ndjson"}
+    assert told == set(STREAMS)
+    assert len(list(FOLDER.iterdir())) == 2 * len(STREAMS) + 1
+
+
+@each_stream
+def test_a_body_says_what_it_stands_for(stream: Stream) -> None:
+    assert len(stream.comment.split()) > 2
+    assert [record["type"] in ("done", "error") for record in stream.records[-1:]] == [True]
+
+
+# -- through a reader
+
+
+def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None) -> ChunkParser | CompletionParser:
+    return open_parser(
+        ChatRequest([], model="ours", raw=raw, include_usage=True),
+        content_type=content_type or f"{stream.content_type}; charset=utf-8",
+        max_line_bytes=MIB,
+        think_tags=stream.think_tags,
+    )
+
+
+def read(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Batch]:
+    """The batches of a body, as a model's stream has them: none after an error, and one after the end."""
+    batches: list[Batch] = []
+    for data in reads:
+        batches.append(reader.feed(data))
+        if reader.error is not None:
+            return batches
+    return [*batches, reader.end()]
+
+
+def told(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Record]:
+    """The records of the answer that a body is."""
+    batches = read(reader, reads)
+    reason = next((batch.finish_reason for batch in reversed(batches) if batch.finish_reason), None)
+    usage = next((batch.usage for batch in reversed(batches) if batch.usage), None)
+    code = reader.error.code if reader.error else "upstream_truncated"
+    extra = next((batch.extra for batch in reversed(batches) if batch.extra), None)
+    end = Failed(code, "", "") if reason is None else Done(reason, usage, extra)
+    return streams.records([*streams.joined(piece for batch in batches for piece in batch.pieces), end])
+
+
+@each_stream
+def test_a_body_says_the_same_whole_and_byte_by_byte(stream: Stream) -> None:
+    assert told(opened(stream), [stream.body]) == stream.records
+    assert told(opened(stream), [stream.body[at : at + 1] for at in range(len(stream.body))]) == stream.records
+
+
+@each_stream
+def test_a_body_says_the_same_however_it_is_split(stream: Stream) -> None:
+    chance = random.Random(stream.name)
+    for _ in range(SPLITS):
+        ends = sorted(chance.randrange(len(stream.body)) for _ in range(chance.choice((1, 5, 50))))
+        reads = [stream.body[start:end] for start, end in zip([0, *ends], [*ends, None], strict=True)]
+        assert told(opened(stream), reads) == stream.records
+
+
+@each_stream
+def test_a_body_says_the_same_with_carriage_returns(stream: Stream) -> None:
+    assert told(opened(stream), [stream.body.replace(b"\n", b"\r\n")]) == stream.records
+
+
+OBJECTS = re.compile(rb"^(data:[ \t]*\{)(.*)$", re.MULTILINE)
+
+
+# Those whose events have one line each, and that line an end.
+OF_ONE_LINE = [stream for name, stream in STREAMS.items() if not name.endswith(("-data-lines", "-cut-line"))]
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("stream", OF_ONE_LINE, ids=lambda stream: stream.name)
+def test_a_body_says_the_same_with_its_objects_on_several_data_lines(stream: Stream, raw: bool) -> None:
+    body = OBJECTS.sub(rb"\1\ndata:\ndata: \2\n", stream.body)
+    if raw:
+        batches = read(opened(stream, raw=True), [body])
+        payloads = [piece.payload for batch in batches for piece in batch.pieces if isinstance(piece, Raw)]
+        assert not any(end in payload for payload in payloads for end in (b"\r", b"\n"))
+        assert told(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])[:-1] == stream.records[:-1]
+        return
+    assert told(opened(stream), [body]) == stream.records
+    assert told(opened(stream), [body[at : at + 1] for at in range(len(body))]) == stream.records
+
+
+@each_stream
+def test_a_stream_is_one_whatever_its_server_calls_it(stream: Stream) -> None:
+    content_type = "application/json" if stream.content_type == "text/event-stream" else stream.content_type
+    for size in (1, 100, MIB):
+        reads = [stream.body[at : at + size] for at in range(0, len(stream.body), size)]
+        assert told(opened(stream, content_type=content_type), reads) == stream.records
+
+
+def test_a_whole_body_over_the_limit_is_refused_as_soon_as_it_is() -> None:
+    reader = opened(STREAMS["openai-whole"])
+    codes = []
+    for _ in range(MIB // 1024 + 1):
+        assert reader.feed(b"{" + b" " * 1023).pieces == []
+        codes.append(reader.error and reader.error.code)
+    assert codes == [*[None] * (MIB // 1024), "upstream_error"]
+
+
+@each_stream
+def test_a_raw_chunk_is_one_that_clients_can_take_and_says_the_same(stream: Stream) -> None:
+    batches = read(opened(stream, raw=True), [stream.body])
+    payloads = [piece.payload for batch in batches for piece in batch.pieces if isinstance(piece, Raw)]
+    assert len(payloads) == sum(len(batch.pieces) for batch in batches)
+    for payload in payloads:
+        check_chunk(json.loads(payload, parse_constant=pytest.fail))
+    again = told(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])
+    assert again[:-1] == stream.records[:-1]
+    assert again[-1] == stream.records[-1] or stream.records[-1]["type"] == "error"
+
+
+def check_chunk(chunk: Any) -> None:
+    """What the official clients do with each chunk works, whatever else is in it."""
+    assert isinstance(chunk["choices"], list)
+    for choice in chunk["choices"]:
+        assert isinstance(choice.get("index", 0), int)
+        assert isinstance(choice["delta"].get("content"), str | None)
+        assert isinstance(choice["delta"].get("refusal"), str | None)
+        assert isinstance(choice.get("finish_reason"), str | None)
+        for call in choice["delta"].get("tool_calls") or ():
+            assert isinstance(call["index"], int)
+            assert isinstance((call.get("function") or {}).get("arguments"), str | None)
+
+
+# -- through an app
+
+
+@asynccontextmanager
+async def asking(form: Form, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
+    """Asks an app, in one form, for the answer that each stream is."""
+    async with reaching(**headers) as http:
+        yield lambda stream: ask(http, form, stream)
+
+
+@asynccontextmanager
+async def reaching(**headers: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """The way to an app whose models are named after the streams, and answer with them under these headers."""
+
+    async def answer(exchange: Exchange) -> None:
+        stream = STREAMS[exchange.request.target.split("/")[1]]
+        body = gzip.compress(stream.body) if headers.get("Content-Encoding") == "gzip" else stream.body
+        fields = {"Content-Type": stream.content_type, "Content-Length": str(len(body)), **headers}
+        await exchange.send(head(headers=fields) + body)
+
+    async with Loopback(answer) as upstream:
+        models = {stream.name: entry(stream, upstream) for stream in STREAMS.values()}
+        async with (
+            serving(CHAT_MODELS=models, CHAT_RETRIES=0) as client,
+            httpx2.AsyncClient(transport=InProcessTransport(cast(ASGIApp, client.app)), base_url="http://host") as http,
+        ):
+            yield http
+
+
+def entry(stream: Stream, upstream: Loopback) -> Record:
+    return {
+        "kind": "compatible",
+        "base_url": f"{upstream.origin}/{stream.name}/v1",
+        "model": "theirs",
+        "think_tags": stream.think_tags,
+    }
+
+
+async def ask(http: httpx2.AsyncClient, form: Form, stream: Stream) -> Reply:
+    """The reply, as far as it goes: text that is broken off has no other way to tell a failure."""
+    document = form.document("What now?", stream.name)
+    if form is CHUNKS:
+        document["stream_options"] = {"include_usage": True}
+    async with http.stream("POST", f"/ai{form.path}", json=document, headers={"Accept": form.accept}) as response:
+        body = b""
+        try:
+            async for data in response.aiter_raw():
+                body += data
+        except httpx2.ReadError:
+            body += BROKEN
+        return Reply(response.status_code, response.headers, body)
+
+
+BROKEN = b" (broken off)"
+
+
+def by_text(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    end = stream.records[-1]["type"]
+    said = telling.body([stream.events(Start("", ""))]).encode()
+    return reply.body, said + (BROKEN if end == "error" else b"")
+
+
+def by_records(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    return said_by(reply.records, stream), stream.records
+
+
+def by_events(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    return said_by(reply.data, stream), stream.records
+
+
+def said_by(records: list[Record], stream: Stream) -> list[Record]:
+    start, *said = records
+    assert start == {"type": "start", "id": start["id"], "model": stream.name}
+    assert all(record.get("id") == start["id"] for record in said if record["type"] == "error")
+    *pieces, end = Stream("", b"", "", "", said).events(Start("", ""))[1:]
+    return streams.records([*streams.joined(pieces), end])
+
+
+def by_object(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    told = json.loads(streams.without_minted_ids(reply.body.decode()))
+    return told, telling.whole_answer(stream.events(Start(told["id"], stream.name)))
+
+
+def by_chunks(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    """What OpenAI's door passes on says the same, by the reader's own rules, and so do its errors by their codes."""
+    for chunk in reply.data:
+        assert chunk.get("model", stream.name) == stream.name
+    *said, end = told(opened(stream, content_type="text/event-stream"), [reply.body])
+    code = told_by_chunks(reply.body)
+    return [*said, end if code == "done" else {"type": "error", "code": code}], stream.records
+
+
+def by_completion(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    assert reply.json["model"] == stream.name
+    said = told(opened(stream, content_type="application/json"), [reply.body])
+    return in_order(said), in_order(stream.records)
+
+
+def in_order(records: list[Record]) -> list[Record]:
+    """The pieces as one completion has them, of each kind together, and each call whole."""
+    events = Stream("", b"", "", "", records).events(Start("", ""))
+    whole = telling.whole_answer(events)
+    return [{name: value for name, value in whole.items() if name not in ("id", "model")}]
+
+
+def by_ui(reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    message = read_ui_message(reply.body)
+    start = Start(str(message.id), stream.name)
+    said = [{name: value for name, value in part.items() if name != "id"} for part in message.parts]
+    *_, end = events = stream.events(start)
+    assert message.metadata == telling.ui_metadata(events)
+    assert message.finish_reason == telling.ui_finish_reason(end)
+    assert message.error == (end.message if isinstance(end, Failed) else None)
+    return json.loads(streams.without_minted_ids(json.dumps(said))), telling.ui_parts(events)
+
+
+READ: Mapping[Form, Callable[[Reply, Stream], tuple[Any, Any]]] = {
+    TEXT: by_text,
+    NDJSON: by_records,
+    SSE: by_events,
+    JSON: by_object,
+    CHUNKS: by_chunks,
+    COMPLETION: by_completion,
+    UI: by_ui,
+}
+
+
+# Each stream has a server of its own, so that state in it is marked.
+_MARK = re.compile(rb"qa-[0-9a-f]{8}\.")
+
+
+def compared(form: Form, reply: Reply, stream: Stream) -> tuple[Any, Any]:
+    """What a reply tells, and what it is to tell: before its first event, an answer that fails is a refusal."""
+    *pieces, end = stream.records
+    reply = Reply(reply.status, reply.headers, _MARK.sub(b"", reply.body))
+    if end["type"] == "error" and not (pieces and form.is_streamed):
+        return form.refused(reply.body), end["code"]
+    assert reply.status == 200, reply.body
+    return READ[form](reply, stream)
+
+
+@pytest.mark.parametrize("form", READ, ids=lambda form: form.name)
+async def test_every_stream_is_told_in_every_form(form: Form) -> None:
+    async with asking(form) as ask:
+        for stream in STREAMS.values():
+            said, expected = compared(form, await ask(stream), stream)
+            assert said == expected, stream.name
+
+
+WITH_CALLS = [stream for stream in STREAMS.values() if any(record["type"] == "tool_call" for record in stream.records)]
+
+
+async def test_the_official_clients_helper_puts_together_the_calls_that_are_told() -> None:
+    async with (
+        reaching() as http,
+        openai.AsyncOpenAI(base_url="http://host/ai/v1", api_key="any", max_retries=0, http_client=http) as client,
+    ):
+        for stream in WITH_CALLS:
+            if stream.name == "openai-function-call":  # which the helper knows by its old name
+                continue
+            async with client.chat.completions.stream(
+                model=stream.name, messages=[{"role": "user", "content": "What now?"}]
+            ) as answer:
+                [choice] = (await answer.get_final_completion()).choices
+            expected = telling.whole_answer(stream.events(Start("", "")))
+            calls = [
+                {
+                    "id": streams.without_minted_ids(call.id),
+                    "name": call.function.name,
+                    "arguments": call.function.arguments,
+                }
+                for call in choice.message.tool_calls or []
+            ]
+            named = [{name: call[name] for name in calls[0]} for call in expected["tool_calls"]]
+            assert calls == named, stream.name
+            assert choice.finish_reason == expected["finish_reason"], stream.name
+
+
+async def test_every_stream_is_told_that_comes_compressed() -> None:
+    async with asking(NDJSON, **{"Content-Encoding": "gzip"}) as ask:
+        for stream in STREAMS.values():
+            said, expected = compared(NDJSON, await ask(stream), stream)
+            assert said == expected, stream.name
+
+
+async def test_nothing_of_a_servers_words_for_a_failure_reaches_a_client() -> None:
+    words = re.compile(rb'"(?:message|detail)": ?"([^"]+)"')
+    async with asking(NDJSON) as ask:
+        for stream in STREAMS.values():
+            body = (await ask(stream)).body
+            assert [word for word in words.findall(stream.body) if word in body] == [], stream.name
