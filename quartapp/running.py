@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -52,17 +51,17 @@ class RunningChat:
 
         Raises ChatError: model_not_found, invalid_request, overloaded, shutting_down.
         """
-        offer = self.models.get(request.model)
-        offer.check(request)
+        listed = self.models.get(request.model)
+        open_stream = listed.build(request)
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
         if len(self._open) >= self.settings.max_open_streams:
             raise ChatError("overloaded", retry_after_s=RETRY_AFTER_S)
         answer = Answer(
-            partial(offer.model.stream, replace(request, model=offer.name)),
+            open_stream,
             id=id,
-            model=offer.name,
-            limits=replace(self._limits, **offer.timeouts) if offer.timeouts else self._limits,
+            model=listed.name,
+            limits=replace(self._limits, **listed.timeouts) if listed.timeouts else self._limits,
             labels=labels,
             on_close=self._open.discard,
         )

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
 
 import msgspec
@@ -18,7 +19,7 @@ from quartapp.answer.deadlines import Clock
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Usage
 from quartapp.protocols.common.messages import ChatRequest
-from quartapp.upstreams.opener import UpstreamModel
+from quartapp.upstreams.model import OpenStream, UpstreamModel
 
 #: Errors worth a retry or a fallback: transient, or specific to one server. Any other error comes from the request or
 #: the setup of the model. The answer of a fallback would hide it.
@@ -65,7 +66,14 @@ class FallbackModel:
         self._clock = clock
         self._jitter = jitter
 
-    async def stream(self, request: ChatRequest, /) -> Batches:
+    def build(self, request: ChatRequest, /) -> OpenStream:
+        """Build the request of the requested model. Raises the ChatError with which it refuses the request.
+
+        A fallback builds its own request when its turn comes. If it refuses the request, that attempt has failed.
+        """
+        return partial(self._stream, request, self._candidates[0].model.build(request))
+
+    async def _stream(self, request: ChatRequest, open_stream: OpenStream) -> Batches:
         """Yield an empty batch for each failed attempt, then the batches of the first answer that begins.
 
         Each attempt is closed before the next one starts, and when the generator is closed. If an attempt ignores its
@@ -76,11 +84,14 @@ class FallbackModel:
         """
         clock = self._clock or asyncio.get_running_loop()
         turns = _AttemptPlan(self._candidates, self._max_wait_s, self._jitter)
+        candidate = turns.candidate
         while not turns.are_over:
-            model, opening = turns.candidate.model, _Opening(turns.candidate, clock)
+            opening = _Opening(turns.candidate, clock)
             try:
-                model.check(request)
-                async with aclosing(model.stream(request)) as batches:
+                if candidate is not turns.candidate:
+                    candidate = turns.candidate
+                    open_stream = candidate.model.build(request)
+                async with aclosing(open_stream()) as batches:
                     while not opening.is_over:
                         yield await opening.read(batches)
                     turns.errors.clear()  # their tracebacks hold the failed attempts in memory

@@ -9,7 +9,10 @@ from typing import Any, Protocol
 from quartapp.core.errors import ChatError, host_failure
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
 from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.common.history import without_state
+from quartapp.upstreams.model import OpenStream
+from quartapp.upstreams.parameters import TOKEN_LIMITS
 
 #: Values that a model of the host app yields. A str is a Delta. Done ends the answer. Without Done, the end of the
 #: generator ends it with the finish_reason `stop`. After a Batch, only a batch with a `finish_reason` ends it.
@@ -33,15 +36,22 @@ _PIECES = (Delta, Reasoning, Refusal, ToolCall, Annotation, Image)
 class OwnModel:
     """A model of the host app under its name. It never receives the state of servers.
 
-    If `shows_faults`, clients receive the text of its exceptions.
+    An answer has at most `max_tokens` tokens, or the client's own limit if that is lower. If `shows_faults`, clients
+    receive the text of its exceptions.
     """
 
-    def __init__(self, name: str, model: Model | ModelFunction, *, shows_faults: bool = False) -> None:
+    def __init__(self, name: str, model: Model | ModelFunction, *, max_tokens: int, shows_faults: bool = False) -> None:
         self._name = name
         self._open: Any = getattr(model, "stream", model)
+        self._max_tokens = max_tokens
         self._shows_faults = shows_faults
 
-    async def stream(self, request: ChatRequest, /) -> Batches:
+    def build(self, request: ChatRequest, /) -> OpenStream:
+        """Return the function that calls the model."""
+        limits = [request.params[name] for name in TOKEN_LIMITS if name in request.params]
+        return lambda: limited(self._stream(request), min([self._max_tokens, *limits]), request.choices)
+
+    async def _stream(self, request: ChatRequest) -> Batches:
         """Yield a batch for each value that the model yields.
 
         Raises the model's own ChatError, and ChatError, internal_error, for any other exception.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from quartapp.core.errors import ChatError, SettingsError
-from quartapp.core.events import Batches
 from quartapp.mock import CATALOGUE, is_fault, offers
 from quartapp.models.config import Table, read_table, single_entry
 from quartapp.models.fallback import Candidate, FallbackModel
@@ -17,35 +16,32 @@ from quartapp.models.own import Model, ModelFunction, OwnModel
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.settings.urls import host_and_port
-from quartapp.upstreams.chat_completions.output_limit import LimitedModel
 from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.http.addresses import check_addresses
 from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.http.transport import open_trust
-from quartapp.upstreams.opener import UpstreamModel, Upstreams
+from quartapp.upstreams.model import OpenStream, UpstreamModel
+from quartapp.upstreams.opener import Upstreams
 from quartapp.upstreams.parameters import check_extras
-
-
-class StreamingModel(Protocol):
-    """A source of an answer, one batch at a time."""
-
-    def stream(self, request: ChatRequest, /) -> Batches:
-        """Return the batches. Closing the generator closes the upstream. Raises ChatError."""
-        ...
 
 
 class ListedModel(msgspec.Struct, frozen=True):
     """A model that clients may request by `name`.
 
-    `check` raises ChatError, invalid_request, for a request that the model does not accept. `timeouts` are its own
-    values of limits, by the names in `limits.Limits`. `is_mock` marks a model of the mock server.
+    `allow` names parameters outside OpenAI's API that clients may send. `timeouts` are its own values of limits, by the
+    names in `limits.Limits`. `is_mock` marks a model of the mock server.
     """
 
     name: str
-    model: StreamingModel
-    check: Callable[[ChatRequest], None] = check_extras
+    model: UpstreamModel
+    allow: frozenset[str] = frozenset()
     timeouts: Mapping[str, float] = {}
     is_mock: bool = False
+
+    def build(self, request: ChatRequest) -> OpenStream:
+        """Build the upstream's request. Raises ChatError: invalid_request, too_large."""
+        check_extras(request, self.allow)
+        return self.model.build(replace(request, model=self.name))
 
 
 class Models:
@@ -99,8 +95,10 @@ def open_models(
         open_trust(settings.ca_file)
     if given:
         limit = settings.max_output_tokens
-        opened = {name: OwnModel(name, model, shows_faults=shows_faults) for name, model in given.items()}
-        own = {name: ListedModel(name, LimitedModel(model, limit)) for name, model in opened.items()}
+        own = {
+            name: ListedModel(name, OwnModel(name, model, max_tokens=limit, shows_faults=shows_faults))
+            for name, model in given.items()
+        }
         summary = [f"{name}: Python, {_qualified(model)}" for name, model in given.items()]
         return Models(own.get, _default(settings, list(own)), list(own), summary=summary)
     table = read_table(settings)
@@ -178,14 +176,9 @@ def _candidate(name: str, entry: Entry, model: UpstreamModel, settings: Settings
 
 
 def _offered(entry: Entry, candidate: Candidate, fallbacks: Sequence[Candidate], settings: Settings) -> ListedModel:
-    model: StreamingModel = candidate.model
+    model = candidate.model
     if fallbacks or candidate.retries or candidate.first_event_timeout_s is not None:
         model = FallbackModel([candidate, *fallbacks], max_wait_s=settings.max_retry_wait_s)
-
-    allow = frozenset(entry.allow)
-
-    def check(request: ChatRequest) -> None:
-        check_extras(request, allow)
-        candidate.model.check(request)
-
-    return ListedModel(candidate.name, model, check, candidate.timeouts, is_mock=entry.upstream.is_mock)
+    return ListedModel(
+        candidate.name, model, frozenset(entry.allow), candidate.timeouts, is_mock=entry.upstream.is_mock
+    )

@@ -96,19 +96,6 @@ def _check_allow(names: list[str]) -> list[str]:
     return names
 
 
-def _check_response_params(params: JsonObject) -> None:
-    """Raise PydanticCustomError for parameters that have no form in the Responses API."""
-    for name in ("text", "reasoning"):
-        if not isinstance(params.get(name, {}), dict):
-            raise _fault("should be a table", "params", name)
-    tools = params.get("tools", [])
-    if not isinstance(tools, list):
-        raise _fault("should be a list", "params", "tools")
-    for index, tool in enumerate(tools):
-        if not isinstance(tool, dict) or not isinstance(tool.get("function") or {}, dict):
-            raise _fault("a tool is a table, and its function is one", "params", "tools", str(index))
-
-
 def _json_faults(value: Any, place: tuple[str, ...]) -> Iterator[PydanticCustomError]:
     match value:
         case dict() if not all(isinstance(name, str) and is_unicode(name) for name in value):
@@ -228,8 +215,9 @@ class Entry(BaseModel):
             raise ValueError("api_version is for Azure only")
         if self.auth in ("bearer", "api-key") and self.env_name is None:
             raise ValueError("auth sends a key, and key_env is unset")
-        if self.upstream.api == "responses":
-            _check_response_params(self.params)
+        if fault := self.upstream.fault_in_params(self.params):
+            sentence, *place = fault
+            raise _fault(sentence, "params", *place)
         return self
 
     @property

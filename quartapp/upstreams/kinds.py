@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import msgspec
 
+from quartapp.protocols.common.documents import JsonObject
 from quartapp.settings.urls import is_same_server
+from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
+from quartapp.upstreams.http.servers import Server
+from quartapp.upstreams.model import UpstreamModel, no_fault
+from quartapp.upstreams.parameters import Parameters
+from quartapp.upstreams.responses.model import ResponsesModel
+from quartapp.upstreams.responses.parameters import fault_in_params
 
 OPENAI_URL: Final = "https://api.openai.com/v1"
 AZURE_V1: Final = "/openai/v1"
@@ -21,12 +28,14 @@ class UpstreamKind(msgspec.Struct, frozen=True):
     """One kind of upstream; for example `UpstreamKind(OPENAI_URL, key_env="OPENAI_API_KEY")`.
 
     `base_url` is the default server; None if an entry must name a server. `key_env` names the key of the default server
-    only. `auth` is used with a key, and `keyless_auth` without one.
+    only. `model` opens a model of its API. `fault_in_params` returns None for `params` of an entry that the API can
+    take, otherwise a sentence and the path of the fault. `auth` is used with a key, and `keyless_auth` without one.
     """
 
     base_url: str | None = None
     key_env: str | None = None
-    api: Literal["chat_completions", "responses"] = "chat_completions"
+    model: Callable[[Server, Parameters], UpstreamModel] = ChatCompletionsModel
+    fault_in_params: Callable[[JsonObject], tuple[str, ...] | None] = no_fault
     auth: Auth = "bearer"
     keyless_auth: Auth = "bearer"
     output_limit: OutputLimit = "max_tokens"
@@ -67,7 +76,7 @@ KINDS: Final[Mapping[KindName, UpstreamKind]] = {
         is_stateless=True,
         has_dated_api=True,
     ),
-    "responses": UpstreamKind(OPENAI_URL, "OPENAI_API_KEY", api="responses"),
+    "responses": UpstreamKind(OPENAI_URL, "OPENAI_API_KEY", ResponsesModel, fault_in_params),
     "compatible": UpstreamKind(),
     "mock": UpstreamKind("http://mock/v1", is_stateless=True, is_mock=True),
 }

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
-from typing import Protocol
-from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from quartapp.core.events import Batches
 from quartapp.mock import DEFAULT_MODEL, create_mock
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
-from quartapp.upstreams.chat_completions.bodies import open_parser
-from quartapp.upstreams.chat_completions.model import PATH, ChatCompletionsModel, OpenParser
 from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.http.entra import EntraToken, open_credential
 from quartapp.upstreams.http.servers import Address, Server, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
 from quartapp.upstreams.in_process import InProcessTransport
+from quartapp.upstreams.model import UpstreamModel
 from quartapp.upstreams.origins import Origins
 from quartapp.upstreams.parameters import Parameters
-from quartapp.upstreams.responses.model import ResponsesModel
-
-
-class UpstreamModel(Protocol):
-    """A model of the table."""
-
-    def stream(self, request: ChatRequest, /) -> Batches: ...
-
-    def check(self, request: ChatRequest, /) -> None:
-        """Raise ChatError, invalid_request, for a request that the model does not accept."""
-        ...
 
 
 class Upstreams:
@@ -52,11 +35,7 @@ class Upstreams:
 
         Raises SettingsError for a key, a proxy or a CA file that cannot be used.
         """
-        parameters = self._parameters(name, entry)
-        server = self._server(entry, self._key(entry))
-        if entry.upstream.api == "responses":
-            return ResponsesModel(server, parameters, max_line_bytes=self._settings.max_upstream_line_bytes)
-        return ChatCompletionsModel(server, parameters, self._parser_opener(entry), _path(entry, parameters.model))
+        return entry.upstream.model(self._server(entry, self._key(entry)), self._parameters(name, entry))
 
     async def close(self) -> None:
         await self.servers.close()
@@ -106,15 +85,10 @@ class Upstreams:
             max_output_tokens=_output_tokens(entry, self._settings),
             unsent_limit=self._settings.max_output_tokens,
             output_limit=entry.output_limit or entry.upstream.limit_name(entry.api_version),
-            returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
-        )
-
-    def _parser_opener(self, entry: Entry) -> OpenParser:
-        return partial(
-            open_parser,
-            max_line_bytes=self._settings.max_upstream_line_bytes,
             think_tags=entry.think_tags,
-            origin=self._origins.origin(entry),
+            api_version=entry.api_version,
+            max_line_bytes=self._settings.max_upstream_line_bytes,
+            returned=self._origins.returned(entry, max_chars=self._settings.max_prompt_chars),
         )
 
 
@@ -122,10 +96,6 @@ def _output_tokens(entry: Entry, settings: Settings) -> int | None:
     """Return the lower one of the entry's limit and CHAT_MAX_OUTPUT_TOKENS; None if neither is set."""
     limits = [limit for limit in (entry.max_output_tokens, settings.sent_output_tokens) if limit is not None]
     return min(limits, default=None)
-
-
-def _path(entry: Entry, model: str) -> str:
-    return f"/deployments/{quote(model, safe='')}{PATH}" if entry.api_version else PATH
 
 
 def _connection_options(settings: Settings) -> ConnectionOptions:

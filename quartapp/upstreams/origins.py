@@ -28,13 +28,9 @@ class Origins:
 
     def returned(self, entry: Entry, *, max_chars: int) -> ReturnedState:
         """Return the rules for state that goes back to the server of `entry`."""
-        origin = self.origin(entry)
-        return ReturnedState(origin, _names(entry, origin), max_chars)
-
-    def origin(self, entry: Entry) -> Origin:
-        """Return the server of `entry`."""
         id = _id(entry)
-        return Origin(id, is_only=self._ids <= {id})
+        origin = Origin(id, is_only=self._ids <= {id})
+        return ReturnedState(origin, _names(entry, origin), max_chars)
 
 
 def _names(entry: Entry, origin: Origin) -> frozenset[str]:

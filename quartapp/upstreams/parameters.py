@@ -12,9 +12,10 @@ from quartapp.protocols.chat_completions.request import CompletionBody
 from quartapp.protocols.common.documents import JsonObject, safe_path
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.common.history import ReturnedState
+from quartapp.upstreams.common.think_tags import ThinkTagMode
 
-# OpenAI's two names for the token limit of an answer. A model accepts one, and some servers misread the other.
-_LIMITS: Final = ("max_completion_tokens", "max_tokens")
+#: OpenAI's two names for the token limit of an answer. A model accepts one, and some servers misread the other.
+TOKEN_LIMITS: Final = ("max_completion_tokens", "max_tokens")
 
 #: Anthropic's mark on a part of a message. Its server caches the prompt up to this part.
 CACHE_CONTROL: Final = "cache_control"
@@ -37,7 +38,8 @@ def check_extras(request: ChatRequest, allow: Set[str] = frozenset()) -> None:
 class Parameters(msgspec.Struct, frozen=True):
     """The request settings of one model; `model` is its name at its server, and the rest is as in its entry.
 
-    `unsent_limit` is the token limit if neither client, entry nor operator sets one.
+    `unsent_limit` is the token limit if neither client, entry nor operator sets one. No line of an answer may exceed
+    `max_line_bytes`.
     """
 
     model: str
@@ -48,6 +50,9 @@ class Parameters(msgspec.Struct, frozen=True):
     max_output_tokens: int | None = None
     unsent_limit: int = 2**20
     output_limit: str = "max_tokens"
+    think_tags: ThinkTagMode = "leading"
+    api_version: str | None = None
+    max_line_bytes: int = 2**20
     returned: ReturnedState = ReturnedState()
 
     def check(self, request: ChatRequest) -> None:
@@ -58,7 +63,7 @@ class Parameters(msgspec.Struct, frozen=True):
         self.returned.check(request)
         if request.choices > 1 and "n" in self.drop_params:
             raise ChatError("invalid_request", path="n", reason="unsupported")
-        for name in _LIMITS:
+        for name in TOKEN_LIMITS:
             if self.max_output_tokens is not None and request.params.get(name, 0) > self.max_output_tokens:
                 raise ChatError("invalid_request", path=name)
 
@@ -72,7 +77,7 @@ class Parameters(msgspec.Struct, frozen=True):
         limit = self._limit(request)
         extras = {name: value for name, value in request.extras.items() if name in self.allow}
         merged = {**self.params, **extras, **request.params}
-        params = {name: value for name, value in merged.items() if name not in _LIMITS}
+        params = {name: value for name, value in merged.items() if name not in TOKEN_LIMITS}
         if tools := [*self.params.get("tools", ()), *request.params.get("tools", ())]:
             params["tools"] = tools
         if limit is not None:
@@ -90,7 +95,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
 
 def _limit(params: JsonObject) -> int | None:
-    limits = [params[name] for name in _LIMITS if name in params]
+    limits = [params[name] for name in TOKEN_LIMITS if name in params]
     return min(limits, default=None)
 
 

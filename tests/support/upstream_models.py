@@ -14,10 +14,10 @@ import pytest
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta
 from quartapp.models.config import single_entry
-from quartapp.models.registry import StreamingModel
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
-from quartapp.upstreams.opener import UpstreamModel, Upstreams
+from quartapp.upstreams.model import UpstreamModel
+from quartapp.upstreams.opener import Upstreams
 from tests.support.loopback import Exchange
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
@@ -40,16 +40,16 @@ async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
         await upstreams.close()
 
 
-async def ask(model: StreamingModel, request: ChatRequest = QUESTION) -> str:
+async def ask(model: UpstreamModel, request: ChatRequest = QUESTION) -> str:
     """The answer's text; an end without `[DONE]` shows as a missing full stop."""
     said = ""
-    async with aclosing(model.stream(request)) as batches:
+    async with aclosing(model.build(request)()) as batches:
         async for batch in batches:
             said += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta)) + "." * batch.ended
     return said
 
 
-async def failure(model: StreamingModel) -> ChatError:
+async def failure(model: UpstreamModel) -> ChatError:
     with pytest.raises(ChatError) as raised:
         await ask(model)
     return raised.value
@@ -75,7 +75,7 @@ class Memory:
         tracemalloc.stop()
 
 
-async def peak_bytes(model: StreamingModel) -> int:
+async def peak_bytes(model: UpstreamModel) -> int:
     """The most memory that Python held while a failing answer was read."""
     with Memory() as memory:
         await failure(model)

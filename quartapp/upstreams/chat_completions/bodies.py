@@ -89,8 +89,8 @@ _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 def open_parser(
     request: ChatRequest,
-    *,
     content_type: str,
+    *,
     max_line_bytes: int,
     think_tags: ThinkTagMode,
     origin: Origin | None = None,

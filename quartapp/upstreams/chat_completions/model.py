@@ -2,53 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import partial
+from typing import Final
+from urllib.parse import quote
 
 from quartapp.core.events import Batches
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.messages import ChatRequest
+from quartapp.upstreams.chat_completions.bodies import open_parser
 from quartapp.upstreams.chat_completions.output_limit import limited
-from quartapp.upstreams.common.parser import Parser
 from quartapp.upstreams.http.servers import Server
+from quartapp.upstreams.model import OpenStream
 from quartapp.upstreams.parameters import Parameters
 
-PATH = "/chat/completions"
-
-
-class OpenParser(Protocol):
-    """A factory of parsers: one for each answer, by its request and the content type of its response."""
-
-    def __call__(self, request: ChatRequest, /, *, content_type: str) -> Parser: ...
+_USAGE: Final = {"stream_options": {"include_usage": True}}
 
 
 class ChatCompletionsModel:
-    """One model of one server, with requests to `path`. The server belongs to the caller."""
+    """One model of one server, which belongs to the caller."""
 
-    def __init__(self, server: Server, parameters: Parameters, open_parser: OpenParser, path: str = PATH) -> None:
+    def __init__(self, server: Server, parameters: Parameters) -> None:
         self._server = server
         self._parameters = parameters
-        self._open_parser = open_parser
-        self._path = path
+        # Azure's dated APIs name the model in the path.
+        deployment = f"/deployments/{quote(parameters.model, safe='')}" if parameters.api_version else ""
+        self._path = f"{deployment}/chat/completions"
 
-    def stream(self, request: ChatRequest, /) -> Batches:
-        """Yield the answer, one batch for each read. The request always asks for usage. Raises ChatError."""
-        batches = self._server.stream(
-            self._path, self._body(request), lambda content_type: self._open_parser(request, content_type=content_type)
+    def build(self, request: ChatRequest, /) -> OpenStream:
+        """Build the request, which always asks for usage. Raises ChatError: invalid_request, too_large."""
+        parameters = self._parameters
+        parameters.check(request)
+        body, most_tokens = self._body(request), parameters.most_tokens(request)
+        read = partial(
+            open_parser,
+            request,
+            max_line_bytes=parameters.max_line_bytes,
+            think_tags=parameters.think_tags,
+            origin=parameters.returned.origin,
         )
-        return limited(batches, self._parameters.most_tokens(request), request.choices)
 
-    def check(self, request: ChatRequest) -> None:
-        """Raise ChatError, invalid_request, for a request that the model does not accept."""
-        self._parameters.check(request)
+        def open_stream() -> Batches:
+            return limited(self._server.stream(self._path, body, read), most_tokens, request.choices)
+
+        return open_stream
 
     def _body(self, request: ChatRequest) -> JsonObject:
-        options = (
-            {"stream_options": {"include_usage": True}} if "stream_options" not in self._parameters.drop_params else {}
-        )
+        parameters = self._parameters
         return {
-            "model": self._parameters.model,
-            "messages": self._parameters.returned.messages(self._parameters.messages(request)),
+            "model": parameters.model,
+            "messages": parameters.returned.messages(parameters.messages(request)),
             "stream": True,
-            **options,
-            **self._parameters.for_request(request),
+            **({} if "stream_options" in parameters.drop_params else _USAGE),
+            **parameters.for_request(request),
         }

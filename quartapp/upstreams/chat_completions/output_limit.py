@@ -14,14 +14,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Container, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
 from quartapp.protocols.common.documents import JsonObject
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.event_data import arguments_in, text_in_delta
 from quartapp.upstreams.chat_completions.strict import ChunkCall
@@ -46,22 +45,6 @@ async def limited(batches: Batches, limit: int, choices: int = 1) -> Batches:
             yield batch
             if output.is_over:
                 return
-
-
-class _StreamingModel(Protocol):
-    def stream(self, request: ChatRequest, /) -> Batches: ...
-
-
-class LimitedModel:
-    """A model with at most `limit` tokens in an answer, or the client's own limit if that is lower."""
-
-    def __init__(self, model: _StreamingModel, limit: int) -> None:
-        self._model = model
-        self._limit = limit
-
-    def stream(self, request: ChatRequest, /) -> Batches:
-        limits = [request.params[name] for name in ("max_completion_tokens", "max_tokens") if name in request.params]
-        return limited(self._model.stream(request), min([self._limit, *limits]), request.choices)
 
 
 class _TokenCount(NamedTuple):

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import msgspec
 
-from quartapp.core.events import Batches
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.http.servers import Server
+from quartapp.upstreams.model import OpenStream
 from quartapp.upstreams.parameters import Parameters
 from quartapp.upstreams.responses.events import open_response_parser
 from quartapp.upstreams.responses.input import input_items
 from quartapp.upstreams.responses.parameters import check_extras_shape, check_params, response_params, without_defaults
 
-PATH = "/responses"
+PATH: Final = "/responses"
 
 
 class ResponsesModel:
     """One model of one server, which belongs to the caller.
 
-    No line of an answer may exceed `max_line_bytes`. The last line contains the complete answer.
+    No line of an answer may exceed `parameters.max_line_bytes`. The last line contains the complete answer.
     """
 
-    def __init__(self, server: Server, parameters: Parameters, *, max_line_bytes: int) -> None:
+    def __init__(self, server: Server, parameters: Parameters) -> None:
         self._server = server
         self._parameters = parameters
-        origin = parameters.returned.origin
-        self._open_parser = partial(open_response_parser, max_line_bytes=max_line_bytes, origin=origin)
+        self._open_parser = partial(
+            open_response_parser, max_line_bytes=parameters.max_line_bytes, origin=parameters.returned.origin
+        )
 
-    def stream(self, request: ChatRequest, /) -> Batches:
-        """Yield the answer, one batch for each read. Raises ChatError."""
-        batches = self._server.stream(PATH, self._body(request), self._open_parser)
-        return limited(batches, self._parameters.most_tokens(request))
-
-    def check(self, request: ChatRequest, /) -> None:
-        """Raise ChatError, invalid_request, for a request that the model does not accept."""
+    def build(self, request: ChatRequest, /) -> OpenStream:
+        """Build the request. Raises ChatError: invalid_request, too_large."""
         self._parameters.check(request)
-        self._body(request)
+        body, most_tokens = self._body(request), self._parameters.most_tokens(request)
+        return lambda: limited(self._server.stream(PATH, body, self._open_parser), most_tokens)
 
     def _body(self, request: ChatRequest) -> JsonObject:
         """Return the request body. The server stores nothing, unless the entry's parameters set `store`."""

@@ -24,6 +24,20 @@ _LIMITS: Final = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _MOVED: Final = frozenset({*_LIMITS, "tools", "tool_choice", "response_format", "verbosity", "reasoning_effort"})
 
 
+def fault_in_params(params: JsonObject) -> tuple[str, ...] | None:
+    """Return a sentence and the path of the first of an entry's `params` without a form in the API, or None."""
+    for name in ("text", "reasoning"):
+        if not isinstance(params.get(name, {}), dict):
+            return "should be a table", name
+    tools = params.get("tools", [])
+    if not isinstance(tools, list):
+        return "should be a list", "tools"
+    for index, tool in enumerate(tools):
+        if not isinstance(tool, dict) or not isinstance(tool.get("function") or {}, dict):
+            return "a tool is a table, and its function is one", "tools", str(index)
+    return None
+
+
 def check_extras_shape(extras: JsonObject) -> None:
     """Raise ChatError, invalid_request, for `text` or `reasoning` of a client that is not an object."""
     for name in ("text", "reasoning"):

@@ -18,6 +18,7 @@ from quartapp import ChatRequest
 from quartapp.core.errors import KINDS, ChatError, Code
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Usage
 from quartapp.models.fallback import Candidate, FallbackModel
+from quartapp.upstreams.model import OpenStream
 from tests.support.clock import FakeClock
 
 REQUEST = ChatRequest([{"role": "user", "content": "hello"}])
@@ -49,6 +50,7 @@ class Scripted:
         self.name = name
         self.journal = journal
         self.said = asyncio.Event()
+        self.built = 0
         self._scripts = list(scripts)
         self._refuses = refuses
 
@@ -56,13 +58,14 @@ class Scripted:
     def calls(self) -> int:
         return self.journal.count(f"{self.name} opened")
 
-    def check(self, request: ChatRequest, /) -> None:
+    def build(self, request: ChatRequest, /) -> OpenStream:
         assert request is REQUEST
         if self._refuses is not None:
             raise self._refuses
+        self.built += 1
+        return self.stream
 
-    async def stream(self, request: ChatRequest, /) -> Batches:
-        assert request is REQUEST
+    async def stream(self) -> Batches:
         self.journal.append(f"{self.name} opened")
         try:
             for said in self._scripts.pop(0):
@@ -114,7 +117,7 @@ class Bench:
 
     def stream(self) -> Batches:
         attempts = FallbackModel(self._candidates, max_wait_s=MAX_WAIT_S, clock=self.clock, jitter=lambda: self._jitter)
-        return attempts.stream(REQUEST)
+        return attempts.build(REQUEST)()
 
     async def read(self) -> list[Batch]:
         """All batches, as an answer takes them."""
@@ -263,14 +266,21 @@ async def test_a_stand_in_that_cannot_be_asked_this_is_passed_over(bench: Bench)
     assert bench.attempts[-1] == ("b", "invalid_request", "c")
 
 
-async def test_a_model_may_refuse_before_there_is_anything_to_close() -> None:
-    class Refusing(Scripted):
-        def stream(self, request: ChatRequest, /) -> Batches:
-            raise ChatError("invalid_request", path="messages.0")
-
-    attempts = FallbackModel([Candidate("a", Refusing("a", []))], max_wait_s=MAX_WAIT_S, clock=FakeClock())
+async def test_a_request_that_the_first_model_refuses_is_refused_before_the_answer_begins(bench: Bench) -> None:
+    bench.add(ANSWER, refuses=ChatError("invalid_request", path="messages.0"))
+    bench.add(ANSWER)
     with pytest.raises(ChatError, match="invalid_request"):
-        [batch async for batch in attempts.stream(REQUEST)]
+        bench.stream()
+    assert bench.calls == {"a": 0, "b": 0}
+
+
+async def test_a_request_is_built_once_for_all_attempts_of_a_model(bench: Bench) -> None:
+    bench.add([busy(0)], [busy(0)], [busy(0)], retries=2)
+    bench.add([busy(0)], ANSWER, retries=1)
+    bench.add(ANSWER)
+    assert answered(await bench.run())
+    assert bench.calls == {"a": 3, "b": 2, "c": 0}
+    assert [model.built for model in bench.models] == [1, 1, 0]
 
 
 async def test_an_exception_that_is_no_error_of_an_answer_is_nobodys_to_mend(bench: Bench) -> None:
@@ -490,7 +500,7 @@ async def test_the_clock_is_the_running_loop_unless_another_is_given() -> None:
         Candidate("a", Scripted("a", journal, [HANG], [busy()]), retries=1, first_event_timeout_s=0.001),
         Candidate("b", Scripted("b", journal, ANSWER)),
     ]
-    batches = [batch async for batch in FallbackModel(candidates, max_wait_s=0.001).stream(REQUEST)]
+    batches = [batch async for batch in FallbackModel(candidates, max_wait_s=0.001).build(REQUEST)()]
     assert answered(batches)
     assert journal == ["a opened", "a closed"] * 2 + ["b opened", "b closed"]
 
@@ -551,7 +561,7 @@ async def test_an_attempt_that_is_being_closed_is_not_disturbed_by_its_limit(ben
     closing, released = asyncio.Event(), asyncio.Event()
 
     class Tidy(Scripted):
-        async def stream(self, request: ChatRequest, /) -> Batches:
+        async def stream(self) -> Batches:
             try:
                 await asyncio.Event().wait()
                 yield COMMENT
@@ -561,7 +571,7 @@ async def test_an_attempt_that_is_being_closed_is_not_disturbed_by_its_limit(ben
                 self.journal.append("tidied up")
 
     attempts = FallbackModel([Candidate("a", Tidy("a", bench.journal), 0, 1.0)], max_wait_s=1, clock=bench.clock)
-    reading = asyncio.ensure_future(anext(attempts.stream(REQUEST)))
+    reading = asyncio.ensure_future(anext(attempts.build(REQUEST)()))
     await bench.settle()
     reading.cancel()
     await closing.wait()

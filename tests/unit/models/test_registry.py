@@ -277,7 +277,7 @@ async def test_who_answers_has_its_own_time_limits() -> None:
         )
         offered = models.get("m")
         request = ChatRequest([QUESTION], "m")
-        async with aclosing(offered.model.stream(request)) as batches:
+        async with aclosing(offered.build(request)()) as batches:
             attempts = [batch.attempt async for batch in batches if batch.attempt is not None]
         await models.close()
     own = {"idle_timeout_s": 7, "answer_timeout_s": 60}

@@ -8,7 +8,6 @@ import json
 import logging
 import zlib
 from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import httpx2
@@ -17,7 +16,6 @@ import pytest
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta
 from quartapp.protocols.common.messages import ChatRequest
-from quartapp.upstreams.chat_completions.bodies import open_parser
 from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.servers import Address, Server
 from quartapp.upstreams.parameters import Parameters
@@ -299,7 +297,7 @@ async def test_tokens_are_read_as_they_come() -> None:
     async with (
         Loopback(answer) as server,
         model_at(server.base_url) as model,
-        aclosing(model.stream(QUESTION)) as batches,
+        aclosing(model.build(QUESTION)()) as batches,
     ):
         assert (await anext(batches)).pieces == [Delta("a")]
         go.set()
@@ -408,7 +406,7 @@ async def test_a_reset_in_the_body_is_told_after_what_came_before() -> None:
     async with (
         Loopback(answer) as server,
         model_at(server.base_url) as model,
-        aclosing(model.stream(QUESTION)) as batches,
+        aclosing(model.build(QUESTION)()) as batches,
     ):
         assert (await anext(batches)).pieces == [Delta("a")]
         go.set()
@@ -473,7 +471,7 @@ class Waiting:
 async def test_closing_the_answer_early_closes_the_connection() -> None:
     answer = Waiting(CHUNKED_HEAD + http_chunk(TOKEN))
     async with Loopback(answer) as server, model_at(server.base_url) as model:
-        batches = model.stream(QUESTION)
+        batches = model.build(QUESTION)()
         await anext(batches)
         assert not answer.left.is_set()
         await batches.aclose()
@@ -524,8 +522,7 @@ async def test_another_transport_takes_the_place_of_the_socket() -> None:
             return httpx2.Response(200, content=WHOLE, request=request)
 
     server = Server(Address("http://mock/v1"), Transport())
-    reading = partial(open_parser, max_line_bytes=MIB, think_tags="none")
-    model = ChatCompletionsModel(server, Parameters(model="m"), reading)
+    model = ChatCompletionsModel(server, Parameters(model="m", think_tags="none"))
     assert await ask(model) == "a."
     await server.close()
     assert [str(request.url) for request in asked] == ["http://mock/v1/chat/completions"]

@@ -10,7 +10,6 @@ import math
 import sys
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -22,7 +21,6 @@ from pydantic import SecretStr
 
 from quartapp.core.errors import ChatError, SettingsError, describe
 from quartapp.models.fallback import Candidate, FallbackModel
-from quartapp.upstreams.chat_completions.bodies import open_parser
 from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.entra import MARGIN_S, PAUSE_S, EntraToken, open_credential
 from quartapp.upstreams.http.servers import Address, Server
@@ -385,8 +383,7 @@ class AzureModel(ChatCompletionsModel):
 def azure_model(azure: Azure, token: EntraToken) -> AzureModel:
     connecting = ConnectionOptions(timeout_s=5, max_connections=1, keep_alive_s=5)
     server = Server(Address(f"{azure.origin}/openai/v1", token=token), AiohttpTransport(connecting, open_trust(None)))
-    reading = partial(open_parser, max_line_bytes=2**20, think_tags="none")
-    model = AzureModel(server, Parameters(model=DEPLOYMENT), reading)
+    model = AzureModel(server, Parameters(model=DEPLOYMENT, think_tags="none"))
     model.server = server
     return model
 

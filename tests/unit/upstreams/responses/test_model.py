@@ -13,7 +13,8 @@ from quartapp.core.errors import ChatError
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.entry import Entry
-from quartapp.upstreams.opener import UpstreamModel, Upstreams
+from quartapp.upstreams.model import UpstreamModel
+from quartapp.upstreams.opener import Upstreams
 from quartapp.upstreams.responses.input import input_items
 from quartapp.upstreams.responses.parameters import response_params
 from tests.support.loopback import Loopback, head, raw, reply
@@ -51,7 +52,6 @@ async def sent(*messages: Document, asked: Document | None = None, **fields: Any
     """The body that the server of a model with these fields is sent, and in which it has found nothing wrong."""
     async with ResponsesServer(ANSWERS, key=KEY) as server, model_at(server, **fields) as model:
         request = ChatRequest([*messages, QUESTION], "name-for-clients", asked or {})
-        model.check(request)
         assert await ask(model, request) == "Hello."
         assert server.faults == []
         body: Document = server.requests[0].json
@@ -377,9 +377,7 @@ async def refused(request: ChatRequest, **fields: Any) -> ChatError:
     """What a model with these fields refuses the request with, and nobody has asked its server."""
     async with ResponsesServer(ANSWERS, key=KEY) as server, model_at(server, **fields) as model:
         with pytest.raises(ChatError) as raised:
-            model.check(request)
-        with pytest.raises(ChatError):
-            model.stream(request)
+            model.build(request)
         assert server.connections == 0
     return raised.value
 
@@ -413,7 +411,7 @@ async def test_more_tokens_than_the_entry_allows_are_refused() -> None:
     request = ChatRequest([QUESTION], params={"max_tokens": 61})
     async with ResponsesServer(ANSWERS, key=KEY) as server, model_at(server, max_output_tokens=60) as model:
         with pytest.raises(ChatError) as raised:
-            model.check(request)
+            model.build(request)
     assert (raised.value.code, raised.value.path) == ("invalid_request", "max_tokens")
 
 
