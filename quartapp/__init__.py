@@ -17,6 +17,7 @@ from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
 from quartapp.core.errors import ChatError, SettingsError
 from quartapp.core.events import Annotation, Delta, Done, Image, Reasoning, Refusal, ToolCall, Usage
+from quartapp.core.principal import Principal
 from quartapp.guards.auth import bearer_token
 from quartapp.models.own import Model
 from quartapp.protocols.common.messages import ChatRequest
@@ -32,6 +33,7 @@ __all__ = [
     "Done",
     "Image",
     "Model",
+    "Principal",
     "Reasoning",
     "Refusal",
     "Settings",

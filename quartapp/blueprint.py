@@ -53,7 +53,7 @@ def chat_blueprint(
     is an async generator function of str, or an object whose method `stream` is one. For example
     `models={"haiku": haiku}` with `async def haiku(request): yield "An old silent pond"`.
 
-    `authenticate(request)`, sync or async, returns the name of the user, or None. None sends the client a 401.
+    `authenticate(request)`, sync or async, returns the user as a Principal or as its id, or None for a 401.
     """
     check_models(models or {})
     blueprint = _GuestBlueprint(name, "quartapp")

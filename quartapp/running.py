@@ -12,12 +12,12 @@ from msgspec.structs import replace
 from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
 from quartapp.core.errors import ChatError
+from quartapp.guards.guard import GuardContext, Guards, Leases
+from quartapp.guards.slots import RETRY_AFTER_S, Slots
 from quartapp.models.own import Model, ModelFunction
 from quartapp.models.registry import open_models
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
-
-RETRY_AFTER_S = 1
 
 #: Seconds for the last bytes of an answer when its server stops.
 LAST_BYTES_S = 1.0
@@ -42,28 +42,33 @@ class RunningChat:
         self.settings = settings
         self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
+        self.guards = Guards(before_model=(Slots(settings.max_open_streams),))
         self._open: set[Answer] = set()
         self._client_tasks: set[asyncio.Task[Any]] = set()
         self._shutting_down = False
 
-    def answer(self, request: ChatRequest, *, id: str, labels: Mapping[str, Any]) -> Answer:
-        """Return an answer to `request`. The current task is its client's task and has to call `begin`.
+    async def answer(
+        self, request: ChatRequest, context: GuardContext, leases: Leases, *, id: str, labels: Mapping[str, Any]
+    ) -> Answer:
+        """Return an answer to `request`, which settles `leases` when it has ended.
 
-        Raises ChatError: model_not_found, invalid_request, overloaded, shutting_down.
+        The current task is its client's task and has to call `begin`.
+
+        Raises ChatError: model_not_found, invalid_request, too_large, shutting_down, and the refusal of a guard. Then
+        the caller settles `leases`.
         """
         listed = self.models.get(request.model)
         open_stream = listed.build(request)
+        await leases.acquire(self.guards.before_model, context._replace(chat_request=request))
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
-        if len(self._open) >= self.settings.max_open_streams:
-            raise ChatError("overloaded", retry_after_s=RETRY_AFTER_S)
         answer = Answer(
             open_stream,
             id=id,
             model=listed.name,
             limits=replace(self._limits, **listed.timeouts) if listed.timeouts else self._limits,
             labels=labels,
-            on_close=self._open.discard,
+            observers=(leases.settle, lambda _: self._open.discard(answer)),
         )
         self._open.add(answer)
         self._add_client_task(answer)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from quartapp.answer.deadlines import Clock, Deadline, DeadlineTimer
 from quartapp.answer.limits import Limits
 from quartapp.answer.queue import EventQueue
-from quartapp.answer.report import log_report
+from quartapp.answer.report import AnswerReport, log_report
 from quartapp.answer.run import Run, State
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batches, Event, Ping
@@ -18,6 +18,7 @@ from quartapp.core.events import Batches, Event, Ping
 class Answer:
     """An async iterator of lists of events. The last event is Done or Failed.
 
+    When it is closed, each of `observers` gets its report, exactly once.
     `begin` starts the run. `close` ends it from any state, any number of times, without waiting.
     The task that creates the answer is its client's task. When that task ends, the answer is closed. If it takes no
     events for `write_timeout_s`, it is cancelled.
@@ -32,12 +33,12 @@ class Answer:
         limits: Limits,
         clock: Clock | None = None,
         labels: Mapping[str, Any] | None = None,
-        on_close: Callable[[Answer], None] = lambda _: None,
+        observers: Sequence[Callable[[AnswerReport], None]] = (),
     ) -> None:
         self._limits = limits
         self._clock: Clock = clock or asyncio.get_running_loop()
         self._labels = labels or {}
-        self._on_close = on_close
+        self._observers = observers
         self._queue = EventQueue(limits.max_buffered_bytes)
         self._timer = DeadlineTimer(self._clock, self._deadlines)
         self._run = Run(
@@ -98,7 +99,7 @@ class Answer:
         self._run.end(ChatError("shutting_down", retry_after_s=1))
 
     def close(self) -> None:
-        """Close the upstream, call `on_close` and write the line of the log.
+        """Close the upstream, write the line of the log, and call the observers with the report.
 
         If the client has taken Done, the upstream's stream is read to its end first, within the rest of the tail.
         """
@@ -109,8 +110,10 @@ class Answer:
         if self._ending != "done":
             self._run.cancel()
         self._timer.set()
-        self._on_close(self)
-        log_report(self._run.report(self._ending, self._labels), with_message=self._limits.log_upstream_messages)
+        report = self._run.report(self._ending, self._labels)
+        log_report(report, with_message=self._limits.log_upstream_messages)
+        for observe in self._observers:
+            observe(report)
 
     async def wait_closed(self) -> None:
         """Wait until the upstream is closed. `close` or `end` must have been called."""

@@ -1,16 +1,17 @@
-"""The state that the routes of one blueprint share: the running chat, authentication, and the start of an answer."""
+"""The state that the routes of one blueprint share, and the way of every request to its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from quart import request
 
 from quartapp.answer.client import Answer
 from quartapp.core.errors import host_failure
-from quartapp.guards.auth import Authenticate, principal
+from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
+from quartapp.guards.guard import GuardContext, Leases
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.routes.replies import labels, request_id
 from quartapp.running import RunningChat
@@ -20,6 +21,9 @@ NOT_RUNNING: Final = (
     "The chat is not running, because its app was not started: serve the app with lifespan on, enter "
     "`async with app.test_app():` in a test, or enter the same in the lifespan of the app that mounts it."
 )
+
+#: Parses the body of a POST (bytes), or the query of a GET (a list of values for each name). Raises ChatError.
+Parse = Callable[[Any, Settings], ChatRequest]
 
 
 class RouteContext(NamedTuple):
@@ -38,26 +42,46 @@ class RouteContext(NamedTuple):
             raise host_failure(RuntimeError(NOT_RUNNING))
         return chat
 
-    async def principal(self) -> str | None:
-        """Return the principal of the current request. Raises ChatError: unauthorized."""
-        return await principal(request, self.authenticate)
+    async def admit(self, leases: Leases | None = None) -> GuardContext:
+        """Authenticate the client of the current request, then run the guards that need no body.
 
-    async def parse_body(self, parse: Callable[[bytes, Settings], ChatRequest]) -> tuple[str | None, ChatRequest]:
-        """Return the principal and the parsed body of the current request.
+        Every route calls it, those with an answer through `start_answer`. Without `leases` those of the guards are
+        settled at once, because the route starts no answer.
 
-        The client is authenticated first, because the body of an unknown client is not read.
+        Raises ChatError: unauthorized, and the refusal of a guard.
         """
-        principal, settings = await self.principal(), self.chat().settings
-        return principal, parse(await read_body(request, settings), settings)
+        held = leases or Leases()
+        context = GuardContext(request, await authenticated(request, self.authenticate))
+        try:
+            await held.acquire(self.chat().guards.before_body, context)
+        finally:
+            if leases is None:
+                held.settle()
+        return context
 
-    async def start_answer(
-        self, chat_request: ChatRequest, principal: str | None, *, has_status_timeout: bool
-    ) -> Answer:
-        """Return the answer after its first event, or after the status timeout if `has_status_timeout`.
+    async def start_answer(self, parse: Parse, *, has_records: bool = True) -> tuple[ChatRequest, Answer]:
+        """Return the parsed request, and its answer after its first event.
 
-        Raises the ChatError with which the answer failed before that.
+        If the format `has_records`, and the client wants a stream, the answer is returned after the status timeout at
+        the latest. The client is authenticated first, because the body of an unknown client is not read.
+
+        Raises ChatError: a refusal, or the error with which the answer failed before its first event.
         """
-        chat = self.chat()
-        answer = chat.answer(chat_request, id=request_id(), labels=labels(principal))
+        leases = Leases()
+        try:
+            context = await self.admit(leases)
+            chat = self.chat()
+            chat_request = parse(await _content(chat.settings), chat.settings)
+            answer = await chat.answer(chat_request, context, leases, id=request_id(), labels=labels(context.principal))
+        except BaseException:
+            leases.settle()
+            raise
+        has_status_timeout = has_records and not chat_request.whole
         await answer.begin(chat.settings.status_timeout_s if has_status_timeout else None)
-        return answer
+        return chat_request, answer
+
+
+async def _content(settings: Settings) -> bytes | dict[str, list[str]]:
+    if request.method == "POST":
+        return await read_body(request, settings)
+    return request.args.to_dict(flat=False)

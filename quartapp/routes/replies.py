@@ -18,6 +18,7 @@ from werkzeug.routing.exceptions import WebsocketMismatch
 from quartapp.answer.client import Answer
 from quartapp.core.errors import ChatError, Code, describe, host_failure, host_fault
 from quartapp.core.events import Done, Event, Failed, Image
+from quartapp.core.principal import Principal
 from quartapp.protocols.common.format import Format
 
 log = logging.getLogger("quartapp.request")
@@ -65,9 +66,9 @@ def request_id() -> str:
     return str(g.quartapp_request_id)
 
 
-def labels(principal: str | None) -> dict[str, Any]:
+def labels(principal: Principal | None) -> dict[str, Any]:
     """Return the fields of the log for the current request: the principal, and the client's id if it is safe."""
-    fields: dict[str, Any] = {} if principal is None else {"who": principal}
+    fields: dict[str, Any] = {} if principal is None else {"who": principal.id}
     headers = request.headers if has_request_context() else websocket.headers
     client_id = headers.get("X-Request-ID", "")
     if _SAFE_ID.fullmatch(client_id):

@@ -39,15 +39,15 @@ def add_schema(blueprint: Blueprint, context: RouteContext, sections: Sequence[S
     """
 
     async def openapi() -> Response:
-        await context.principal()
+        await context.admit()
         return json_reply(msgspec.json.encode(_document(context, sections)))
 
     async def docs() -> Response:
-        await context.principal()
+        await context.admit()
         return page_reply(_VIEWER_PAGE if viewer else listing(_document(context, sections)).encode())
 
     async def viewer_file(name: str) -> Response:
-        await context.principal()
+        await context.admit()
         if viewer is None or name not in VIEWER_FILES:
             raise ChatError("not_found")
         response = await send_from_directory(viewer, name)

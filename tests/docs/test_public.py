@@ -29,6 +29,7 @@ PUBLIC = [
     "Done",
     "Image",
     "Model",
+    "Principal",
     "Reasoning",
     "Refusal",
     "Settings",

@@ -22,13 +22,11 @@ def add_ai_sdk(parent: Blueprint, context: RouteContext) -> None:
     handle_errors(blueprint, _render)
 
     async def ui() -> Response:
-        principal, chat_request = await context.parse_body(parse_ui)
-        return stream_reply(
-            await context.start_answer(chat_request, principal, has_status_timeout=True), UI_MESSAGE_STREAM
-        )
+        _, answer = await context.start_answer(parse_ui)
+        return stream_reply(answer, UI_MESSAGE_STREAM)
 
     async def resume(id: str) -> Response:
-        await context.principal()
+        await context.admit()
         return Response(status=204)  # nothing can be resumed, because an answer ends with its connection
 
     blueprint.add_url_rule("", view_func=ui, methods=["POST"], provide_automatic_options=False)

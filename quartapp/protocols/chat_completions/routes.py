@@ -39,20 +39,19 @@ def add_chat_completions(parent: Blueprint, context: RouteContext) -> None:
     handle_errors(blueprint, _render)
 
     async def completions() -> Response:
-        principal, chat_request = await context.parse_body(parse_completion)
-        chunks = ChunkEncoder(int(time.time()), include_usage=chat_request.include_usage or chat_request.whole)
+        created = int(time.time())
+        chat_request, answer = await context.start_answer(parse_completion)
+        chunks = ChunkEncoder(created, include_usage=chat_request.include_usage or chat_request.whole)
         if not chat_request.whole:
-            wire = Format("text/event-stream", lambda: chunks.encode)
-            return stream_reply(await context.start_answer(chat_request, principal, has_status_timeout=True), wire)
-        events = await collect(await context.start_answer(chat_request, principal, has_status_timeout=False))
-        return json_reply(_completion(events, chunks))
+            return stream_reply(answer, Format("text/event-stream", lambda: chunks.encode))
+        return json_reply(_completion(await collect(answer), chunks))
 
     async def models() -> Response:
-        await context.principal()
+        await context.admit()
         return _json({"object": "list", "data": [_model(name) for name in context.chat().models.names]})
 
     async def model(name: str) -> Response:
-        await context.principal()
+        await context.admit()
         return _json(_model(context.chat().models.get(name).name))
 
     rule = partial(blueprint.add_url_rule, provide_automatic_options=False)

@@ -7,11 +7,11 @@ from typing import Final
 
 from quart import Blueprint, Response, request
 
+from quartapp.answer.client import Answer
 from quartapp.core.errors import ChatError
 from quartapp.models.registry import Models
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.protocols.native.formats import ACCEPTED, SSE, TEXT, WHOLE
 from quartapp.protocols.native.offer import Offer, OfferedModel, RequestLimits
 from quartapp.protocols.native.openapi import SECTION
@@ -39,24 +39,21 @@ def add_native(blueprint: Blueprint, context: RouteContext) -> None:
         if "Last-Event-ID" in request.headers:
             # An EventSource reconnects after its answer ended. 204 stops it, so that no second answer is billed.
             return Response(status=204)
-        principal, chat_request = await (context.parse_body(parse) if is_post else _parse_query(context))
-        if wire is None or chat_request.whole:
-            return await _complete_reply(context, principal, chat_request)
-        return stream_reply(
-            await context.start_answer(chat_request, principal, has_status_timeout=wire.has_records), wire
+        chat_request, answer = await context.start_answer(
+            parse if is_post else parse_query, has_records=wire is not None and wire.has_records
         )
+        return await _complete_reply(answer) if wire is None or chat_request.whole else stream_reply(answer, wire)
 
     async def chat() -> Response:
-        if request.method != "POST":
+        is_post = request.method == "POST"
+        if not is_post:
             _refuse_unwanted_get(context, [WHOLE])
         _accepted([WHOLE], None)
-        principal, chat_request = await (
-            context.parse_body(parse) if request.method == "POST" else _parse_query(context)
-        )
-        return await _complete_reply(context, principal, chat_request)
+        _, answer = await context.start_answer(parse if is_post else parse_query, has_records=False)
+        return await _complete_reply(answer)
 
     async def models() -> Response:
-        await context.principal()
+        await context.admit()
         chat = context.chat()
         return json_reply(to_json(_offer(chat.models, chat.settings)))
 
@@ -76,14 +73,8 @@ def _offer(models: Models, settings: Settings) -> Offer:
     )
 
 
-async def _parse_query(context: RouteContext) -> tuple[str | None, ChatRequest]:
-    principal = await context.principal()
-    return principal, parse_query(request.args.to_dict(flat=False), context.chat().settings)
-
-
-async def _complete_reply(context: RouteContext, principal: str | None, chat_request: ChatRequest) -> Response:
-    events = await collect(await context.start_answer(chat_request, principal, has_status_timeout=False))
-    return json_reply(to_json(merge(events)))
+async def _complete_reply(answer: Answer) -> Response:
+    return json_reply(to_json(merge(await collect(answer))))
 
 
 def _accepted(offered: Sequence[str], default: Format | None) -> Format | None:

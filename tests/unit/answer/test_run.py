@@ -16,6 +16,7 @@ import pytest
 from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
 from quartapp.answer.queue import EVENT_BYTES
+from quartapp.answer.report import AnswerReport
 from quartapp.answer.run import MAX_FAILED_ATTEMPTS, TAIL_S
 from quartapp.core.errors import ChatError, Code, UpstreamFault
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
@@ -79,7 +80,7 @@ class Bench:
     def __init__(self, **limits: float) -> None:
         self.clock = FakeClock()
         self.upstream = Upstream()
-        self.left: list[Answer] = []
+        self.reports: list[AnswerReport] = []
         self._limits = msgspec.structs.replace(LIMITS, **limits)
 
     @cached_property
@@ -92,7 +93,7 @@ class Bench:
             limits=self._limits,
             clock=self.clock,
             labels={"who": "ann"},
-            on_close=self.left.append,
+            observers=[self.reports.append],
         )
 
     @contextlib.asynccontextmanager
@@ -152,7 +153,7 @@ async def test_a_failure_before_the_first_event_is_raised_by_begin(bench: Bench)
     with pytest.raises(ChatError) as caught:
         await bench.answer.begin(status_timeout_s=10)
     assert (caught.value.code, caught.value.retry_after_s) == ("upstream_busy", 7)
-    assert bench.left == [bench.answer]
+    assert len(bench.reports) == 1
 
 
 async def test_an_exception_of_the_source_is_an_internal_error(bench: Bench) -> None:
@@ -369,7 +370,7 @@ async def test_a_client_that_reads_nothing_is_cancelled() -> None:
     await asyncio.wait([client])
     assert client.cancelled()
     await bench.upstream.closed.wait()
-    assert bench.left == [bench.answer]
+    assert len(bench.reports) == 1
     assert bench.clock.pending == 0
 
 
@@ -400,7 +401,7 @@ async def test_a_disconnect_closes_the_upstream(bench: Bench) -> None:
     await bench.first_token_read()
     bench.answer.close()
     await bench.upstream.closed.wait()
-    assert bench.left == [bench.answer]
+    assert len(bench.reports) == 1
     assert bench.clock.pending == 0
     with pytest.raises(StopAsyncIteration):
         await anext(bench.answer)
@@ -417,7 +418,7 @@ async def test_the_end_of_the_clients_task_closes_an_answer_before_its_first_rea
 
     await asyncio.ensure_future(view())
     await benches[0].upstream.closed.wait()
-    assert benches[0].left == [benches[0].answer]
+    assert len(benches[0].reports) == 1
 
 
 async def test_a_disconnect_before_the_first_event_closes_the_upstream() -> None:

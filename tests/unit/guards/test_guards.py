@@ -12,7 +12,7 @@ from quart import Quart, Request, Response, request
 from quartapp import ChatRequest
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Batches, Delta
-from quartapp.guards.auth import Authenticate, principal
+from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
 from quartapp.settings.settings import Settings
 from tests.support.doors import Log, serving
@@ -185,7 +185,11 @@ async def test_a_type_that_is_refused_is_refused_before_the_body_comes() -> None
 
 
 def named(authenticate: Authenticate | None) -> Any:
-    return guarded(lambda request: principal(request, authenticate))
+    async def name(request: Request) -> str | None:
+        principal = await authenticated(request, authenticate)
+        return None if principal is None else principal.id
+
+    return guarded(name)
 
 
 async def who(authenticate: Authenticate | None, **headers: str) -> bytes:

@@ -226,7 +226,7 @@ def hooked() -> Quart:
 HOOKS: dict[str, tuple[Callable[[], Quart], str]] = {
     "authenticate returns a number": (
         lambda: host(authenticate=number),
-        "TypeError: authenticate returned int, not the name of who asks",
+        "TypeError: authenticate returned int, not a Principal, its id as a str, or None",
     ),
     "authenticate raises": (lambda: host(authenticate=angry), "PondError: no frog"),
     "a hook of the host raises": (hooked, "PondError: no frog"),
