@@ -4,9 +4,27 @@ import assert from "node:assert/strict";
 import { getEventListeners } from "node:events";
 import { afterEach, mock, test } from "node:test";
 import {
-  DONE, MODULE, NDJSON, ChatError,
-  answer, ask, body, broken, busy, bytes, delta, endless, fetching, lines, open, read, records, refusal, response,
-  settled, streaming,
+  DONE,
+  MODULE,
+  NDJSON,
+  ChatError,
+  answer,
+  ask,
+  body,
+  broken,
+  busy,
+  bytes,
+  delta,
+  endless,
+  fetching,
+  lines,
+  open,
+  read,
+  records,
+  refusal,
+  response,
+  settled,
+  streaming,
 } from "./chat.mjs";
 
 const tell = (stream, options) => read(records("?", { fetch: streaming(stream), ...options }));
@@ -148,7 +166,7 @@ test("the chat is beside the module unless an address is given", async () => {
 });
 
 const TOKEN = { "X-Auth": "a-token" };
-const SENT = { "accept": "application/x-ndjson", "content-type": "application/json", "x-auth": "a-token" };
+const SENT = { accept: "application/x-ndjson", "content-type": "application/json", "x-auth": "a-token" };
 const sent = ({ headers }) => Object.fromEntries(new Headers(headers));
 
 for (const [name, headers] of Object.entries({
@@ -157,9 +175,9 @@ for (const [name, headers] of Object.entries({
   "an async function": async () => TOKEN,
   "what would be ours": { ...TOKEN, Accept: "text/plain" },
   "what would be ours, in small letters": { ...TOKEN, "content-type": "application/json", accept: "*/*" },
-  "Headers": new Headers(TOKEN),
+  Headers: new Headers(TOKEN),
   "a function that gives Headers": () => new Headers(TOKEN),
-  "pairs": Object.entries(TOKEN),
+  pairs: Object.entries(TOKEN),
 })) {
   test(`headers are ${name}`, async () => {
     const fetch = fetching(answer(DONE));
@@ -188,7 +206,10 @@ test("headers are asked for anew for each request", async () => {
   let count = 0;
   const fetch = fetching(busy(429, 0), answer(DONE));
   await read(ask("a", { fetch, headers: () => ({ "X-Count": `${++count}` }) }));
-  assert.deepEqual(fetch.requests.map((request) => sent(request)["x-count"]), ["1", "2"]);
+  assert.deepEqual(
+    fetch.requests.map((request) => sent(request)["x-count"]),
+    ["1", "2"],
+  );
 });
 
 test("a failure of the caller's own is thrown as it is", async () => {

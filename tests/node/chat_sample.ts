@@ -40,7 +40,10 @@ export async function tokens(messages: Message[]): Promise<number | undefined> {
 }
 
 export async function last(): Promise<Done> {
-  const answer = ask([{ role: "user", content: "a" }, { role: "tool", tool_call_id: "1", content: "b" }]);
+  const answer = ask([
+    { role: "user", content: "a" },
+    { role: "tool", tool_call_id: "1", content: "b" },
+  ]);
   for (;;) {
     const next = await answer.next();
     if (next.done) return next.value;

@@ -11,7 +11,11 @@ const record = (event) =>
   Object.fromEntries(Object.entries(event).map(([name, value]) => [name, wellFormed(expanded(value))]));
 
 const isText = ({ type }) => type === "delta" || type === "refusal";
-const textOf = (told) => told.filter(isText).map(({ text }) => text).join("");
+const textOf = (told) =>
+  told
+    .filter(isText)
+    .map(({ text }) => text)
+    .join("");
 
 // What came of it, in a form that can be compared.
 async function told(generator) {

@@ -48,7 +48,9 @@ test("a turn is left out as a whole, question and answer", () => {
 });
 
 test("nothing older is sent than a turn that does not fit", () => {
-  const sent = messagesOf(chatOf(["a", "b"], ["x".repeat(50), "y"], ["c", "d"], ["e"]), false, { max_prompt_chars: 20 });
+  const sent = messagesOf(chatOf(["a", "b"], ["x".repeat(50), "y"], ["c", "d"], ["e"]), false, {
+    max_prompt_chars: 20,
+  });
   assert.deepEqual(texts(sent), ["c", "d", "e"]);
 });
 
@@ -151,15 +153,15 @@ test("the error of an answer is kept, and one that an earlier version kept is re
   history.storage.setItem(KEY, JSON.stringify([{ turns: [{ question: "q", reply: { fault: "Broken." } }] }]));
   assert.deepEqual(history.list()[0].turns[0].reply.fault, { message: "Broken.", code: "", status: 0, id: "" });
 
-test("an image of more characters than there is room for is kept as none, and stays in the chat", () => {
-  const history = new History(new Store(), KEY);
-  const chat = chatOf(["draw", ""]);
-  const images = ["x".repeat(100_000), "x".repeat(100_001)];
-  chat.turns[0].reply.images = images;
-  history.save(chat);
-  assert.deepEqual(history.list()[0].turns[0].reply.images, [images[0], ""]);
-  assert.equal(chat.turns[0].reply.images, images);
-});
+  test("an image of more characters than there is room for is kept as none, and stays in the chat", () => {
+    const history = new History(new Store(), KEY);
+    const chat = chatOf(["draw", ""]);
+    const images = ["x".repeat(100_000), "x".repeat(100_001)];
+    chat.turns[0].reply.images = images;
+    history.save(chat);
+    assert.deepEqual(history.list()[0].turns[0].reply.images, [images[0], ""]);
+    assert.equal(chat.turns[0].reply.images, images);
+  });
 });
 
 test("all is deleted at once", () => {

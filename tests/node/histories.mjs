@@ -13,15 +13,18 @@ function stopping(most, stop) {
     const all = (await response.text()).split(/(?<=\n\n)/);
     counted.events = all.length;
     if (all.length <= most) return new Response(all.join(""), response);
-    const stream = new ReadableStream({
-      start(controller) {
-        for (const event of all.slice(0, most)) controller.enqueue(new TextEncoder().encode(event));
+    const stream = new ReadableStream(
+      {
+        start(controller) {
+          for (const event of all.slice(0, most)) controller.enqueue(new TextEncoder().encode(event));
+        },
+        pull(controller) {
+          stop();
+          controller.error(new DOMException("Aborted.", "AbortError"));
+        },
       },
-      pull(controller) {
-        stop();
-        controller.error(new DOMException("Aborted.", "AbortError"));
-      },
-    }, { highWaterMark: most });
+      { highWaterMark: most },
+    );
     return new Response(stream, response);
   };
   return counted;

@@ -6,8 +6,10 @@ document.addEventListener("securitypolicyviolation", ({ violatedDirective, block
 });
 
 const TAGS = new Set(
-  ("p br h3 h4 h5 h6 strong em del code pre blockquote ul ol li hr a bdi span figure figcaption button div " +
-    "table thead tbody tr th td").split(" "),
+  (
+    "p br h3 h4 h5 h6 strong em del code pre blockquote ul ol li hr a bdi span figure figcaption button div " +
+    "table thead tbody tr th td"
+  ).split(" "),
 );
 const OF_HIGHLIGHT = "token-[a-z]{2,7}";
 const OF_OURS = "host|math|hidden-character|task|plain|code|copy|language|lines|table|align-(?:left|center|right)";
@@ -136,7 +138,10 @@ const written = (element) => {
 globalThis.rendered = async (text, cuts = []) => {
   const element = document.createElement("div");
   const ends = [...cuts, text.length];
-  const markdown = await stream(element, ends.map((end, index) => text.slice(ends[index - 1] ?? 0, end)));
+  const markdown = await stream(
+    element,
+    ends.map((end, index) => text.slice(ends[index - 1] ?? 0, end)),
+  );
   await markdown.finish();
   return written(element);
 };

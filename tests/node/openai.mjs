@@ -20,7 +20,13 @@ function completions(tag, model, options = { maxRetries: 0 }) {
 }
 
 const withImage = [
-  { role: "user", content: [{ type: "text", text: "count to 5" }, { type: "image_url", image_url: { url: image } }] },
+  {
+    role: "user",
+    content: [
+      { type: "text", text: "count to 5" },
+      { type: "image_url", image_url: { url: image } },
+    ],
+  },
 ];
 
 async function streamed(tag, model, options, asking = messages) {

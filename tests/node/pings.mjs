@@ -71,14 +71,24 @@ async function aiSdk(name) {
   };
   let pings = 0;
   const transport = new DefaultChatTransport({ api: `${origin}/api/ui`, body: { model } });
-  const chat = new (class extends AbstractChat {})({ transport, state, onData: ({ type }) => (pings += type === "data-ping") });
+  const chat = new (class extends AbstractChat {})({
+    transport,
+    state,
+    onData: ({ type }) => (pings += type === "data-ping"),
+  });
   await chat.sendMessage({ text });
   const parts = chat.lastMessage.parts.filter((part) => part.type !== "step-start");
-  return { pings, status: chat.status, kinds: parts.map((part) => part.type), text: parts.map((part) => part.text).join("") };
+  return {
+    pings,
+    status: chat.status,
+    kinds: parts.map((part) => part.type),
+    text: parts.map((part) => part.text).join(""),
+  };
 }
 
 const told = {};
 const jobs = [["openai-node", openaiNode()], ...["ai5", "ai6", "ai7"].map((name) => [name, aiSdk(name)])];
-for (const path of Object.keys(ASKED)) jobs.push([`fetch-event-source ${path}`, fetched(path)], [`eventsource-parser ${path}`, parsed(path)]);
+for (const path of Object.keys(ASKED))
+  jobs.push([`fetch-event-source ${path}`, fetched(path)], [`eventsource-parser ${path}`, parsed(path)]);
 await Promise.all(jobs.map(async ([name, job]) => (told[name] = await job)));
 console.log(JSON.stringify(told));

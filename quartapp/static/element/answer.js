@@ -117,8 +117,7 @@ export class Answer {
     else if (record.type === "annotation") {
       const { url, title, filename } = record;
       reply.sources.push({ url: String(url ?? ""), title: String(title || filename || "") });
-    }
-    else if (record.type === "done") {
+    } else if (record.type === "done") {
       reply.finishReason = record.finish_reason;
       reply.tokens = record.usage?.output_tokens ?? 0;
       this.usage = record.usage;
@@ -150,7 +149,10 @@ export class Answer {
   async #showBeside() {
     const { images, calls, sources } = this.reply;
     if (!images.length && !calls.length && !sources.length) return;
-    this.#beside ??= import("./beside.js").then(({ Beside }) => new Beside(this.#aside, this.reply), this.#acts.outdated);
+    this.#beside ??= import("./beside.js").then(
+      ({ Beside }) => new Beside(this.#aside, this.reply),
+      this.#acts.outdated,
+    );
     const beside = await this.#beside;
     beside?.draw(!this.element.matches("[aria-busy]"));
   }

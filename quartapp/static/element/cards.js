@@ -26,21 +26,25 @@ const TOO_LONG = ["", "fewer", "edit", "begin"];
 const NO_CHAT = ["There is no chat at this address."];
 
 /** What to do about an error, in words if the buttons need some, by its code. @type {Map<string, [string, ...Act[]]>} */
-const ADVICE = new Map(/** @type {[string, [string, ...Act[]]][]} */ (Object.entries({
-  network: CONNECTION,
-  idle: CONNECTION,
-  truncated: CONNECTION,
-  too_large: TOO_LONG,
-  context_too_long: ["", "fewer", "model", "begin"],
-  content_filtered: ["Put the question in other words.", "edit"],
-  invalid_request: ["", "begin", "model"],
-  model_not_found: ["Choose another model.", "model"],
-  upstream_refused: ["", "model", "edit"],
-  forbidden: ["Whoever runs this chat can say who may ask."],
-  not_found: NO_CHAT,
-  method_not_allowed: NO_CHAT,
-  deadline_exceeded: ["Ask for a shorter answer, or try again.", "again", "edit"],
-})));
+const ADVICE = new Map(
+  /** @type {[string, [string, ...Act[]]][]} */ (
+    Object.entries({
+      network: CONNECTION,
+      idle: CONNECTION,
+      truncated: CONNECTION,
+      too_large: TOO_LONG,
+      context_too_long: ["", "fewer", "model", "begin"],
+      content_filtered: ["Put the question in other words.", "edit"],
+      invalid_request: ["", "begin", "model"],
+      model_not_found: ["Choose another model.", "model"],
+      upstream_refused: ["", "model", "edit"],
+      forbidden: ["Whoever runs this chat can say who may ask."],
+      not_found: NO_CHAT,
+      method_not_allowed: NO_CHAT,
+      deadline_exceeded: ["Ask for a shorter answer, or try again.", "again", "edit"],
+    })
+  ),
+);
 
 const MOST_MESSAGE_CHARS = 300;
 const MOST_ID_CHARS = 100;
@@ -77,11 +81,13 @@ function adviceFor({ code, status }) {
  */
 export function errorCard(fault, acts, waitSeconds = 0) {
   const [words, ...helps] = adviceFor(fault);
-  const made = helps.filter((act) => acts[act]).map((act, index) => {
-    const onclick = /** @type {() => void} */ (acts[act]);
-    const face = { className: index ? "plain" : "primary", "data-act": act, onclick };
-    return act === "again" ? againButton(waitSeconds, face) : button(WORDS[act], face);
-  });
+  const made = helps
+    .filter((act) => acts[act])
+    .map((act, index) => {
+      const onclick = /** @type {() => void} */ (acts[act]);
+      const face = { className: index ? "plain" : "primary", "data-act": act, onclick };
+      return act === "again" ? againButton(waitSeconds, face) : button(WORDS[act], face);
+    });
   return h(
     "div",
     { className: "card error", part: "error" },

@@ -191,7 +191,8 @@ export class Notices {
     const words = this.#words;
     this.#seen.hidden = !words;
     if (this.#seen.firstChild?.data === words) return;
-    const help = words === UNKEPT.full ? button("Choose chats to delete", { className: "quiet", onclick: this.#list }) : "";
+    const help =
+      words === UNKEPT.full ? button("Choose chats to delete", { className: "quiet", onclick: this.#list }) : "";
     this.#seen.replaceChildren(words, help);
   }
 }

@@ -31,7 +31,9 @@ export function isNamed({ title, turns }) {
 
 /** The chat that `value` holds, whatever it is; null if it holds none. @param {any} value @returns {Chat | null} */
 function readChat(value) {
-  const turns = listOf(value?.turns).map(readTurn).filter(({ question }) => question);
+  const turns = listOf(value?.turns)
+    .map(readTurn)
+    .filter(({ question }) => question);
   if (!turns.length) return null;
   return {
     id: textOf(value.id) || turns[0].question,
@@ -182,7 +184,8 @@ export class History extends Shelf {
     if (stored && (isNamed(stored) || isNamed(chat))) chat.title = stored.title;
     const { version } = chat;
     chat.version = newId();
-    if (this.#write([{ ...chat, turns: chat.turns.map(keepable) }, ...chats.filter(({ id }) => id !== chat.id)])) return true;
+    if (this.#write([{ ...chat, turns: chat.turns.map(keepable) }, ...chats.filter(({ id }) => id !== chat.id)]))
+      return true;
     chat.version = version;
     return false;
   }

@@ -180,7 +180,11 @@ export class Markdown {
     });
     const outline = [...this.#outline];
     const nodes = [...made.map(({ node }) => node), ...tail.map((token) => this.#nodeOf(token, outline))];
-    morphChildren(this.#container, this.#firstOpen(), nodes.filter((node) => node !== null));
+    morphChildren(
+      this.#container,
+      this.#firstOpen(),
+      nodes.filter((node) => node !== null),
+    );
     for (const { token, outline, node } of made) this.#settle(token, outline, node !== null);
   }
 

@@ -101,7 +101,8 @@ const MAKE_INLINE = {
   codespan: ({ text }) => h("code", {}, shown(text)),
   math: ({ text }) => h("span", { className: "math" }, text),
   checkbox: ({ checked }) => checkbox(checked),
-  link: (token, isLink) => (isLink ? inlineOf(token.tokens, true) : linkTo(decode(token.href), inlineOf(token.tokens, true))),
+  link: (token, isLink) =>
+    isLink ? inlineOf(token.tokens, true) : linkTo(decode(token.href), inlineOf(token.tokens, true)),
   image: (token, isLink) => picture(token, isLink),
 };
 

@@ -58,10 +58,15 @@ async function colour(text, names) {
   await pause();
   const whole = new DocumentFragment();
   let said = "";
-  tokenizeWith(text, languages[names[0]], (/** @type {string} */ word, /** @type {string=} */ type) => {
-    said += word;
-    if (word) whole.append(type ? spanOf(type, word) : shown(word));
-  }, { languages });
+  tokenizeWith(
+    text,
+    languages[names[0]],
+    (/** @type {string} */ word, /** @type {string=} */ type) => {
+      said += word;
+      if (word) whole.append(type ? spanOf(type, word) : shown(word));
+    },
+    { languages },
+  );
   return said === text && whole.childNodes.length <= MOST_WORDS ? whole : null;
 }
 

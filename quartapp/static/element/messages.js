@@ -80,7 +80,9 @@ class Room {
     const { messages: count, values, chars, bytes } = this.#used;
     const isOver = (/** @type {number} */ used, most = Infinity) => used > most;
     const fits = !(
-      isOver(count, max_messages) || isOver(values, max_json_values) || isOver(chars, max_prompt_chars) ||
+      isOver(count, max_messages) ||
+      isOver(values, max_json_values) ||
+      isOver(chars, max_prompt_chars) ||
       isOver(bytes, max_body_bytes)
     );
     if (!fits) this.#used = before;
