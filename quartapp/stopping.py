@@ -1,7 +1,8 @@
 """The end of a connection by its server: an open answer ends with a record, and all its tasks end.
 
-hypercorn and uvicorn cancel the connections that are open after the time to stop. Quart does not cancel the tasks of a
-cancelled connection. They would continue without a client until the loop is closed.
+hypercorn and uvicorn cancel the connections that are open after the time to stop. Quart before 0.23 does not cancel the
+tasks of a cancelled connection: they would continue without a client until the loop is closed. Quart 0.23 cancels them
+at once, before an answer could send its last record.
 """
 
 from __future__ import annotations
@@ -21,36 +22,50 @@ _CONNECTION: Final = "StreamReaderProtocol.connection_made.<locals>.callback"
 
 def end_with_connections(app: Quart) -> None:
     """Make the open answers of `app` send their last record when the server cancels a connection."""
-    inner = app.asgi_http_class
+    inner: Any = app.asgi_http_class
     if getattr(inner, "ends_answers", False):
         return  # another blueprint of this app has done it
 
-    class Connection:
+    class Connection(inner):  # type: ignore[misc]
         ends_answers = True
 
-        def __init__(self, app: Quart, scope: Any) -> None:
-            self._call = inner(app, scope)
-
         async def __call__(self, receive: Any, send: Any) -> None:
-            receivers: set[asyncio.Task[Any] | None] = set()
+            self._receivers: set[asyncio.Task[Any]] = set()
 
             async def received() -> Any:
-                receivers.add(asyncio.current_task())
+                if (task := asyncio.current_task()) not in {call, None}:
+                    self._receivers.add(task)
                 return await receive()
 
             client_tasks: ClientTasks = {}
             CONNECTION_TASKS.set(client_tasks)
+            call = asyncio.create_task(super().__call__(received, send))
             try:
-                await self._call(received, send)
+                await asyncio.wait([call])  # unlike awaiting `call`, this does not pass a cancellation on to it
+                call.result()
             except asyncio.CancelledError:
                 await _end(client_tasks)
-                for task in receivers:
-                    if task is not None and task is not asyncio.current_task():
-                        task.cancel()
+                self._stop_receiving()
+                call.cancel()
                 raise
             finally:  # because only the garbage collector frees tasks that refer to each other
-                receivers.clear()
+                self._receivers.clear()
                 client_tasks.clear()
+
+        async def handle_request(self, *arguments: Any) -> None:
+            try:
+                await super().handle_request(*arguments)
+            finally:
+                self._stop_receiving()
+
+        def _stop_receiving(self) -> None:
+            """Cancel the tasks that wait for the client.
+
+            After a response, Quart 0.23 waits for a disconnect. It never comes if the body was aborted, and gunicorn
+            sends it only at the end of the connection.
+            """
+            for task in self._receivers - {asyncio.current_task()}:
+                task.cancel()
 
     app.asgi_http_class = Connection
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 
-from quart import Blueprint, Response, request
+from quart import Blueprint, Response, current_app, request
 from quart.blueprints import BlueprintSetupState
-from quart.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -73,7 +72,7 @@ def _has_no_route(name: str) -> bool:
 def _merge_slashes(name: str) -> None:
     """Match the request's path with single slashes, if that is a route below the blueprint `name`."""
     path = re.sub("/{2,}", "/", request.path)
-    adapter = request_ctx.url_adapter
+    adapter = current_app.create_url_adapter(request)
     if adapter is None:
         return
     try:

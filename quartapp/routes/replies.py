@@ -9,6 +9,7 @@ import re
 import secrets
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from inspect import unwrap
 from typing import Any, Final
 
 from quart import Blueprint, Quart, Response, current_app, g, has_request_context, request, websocket
@@ -172,7 +173,7 @@ def _held_by_server() -> Callable[[], int]:
     Other servers wait for the client themselves: the function returns 0.
     """
     try:
-        stream = request._send_push_promise.args[0].__self__  # type: ignore[attr-defined]
+        stream = unwrap(request._send_push_promise.args[0]).__self__  # type: ignore[attr-defined]
         buffers = stream.send.__self__.stream_buffers
     except AttributeError:
         return lambda: 0

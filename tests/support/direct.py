@@ -58,6 +58,10 @@ class Question:
         """As a server tells it of a client that has gone."""
         self._inbox.put_nowait({"type": "http.disconnect"})
 
+    def cancel(self) -> None:
+        """Cancel the call, as a server that stops does."""
+        self._call.cancel()
+
     async def read(self) -> Self:
         """Reads to the end, whichever way it ends."""
         await asyncio.wait([self._call])

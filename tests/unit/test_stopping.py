@@ -1,13 +1,97 @@
-"""The handler of a loop's exceptions while an app serves, and once it has stopped."""
+"""The end of connections: by an aborted body, by the end of a response, and by a server that stops."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-from quartapp import create_app
+import pytest
+from quart import Quart
+from quart.asgi import ASGIHTTPConnection
+
+from quartapp import ChatRequest, chat_blueprint, create_app
+from tests.direct import Question
+from tests.forms import DONE, NDJSON, TEXT, Form
+
+WITHIN_S = 10.0
 
 Context = dict[str, Any]
+
+
+class GroupedConnection(ASGIHTTPConnection):
+    """A connection as in Quart 0.23, also where an earlier Quart is installed.
+
+    The tasks are in a group. So they are cancelled with it, and the group ends after the client has disconnected.
+    """
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        request = self._create_request_from_scope(send)
+
+        async def read() -> None:
+            while (message := await receive())["type"] == "http.request":
+                request.body.set_result(message["body"])
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.handle_request(request, send))
+            tasks.create_task(read())
+
+
+each_connection = pytest.mark.parametrize(
+    "connection", [ASGIHTTPConnection, GroupedConnection], ids=["installed", "grouped"]
+)
+
+
+async def answers(_: ChatRequest) -> AsyncIterator[str]:
+    yield "hello"
+
+
+async def fails(_: ChatRequest) -> AsyncIterator[str]:
+    yield "hello"
+    raise RuntimeError
+
+
+async def stalls(_: ChatRequest) -> AsyncIterator[str]:
+    yield "hello"
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def asked(connection: type[ASGIHTTPConnection], form: Form, model: Any) -> AsyncIterator[Question]:
+    """Yield a question to `model`, in an app whose connections are of the class `connection`."""
+    app = Quart(__name__)
+    app.asgi_http_class = connection
+    app.register_blueprint(chat_blueprint(models={"model": model}))
+    async with app.test_app(), asyncio.timeout(WITHIN_S), Question(app, form, "model") as question:
+        yield question
+
+
+@each_connection
+async def test_an_aborted_body_ends_the_call_of_the_app(connection: type[ASGIHTTPConnection]) -> None:
+    async with asked(connection, TEXT, fails) as question:
+        await question.read()
+        assert (question.body, question.told) == (b"hello", "aborted")
+
+
+@each_connection
+async def test_a_complete_response_ends_the_call_before_its_client_disconnects(
+    connection: type[ASGIHTTPConnection],
+) -> None:
+    async with asked(connection, NDJSON, answers) as question:
+        await question.read()
+        assert question.told == DONE
+
+
+@each_connection
+async def test_an_answer_sends_its_last_record_if_the_server_cancels_the_call(
+    connection: type[ASGIHTTPConnection],
+) -> None:
+    async with asked(connection, NDJSON, stalls) as question:
+        await question.read_until(b"hello")
+        question.cancel()
+        await question.read()
+        assert question.told == "shutting_down"
 
 
 async def cancelled_connection() -> None:
