@@ -45,10 +45,6 @@ def counting(last: int) -> Iterator[str]:
     return (f" {number}" if number > 1 else "1" for number in range(1, min(last, COUNT_LIMIT) + 1))
 
 
-def echo_politely(question: str) -> Iterator[str]:
-    return split(f"You said: {question}\n\n{_INTRODUCTION}" if question else f"Hello. {_INTRODUCTION}")
-
-
 # Seven digits exceed the limit, and are few enough for `int` at any length of the text.
 _NUMBER = r"0*([0-9]{1,7})"
 
@@ -62,34 +58,35 @@ _TOPICS: tuple[tuple[str, Callable[[re.Match[str]], Iterator[str]]], ...] = (
 
 def converse(chat: Chat, _: float) -> Answer:
     """Describe the attachments; without any, answer the first topic found in the question, else echo the question."""
-    if attached := chat.attached:
-        return text_answer(split(f"{attached} You said: {chat.question}" if chat.question else attached))
+    question = chat.question
+    if attached := chat.question_message.attached:
+        return text_answer(split(f"{attached} You said: {question}" if question else attached))
     for pattern, tokens in _TOPICS:
-        if found := re.search(pattern, chat.question, re.IGNORECASE):
+        if found := re.search(pattern, question, re.IGNORECASE):
             return text_answer(tokens(found))
-    return text_answer(echo_politely(chat.question))
+    return text_answer(split(f"You said: {question}\n\n{_INTRODUCTION}" if question else f"Hello. {_INTRODUCTION}"))
 
 
 def echo(chat: Chat, _: float) -> Answer:
     return text_answer(split(chat.question))
 
 
-def _requested_count(chat: Chat, default: int) -> int:
+def _count_for(chat: Chat, default: int = COUNT_DEFAULT) -> Iterator[str]:
     found = re.search(_NUMBER, chat.question)
-    return int(found[1]) if found else default
+    return counting(int(found[1]) if found else default)
 
 
 def count(chat: Chat, _: float) -> Answer:
-    return text_answer(counting(_requested_count(chat, COUNT_DEFAULT)))
+    return text_answer(_count_for(chat))
 
 
 def count_past(chat: Chat, tokens: float) -> Answer:
     """Count to the requested number; without one, count further than `tokens`."""
-    return text_answer(counting(_requested_count(chat, max(COUNT_DEFAULT, int(tokens) + 1))))
+    return text_answer(_count_for(chat, max(COUNT_DEFAULT, int(tokens) + 1)))
 
 
 def count_and(finish_reason: str) -> AnswerFunction:
-    return lambda chat, _: text_answer(counting(_requested_count(chat, COUNT_DEFAULT)), finish_reason)
+    return lambda chat, _: text_answer(_count_for(chat), finish_reason)
 
 
 def count_exactly(_: Chat, tokens: float) -> Answer:
@@ -102,8 +99,7 @@ def several_scripts(_chat: Chat, _: float) -> Answer:
 
 def split_surrogates(chat: Chat, _: float) -> Answer:
     """Count, then send one emoji as two lone surrogates."""
-    numbers = counting(_requested_count(chat, COUNT_DEFAULT))
-    return text_answer(chain(numbers, (" ", "\ud83d", "\ude00")))
+    return text_answer(chain(_count_for(chat), (" ", "\ud83d", "\ude00")))
 
 
 def megabytes(_: Chat, size_mb: float) -> Answer:

@@ -1,4 +1,4 @@
-"""The JSON of responses: chunks, completions, usage, the list of models."""
+"""The script of a request without a fault: a stream of chunks, one JSON object, or an error."""
 
 from __future__ import annotations
 
@@ -8,15 +8,50 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from .tokens import Json
+from .player import DONE, Event, Head, Headers, Kind, Mark, Script, encode
+from .requests import Chat, RefusedError
+from .tokens import Answer, Finish, Json
 
-ROLE: Json = {"role": "assistant", "content": "", "refusal": None}
+STREAM_HEADERS: Headers = (
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+)
+
+_ROLE: Json = {"role": "assistant", "content": "", "refusal": None}
 """The delta that opens each choice."""
 
-_MODELS_CREATED = 1_735_689_600
+
+def answered(chat: Chat, answers: Sequence[Answer]) -> Script:
+    """Return the script that sends an answer for each choice, in the form that the request names."""
+    shared: Json = {
+        "id": f"chatcmpl-{uuid4().hex}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": chat.model,
+        "system_fingerprint": "fp_mock",
+    }
+    tally = _Tally(chat.prompt_tokens)
+    if not chat.stream:
+        return _complete(shared, answers, tally)
+    if chat.include_usage:
+        shared["usage"] = None  # in each chunk except the last
+    return _streamed(shared, answers, tally, include_usage=chat.include_usage)
 
 
-class Tally(Struct):
+def reply(status: int, content_type: bytes, body: bytes, headers: Headers = ()) -> Script:
+    yield Head(status, ((b"content-type", content_type), (b"content-length", b"%d" % len(body)), *headers))
+    yield body
+
+
+def json_reply(status: int, body: Json, headers: Headers = ()) -> Script:
+    return reply(status, b"application/json", encode(body), headers)
+
+
+def refusal(error: RefusedError) -> Script:
+    return json_reply(error.status, error.body, error.headers)
+
+
+class _Tally(Struct):
     """The token counts of one request, updated with each delta of its answer."""
 
     prompt: int
@@ -37,41 +72,65 @@ class Tally(Struct):
         }
 
 
-def envelope(model: str, *, include_usage: bool) -> Json:
-    """Return the fields that all chunks of an answer share. With `include_usage` the usage is null until the last."""
-    shared = {
-        "id": f"chatcmpl-{uuid4().hex}",
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": model,
-        "system_fingerprint": "fp_mock",
-    }
-    return shared | {"usage": None} if include_usage else shared
+def _streamed(shared: Json, answers: Sequence[Answer], tally: _Tally, *, include_usage: bool) -> Script:
+    yield Head(200, STREAM_HEADERS)
+    for index in range(len(answers)):
+        yield _chunk("role", shared, index, _ROLE)
+    yield from _events(shared, answers, tally)
+    if include_usage:
+        yield Event("usage", {**shared, "choices": [], "usage": tally.usage()})
+    yield DONE
 
 
-def chunk(shared: Json, index: int, delta: Json, finish_reason: str | None = None) -> Json:
+def _complete(shared: Json, answers: Sequence[Answer], tally: _Tally) -> Script:
+    """Yield the pauses of the stream, then one JSON object."""
+    deltas: list[list[Json]] = [[] for _ in answers]
+    reasons: list[str | None] = [None for _ in answers]
+    for step in _events(shared, answers, tally):
+        if isinstance(step, Event):
+            (choice,) = step.body["choices"]
+            deltas[choice["index"]].append(choice["delta"])
+            reasons[choice["index"]] = choice["finish_reason"]
+        else:
+            yield step
+    choices = [
+        {"index": index, "message": _message(deltas[index]), "logprobs": None, "finish_reason": reason}
+        for index, reason in enumerate(reasons)
+    ]
+    yield from json_reply(200, {**shared, "object": "chat.completion", "choices": choices, "usage": tally.usage()})
+
+
+def _events(shared: Json, answers: Sequence[Answer], tally: _Tally) -> Script:
+    """Yield a token of each choice in turn, until all have finished."""
+    unfinished = dict(enumerate(answers))
+    while unfinished:
+        yield Mark.BEAT
+        for index, answer in tuple(unfinished.items()):
+            part = next(answer)
+            if isinstance(part, Finish):
+                del unfinished[index]
+                yield _chunk("finish", shared, index, {}, part.reason)
+            else:
+                tally.add(part)
+                yield _chunk("token", shared, index, part)
+
+
+def _chunk(kind: Kind, shared: Json, index: int, delta: Json, finish_reason: str | None = None) -> Event:
     choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-    return {**shared, "choices": [choice]}
+    return Event(kind, {**shared, "choices": [choice]})
 
 
-def completion(shared: Json, choices: Sequence[Json], usage: Json) -> Json:
-    return {**shared, "object": "chat.completion", "choices": choices, "usage": usage}
-
-
-def choice(index: int, deltas: Sequence[Json], finish_reason: str) -> Json:
-    return {"index": index, "message": message(deltas), "logprobs": None, "finish_reason": finish_reason}
-
-
-def message(deltas: Sequence[Json]) -> Json:
+def _message(deltas: Sequence[Json]) -> Json:
     """Merge deltas into one message."""
-    merged: Json = {"role": "assistant", "content": _joined(deltas, "content"), "refusal": _joined(deltas, "refusal")}
+    content, refusal_text = _joined(deltas, "content"), _joined(deltas, "refusal")
+    message: Json = {"role": "assistant", "content": content, "refusal": refusal_text}
     if reasoning := _joined(deltas, "reasoning_content"):
-        merged["reasoning_content"] = reasoning
+        message["reasoning_content"] = reasoning
     if fragments := [call for delta in deltas for call in delta.get("tool_calls", ())]:
-        merged["tool_calls"] = [_tool_call(fragments)]
-    elif merged["refusal"] is None:
-        merged["content"] = merged["content"] or ""
-    return merged
+        message["tool_calls"] = [_tool_call(fragments)]
+    elif refusal_text is None:
+        message["content"] = content or ""
+    return message
 
 
 def _joined(deltas: Iterable[Json], field: str) -> str | None:
@@ -83,13 +142,3 @@ def _tool_call(fragments: Sequence[Json]) -> Json:
     arguments = "".join(fragment["function"]["arguments"] for fragment in fragments)
     first = fragments[0]
     return {"id": first["id"], "type": first["type"], "function": {**first["function"], "arguments": arguments}}
-
-
-def model_card(name: str, about: str) -> Json:
-    return {
-        "id": name,
-        "object": "model",
-        "created": _MODELS_CREATED,
-        "owned_by": "quartapp",
-        "description": about,
-    }

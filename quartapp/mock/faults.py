@@ -1,172 +1,237 @@
-"""The table of faults. A new fault is a row here, and a small function in the module of its kind."""
+"""The faults of streams: functions from a script and the parameter of the model to the script with the fault."""
 
 from __future__ import annotations
 
-from . import alterations as put
-from . import answers, refusals, usages, writes
-from .models import Fault, Model, Parameter
-from .refusals import MARKER
-from .steps import DONE, Event, Mark
+import math
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, cycle, pairwise, repeat
+from typing import TypeAlias
 
-_ERROR = Event(
-    "other", {"error": {"message": f"{MARKER}: the model has gone away", "type": "server_error", "code": "boom"}}
-)
+from .player import Event, Head, Kind, Mark, Pause, Script, Step, is_event
 
+Fault: TypeAlias = Callable[[Script, float], Script]
+"""Takes the script of a request and the parameter of the model, and returns the altered script."""
 
-def _after_tokens(about: str, fault: Fault) -> Model:
-    return Model(about=about, answer=answers.count_past, fault=fault, parameter=Parameter("K", 3, 0, 100_000))
+_COMMENT = b": keep-alive\n\n"
+_COMMENT_EVERY_S = 0.02
 
-
-def _timed(about: str, default_s: float, fault: Fault, *, streamed_only: bool = True) -> Model:
-    parameter = Parameter("S", default_s, 0, 3600, decimals=True)
-    return Model(about=about, fault=fault, parameter=parameter, streamed_only=streamed_only)
+_BEHIND_LEAD_BYTE = re.compile(rb"(?<=[\xc0-\xff])")
 
 
-def _refusing(about: str, fault: Fault, default_code: int | None = None) -> Model:
-    parameter = Parameter("CODE", default_code, 400, 599) if default_code else None
-    return Model(about=about, fault=fault, parameter=parameter, streamed_only=False)
+# Steps that are inserted ----------------------------------------------------------------------------------------------
 
 
-_SLOW = {
-    "fault-slow-first-byte": _timed(
-        "Sends nothing for S seconds, not even headers.", 30, put.late, streamed_only=False
-    ),
-    "fault-slow-first-token": _timed(
-        "Sends headers and the role chunk at once, the first token only after S seconds of silence.",
-        30,
-        put.before(put.pause, "token", "finish"),
-    ),
-    "fault-comments": _timed(
-        "Sends headers, then a comment line every 20 ms for S seconds, then the answer.",
-        30,
-        put.before(put.comments, "role"),
-    ),
-    "fault-pauses": _timed("Is silent for S seconds before each token.", 1, put.before_each(put.pause, "token")),
-    "fault-slow-end": _timed(
-        "Is silent for S seconds after the finish reason, before usage and `[DONE]`.",
-        5,
-        put.before(put.pause, "usage", "done"),
-    ),
-    "fault-stall": _after_tokens(
-        "Falls silent for ever after K tokens, with the connection open.", put.after_tokens(Mark.STALL)
-    ),
-}
+def before(extra: Callable[[float], Iterable[Step]], *kinds: Kind) -> Fault:
+    """Return a fault that inserts `extra` before the first event of these kinds."""
 
-_REFUSING = {
-    "fault-status": _refusing(
-        "Answers with the HTTP status CODE and an OpenAI error, with `Retry-After: 7` on 429 and 503.",
-        refusals.with_status,
-        500,
-    ),
-    "fault-html": _refusing(
-        "Answers with the HTTP status CODE and a page of HTML, as a gateway would.", refusals.with_html, 502
-    ),
-    "fault-empty": _refusing("Answers with the HTTP status CODE and an empty body.", refusals.with_nothing, 500),
-    "fault-endless-error": _refusing("Answers with status 500 and a body that never ends.", refusals.with_endless_body),
-    "fault-redirect": _refusing("Redirects (302) to another path of this server.", refusals.with_redirect),
-    "fault-context-too-long": _refusing(
-        "Refuses the prompt as too long: 400 with the code `context_length_exceeded`.", refusals.context_too_long
-    ),
-    "fault-content-filtered": _refusing(
-        "Refuses the prompt by its content: 400 with the code `content_filter`.", refusals.content_filtered
-    ),
-}
+    def altered(script: Script, parameter: float) -> Script:
+        for step in script:
+            if is_event(step, *kinds):
+                yield from extra(parameter)
+                yield step
+                break
+            yield step
+        yield from script
 
-_TRUNCATED = {
-    "fault-error-object": _after_tokens(
-        "Sends an error object in the stream after K tokens, then ends the body cleanly.",
-        put.after_tokens(_ERROR, Mark.END),
-    ),
-    "fault-drop": _after_tokens("Aborts the connection after K tokens.", put.after_tokens(Mark.DROP)),
-    "fault-no-finish": _after_tokens(
-        "Ends the body cleanly after K tokens, with neither finish reason nor `[DONE]`.", put.after_tokens(Mark.END)
-    ),
-    "fault-no-finish-done": _after_tokens(
-        "Ends after K tokens with `[DONE]`, but without a finish reason.", put.after_tokens(DONE, Mark.END)
-    ),
-    "fault-no-done": Model(about="Sends everything but `[DONE]`.", fault=put.no_done),
-    "fault-drop-after-finish": Model(
-        about="Aborts the connection after the finish reason.",
-        fault=put.before(put.always(Mark.DROP), "usage", "done"),
-    ),
-}
+    return altered
 
-_ENDLESS = {
-    "fault-garbage": _after_tokens(
-        "Sends `data: {not json` after K tokens, then the rest of the answer.",
-        put.after_tokens(b"data: {not json\n\n"),
-    ),
-    "fault-garbage-line": _after_tokens(
-        "Sends a line that is no field of an event after K tokens; parsers must ignore it, so the answer is complete.",
-        put.after_tokens(b"<html>\n"),
-    ),
-    "fault-endless-line": Model(
-        about="Sends one `data:` line that never ends.", fault=put.before(put.endless_line, "role")
-    ),
-    "fault-endless-body": Model(about="Sends tokens for ever.", fault=put.endless_tokens),
-    "fault-endless-comments": Model(
-        about="Sends comment lines for ever.", fault=put.before(put.endless_comments, "role")
-    ),
-    "fault-flood": Model(
-        about="Sends an answer of N tokens in a single write.",
-        answer=answers.count_exactly,
-        fault=writes.one_write,
-        parameter=Parameter("N", 1000, 1, 100_000),
-    ),
-    "fault-big": Model(
-        about="Sends MB megabytes of text in tokens of 1 kB, as fast as the client reads them.",
-        answer=answers.megabytes,
-        fault=put.at_once,
-        parameter=Parameter("MB", 16, 1, 64),
-    ),
-}
 
-_FORM = {
-    "fault-split-utf8": Model(
-        about="Gives the answer of several scripts with every write split inside a character.",
-        answer=answers.several_scripts,
-        fault=writes.inside_characters,
-    ),
-    "fault-one-byte": Model(
-        about="Writes each byte of the body on its own.",
-        fault=writes.rewritten(lambda data: (data[at : at + 1] for at in range(len(data)))),
-    ),
-    "fault-crlf": Model(
-        about="Ends lines with CRLF.", fault=writes.rewritten(lambda data: (data.replace(b"\n", b"\r\n"),))
-    ),
-    "fault-no-space": Model(
-        about="Writes `data:{…}` without the space.",
-        fault=writes.rewritten(lambda data: (data.replace(b"data: ", b"data:", 1),)),
-    ),
-    "fault-bom": Model(
-        about="Opens the body with a byte order mark.", fault=put.before(put.always(b"\xef\xbb\xbf"), "role")
-    ),
-    "fault-gzip": Model(
-        about="Compresses the body with gzip and sends `Content-Encoding`, requested or not.", fault=writes.gzipped
-    ),
-    "fault-empty-choices": Model(
-        about="Sends chunks with empty `choices` before and after the answer, as Azure does.", fault=put.empty_choices
-    ),
-    "fault-null-content": Model(about="Sends deltas with `content: null` between the tokens.", fault=put.null_content),
-    "fault-lone-surrogate": Model(
-        about="Ends with an emoji split into two tokens, `\\ud83d` and `\\ude00`.", answer=answers.split_surrogates
-    ),
-}
+def after_tokens(*extra: Step) -> Fault:
+    """Return a fault that inserts `extra` after as many tokens as the parameter, 0 is directly after the headers.
 
-_ACCOUNT = {
-    "fault-usage-null": Model(about="Sends `usage: null` in every chunk, and no other usage.", fault=usages.null),
-    "fault-usage-with-finish": Model(
-        about="Gives usage in the chunk of the finish reason instead of one after it.", fault=usages.with_finish
-    ),
-    "fault-usage-every-chunk": Model(about="Gives the usage so far in each chunk.", fault=usages.every_chunk),
-    "fault-usage-none": Model(about="Never sends usage, even if requested.", fault=usages.none),
-    "fault-usage-odd": Model(
-        about="Gives usage with strings and floats for numbers, no total, and details of its own.", fault=usages.odd
-    ),
-    "fault-length": Model(about="Finishes with the reason `length`.", answer=answers.count_and("length")),
-    "fault-content-filter": Model(
-        about="Finishes with the reason `content_filter` after some tokens.", answer=answers.count_and("content_filter")
-    ),
-}
+    If the answer has fewer tokens, `extra` is inserted before the finish reason.
+    """
 
-FAULTS: dict[str, Model] = {**_SLOW, **_REFUSING, **_TRUNCATED, **_ENDLESS, **_FORM, **_ACCOUNT}
+    def altered(script: Script, tokens: float) -> Script:
+        yield next(script)
+        seen = 0
+        for step in script:
+            if seen >= tokens or is_event(step, "finish"):
+                yield from extra
+                yield step
+                break
+            seen += is_event(step, "token")
+            yield step
+        yield from script
+
+    return altered
+
+
+def steps(*extra: Step) -> Callable[[float], Iterable[Step]]:
+    return lambda _: extra
+
+
+def pause(duration_s: float) -> Iterable[Step]:
+    return (Pause(duration_s),)
+
+
+def comments(duration_s: float) -> Iterable[Step]:
+    return (_COMMENT, Pause(_COMMENT_EVERY_S)) * math.ceil(duration_s / _COMMENT_EVERY_S)
+
+
+def endless_comments(_: float) -> Iterable[Step]:
+    return cycle((Mark.BEAT, _COMMENT))
+
+
+def endless_line(_: float) -> Iterable[Step]:
+    return chain((b'data: {"id":"',), repeat(b"x" * 4096))
+
+
+def late(script: Script, duration_s: float) -> Script:
+    return chain((Pause(duration_s),), script)
+
+
+def pauses(script: Script, duration_s: float) -> Script:
+    for step in script:
+        if is_event(step, "token"):
+            yield Pause(duration_s)
+        yield step
+
+
+def at_once(script: Script, _: float) -> Script:
+    """Remove the pace, so that the answer is sent as fast as the client reads it."""
+    return (step for step in script if step is not Mark.BEAT)
+
+
+# Events that are replaced ---------------------------------------------------------------------------------------------
+
+
+def for_each_event(change: Callable[[Event], Iterable[Step]]) -> Fault:
+    """Return a fault that replaces each event by the steps that `change` returns."""
+
+    def altered(script: Script, _: float) -> Script:
+        for step in script:
+            yield from change(step) if isinstance(step, Event) else (step,)
+
+    return altered
+
+
+@for_each_event
+def endless_tokens(event: Event) -> Iterable[Step]:
+    """Repeat the first token without end."""
+    return cycle((event, Mark.BEAT)) if event.kind == "token" else (event,)
+
+
+@for_each_event
+def null_content(event: Event) -> Iterator[Step]:
+    if event.kind == "token":
+        yield event.but(choices=[{**choice, "delta": {"content": None}} for choice in event.body["choices"]])
+    yield event
+
+
+@for_each_event
+def empty_choices(event: Event) -> Iterator[Step]:
+    """Add chunks without choices before and after the answer, the first with filter results, as Azure sends them."""
+    findings = [{"prompt_index": 0, "content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}]
+    if event.kind == "role":
+        yield event.but(choices=[], prompt_filter_results=findings)
+    yield event
+    if event.kind == "finish":
+        yield event.but(choices=[])
+
+
+@for_each_event
+def no_done(event: Event) -> Iterable[Step]:
+    return () if event.kind == "done" else (event,)
+
+
+@for_each_event
+def usage_null(event: Event) -> Iterable[Step]:
+    return (event.but(usage=None),)
+
+
+@for_each_event
+def usage_none(event: Event) -> Iterator[Step]:
+    if event.kind != "usage":
+        yield Event(event.kind, {field: value for field, value in event.body.items() if field != "usage"})
+
+
+@for_each_event
+def usage_odd(event: Event) -> Iterator[Step]:
+    if event.kind != "usage":
+        yield event
+        return
+    usage = event.body["usage"]
+    yield event.but(
+        usage={
+            "prompt_tokens": str(usage["prompt_tokens"]),
+            "completion_tokens": float(usage["completion_tokens"]),
+            "prompt_tokens_details": {"cached_tokens": None, "by_modality": [{"modality": "text", "tokens": "all"}]},
+            "cost": {"currency": "EUR", "amount": 0.0},
+        }
+    )
+
+
+def usage_with_finish(script: Script, _: float) -> Script:
+    """Move the usage into the chunk before it, which has the last finish reason."""
+    for step, following in pairwise(chain(script, (Mark.END,))):
+        if isinstance(step, Event) and is_event(following, "usage"):
+            yield step.but(usage=following.body["usage"])
+        elif not is_event(step, "usage"):
+            yield step
+
+
+def usage_every_chunk(script: Script, _: float) -> Script:
+    """Add the usage so far to each chunk, if the client requested usage."""
+    steps = list(script)
+    usage = next((step.body["usage"] for step in steps if is_event(step, "usage")), None)
+    token_count = 0
+    for step in steps:
+        token_count += is_event(step, "token")
+        if usage and isinstance(step, Event):
+            total = usage["prompt_tokens"] + token_count
+            yield step.but(usage={**usage, "completion_tokens": token_count, "total_tokens": total})
+        else:
+            yield step
+
+
+# Events in other bytes ------------------------------------------------------------------------------------------------
+
+
+@for_each_event
+def one_byte(event: Event) -> Iterable[Step]:
+    data = event.encode()
+    return (data[at : at + 1] for at in range(len(data)))
+
+
+@for_each_event
+def crlf(event: Event) -> Iterable[Step]:
+    return (event.encode().replace(b"\n", b"\r\n"),)
+
+
+@for_each_event
+def no_space(event: Event) -> Iterable[Step]:
+    return (event.encode().replace(b"data: ", b"data:", 1),)
+
+
+def one_write(script: Script, _: float) -> Script:
+    """Send the complete body in a single write."""
+    yield next(script)
+    yield b"".join(step.encode() for step in script if isinstance(step, Event))
+
+
+def inside_characters(script: Script, _: float) -> Script:
+    """End every write, except the last, after the first byte of a multi-byte character."""
+    carried = b""
+    for step in script:
+        if isinstance(step, Event):
+            *pieces, carried = _BEHIND_LEAD_BYTE.split(carried + step.encode())
+            yield from pieces
+        else:
+            yield step
+    yield carried
+
+
+def gzipped(script: Script, _: float) -> Script:
+    compressor = zlib.compressobj(wbits=31)
+    for step in script:
+        match step:
+            case Head(status, headers):
+                yield Head(status, (*headers, (b"content-encoding", b"gzip")))
+            case Event():
+                yield compressor.compress(step.encode()) + compressor.flush(zlib.Z_SYNC_FLUSH)
+            case _:
+                yield step
+    yield compressor.flush()

@@ -1,18 +1,19 @@
 """The parser of requests, and their errors. Only fields that change the answer are checked.
 
-Other fields (`temperature`, `seed`, …) are ignored, as many compatible servers do.
+Other fields (`temperature`, `seed`, …) are ignored, as many compatible servers do. Attachments are described by their
+form alone: type, size and name.
 """
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from . import attachments, tokens
-from .attachments import Part
+from . import tokens
 from .tokens import Json
 
 _TOKENS_PER_MESSAGE = 3
@@ -20,6 +21,9 @@ _TOKENS_PER_MESSAGE = 3
 
 _PATH = re.compile(r"`\$\.?([^`]*)`$")
 """Matches the path of the invalid field in messages of msgspec."""
+
+_DATA_URL = re.compile(r"data:([^;,]{0,100})(?:;[^,]{0,200})?;base64,")
+"""Matches the head of a data URL, with its media type."""
 
 
 class RefusedError(Exception):
@@ -41,6 +45,30 @@ class RefusedError(Exception):
         self.body: Json = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+class ImageURL(Struct):
+    url: str
+
+
+class File(Struct):
+    file_data: str | None = None
+    filename: str | None = None
+
+
+class Sound(Struct):
+    data: str
+    format: str
+
+
+class Part(Struct):
+    """A part of a message, of any type. Parts of unknown types are ignored."""
+
+    type: str
+    text: str = ""
+    image_url: ImageURL | None = None
+    file: File | None = None
+    input_audio: Sound | None = None
+
+
 class Message(Struct):
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[Part] | None = None
@@ -55,7 +83,37 @@ class Message(Struct):
     def attached(self) -> str:
         """Return one sentence that describes the attachments, or an empty string if there are none."""
         parts = self.content if isinstance(self.content, list) else ()
-        return attachments.describe(filter(None, map(attachments.attachment, parts)))
+        known = defaultdict(list)
+        for noun, about in filter(None, map(_attachment, parts)):
+            known[noun].append(about)
+        counted = [f"{len(each)} {noun}{'s' * (len(each) > 1)} ({'; '.join(each)})" for noun, each in known.items()]
+        return f"I was sent {', '.join(counted)}." if counted else ""
+
+
+def _attachment(part: Part) -> tuple[str, str] | None:
+    """Return the noun for the attachment in `part` and its description, or None for text and unknown types."""
+    match part:
+        case Part(type="image_url", image_url=ImageURL(url=url)):
+            return "image", _about(url)
+        case Part(type="file", file=File(file_data=data, filename=name)):
+            known = "by its id" if data is None else _about(data)
+            return "file", f"{name}, {known}" if name else known
+        case Part(type="input_audio", input_audio=Sound(data=data, format=format)):
+            return "sound", f"{format}, {_size(data)}"
+    return None
+
+
+def _about(text: str) -> str:
+    """Return the media type and size of a data URL, else the size of base64, else that there is a URL."""
+    if found := _DATA_URL.match(text):
+        return f"{found[1] or 'of no type'}, {_size(text, found.end())}"
+    return "by its URL" if ":" in text else _size(text)
+
+
+def _size(text: str, start: int = 0) -> str:
+    """Return the number of bytes that the base64 from `start` encodes."""
+    size = (len(text) - start) * 3 // 4 - text[-2:].count("=")
+    return f"{size} byte{'s' * (size != 1)}"
 
 
 class Function(Struct):
@@ -90,18 +148,14 @@ class Chat(Struct):
     tools: list[Tool] | None = None
 
     @property
+    def question_message(self) -> Message:
+        """Return the last user message, or an empty one if there is none."""
+        return next((message for message in reversed(self.messages) if message.role == "user"), Message("user"))
+
+    @property
     def question(self) -> str:
-        """Return the text of the last user message, or an empty string if there is none."""
-        return self._last_user_message.text if self._last_user_message else ""
-
-    @property
-    def attached(self) -> str:
-        """Return one sentence that describes the attachments of the last user message, or an empty string."""
-        return self._last_user_message.attached if self._last_user_message else ""
-
-    @property
-    def _last_user_message(self) -> Message | None:
-        return next((message for message in reversed(self.messages) if message.role == "user"), None)
+        """Return the text of the last user message."""
+        return self.question_message.text
 
     @property
     def functions(self) -> list[Function]:

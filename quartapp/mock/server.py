@@ -1,13 +1,26 @@
-"""The ASGI application. It runs an answer until its end, or until the client disconnects."""
+"""The ASGI application. It plays the script of a request until its end, or until the client disconnects."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
-from .player import ASGIApp, Receive, Scope, Send, play
-from .routes import MAX_BODY_BYTES, respond
+from .catalogue import CATALOGUE, Model, find
+from .chunks import answered, json_reply, refusal
+from .player import Message, Script, Send, play
+from .requests import Chat, RefusedError, read_chat
+from .tokens import Answer, Json, at_most, until_stop
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+_MODELS_CREATED = 1_735_689_600
+
+Scope: TypeAlias = Message
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
@@ -18,20 +31,18 @@ def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "http":
-                await _answer(scope, receive, send, tokens_per_s)
+                body = await _read_body(receive)
+                if body is not None:
+                    script = respond(scope["method"], scope["path"], body)
+                    await _first_ends(play(script, send, tokens_per_s), _disconnect(receive))
             case "lifespan":
-                await _lifespan(receive, send)
+                while (await receive())["type"] != "lifespan.shutdown":
+                    await send({"type": "lifespan.startup.complete"})
+                await send({"type": "lifespan.shutdown.complete"})
             case other:
                 raise ValueError(f"the mock model does not speak {other}")
 
     return app
-
-
-async def _answer(scope: Scope, receive: Receive, send: Send, tokens_per_s: float) -> None:
-    body = await _read_body(receive)
-    if body is not None:
-        script = respond(scope["method"], scope["path"], body)
-        await _first_ends(play(script, send, tokens_per_s), _disconnect(receive))
 
 
 async def _read_body(receive: Receive) -> bytes | None:
@@ -52,7 +63,7 @@ async def _disconnect(receive: Receive) -> None:
         continue  # the rest of a body that was too large
 
 
-async def _first_ends(*coroutines: Coroutine[None, None, None]) -> None:
+async def _first_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
     """Wait until one coroutine ends, then cancel the others. Raises the exception of the first."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
@@ -65,7 +76,66 @@ async def _first_ends(*coroutines: Coroutine[None, None, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while (await receive())["type"] != "lifespan.shutdown":
-        await send({"type": "lifespan.startup.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
+def respond(method: str, path: str, body: bytes) -> Script:
+    """Return the script of a request. Any prefix of a known path is accepted, so that any base URL works."""
+    try:
+        if len(body) > MAX_BODY_BYTES:
+            raise RefusedError(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
+        for allowed, pattern, handle in _ROUTES:
+            if found := pattern.fullmatch(path):
+                if method != allowed:
+                    allow = (b"allow", allowed.encode())
+                    raise RefusedError(405, f"Not allowed to {method} on {path}.", headers=(allow,))
+                return handle(found, body)
+        raise RefusedError(404, f"Invalid URL ({method} {path})", code="unknown_url")
+    except RefusedError as error:
+        return refusal(error)
+
+
+def _complete(_: re.Match[str], body: bytes) -> Script:
+    chat = read_chat(body)
+    model, parameter = _find_model(chat.model)
+    script = answered(chat, [_limited(chat, model.answer(chat, parameter)) for _ in range(chat.n or 1)])
+    if model.fault is None or (model.streamed_only and not chat.stream):
+        return script
+    return model.fault(script, parameter)
+
+
+def _limited(chat: Chat, answer: Answer) -> Answer:
+    if chat.token_limit:
+        answer = at_most(answer, chat.token_limit)
+    return until_stop(answer, chat.stops) if chat.stops else answer
+
+
+def _list_models(_: re.Match[str], __: bytes) -> Script:
+    return json_reply(200, {"object": "list", "data": [_card(name, about) for name, about in CATALOGUE.items()]})
+
+
+def _show_model(found: re.Match[str], _: bytes) -> Script:
+    model, _parameter = _find_model(found["name"])
+    return json_reply(200, _card(found["name"], model.about))
+
+
+def _card(name: str, about: str) -> Json:
+    return {
+        "id": name,
+        "object": "model",
+        "created": _MODELS_CREATED,
+        "owned_by": "quartapp",
+        "description": about,
+    }
+
+
+def _find_model(name: str) -> tuple[Model, float]:
+    found = find(name)
+    if found is None:
+        message = f"The model `{name}` does not exist or you do not have access to it."
+        raise RefusedError(404, message, param="model", code="model_not_found")
+    return found
+
+
+_ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], bytes], Script]], ...] = (
+    ("POST", re.compile(r".*/chat/completions"), _complete),
+    ("GET", re.compile(r".*/models"), _list_models),
+    ("GET", re.compile(r".*/models/(?P<name>[^/]+)"), _show_model),
+)

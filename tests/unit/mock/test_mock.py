@@ -24,11 +24,9 @@ from hypercorn.config import Config
 from openai import APIError, AsyncOpenAI, NotFoundError, RateLimitError
 
 from quartapp.mock import CATALOGUE, DEFAULT_MODEL, ASGIApp, create_mock, offers
-from quartapp.mock.catalogue import ALL
-from quartapp.mock.models import Parameter
-from quartapp.mock.player import Message, Pace, Receive, Scope, Send
-from quartapp.mock.routes import MAX_BODY_BYTES, respond
-from quartapp.mock.steps import Event, Head, Mark, Pause, Step
+from quartapp.mock.catalogue import ALL, Parameter
+from quartapp.mock.player import Event, Head, Mark, Message, Pace, Pause, Send, Step
+from quartapp.mock.server import MAX_BODY_BYTES, Receive, Scope, respond
 from quartapp.mock.tokens import split
 
 DOCS = Path(__file__).parents[3] / "docs" / "mock.md"
