@@ -5,7 +5,8 @@ import socket
 
 from quartapp.core.errors import SettingsError
 from quartapp.process import allow_open_files, freeze_loaded_objects
-from quartapp.settings.settings import ServerSettings, Settings, user_timeout_ms
+from quartapp.settings.server import ServerSettings
+from quartapp.settings.settings import Settings
 
 try:
     _listen, _settings = ServerSettings.load(), Settings.load()
@@ -55,7 +56,7 @@ def when_ready(server):
     """Set TCP_USER_TIMEOUT, so that the connection of a client that reads nothing ends soon after its answer."""
     for listener in server.LISTENERS:
         if listener.sock.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms(_settings))
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _settings.user_timeout_ms)
 
 
 def pre_request(worker, request):

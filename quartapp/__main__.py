@@ -21,8 +21,8 @@ from quartapp.core.errors import SettingsError
 from quartapp.mock import create_mock
 from quartapp.process import allow_open_files, freeze_loaded_objects
 from quartapp.server import serve
-from quartapp.settings.loader import unknown_around
-from quartapp.settings.settings import MAX_PORT, ServerSettings, Settings, user_timeout_ms
+from quartapp.settings.server import MAX_PORT, ServerSettings
+from quartapp.settings.settings import Settings
 
 try:
     import uvloop
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         listen = ServerSettings.load({"HOST": options.get("host"), "PORT": options.get("port")})
         settings = Settings.load()
-        config = _Config(listen, user_timeout_ms(settings))
+        config = _Config(listen, settings.user_timeout_ms)
         allow_open_files(settings.max_open_streams)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
             runner.run(_run_mock(config, settings) if options["command"] == "mock" else _run_chat(config, settings))
@@ -105,7 +105,7 @@ async def _run_chat(config: Config, settings: Settings) -> None:
 async def _run_mock(config: Config, settings: Settings) -> None:
     async def nothing() -> None: ...
 
-    for sentence in unknown_around():
+    for sentence in Settings.unknown_around():
         log.warning("%s", sentence)
     await _serve(create_mock(settings.mock_tokens_per_s), config, MOCK_MAX_BODY_BYTES, nothing)
 

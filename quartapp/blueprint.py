@@ -23,7 +23,6 @@ from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.schema import GET, SCHEMA_ROUTES, add_schema, installed_viewer
 from quartapp.routes.static import STATIC, add_static
 from quartapp.running import RunningChat
-from quartapp.settings.loader import unknown_around
 from quartapp.settings.settings import Settings
 from quartapp.stopping import end_with_connections
 
@@ -64,7 +63,7 @@ def chat_blueprint(
     async def open_chat() -> None:
         given = settings
         if not running_chats(current_app):
-            for sentence in unknown_around():
+            for sentence in Settings.unknown_around():
                 log.warning("%s", sentence)
         if not isinstance(given, Settings):
             given = Settings.load(given, Settings.named_in(current_app.config))

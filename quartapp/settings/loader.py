@@ -43,9 +43,13 @@ class SettingFault(NamedTuple):
     words: str
 
 
-def named(name: str, default: Any, example: str, description: str, **limits: Any) -> Any:
-    """Return a field with the public name `name`, in the environment and in app.config."""
-    return Field(default, validation_alias=AliasChoices(name), examples=[example], description=description, **limits)
+def named(name: str, default: Any, example: str | None = None, **limits: Any) -> Any:
+    """Return a field with the public name `name`, in the environment and in app.config.
+
+    Without an `example`, it is the default, or true for a switch.
+    """
+    example = example or ("true" if default is False else str(default))
+    return Field(default, validation_alias=AliasChoices(name), examples=[example], **limits)
 
 
 class Loaded(BaseSettings):
@@ -58,6 +62,7 @@ class Loaded(BaseSettings):
         extra="ignore",
         frozen=True,
         case_sensitive=True,
+        use_attribute_docstrings=True,
     )
 
     @classmethod
@@ -71,7 +76,7 @@ class Loaded(BaseSettings):
             file = _file_values()
             sources = [_without_empty(source or {}) for source in (*mappings, os.environ, file)]
             given = _merge(sources[: len(mappings)])
-            _refuse_unknown(given)
+            cls._refuse_unknown(given)
             return cls(**given | dict.fromkeys(cls.outranked(sources)))
         except ValidationError as error:
             fault = first_fault(error)
@@ -82,6 +87,22 @@ class Loaded(BaseSettings):
         """Return the entries of a host app's `config` that are settings, or that start with CHAT_."""
         known = cls.names()
         return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
+
+    @classmethod
+    def unknown_around(cls) -> list[str]:
+        """Return a sentence for each name in the environment and `.env` that starts with CHAT_ and is no setting.
+
+        Such a name does not stop the start, because the host app may own it. No sentence contains a value.
+        """
+        known = cls.names()
+        names = dict.fromkeys([*os.environ, *_file_values()])
+        unknown = [name for name in names if name.upper().startswith(PREFIX) and name not in known]
+        return [f"{name}: not a setting of quartapp{cls._suggestion(name)}; ignored" for name in unknown]
+
+    @classmethod
+    def accepted_names(cls) -> set[str]:
+        """Return the names that a mapping may contain."""
+        return {*cls.names()}
 
     @classmethod
     def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
@@ -99,16 +120,22 @@ class Loaded(BaseSettings):
         """Return the names of the fields by the settings' public names."""
         return {_public_name(cls, field): field for field in cls.model_fields}
 
+    @classmethod
+    def _refuse_unknown(cls, given: Iterable[str]) -> None:
+        known = cls.accepted_names()
+        for name in given:
+            if name not in known:
+                raise SettingsError(
+                    f"{name}: not a setting{cls._suggestion(name)}; docs/settings.md lists them all, "
+                    "for example CHAT_MODEL=mock"
+                )
 
-def unknown_around() -> list[str]:
-    """Return a sentence for each name in the environment and `.env` that starts with CHAT_ and is no setting.
-
-    Such a name does not stop the start, because the host app may own it. No sentence contains a value.
-    """
-    known = _known()
-    names = dict.fromkeys([*os.environ, *_file_values()])
-    unknown = [name for name in names if name.upper().startswith(PREFIX) and name not in known]
-    return [f"{name}: not a setting of quartapp{_suggestion(name)}; ignored" for name in unknown]
+    @classmethod
+    def _suggestion(cls, name: str) -> str:
+        """Return the setting with the nearest name, for example CHAT_MODEL for model; empty if none is near."""
+        written = name.upper() if name.upper().startswith(PREFIX) else f"{PREFIX}{name.upper()}"
+        nearest = difflib.get_close_matches(written, cls.names(), n=1, cutoff=0.8)
+        return f", perhaps {nearest[0]} is meant" if nearest else ""
 
 
 def is_unicode(text: str) -> bool:
@@ -189,28 +216,6 @@ def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for mapping in mappings:
         merged = {**mapping, **merged}
     return merged
-
-
-def _refuse_unknown(given: Iterable[str]) -> None:
-    known = _known()
-    for name in given:
-        if name not in known:
-            raise SettingsError(
-                f"{name}: not a setting{_suggestion(name)}; docs/settings.md lists them all, "
-                "for example CHAT_MODEL=mock"
-            )
-
-
-def _known() -> dict[str, str]:
-    """Return the names of the fields of all settings of the package by their public names."""
-    return {name: field for settings in Loaded.__subclasses__() for name, field in settings.names().items()}
-
-
-def _suggestion(name: str) -> str:
-    """Return the setting with the nearest name, for example CHAT_MODEL for model; empty if none is near."""
-    written = name.upper() if name.upper().startswith(PREFIX) else f"{PREFIX}{name.upper()}"
-    nearest = difflib.get_close_matches(written, _known(), n=1, cutoff=0.8)
-    return f", perhaps {nearest[0]} is meant" if nearest else ""
 
 
 def _public_name(settings: type[BaseSettings], field: str) -> str:

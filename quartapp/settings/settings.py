@@ -1,7 +1,7 @@
-"""All settings with their names, defaults, units and limits.
+"""The settings of a chat with their names, defaults, units and limits. Each docstring is the setting's description.
 
 The sources in order of precedence: an argument, `app.config["CHAT_…"]`, the environment, `.env`. An empty value means
-unset. A test compares docs/settings.md and .env.example with these classes.
+unset. A test compares docs/settings.md and .env.example with this class.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pydantic_settings import NoDecode
 
 from quartapp.core.errors import SettingsError
 from quartapp.settings.loader import Loaded, Text, json_object, named, secret
+from quartapp.settings.server import ServerSettings
 from quartapp.settings.urls import ServerUrl, is_server
 
 # An origin as browsers send it: without the default port of its scheme.
@@ -31,215 +32,104 @@ _TABLES = frozenset({"CHAT_MODELS", "CHAT_MODELS_FILE"})
 _MODELS = _TABLES | {"CHAT_MODEL"}
 
 DAY_S = 86_400
-MAX_PORT = 65_535
 MIB = 2**20
 
 
 class Settings(Loaded):
     """The settings of a chat blueprint."""
 
-    openai_api_key: SecretStr | None = named(
-        "OPENAI_API_KEY", None, "sk-…", "Key of the model's server. Without key and base URL: the mock model."
-    )
-    openai_base_url: ServerUrl | None = named(
-        "OPENAI_BASE_URL",
-        None,
-        "http://127.0.0.1:11434/v1",
-        "Base URL of an OpenAI-compatible server. Unset: OpenAI's.",
-    )
-    azure_endpoint: ServerUrl | None = named(
-        "AZURE_OPENAI_ENDPOINT",
-        None,
-        "https://example.openai.azure.com",
-        "Endpoint of an Azure OpenAI resource. It takes precedence over OPENAI_API_KEY and OPENAI_BASE_URL.",
-    )
-    azure_api_key: SecretStr | None = named(
-        "AZURE_OPENAI_API_KEY", None, "0123…", "Key of that resource. Unset: Entra ID, with azure-identity."
-    )
-    azure_api_version: str | None = named(
-        "AZURE_OPENAI_API_VERSION", None, "2024-10-21", "Azure's dated API. Unset: its v1 API.", max_length=200
-    )
-    azure_deployment: str | None = named(
-        "AZURE_OPENAI_DEPLOYMENT", None, "my-deployment", "Deployment of the model. Unset: CHAT_MODEL.", max_length=200
-    )
+    openai_api_key: SecretStr | None = named("OPENAI_API_KEY", None, "sk-…")
+    """Key of the model's server. Without key and base URL: the mock model."""
+    openai_base_url: ServerUrl | None = named("OPENAI_BASE_URL", None, "http://127.0.0.1:11434/v1")
+    """Base URL of an OpenAI-compatible server. Unset: OpenAI's."""
+    azure_endpoint: ServerUrl | None = named("AZURE_OPENAI_ENDPOINT", None, "https://example.openai.azure.com")
+    """Endpoint of an Azure OpenAI resource. It takes precedence over OPENAI_API_KEY and OPENAI_BASE_URL."""
+    azure_api_key: SecretStr | None = named("AZURE_OPENAI_API_KEY", None, "0123…")
+    """Key of that resource. Unset: Entra ID, with azure-identity."""
+    azure_api_version: str | None = named("AZURE_OPENAI_API_VERSION", None, "2024-10-21", max_length=200)
+    """Azure's dated API. Unset: its v1 API."""
+    azure_deployment: str | None = named("AZURE_OPENAI_DEPLOYMENT", None, "my-deployment", max_length=200)
+    """Deployment of the model. Unset: CHAT_MODEL."""
     models: Annotated[dict[str, Any] | None, NoDecode] = named(
-        "CHAT_MODELS",
-        None,
-        '{"fast": {"kind": "openai", "model": "gpt-5.4-mini"}}',
-        "Models by name, in place of a single model. In the environment: JSON. docs/models.md lists the fields.",
+        "CHAT_MODELS", None, '{"fast": {"kind": "openai", "model": "gpt-5.4-mini"}}'
     )
-    models_file: str | None = named(
-        "CHAT_MODELS_FILE", None, "models.toml", "TOML file with models by name, each a table [models.name]."
-    )
-    model: str | None = named(
-        "CHAT_MODEL",
-        None,
-        "gpt-5.4-mini",
-        "Name of the model, at its server and for clients. With several models: the default model. Unset: "
-        "gpt-5.4-mini, or mock without a server, or the first of several models.",
-        max_length=200,
-    )
-    system_prompt: Text | None = named(
-        "CHAT_SYSTEM_PROMPT", None, "Answer briefly.", "First message of every conversation. Clients cannot replace it."
-    )
-    allow_system_role: bool = named(
-        "CHAT_ALLOW_SYSTEM_ROLE", False, "true", "Clients may send messages with the role system or developer."
-    )
-    origins: Annotated[tuple[str, ...], NoDecode] = named(
-        "CHAT_ORIGINS",
-        (),
-        "http://localhost:5173",
-        "Origins of other pages that may read answers, exact, separated by commas. None by default.",
-    )
-    max_body_bytes: int = named("CHAT_MAX_BODY_BYTES", 262_144, "262144", "Largest request body.", ge=1024, le=64 * MIB)
-    max_json_depth: int = named("CHAT_MAX_JSON_DEPTH", 32, "32", "Deepest nesting of a request's JSON.", ge=4, le=100)
-    max_json_values: int = named(
-        "CHAT_MAX_JSON_VALUES", 20_000, "20000", "Largest number of values in a request's JSON.", ge=100, le=1_000_000
-    )
-    max_messages: int = named("CHAT_MAX_MESSAGES", 200, "200", "Largest number of messages.", ge=1, le=10_000)
-    max_prompt_chars: int = named(
-        "CHAT_MAX_PROMPT_CHARS", 100_000, "100000", "Largest number of characters of the messages.", ge=1, le=2**24
-    )
-    max_attachments: int = named(
-        "CHAT_MAX_ATTACHMENTS", 16, "4", "Images, files and sounds of a request. 0 allows none.", ge=0, le=1000
-    )
-    max_attachment_bytes: int = named(
-        "CHAT_MAX_ATTACHMENT_BYTES",
-        5 * MIB,
-        "5242880",
-        "Largest image, file or sound, decoded. CHAT_MAX_BODY_BYTES limits it too, encoded.",
-        ge=1,
-        le=64 * MIB,
-    )
-    allow_remote_urls: bool = named(
-        "CHAT_ALLOW_REMOTE_URLS",
-        False,
-        "true",
-        "An image may be an http or https URL. The model's server fetches it.",
-    )
-    allow_file_ids: bool = named(
-        "CHAT_ALLOW_FILE_IDS",
-        False,
-        "true",
-        "A file may be its id at the model's server. Any client can then use the files of other clients.",
-    )
-    max_output_tokens: int = named(
-        "CHAT_MAX_OUTPUT_TOKENS",
-        32_768,
-        "4096",
-        "Largest number of tokens in an answer. If set, it is sent when a client sends no limit.",
-        ge=1,
-        le=2**20,
-    )
-    max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", "Largest n in a request to /v1.", ge=1, le=128)
-    max_open_streams: int = named(
-        "CHAT_MAX_OPEN_STREAMS", 2000, "2000", "Largest number of open answers. More get 503.", ge=1, le=100_000
-    )
-    max_buffered_bytes: int = named(
-        "CHAT_MAX_BUFFERED_BYTES",
-        262_144,
-        "262144",
-        "Upstream bytes buffered for a slow client. Above that, reading from the upstream pauses.",
-        ge=1024,
-        le=64 * MIB,
-    )
-    max_upstream_line_bytes: int = named(
-        "CHAT_MAX_UPSTREAM_LINE_BYTES",
-        8 * MIB,
-        "8388608",
-        "Longest line of an upstream, or largest answer in one JSON object.",
-        ge=1024,
-        le=64 * MIB,
-    )
-    max_answer_bytes: int = named(
-        "CHAT_MAX_ANSWER_BYTES",
-        64 * MIB,
-        "67108864",
-        "Largest number of bytes of one answer, as its upstream sends it. A token takes about 300.",
-        ge=1024,
-        le=1024 * MIB,
-    )
-    connect_timeout_s: float = named(
-        "CHAT_CONNECT_TIMEOUT_S", 5, "5", "Time to connect to the model's server.", gt=0, le=300
-    )
-    body_timeout_s: float = named(
-        "CHAT_BODY_TIMEOUT_S", 10, "10", "Time for a request's body to arrive.", gt=0, le=3600
-    )
-    status_timeout_s: float = named(
-        "CHAT_STATUS_TIMEOUT_S",
-        10,
-        "10",
-        "How long to wait for the first event before sending the status. Then NDJSON and SSE start with 200 and pings.",
-        gt=0,
-        le=3600,
-    )
-    keep_alive_s: float = named(
-        "CHAT_KEEP_ALIVE_S", 15, "15", "A stream without events for this time gets a ping.", gt=0, le=3600
-    )
-    first_event_timeout_s: float = named(
-        "CHAT_FIRST_EVENT_TIMEOUT_S", 180, "180", "Time for the model's first event.", gt=0, le=DAY_S
-    )
-    idle_timeout_s: float = named(
-        "CHAT_IDLE_TIMEOUT_S", 60, "60", "Time without bytes from the upstream that ends an answer.", gt=0, le=DAY_S
-    )
-    answer_timeout_s: float = named("CHAT_ANSWER_TIMEOUT_S", 900, "900", "Time for a complete answer.", gt=0, le=DAY_S)
-    write_timeout_s: float = named(
-        "CHAT_WRITE_TIMEOUT_S", 30, "30", "A client that reads nothing for this time is disconnected.", gt=0, le=3600
-    )
-    retries: int = named(
-        "CHAT_RETRIES", 1, "0", "Largest number of retries of a model that fails before its first token.", ge=0, le=10
-    )
-    max_retry_wait_s: float = named(
-        "CHAT_MAX_RETRY_WAIT_S",
-        5,
-        "5",
-        "Longest wait before a retry. If a server asks for a longer wait, there is no retry.",
-        gt=0,
-        le=300,
-    )
-    max_connections: int | None = named(
-        "CHAT_MAX_CONNECTIONS",
-        None,
-        "100",
-        "Largest number of connections to a model's server. Unset: twice CHAT_MAX_OPEN_STREAMS.",
-        ge=1,
-        le=200_000,
-    )
-    connection_keep_alive_s: float = named(
-        "CHAT_CONNECTION_KEEP_ALIVE_S",
-        75,
-        "75",
-        "How long an idle connection to a model's server stays open. Each new one costs a TLS handshake.",
-        gt=0,
-        le=3600,
-    )
-    proxy: SecretStr | None = named(
-        "CHAT_PROXY",
-        None,
-        "http://proxy.example:3128",
-        "HTTP proxy for models' servers, except those at localhost, 127.0.0.1 and ::1.",
-    )
-    ca_file: str | None = named(
-        "CHAT_CA_FILE",
-        None,
-        "/etc/ssl/our-ca.pem",
-        "PEM file of authorities trusted for models' servers, in addition to the system's.",
-    )
-    mock_tokens_per_s: float = named(
-        "CHAT_MOCK_TOKENS_PER_S", 40, "0", "Speed of the mock model. 0: without a limit.", ge=0, le=100_000
-    )
-    obey_client_environment: bool = named(
-        "CHAT_OBEY_CLIENT_ENVIRONMENT",
-        False,
-        "true",
-        "Use OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS and HTTP_PROXY for the model's server.",
-    )
-    log_upstream_messages: bool = named(
-        "CHAT_LOG_UPSTREAM_MESSAGES",
-        False,
-        "true",
-        "Log the error messages of upstreams, with secrets masked. They may quote a prompt.",
-    )
+    """Models by name, in place of a single model. In the environment: JSON. docs/models.md lists the fields."""
+    models_file: str | None = named("CHAT_MODELS_FILE", None, "models.toml")
+    """TOML file with models by name, each a table [models.name]."""
+    model: str | None = named("CHAT_MODEL", None, "gpt-5.4-mini", max_length=200)
+    """Name of the model, at its server and for clients. With several models: the default model. Unset: gpt-5.4-mini,
+    or mock without a server, or the first of several models.
+    """
+    system_prompt: Text | None = named("CHAT_SYSTEM_PROMPT", None, "Answer briefly.")
+    """First message of every conversation. Clients cannot replace it."""
+    allow_system_role: bool = named("CHAT_ALLOW_SYSTEM_ROLE", False)
+    """Clients may send messages with the role system or developer."""
+    origins: Annotated[tuple[str, ...], NoDecode] = named("CHAT_ORIGINS", (), "http://localhost:5173")
+    """Origins of other pages that may read answers, exact, separated by commas. None by default."""
+    max_body_bytes: int = named("CHAT_MAX_BODY_BYTES", 262_144, ge=1024, le=64 * MIB)
+    """Largest request body."""
+    max_json_depth: int = named("CHAT_MAX_JSON_DEPTH", 32, ge=4, le=100)
+    """Deepest nesting of a request's JSON."""
+    max_json_values: int = named("CHAT_MAX_JSON_VALUES", 20_000, ge=100, le=1_000_000)
+    """Largest number of values in a request's JSON."""
+    max_messages: int = named("CHAT_MAX_MESSAGES", 200, ge=1, le=10_000)
+    """Largest number of messages."""
+    max_prompt_chars: int = named("CHAT_MAX_PROMPT_CHARS", 100_000, ge=1, le=2**24)
+    """Largest number of characters of the messages."""
+    max_attachments: int = named("CHAT_MAX_ATTACHMENTS", 16, "4", ge=0, le=1000)
+    """Images, files and sounds of a request. 0 allows none."""
+    max_attachment_bytes: int = named("CHAT_MAX_ATTACHMENT_BYTES", 5 * MIB, ge=1, le=64 * MIB)
+    """Largest image, file or sound, decoded. CHAT_MAX_BODY_BYTES limits it too, encoded."""
+    allow_remote_urls: bool = named("CHAT_ALLOW_REMOTE_URLS", False)
+    """An image may be an http or https URL. The model's server fetches it."""
+    allow_file_ids: bool = named("CHAT_ALLOW_FILE_IDS", False)
+    """A file may be its id at the model's server. Any client can then use the files of other clients."""
+    max_output_tokens: int = named("CHAT_MAX_OUTPUT_TOKENS", 32_768, "4096", ge=1, le=2**20)
+    """Largest number of tokens in an answer. If set, it is sent when a client sends no limit."""
+    max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", ge=1, le=128)
+    """Largest n in a request to /v1."""
+    max_open_streams: int = named("CHAT_MAX_OPEN_STREAMS", 2000, ge=1, le=100_000)
+    """Largest number of open answers. More get 503."""
+    max_buffered_bytes: int = named("CHAT_MAX_BUFFERED_BYTES", 262_144, ge=1024, le=64 * MIB)
+    """Upstream bytes buffered for a slow client. Above that, reading from the upstream pauses."""
+    max_upstream_line_bytes: int = named("CHAT_MAX_UPSTREAM_LINE_BYTES", 8 * MIB, ge=1024, le=64 * MIB)
+    """Longest line of an upstream, or largest answer in one JSON object."""
+    max_answer_bytes: int = named("CHAT_MAX_ANSWER_BYTES", 64 * MIB, ge=1024, le=1024 * MIB)
+    """Largest number of bytes of one answer, as its upstream sends it. A token takes about 300."""
+    connect_timeout_s: float = named("CHAT_CONNECT_TIMEOUT_S", 5, gt=0, le=300)
+    """Time to connect to the model's server."""
+    body_timeout_s: float = named("CHAT_BODY_TIMEOUT_S", 10, gt=0, le=3600)
+    """Time for a request's body to arrive."""
+    status_timeout_s: float = named("CHAT_STATUS_TIMEOUT_S", 10, gt=0, le=3600)
+    """How long to wait for the first event before sending the status. Then NDJSON and SSE start with 200 and pings."""
+    keep_alive_s: float = named("CHAT_KEEP_ALIVE_S", 15, gt=0, le=3600)
+    """A stream without events for this time gets a ping."""
+    first_event_timeout_s: float = named("CHAT_FIRST_EVENT_TIMEOUT_S", 180, gt=0, le=DAY_S)
+    """Time for the model's first event."""
+    idle_timeout_s: float = named("CHAT_IDLE_TIMEOUT_S", 60, gt=0, le=DAY_S)
+    """Time without bytes from the upstream that ends an answer."""
+    answer_timeout_s: float = named("CHAT_ANSWER_TIMEOUT_S", 900, gt=0, le=DAY_S)
+    """Time for a complete answer."""
+    write_timeout_s: float = named("CHAT_WRITE_TIMEOUT_S", 30, gt=0, le=3600)
+    """A client that reads nothing for this time is disconnected."""
+    retries: int = named("CHAT_RETRIES", 1, "0", ge=0, le=10)
+    """Largest number of retries of a model that fails before its first token."""
+    max_retry_wait_s: float = named("CHAT_MAX_RETRY_WAIT_S", 5, gt=0, le=300)
+    """Longest wait before a retry. If a server asks for a longer wait, there is no retry."""
+    max_connections: int | None = named("CHAT_MAX_CONNECTIONS", None, "100", ge=1, le=200_000)
+    """Largest number of connections to a model's server. Unset: twice CHAT_MAX_OPEN_STREAMS."""
+    connection_keep_alive_s: float = named("CHAT_CONNECTION_KEEP_ALIVE_S", 75, gt=0, le=3600)
+    """How long an idle connection to a model's server stays open. Each new one costs a TLS handshake."""
+    proxy: SecretStr | None = named("CHAT_PROXY", None, "http://proxy.example:3128")
+    """HTTP proxy for models' servers, except those at localhost, 127.0.0.1 and ::1."""
+    ca_file: str | None = named("CHAT_CA_FILE", None, "/etc/ssl/our-ca.pem")
+    """PEM file of authorities trusted for models' servers, in addition to the system's."""
+    mock_tokens_per_s: float = named("CHAT_MOCK_TOKENS_PER_S", 40, "0", ge=0, le=100_000)
+    """Speed of the mock model. 0: without a limit."""
+    obey_client_environment: bool = named("CHAT_OBEY_CLIENT_ENVIRONMENT", False)
+    """Use OPENAI_ORG_ID, OPENAI_PROJECT_ID, OPENAI_CUSTOM_HEADERS and HTTP_PROXY for the model's server."""
+    log_upstream_messages: bool = named("CHAT_LOG_UPSTREAM_MESSAGES", False)
+    """Log the error messages of upstreams, with secrets masked. They may quote a prompt."""
 
     @field_validator("origins", mode="before")
     @classmethod
@@ -262,6 +152,11 @@ class Settings(Loaded):
         return value
 
     @classmethod
+    def accepted_names(cls) -> set[str]:
+        """Return the names that a mapping may contain. Those of the server are ignored."""
+        return {*cls.names(), *ServerSettings.names()}
+
+    @classmethod
     def outranked(cls, sources: Iterable[Mapping[str, Any]]) -> Iterable[str]:
         """Return the other settings of models, if a source has a table, because that replaces those of later ones."""
         named: set[str] = set()
@@ -276,6 +171,14 @@ class Settings(Loaded):
         """Return True if no key, no server and no models are set."""
         servers = (self.openai_api_key, self.openai_base_url, self.azure_endpoint, self.models, self.models_file)
         return all(each is None for each in servers)
+
+    @property
+    def user_timeout_ms(self) -> int:
+        """Return TCP_USER_TIMEOUT for a listening socket: how long to try to send to a client that reads nothing.
+
+        It is 3 seconds longer than `write_timeout_s`, so that the answer ends first and is logged.
+        """
+        return round((self.write_timeout_s + 3) * 1000)
 
     @property
     def sent_output_tokens(self) -> int | None:
@@ -294,23 +197,3 @@ class Settings(Loaded):
         if key is not None and not _KEY.fullmatch(key.get_secret_value()):
             raise SettingsError(f"{name}: holds white space, or no plain text; for example {name}=sk-…")
         return key
-
-
-class ServerSettings(Loaded):
-    """The address of `python -m quartapp` and gunicorn.conf.py. Other servers do not read HOST and PORT."""
-
-    host: Text = named("HOST", "127.0.0.1", "0.0.0.0", "Address to listen on.")
-    port: int = named("PORT", 8000, "8000", "Port to listen on.", ge=1, le=MAX_PORT)
-
-    @property
-    def bind(self) -> str:
-        """Return host and port, for example `127.0.0.1:8000` or `[::1]:8000`."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def user_timeout_ms(settings: Settings) -> int:
-    """Return TCP_USER_TIMEOUT for a listening socket: how long the kernel tries to send to a peer that reads nothing.
-
-    It is 3 seconds longer than `write_timeout_s`, so that the answer ends first and is logged.
-    """
-    return round((settings.write_timeout_s + 3) * 1000)

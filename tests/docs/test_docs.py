@@ -21,7 +21,8 @@ from quartapp import create_app
 from quartapp.core import events
 from quartapp.core.errors import KINDS
 from quartapp.protocols.native.formats import ACCEPTED, WHOLE
-from quartapp.settings.settings import ServerSettings, Settings
+from quartapp.settings.server import ServerSettings
+from quartapp.settings.settings import Settings
 from tests.support.serving import Server, Servers, eventually
 
 ROOT = Path(__file__).parents[2]

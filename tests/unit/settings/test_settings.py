@@ -20,7 +20,7 @@ from quart.testing.app import LifespanError
 
 from quartapp import Settings, SettingsError, chat_blueprint
 from quartapp.blueprint import running_chats
-from quartapp.settings.settings import ServerSettings
+from quartapp.settings.server import ServerSettings
 from quartapp.settings.urls import ServerUrl
 
 ROOT = Path(__file__).parents[3]
@@ -173,6 +173,10 @@ async def test_a_hosts_own_names_do_not_matter(bare: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CHATTER", "1")
     monkeypatch.setenv("PORT", "none")
     assert await started(config={"PORT": "none", "HOST": 1, "CHATTY": True, "MAX_MESSAGES": 3}) == Settings()
+
+
+async def test_the_servers_names_in_an_argument_are_ignored() -> None:
+    assert await started({"HOST": "nowhere", "PORT": "none"}) == Settings()
 
 
 # -- what stops the start
@@ -384,12 +388,17 @@ def default_in_words(field: FieldInfo) -> str:
     return f"`{str(field.default).lower() if field.annotation is bool else field.default}`"
 
 
+def description(field: FieldInfo) -> str:
+    """The docstring of the field on one line."""
+    return " ".join((field.description or "").split())
+
+
 def rows(cls: type[Settings] | type[ServerSettings]) -> str:
     """The table of a class's settings as docs/settings.md has to hold it."""
     lines = ["| name | default | unit or type | limits | what it does |", "|---|---|---|---|---|"]
     for name in cls.names():
         field = FIELDS[name]
-        cells = (f"`{name}`", default_in_words(field), kind(name, field), limits_in_words(field), field.description)
+        cells = (f"`{name}`", default_in_words(field), kind(name, field), limits_in_words(field), description(field))
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
@@ -405,7 +414,7 @@ def examples() -> Iterator[str]:
     """The lines of `.env.example`: each setting off, at its default, or at an example where it has none."""
     for name, field in FIELDS.items():
         default = str(field.default).lower() if field.annotation is bool else field.default
-        yield f"# {field.description}"
+        yield f"# {description(field)}"
         yield f"#{name}={(field.examples or [''])[0] if default in (None, ()) else default}"
 
 
