@@ -9,12 +9,15 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic import SecretStr
 
 from quartapp.core.errors import ChatError, SettingsError, describe
 from quartapp.settings.loader import client_proxy
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessTokenInfo
 
 log = logging.getLogger("quartapp.models")
 
@@ -28,37 +31,22 @@ PAUSE_S: Final = 30
 TIMEOUT_S: Final = 30
 
 
-class IssuedToken(Protocol):
-    """A token, its expiry, and the time from which to renew it; both are seconds of Unix time."""
-
-    @property
-    def token(self) -> str: ...
-
-    @property
-    def expires_on(self) -> int: ...
-
-    @property
-    def refresh_on(self) -> int | None: ...
-
-
 class Credential(Protocol):
     """A source of tokens, for example an asynchronous credential of azure-identity."""
 
-    async def get_token_info(self, *scopes: str) -> IssuedToken: ...
+    async def get_token_info(self, *scopes: str) -> AccessTokenInfo: ...
 
     async def close(self) -> None: ...
 
 
-def open_credential(
-    client_id: str | None = None, *, proxy: SecretStr | None = None, obey_environment: bool = False
-) -> Credential:
+def open_credential(proxy: SecretStr | None = None, *, obey_environment: bool = False) -> Credential:
     """Return the Azure identity of this process.
 
     It comes from the environment, a workload, a managed identity, or a developer's login in az, azd or PowerShell. No
     browser is opened.
 
-    `client_id` names a managed identity; AZURE_CLIENT_ID is the default. The login server is reached through `proxy`.
-    If `obey_environment`, the environment's proxy is the default. Raises SettingsError.
+    The login server is reached through `proxy`. If `obey_environment`, the environment's proxy is the default.
+    Raises SettingsError.
     """
     try:
         from azure.identity.aio import DefaultAzureCredential
@@ -75,8 +63,7 @@ def open_credential(
             exclude_visual_studio_code_credential=True,
             use_env_settings=False,  # otherwise it also reads passwords from ~/.netrc
             # Managed identities use plain HTTP to a local address, without a proxy.
-            **({"proxies": {"https": proxy.get_secret_value()}} if proxy else {}),
-            **({"managed_identity_client_id": client_id} if client_id else {}),
+            proxies={"https": proxy.get_secret_value()} if proxy else None,
         )
     except (ValueError, OSError) as error:
         raise SettingsError(
@@ -88,7 +75,9 @@ def open_credential(
 class EntraToken:
     """The bearer token for one scope, called for each request; `close` closes the credential.
 
-    While a token is valid, no request waits for its renewal. `now` returns Unix time in seconds.
+    While a token is valid, no request waits for its renewal, and a failed renewal fails no request. The provider of
+    azure-identity promises neither: near the expiry, each request waits for the token service. `now` returns Unix time
+    in seconds.
     """
 
     def __init__(
@@ -103,18 +92,21 @@ class EntraToken:
         self._scope = scope
         self._now = now
         self._timeout_s = timeout_s
-        self._issued: IssuedToken | None = None
-        self._rests_until = -math.inf
+        self._issued: AccessTokenInfo | None = None
+        self._renew_on = 0.0
         self._renewal: asyncio.Task[Exception | None] | None = None
 
     async def __call__(self) -> str:
         """Return a valid token. Raises ChatError, upstream_error, if none comes within the time limit."""
-        issued = self._good()
-        if issued is None:
-            return (await self._renewed()).token
-        if self._is_due(issued):
-            self._renew()
-        return issued.token
+        token = self._valid_token()
+        if token is None or self._now() >= self._renew_on:
+            renewal = self._renew()
+            if token is None:
+                await asyncio.wait([renewal])  # not cancelled with this request, because others wait for it too
+                token = self._valid_token()
+                if token is None:
+                    raise ChatError("upstream_error") from (None if renewal.cancelled() else renewal.result())
+        return token
 
     async def close(self) -> None:
         if self._renewal is not None:
@@ -122,21 +114,8 @@ class EntraToken:
             await asyncio.wait([self._renewal])
         await self._credential.close()
 
-    def _good(self) -> IssuedToken | None:
-        return self._issued if self._issued is not None and self._now() < self._issued.expires_on else None
-
-    def _is_due(self, issued: IssuedToken) -> bool:
-        renew_on = min(issued.expires_on - MARGIN_S, issued.refresh_on or math.inf)
-        return self._now() >= max(renew_on, self._rests_until)
-
-    async def _renewed(self) -> IssuedToken:
-        """Wait for the renewal. It is shared, so a cancelled request does not cancel it."""
-        renewal = self._renew()
-        await asyncio.wait([renewal])
-        issued = self._good()
-        if issued is None:
-            raise ChatError("upstream_error") from (None if renewal.cancelled() else renewal.result())
-        return issued
+    def _valid_token(self) -> str | None:
+        return self._issued.token if self._issued is not None and self._now() < self._issued.expires_on else None
 
     def _renew(self) -> asyncio.Task[Exception | None]:
         """Return the renewal under way, or start one. It belongs to no request."""
@@ -148,12 +127,14 @@ class EntraToken:
         """Fetch a token. A failure is returned and not raised, because its text may contain secrets."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                self._issued = await self._credential.get_token_info(self._scope)
+                issued = self._issued = await self._credential.get_token_info(self._scope)
         except Exception as error:  # noqa: BLE001 - credentials raise errors of many libraries
             failure = ChatError("upstream_error")
             failure.__cause__ = error
             log.warning("no token of Entra ID: %s", json.dumps(describe(failure)))
             return error
         finally:
-            self._rests_until = self._now() + PAUSE_S
+            self._renew_on = self._now() + PAUSE_S
+        due_on = min(issued.expires_on - MARGIN_S, issued.refresh_on or math.inf)
+        self._renew_on = max(self._renew_on, due_on)
         return None
