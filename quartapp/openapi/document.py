@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
 from pydantic import BaseModel
 from quart import Quart
 from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 from werkzeug.routing import Rule
 
-from quartapp.openapi.components import components
+from quartapp.core.errors import KINDS
 from quartapp.openapi.operations import Operation, Reply, Section
 from quartapp.openapi.schemas import Json, reference
 
@@ -24,6 +26,22 @@ VERSION = "1"
 
 _REQUEST_ID = {"description": "The id of the request, which the log contains too.", "schema": {"type": "string"}}
 _RETRY_AFTER = {"description": "Seconds to wait, if known.", "schema": {"type": "string"}}
+
+
+class ErrorDetail(Struct):
+    """The reason of a refusal: a code, its fixed sentence, the id of the request. `path` names the invalid field."""
+
+    code: str
+    message: str
+    id: str
+    path: str | UnsetType = UNSET
+    retry_after_s: int | UnsetType = UNSET
+
+
+class Error(Struct):
+    """A refusal by the native routes."""
+
+    error: ErrorDetail
 
 
 def describe(app: Quart, prefix: str, sections: Sequence[Section], *, is_guarded: bool) -> Json:
@@ -62,7 +80,7 @@ class _Provider(OpenAPIProvider):
 
     def schema(self) -> Json:
         document = super().schema()
-        document["components"]["schemas"] = components(self._sections)
+        document["components"]["schemas"] = _components(self._sections)
         return document
 
     def generate_rules(self) -> Iterable[Rule]:
@@ -98,6 +116,31 @@ class _Provider(OpenAPIProvider):
         }
 
 
+def _components(sections: Sequence[Section]) -> Json:
+    """Return the components of all sections by name."""
+    unions = {name: union for section in sections for name, union in section.unions.items()}
+    bodies = [Error, *(body for section in sections for body in section.bodies)]
+    schemas, named = msgspec.json.schema_components(
+        (*unions.values(), *bodies), ref_template="#/components/schemas/{name}"
+    )
+    for schema in named.values():
+        for name, field in schema.get("properties", {}).items():
+            # Responses omit optional fields, but msgspec describes what it would parse.
+            schema["properties"][name] = _without_null(field) if field.get("default", ...) is None else field
+    found = {**named, **dict(zip(unions, schemas, strict=False))}
+    named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(KINDS)}
+    for section in sections:
+        found |= section.events
+        for operation in section.operations.values():
+            found |= {} if operation.body is None else _request_components(operation.body)
+    return dict(sorted(found.items()))
+
+
+def _request_components(model: type[BaseModel]) -> Json:
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {**schema.pop("$defs", {}), model.__name__: schema}
+
+
 def _body(model: type[BaseModel], example: Json) -> Json:
     content = {"schema": reference(model.__name__), "example": example}
     return {"required": True, "content": {"application/json": content}}
@@ -115,7 +158,7 @@ def _query(model: type[BaseModel] | None) -> list[Json]:
 
 
 def _without_null(field: Json) -> Json:
-    """Return the schema of a query field without null, because a query cannot contain null."""
+    """Return the schema of an optional field without null, because a query and a response cannot contain null."""
     kinds = [kind for kind in field.get("anyOf", [field]) if kind != {"type": "null"}]
     return kinds[0] if len(kinds) == 1 else {"anyOf": kinds}
 

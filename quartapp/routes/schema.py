@@ -6,6 +6,7 @@ If the host app authenticates clients, these routes need authentication too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,6 @@ from quart import Blueprint, Quart, Response, current_app, request, send_from_di
 
 from quartapp.core.errors import ChatError
 from quartapp.openapi.document import describe
-from quartapp.openapi.listing import listing
 from quartapp.openapi.operations import Section
 from quartapp.openapi.schemas import Json
 from quartapp.routes.context import RouteContext
@@ -31,6 +31,24 @@ VIEWER_FILES = frozenset({"swagger-ui-bundle.js", "swagger-ui.css"})
 
 _VIEWER_PAGE = files("quartapp").joinpath("static", "docs.html").read_bytes()
 
+_LISTING = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<link rel="icon" href="data:,">
+</head>
+<body>
+<h1>{title}</h1>
+<p>The complete document is <a href="openapi.json">openapi.json</a>. For an interactive page:
+<code>pip install 'quartapp[docs]'</code></p>
+{sections}
+</body>
+</html>
+"""
+
 
 def add_schema(blueprint: Blueprint, context: RouteContext, sections: Sequence[Section], viewer: Path | None) -> None:
     """Add the routes to `blueprint`. Links are relative, so that any prefix works.
@@ -44,7 +62,7 @@ def add_schema(blueprint: Blueprint, context: RouteContext, sections: Sequence[S
 
     async def docs() -> Response:
         await context.admit()
-        return page_reply(_VIEWER_PAGE if viewer else listing(_document(context, sections)).encode())
+        return page_reply(_VIEWER_PAGE if viewer else _listing(_document(context, sections)).encode())
 
     async def viewer_file(name: str) -> Response:
         await context.admit()
@@ -76,3 +94,37 @@ def _document(context: RouteContext, sections: Sequence[Section]) -> Json:
         made[prefix] = describe(app, prefix, sections, is_guarded=context.authenticate is not None)
     # Each request may have another root path: the part of the path that a proxy in front removed.
     return {**made[prefix], "servers": [{"url": request.root_path or "/"}]}
+
+
+def _listing(document: Json) -> str:
+    """Return an HTML list of the routes with their parameters and responses, without scripts and styles."""
+    sections = [
+        _section(method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return _LISTING.format(title=escape(document["info"]["title"]), sections="\n".join(sections))
+
+
+def _section(method: str, path: str, operation: Json) -> str:
+    takes = [f"<code>{escape(each['name'])}</code> ({each['in']})" for each in operation["parameters"]]
+    takes += _types(operation.get("requestBody", {}))
+    replies = sorted(operation["responses"].items())
+    answers = [f"<li>{status}: {', '.join(_types(reply)) or 'no body'}</li>" for status, reply in replies]
+    return (
+        f"<h2><code>{method.upper()} {escape(path)}</code></h2>\n<p>{escape(operation['summary'])}</p>\n"
+        f"<p>Takes {', '.join(takes) or 'nothing'}; answers</p>\n<ul>{''.join(answers)}</ul>"
+    )
+
+
+def _types(described: Json) -> list[str]:
+    """Return each media type, with the name of its component if it has one."""
+    return [
+        f"<code>{media_type}</code> {_name(each['schema'])}".strip()
+        for media_type, each in described.get("content", {}).items()
+    ]
+
+
+def _name(schema: Json) -> str:
+    narrowed = schema.get("allOf", [schema])[0]
+    return str(narrowed.get("$ref", "")).rpartition("/")[2]
