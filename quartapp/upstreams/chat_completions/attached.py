@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Image
 from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk
@@ -20,19 +18,6 @@ _TEXTS: Final = ("title", "file_id", "filename", "container_id")
 _NUMBERS: Final = ("start_index", "end_index", "index")
 _ADDRESS: Final = re.compile(r"https?://[^\s\x00-\x1f]+", re.IGNORECASE)
 _IMAGE: Final = re.compile(r"data:image/[a-z0-9.+-]+[;,]", re.IGNORECASE)
-
-
-class ImageItem(msgspec.Struct):
-    """An image from a tool of the server, in base64."""
-
-    id: str | None = None
-    result: str | None = None
-    output_format: str | None = None
-    content: None = None
-
-    @property
-    def url(self) -> str:
-        return f"data:image/{self.output_format or 'png'};base64,{self.result}" if self.result else ""
 
 
 class AttachmentParser:

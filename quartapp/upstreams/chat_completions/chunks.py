@@ -6,41 +6,34 @@ Its code runs for each token, so it decodes a line in OpenAI's form only once. `
 from __future__ import annotations
 
 from quartapp.core.errors import ChatError
-from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal
+from quartapp.core.events import Batch, Delta, Reasoning, Refusal
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.states import add_state, joined, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import AttachmentParser, cited_by
-from quartapp.upstreams.chat_completions.event_data import (
-    KINDS,
-    EventData,
-    drop_from,
-    error_in,
-    is_complete,
-    is_error_event,
-    parsed,
-)
+from quartapp.upstreams.chat_completions.event_data import KINDS, drop_from, error_in, is_error_event
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
-from quartapp.upstreams.chat_completions.strict import REFUSALS, ChunkDelta, StreamedChoice, decode, fragments_of
+from quartapp.upstreams.chat_completions.strict import ChunkDelta, StreamedChoice, decode, fragments_of
+from quartapp.upstreams.common.event_stream import EventStreamParser
 from quartapp.upstreams.common.finish_reasons import read_finish_reason
-from quartapp.upstreams.common.lines import Lines
+from quartapp.upstreams.common.lenient_json import REFUSALS, parsed
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.think_tags import ThinkTagMode, ThinkTags
 from quartapp.upstreams.common.tool_calls import ToolCalls
 from quartapp.upstreams.common.usages import read_usage
 
 
-class ChunkParser:
-    """A parser of one response's body. Each read becomes a batch. `end` is called once, after the last read.
+class ChunkParser(EventStreamParser):
+    """A parser of one response's body.
 
-    `think_tags` sets how reasoning is found in the text. `choices` is the number of requested answers. `error` is final
-    once set: upstream_error for malformed data or a line over the limit, or the error in the stream.
+    `think_tags` sets how reasoning is found in the text. `choices` is the number of requested answers.
     """
 
     def __init__(
         self, max_line_bytes: int, *, think_tags: ThinkTagMode = "none", choices: int = 1, origin: Origin | None = None
     ) -> None:
-        self._lines, self._data = Lines(max_line_bytes), EventData(max_line_bytes)
+        super().__init__(max_line_bytes)
+        self._text: list[str] = []  # not in a piece yet
         self._think = self._compared = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
         self._streamed: set[str] = set()
@@ -49,39 +42,17 @@ class ChunkParser:
         self._state: JsonObject = {}
         self._has_finished = self._is_counted = self._is_error_event = self._has_sound = False
         self._is_plain, self._misses = True, 0
-        self.error: ChatError | None = None
 
     def feed(self, data: bytes) -> Batch:
-        """Return the events that `data` completes; if there is an `error`, those before it."""
-        batch = Batch(len(data), [])
         had_finished = self._has_finished
-        text: list[str] = []
-        held = self._data.lines
-        try:
-            for line in self._lines.split(data):
-                if line.startswith(b"data:") and not held:
-                    self._read(line[5:], batch, text)
-                elif line or held:
-                    self._read_field(line, batch, text)
-            if self._state and self._has_finished:
-                batch.extra = self._origin.mark(joined(self._state))
-        except ChatError as error:
-            self.error = error
-        except RecursionError:  # JSON that is just shallow enough to decode may be too deep to encode
-            self.error = ChatError("upstream_error")
-        self._flush(text, batch.pieces)
-        if self._think is not None and (batch.ended or self.error):
-            batch.pieces += self._think.release()
+        batch = super().feed(data)
         if had_finished and batch.pieces:
             batch.resumes = True
         return batch
 
     def end(self) -> Batch:
         """Return the events held back, and those of a last line without a line feed, unless it is truncated."""
-        rest = self._lines.rest() if self.error is None else b""
-        is_read = self.error is None and (self._data.lines or is_complete(rest))
-        batch = self.feed(rest + b"\n\n") if is_read else Batch(0, [])
-        batch.size = 0
+        batch = super().end()
         try:
             if self._is_error_event:
                 raise ChatError("upstream_error")
@@ -89,46 +60,50 @@ class ChunkParser:
         except ChatError as error:
             self.error = self.error or error
         self._conclude(batch)
-        if self._think is not None:
-            batch.pieces += self._think.release()
+        self._release(batch)
         return batch
 
-    def _read_field(self, line: bytes, batch: Batch, text: list[str]) -> None:
-        """Parse a line other than the first one of an event's data."""
-        if (payload := self._data.add(line)) is not None:
-            self._read(payload, batch, text)
+    def _complete(self, batch: Batch) -> None:
+        self._flush(batch)
+        if batch.ended or self.error:
+            self._release(batch)
+
+    def _read_field(self, line: bytes, batch: Batch) -> None:
+        super()._read_field(line, batch)
         self._is_error_event = is_error_event(line, self._is_error_event)
 
-    def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
-        """Add the events of a `data` line to `batch`; texts are collected in `text`, so that a read gives one delta."""
+    def _read(self, payload: bytes, batch: Batch) -> None:
+        """Add the events of a `data` line to `batch`; texts are collected, so that a read gives one delta."""
         if self._is_plain:
             try:
                 for choice in decode_plain(payload).choices:
                     if choice.delta.reasoning_content or choice.delta.reasoning:
-                        self._add_others(choice.delta, batch.pieces, text)
+                        self._add_others(choice.delta, batch)
                     elif choice.delta.content:
-                        text.append(choice.delta.content)
+                        self._text.append(choice.delta.content)
                 return
             except REFUSALS:
                 self._is_plain, self._misses = False, self._misses + 1
-        self._read_any(payload, batch, text)
+        self._read_any(payload, batch)
 
-    def _read_any(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+    def _read_any(self, payload: bytes, batch: Batch) -> None:
         try:
             chunk = decode(payload)
         except REFUSALS:
-            if (odd := self._read_odd(payload, batch, text)) is None:
+            if (odd := self._read_odd(payload, batch)) is None:
                 return
             chunk = odd.chunk
         for choice in chunk.choices:
             if choice.index == 0:  # one answer was requested
-                self._add(choice, batch, text)
+                self._add(choice, batch)
         if chunk.search_results or chunk.citations:
-            self._add_attached(cited_by(chunk), batch.pieces, text)
+            self._add_attached(cited_by(chunk), batch)
         if chunk.usage:
             self._count(chunk.usage, batch)
+        if self._state and self._has_finished:
+            batch.extra = self._origin.mark(joined(self._state))
 
-    def _read_odd(self, payload: bytes, batch: Batch, text: list[str]) -> loose.OddChunk | None:
+    def _read_odd(self, payload: bytes, batch: Batch) -> loose.OddChunk | None:
         """Return a chunk in another form than OpenAI's, or None if the line is no chunk."""
         word = payload.strip()
         if word == b"[DONE]":
@@ -144,41 +119,40 @@ class ChunkParser:
             return None
         odd = loose.read(parsed(payload))
         if odd.messages:
-            self._flush(text, batch.pieces)
+            self._flush(batch)
             self._drop_streamed(odd)
         if odd.estimate is not None and not self._is_counted:
             batch.usage = odd.estimate
         return odd if odd.document.get("type") != "ping" else None
 
-    def _add(self, choice: StreamedChoice, batch: Batch, text: list[str]) -> None:
+    def _add(self, choice: StreamedChoice, batch: Batch) -> None:
         delta = choice.delta
         if delta.reasoning_details or delta.extra_content or delta.provider_specific_fields or delta.thinking_blocks:
-            self._add_state(delta, batch.pieces, text)
+            self._add_state(delta, batch)
         if delta.content and not (delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls):
-            text.append(delta.content)
+            self._text.append(delta.content)
             self._is_plain = self._misses < MAX_MISSES
         else:
-            self._add_others(delta, batch.pieces, text)
+            self._add_others(delta, batch)
         if delta.audio or delta.images or delta.annotations:
-            self._add_attached(delta, batch.pieces, text)
+            self._add_attached(delta, batch)
         if choice.finish_reason and (reason := self._finish_reason(choice)):
-            self._flush(text, batch.pieces)
+            self._flush(batch)
             if self._has_sound and not self._streamed and not self._calls[0]:
                 raise ChatError("upstream_error")
             batch.finish_reason = reason
             self._has_finished = True
-            if self._think is not None:
-                batch.pieces += self._think.release()
+            self._release(batch)
             if reason == "tool_calls":
                 batch.pieces += self._calls[0].end()
 
-    def _add_state(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+    def _add_state(self, delta: ChunkDelta, batch: Batch) -> None:
         state, is_thought = without_thought_mark(delta.state)
         add_state(self._state, state)
         if is_thought and delta.content:
-            self._flush(text, pieces)
+            self._flush(batch)
             self._think = self._compared = self._compared or ThinkTags("leading")
-            self._flush([delta.content], pieces, is_thought=True)
+            self._split(delta.content, batch, is_thought=True)
             delta.content = None
 
     def _conclude(self, batch: Batch) -> None:
@@ -200,29 +174,29 @@ class ChunkParser:
     def _has_streamed(self, kind: str, index: int) -> bool:
         return index == 0 and kind in self._streamed
 
-    def _add_others(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
+    def _add_others(self, delta: ChunkDelta, batch: Batch) -> None:
         if thought := delta.thought:
             self._streamed.add("thought")
-            self._flush(text, pieces)
+            self._flush(batch)
             if self._compared is None or (thought := self._compared.without_known(thought)):
-                pieces.append(Reasoning(thought))
+                batch.pieces.append(Reasoning(thought))
         if delta.content:
-            text.append(delta.content)
+            self._text.append(delta.content)
         if delta.refusal or delta.tool_calls:
-            self._flush(text, pieces)
-            pieces += self._think.release() if self._think is not None else []
+            self._flush(batch)
+            self._release(batch)
         if delta.refusal:
             self._streamed.add("refusal")
-            pieces.append(Refusal(delta.refusal))
+            batch.pieces.append(Refusal(delta.refusal))
         if delta.tool_calls:
-            pieces += self._calls[0].add(fragments_of(delta.tool_calls, self._origin))
+            batch.pieces += self._calls[0].add(fragments_of(delta.tool_calls, self._origin))
 
-    def _add_attached(self, delta: ChunkDelta, pieces: list[Piece], text: list[str]) -> None:
-        text += [delta.transcript] if delta.transcript else []
+    def _add_attached(self, delta: ChunkDelta, batch: Batch) -> None:
+        self._text += [delta.transcript] if delta.transcript else []
         self._has_sound = self._has_sound or bool(delta.audio)
         for piece in self._attached.read(delta.annotations, delta.images):
-            self._flush(text, pieces)
-            pieces.append(piece)
+            self._flush(batch)
+            batch.pieces.append(piece)
             self._streamed.add("attached")
 
     def _finish_reason(self, choice: StreamedChoice) -> str | None:
@@ -240,11 +214,21 @@ class ChunkParser:
         if (usage := read_usage(value)) is not None:
             batch.usage, self._is_counted = usage, True
 
-    def _flush(self, text: list[str], pieces: list[Piece], *, is_thought: bool = False) -> None:
-        if not text:
-            return
-        joined = "".join(text)
-        text.clear()
+    def _flush(self, batch: Batch) -> None:
+        if self._text:
+            text = "".join(self._text)
+            self._text.clear()
+            self._split(text, batch)
+
+    def _split(self, text: str, batch: Batch, *, is_thought: bool = False) -> None:
         self._streamed.add("thought" if is_thought else "text")
-        pieces += [Delta(joined)] if self._think is None else self._think.split(joined, is_thought=is_thought)
-        self._think = None if self._think is None or self._think.is_over else self._think
+        if self._think is None:
+            batch.pieces.append(Delta(text))
+            return
+        batch.pieces += self._think.split(text, is_thought=is_thought)
+        self._think = None if self._think.is_over else self._think
+
+    def _release(self, batch: Batch) -> None:
+        """Add the text that was held back as the possible beginning of a tag."""
+        if self._think is not None:
+            batch.pieces += self._think.release()

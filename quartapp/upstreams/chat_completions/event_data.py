@@ -4,83 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Raw
-from quartapp.upstreams.chat_completions.loose import OddChunk, is_old_call, parse, to_text
+from quartapp.upstreams.chat_completions.loose import OddChunk, is_old_call
 from quartapp.upstreams.chat_completions.strict import ChunkCall, ChunkDelta, CompletionChunk, StreamedChoice
 from quartapp.upstreams.common.failures import from_error_object
+from quartapp.upstreams.common.lenient_json import parse, parsed, to_text
 from quartapp.upstreams.common.marks import Origin
 
 #: Kinds of text in deltas that a final message may repeat.
 KINDS: Final = ("text", "thought", "refusal")
-
-_LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
-
-
-class EventData:
-    """The data of an event with several `data` lines, from the first one to the blank line after the last.
-
-    Many servers omit the blank line, so a line that is JSON by itself is not added here. `lines` is empty between
-    events with several lines. It holds at most `max_bytes`.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self.lines = bytearray()
-        self._max_bytes = max_bytes
-
-    def begin(self, payload: bytes) -> bool:
-        """Keep the first line. Return False for a line that more lines cannot complete to an object or a list."""
-        if payload.lstrip()[:1] not in (b"{", b"["):
-            return False
-        try:
-            parse(payload)
-        except RecursionError:
-            return False
-        except ValueError:
-            self.lines += payload
-        return bool(self.lines)
-
-    def add(self, line: bytes) -> bytes | None:
-        """Add a line of any field. If it is blank, return the data as one line of JSON.
-
-        Raises ChatError, upstream_error, for data that is too long or is not JSON.
-        """
-        if not self.lines:
-            return None
-        if line.startswith(b"data:"):
-            self.lines += b"\n" + line[5:]
-            if len(self.lines) > self._max_bytes:
-                raise ChatError("upstream_error")
-        if line.rstrip(b"\r"):
-            return None
-        payload = bytes(self.lines)
-        self.lines.clear()
-        parsed(payload)
-        return payload.translate(_LINE_ENDS_TO_SPACES)  # JSON has line ends only as white space
-
-
-def parsed(payload: bytes) -> Any:
-    """Return the JSON value of a chunk. Raises ChatError, upstream_error, for invalid JSON."""
-    try:
-        return parse(payload)
-    except (ValueError, RecursionError) as error:
-        raise ChatError("upstream_error") from error
-
-
-def is_complete(line: bytes) -> bool:
-    """Return whether a line without a line feed is complete, as far as its content shows."""
-    field, _, value = line.partition(b":")
-    if field != b"data" or value.strip() == b"[DONE]":
-        return bool(line)
-    try:
-        parse(value)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def is_error_event(line: bytes, was_error: bool) -> bool:

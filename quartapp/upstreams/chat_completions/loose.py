@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -14,7 +12,6 @@ from quartapp.core.errors import ChatError
 from quartapp.core.events import CALL_STATE, TURN_STATE, ToolCall, Usage
 from quartapp.protocols.chat_completions.encode import call_object, usage_object
 from quartapp.protocols.common.documents import JsonObject
-from quartapp.protocols.common.encoding import to_utf8
 from quartapp.upstreams.chat_completions.attached import images_of
 from quartapp.upstreams.chat_completions.strict import (
     ChunkCall,
@@ -26,6 +23,7 @@ from quartapp.upstreams.chat_completions.strict import (
     text_in,
 )
 from quartapp.upstreams.common.failures import from_error_object
+from quartapp.upstreams.common.lenient_json import to_text
 from quartapp.upstreams.common.usages import find_usage, read_timings
 
 # An object with none of these is no chunk, unless `object` or `type` marks it as one.
@@ -33,7 +31,6 @@ _OF_CHUNKS: Final = frozenset(
     {"choices", "usage", "x_groq", "timings", "amazon-bedrock-invocationMetrics", "eval_count", "obfuscation"}
 ) | {"prompt_filter_results", "prompt_annotations", "content_filter_results"}
 _THOUGHTS: Final = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
-_HALF_PAIR = re.compile(rb"\\ud[89a-f]", re.IGNORECASE)
 
 
 class OddChunk(NamedTuple):
@@ -46,32 +43,6 @@ class OddChunk(NamedTuple):
     chunk: CompletionChunk
     estimate: Usage | None
     messages: Sequence[int] = ()
-
-
-def parse(payload: bytes) -> Any:
-    """Return the value of JSON in UTF-8 as servers write it. Raises ValueError and RecursionError.
-
-    NaN and infinities become null. Half a surrogate pair becomes U+FFFD, because models cut characters in two.
-    """
-    try:
-        return msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        value = _decode(payload.decode())
-    return _decode(to_utf8(to_text(value)).decode()) if _HALF_PAIR.search(payload) else value
-
-
-def to_text(value: Any) -> str:
-    """Return a value of `parse` as JSON, with numbers of any size. Raises RecursionError."""
-    return _encode(value)
-
-
-def _finite(number: str) -> float | None:
-    value = float(number)
-    return value if math.isfinite(value) else None
-
-
-_decode: Final = json.JSONDecoder(parse_constant=lambda _: None, parse_float=_finite).decode
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def read(document: Any) -> OddChunk:

@@ -21,9 +21,9 @@ from msgspec.structs import replace
 
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
 from quartapp.protocols.common.documents import JsonObject
-from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.event_data import arguments_in, text_in_delta
 from quartapp.upstreams.chat_completions.strict import ChunkCall
+from quartapp.upstreams.common.lenient_json import parse, to_text
 
 _TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted
 _BYTES_OF_PIECE = 16
@@ -195,14 +195,14 @@ def _cut_piece(piece: Delta | Reasoning | Refusal | ToolCall, room: int) -> Piec
 
 def _cut_chunk(chunk: Raw, gone: Container[int], rooms: Mapping[int, int]) -> Raw | None:
     """Return `chunk` without the choices in `gone`, and with so many characters of those in `rooms`."""
-    document: JsonObject = loose.parse(chunk.payload)
+    document: JsonObject = parse(chunk.payload)
     choices = [each for each in document["choices"] if each.get("index", 0) not in gone]
     if not choices and not document.get("usage"):
         return None
     document["choices"] = [
         _cut_choice(each, rooms[each.get("index", 0)]) if each.get("index", 0) in rooms else each for each in choices
     ]
-    return Raw(loose.to_text(document).encode())
+    return Raw(to_text(document).encode())
 
 
 def _cut_choice(choice: JsonObject, room: int) -> JsonObject:

@@ -17,13 +17,11 @@ from quartapp.upstreams.chat_completions.event_data import (
     check_utf8,
     has_tool_calls,
     is_marked,
-    parsed,
     raw,
     text_in_delta,
 )
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
 from quartapp.upstreams.chat_completions.strict import (
-    REFUSALS,
     CompletionChunk,
     StreamedChoice,
     decode,
@@ -31,6 +29,7 @@ from quartapp.upstreams.chat_completions.strict import (
     is_sound,
     mend_choice,
 )
+from quartapp.upstreams.common.lenient_json import REFUSALS, parsed, to_text
 from quartapp.upstreams.common.marks import PREFIX, Origin
 from quartapp.upstreams.common.tool_calls import Fragment, with_arguments
 from quartapp.upstreams.common.usages import is_openais_usage, read_usage, usage_field, without_null_usage
@@ -65,7 +64,7 @@ class RawChunkParser(ChunkParser):
         self._room = max_line_bytes
         self._has_begun = False
 
-    def _read(self, payload: bytes, batch: Batch, text: list[str]) -> None:
+    def _read(self, payload: bytes, batch: Batch) -> None:
         check_utf8(payload)  # the decoder ignores unknown fields
         if self._is_plain and self._has_begun and self._unfinished and not self._held:
             try:
@@ -79,7 +78,7 @@ class RawChunkParser(ChunkParser):
         try:
             chunk = decode(payload)
         except REFUSALS:
-            odd = self._read_odd(payload, batch, text)
+            odd = self._read_odd(payload, batch)
             if odd is None:
                 return
             chunk = odd.chunk
@@ -243,4 +242,4 @@ class RawChunkParser(ChunkParser):
         rest = {
             name: value for name, value in document.items() if name not in ("usage", "error")
         }  # `error` is empty here
-        return loose.to_text(rest | {"model": self._model} | usage).encode()
+        return to_text(rest | {"model": self._model} | usage).encode()

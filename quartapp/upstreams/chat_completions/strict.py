@@ -14,11 +14,9 @@ import msgspec
 from quartapp.core.events import CALL_STATE, TURN_STATE, ToolCall
 from quartapp.protocols.chat_completions.encode import call_object
 from quartapp.protocols.common.documents import JsonObject
+from quartapp.upstreams.common.lenient_json import REFUSALS
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.tool_calls import Fragment
-
-#: Errors of decoding a chunk in another form, or data that is no chunk.
-REFUSALS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 _TEXT_NAMES: Final = ("text", "thinking", "content", "summary")
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import ToolCall
-from quartapp.upstreams.chat_completions.loose import parse
+from quartapp.upstreams.common.lenient_json import parse
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.responses.shapes import CallItem, Name, Place, ReasoningItem
 

@@ -12,10 +12,8 @@ from typing import Final
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch
 from quartapp.upstreams.chat_completions.bodies import CompleteBodyParser
-from quartapp.upstreams.chat_completions.event_data import EventData
-from quartapp.upstreams.chat_completions.loose import parse
+from quartapp.upstreams.common.event_stream import EventStreamParser
 from quartapp.upstreams.common.failures import from_error_object
-from quartapp.upstreams.common.lines import Lines
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.usages import read_usage
 from quartapp.upstreams.responses import shapes
@@ -25,7 +23,7 @@ from quartapp.upstreams.responses.output import ResponseOutput
 _BARE: Final = (b"{", b"error:")
 
 
-class ResponseParser:
+class ResponseParser(EventStreamParser):
     """A parser of one response's body; each read becomes a batch.
 
     An event's kind is the `type` in its data. Data after the end of the response is ignored. `error` is final once set.
@@ -34,68 +32,27 @@ class ResponseParser:
     """
 
     def __init__(self, max_line_bytes: int, origin: Origin | None = None) -> None:
-        self._lines = Lines(max_line_bytes)
-        self._data = EventData(max_line_bytes)
+        super().__init__(max_line_bytes)
         self._output = ResponseOutput(origin)
         self._has_ended = False
         self._failure: ChatError | None = None
-        self.error: ChatError | None = None
-
-    def feed(self, data: bytes) -> Batch:
-        """Return the events that `data` completes; if there is an `error`, those before it."""
-        batch = Batch(len(data), [])
-        held = self._data.lines
-        try:
-            for line in self._lines.split(data):
-                if line.startswith(b"data:") and not held:
-                    self._read_line(line[5:], batch)
-                elif line or held:
-                    self._read_field(line, batch)
-        except ChatError as error:
-            self.error = error
-        except RecursionError:  # a reasoning item that is too deep to encode
-            self.error = ChatError("upstream_error")
-        batch.pieces = self._output.take()
-        return batch
 
     def end(self) -> Batch:
         """Return the events of a complete last line without a line feed, and set a failure whose reason never came."""
-        batch = Batch(0, [])
-        try:
-            line = self._lines.rest()
-            if self._data.lines:
-                self._read_field(line, batch)
-                self._read_field(b"", batch)
-            elif line.startswith(b"data:") and _is_json(line[5:]):
-                self._read(line[5:], batch)
-        except ChatError as error:
-            self.error = error
-        except RecursionError:
-            self.error = ChatError("upstream_error")
+        batch = super().end()
         self.error = self.error or self._failure
-        batch.pieces = self._output.take()
         return batch
 
-    def _read_line(self, payload: bytes, batch: Batch) -> None:
-        """Parse a data line, or keep it if more lines may complete it."""
+    def _read(self, payload: bytes, batch: Batch) -> None:
+        """Add the content of an event to the output or to `batch`, or keep a line that more lines may complete."""
+        if self._has_ended:
+            return
         try:
-            self._read(payload, batch)
+            event = shapes.read_event(payload)
         except ChatError:
             if not self._data.begin(payload):
                 raise
-
-    def _read_field(self, line: bytes, batch: Batch) -> None:
-        """Parse a line other than the first one of an event's data."""
-        if (payload := self._data.add(line)) is not None:
-            self._read(payload, batch)
-        elif line.startswith(_BARE):
-            self._read(line.removeprefix(b"error:"), batch)
-
-    def _read(self, payload: bytes, batch: Batch) -> None:
-        """Add the content of an event to the output or to `batch`."""
-        if self._has_ended:
             return
-        event = shapes.read_event(payload)
         if self._failure is not None and (event is None or event.type != shapes.ERROR):
             raise self._failure
         if event is None:
@@ -104,6 +61,15 @@ class ResponseParser:
             self._output.add(kind, event)
         else:
             self._handle(event, batch)
+
+    def _read_field(self, line: bytes, batch: Batch) -> None:
+        if not self._data.lines and line.startswith(_BARE):
+            self._read(line.removeprefix(b"error:"), batch)
+        else:
+            super()._read_field(line, batch)
+
+    def _complete(self, batch: Batch) -> None:
+        batch.pieces = self._output.take()
 
     def _handle(self, event: shapes.ResponseEvent, batch: Batch) -> None:
         match event.type:
@@ -206,14 +172,6 @@ def _check_harmless(event: shapes.ResponseEvent) -> None:
     if is_error or not event.type:
         kind = None if event.type == shapes.ERROR else event.type
         raise from_error_object({"error": event.error, "code": event.code, "type": kind, "message": event.message})
-
-
-def _is_json(payload: bytes) -> bool:
-    try:
-        parse(payload)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _given(delta: str | None) -> str:

@@ -12,12 +12,13 @@ from typing import Final
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Image, Piece, Reasoning, ToolCall
-from quartapp.upstreams.chat_completions.attached import AttachmentParser, ImageItem
+from quartapp.upstreams.chat_completions.attached import AttachmentParser
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.responses.calls import StreamedCalls
 from quartapp.upstreams.responses.shapes import (
     PIECES,
     CallItem,
+    ImageItem,
     Item,
     ItemPart,
     MessageItem,

@@ -14,9 +14,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta, Reasoning, Refusal
-from quartapp.upstreams.chat_completions.attached import ImageItem
-from quartapp.upstreams.chat_completions.loose import parse
-from quartapp.upstreams.chat_completions.strict import REFUSALS
+from quartapp.upstreams.common.lenient_json import REFUSALS, parse
 
 TextPiece = type[Delta] | type[Reasoning] | type[Refusal]
 
@@ -101,6 +99,19 @@ class CallItem(msgspec.Struct):
     def kind(self) -> str | None:
         """Return the kind of its events."""
         return "custom" if self.type == "custom_tool_call" else None
+
+
+class ImageItem(msgspec.Struct):
+    """An image from a tool of the server, in base64."""
+
+    id: str | None = None
+    result: str | None = None
+    output_format: str | None = None
+    content: None = None
+
+    @property
+    def url(self) -> str:
+        return f"data:image/{self.output_format or 'png'};base64,{self.result}" if self.result else ""
 
 
 Item = MessageItem | ReasoningItem | CallItem | ImageItem

@@ -13,7 +13,8 @@ from quartapp.core.events import Batch, Raw
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.plain import decode_plain
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
-from quartapp.upstreams.chat_completions.strict import REFUSALS, ChunkDelta, CompletionChunk, StreamedChoice
+from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk, StreamedChoice
+from quartapp.upstreams.common.lenient_json import REFUSALS
 from tests.support.doors import chunk, event_stream
 
 READERS: dict[str, Callable[[], ChunkParser]] = {

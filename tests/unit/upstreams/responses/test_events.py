@@ -860,6 +860,11 @@ def test_an_error_that_is_no_event_is_an_error(name: str) -> None:
     assert read(BARE[name]) == failed("upstream_busy")
 
 
+@pytest.mark.parametrize("name", BARE)
+def test_an_error_that_is_no_event_needs_no_line_feed_after_it(name: str) -> None:
+    assert read(BARE[name].rstrip()) == failed("upstream_busy")
+
+
 # -- what is passed over
 
 PASSED_OVER = {
