@@ -44,7 +44,7 @@ check: $(DEV_READY) $(NODE_READY) ## Lints, checks the formatting and the types 
 		[ -z "$$CI" ]; \
 	fi
 
-bench: $(DEV_READY) ## Measures next to nginx and the usual way, and writes docs/performance.md
+bench: $(DEV_READY) ## Measures next to nginx and the usual way, and writes docs/explanation/performance.md
 	@$(PY) -m bench --write
 
 clean: ## Removes .venv and everything that was built or cached

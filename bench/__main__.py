@@ -1,4 +1,4 @@
-"""`python -m bench`: measures, prints the page, and with `--write` writes it to docs/performance.md.
+"""`python -m bench`: measures, prints the page, and with `--write` writes it to docs/explanation/performance.md.
 
 What was measured whole goes into the README's table too.
 """
@@ -17,7 +17,7 @@ from bench.report import Results, Rounds, report
 from bench.scenarios import SCENARIOS, Figures, Scenario, measure, shrunk, warm_up
 from bench.servers import LOAD_CORE, ROOT, SERVER_CORE, TARGETS, Target, serving, upstream
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGE = ROOT / "docs" / "explanation" / "performance.md"
 README = ROOT / "README.md"
 log = logging.getLogger("bench")
 

@@ -138,7 +138,9 @@ class ChatError(Exception):
         super().__init__(code)
         if code not in KINDS:
             nearest = difflib.get_close_matches(str(code), KINDS, n=1, cutoff=0)[0]
-            raise ValueError(f"ChatError has no code {code!r}; docs/protocol.md lists them, for example {nearest!r}")
+            raise ValueError(
+                f"ChatError has no code {code!r}; docs/reference/protocol.md lists them, for example {nearest!r}"
+            )
         self.code: str = code
         self.path = path
         self.reason = reason

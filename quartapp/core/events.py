@@ -1,6 +1,6 @@
 """The events of an answer, from a model's stream to its client.
 
-The classes with a tag are the records of docs/protocol.md, with their fields in the order on the wire.
+The classes with a tag are the records of docs/reference/protocol.md, with their fields in the order on the wire.
 """
 
 from __future__ import annotations

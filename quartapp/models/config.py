@@ -140,7 +140,7 @@ def _entry(source: _TableSource, name: str, given: Any) -> Entry:
     words = f"{fault.words}, perhaps {nearest} is meant" if nearest else fault.words
     raise SettingsError(
         f"{source.place('models', name, *fault.place)}: {words}; "
-        f"docs/models.md lists the fields, for example {source.example}"
+        f"docs/reference/models.md lists the fields, for example {source.example}"
     )
 
 

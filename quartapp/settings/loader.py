@@ -126,7 +126,7 @@ class Loaded(BaseSettings):
         for name in given:
             if name not in known:
                 raise SettingsError(
-                    f"{name}: not a setting{cls._suggestion(name)}; docs/settings.md lists them all, "
+                    f"{name}: not a setting{cls._suggestion(name)}; docs/reference/settings.md lists them all, "
                     "for example CHAT_MODEL=mock"
                 )
 

@@ -1,7 +1,7 @@
 """The settings of a chat with their names, defaults, units and limits. Each docstring is the setting's description.
 
 The sources in order of precedence: an argument, `app.config["CHAT_…"]`, the environment, `.env`. An empty value means
-unset. A test compares docs/settings.md and .env.example with this class.
+unset. A test compares docs/reference/settings.md and .env.example with this class.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Settings(Loaded):
     models: Annotated[dict[str, Any] | None, NoDecode] = named(
         "CHAT_MODELS", None, '{"fast": {"kind": "openai", "model": "gpt-5.4-mini"}}'
     )
-    """Models by name, in place of a single model. In the environment: JSON. docs/models.md lists the fields."""
+    """Models by name, in place of a single model. In the environment: JSON. docs/reference/models.md lists the fields."""
     models_file: str | None = named("CHAT_MODELS_FILE", None, "models.toml")
     """TOML file with models by name, each a table [models.name]."""
     model: str | None = named("CHAT_MODEL", None, "gpt-5.4-mini", max_length=200)

@@ -1,6 +1,6 @@
-// The types of chat.js. What each thing does is in docs/javascript.md.
+// The types of chat.js. What each thing does is in docs/reference/javascript.md.
 
-/** One message of a conversation, as docs/protocol.md has it. */
+/** One message of a conversation, as docs/reference/protocol.md has it. */
 export interface Message {
   role?: "user" | "assistant" | "tool" | "system" | "developer" | undefined;
   content?: unknown;
@@ -108,7 +108,7 @@ export class ChatError extends Error {
     response?: Response,
     text?: string,
   );
-  /** One of the table in docs/protocol.md, or what only this end can know. */
+  /** One of the table in docs/reference/protocol.md, or what only this end can know. */
   code: "network" | "idle" | "truncated" | "bad_answer" | (string & {});
   /** The HTTP status; undefined if no response came. */
   status: number | undefined;

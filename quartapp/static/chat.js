@@ -1,4 +1,4 @@
-// Asks the chat, in browsers of spring 2021 and later; see docs/javascript.md.
+// Asks the chat, in browsers of spring 2021 and later; see docs/reference/.
 
 const MESSAGES = {
   network: "The connection failed.",

@@ -1,4 +1,4 @@
-// <quart-chat src="/ai">: the whole chat in one tag; see docs/element.md.
+// <quart-chat src="/ai">: the whole chat in one tag; see docs/reference/element.md.
 // @ts-check
 
 import { Composer, hasTouch, Instructions } from "./element/composer.js";

@@ -1,6 +1,6 @@
 """One entry of the table of models: its server, its parameters and its limits.
 
-A test checks that docs/models.md lists these fields.
+A test checks that docs/reference/models.md lists these fields.
 """
 
 from __future__ import annotations

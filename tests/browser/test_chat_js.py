@@ -103,7 +103,7 @@ async def test_a_page_under_a_strict_policy_reads_an_answer(page: Page, chat: Se
 async def test_a_page_below_a_prefix_asks_its_own_chat(page: Page, servers: Servers) -> None:
     """As the page on JavaScript begins."""
     server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
-    written = (ROOT / "docs" / "javascript.md").read_text(encoding="utf-8")
+    written = (ROOT / "docs" / "reference" / "javascript.md").read_text(encoding="utf-8")
     script = re.findall(r'<script type="module">\n(.*?)</script>', written, re.DOTALL)[0]
     await page.goto(origin(server))
     await page.add_script_tag(content=script.replace("Why is the sky blue?", "count to 5"), type="module")

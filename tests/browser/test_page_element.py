@@ -481,7 +481,7 @@ async def test_the_example_is_a_page_with_it(browser: Browser, servers: Servers)
 
 # -- the page that tells of it
 
-DOC = (ROOT / "docs" / "element.md").read_text(encoding="utf-8")
+DOC = (ROOT / "docs" / "reference" / "element.md").read_text(encoding="utf-8")
 STATIC = ROOT / "quartapp" / "static"
 SCRIPTS = [STATIC / "quart-chat.js", *STATIC.glob("element/*.js")]
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS)

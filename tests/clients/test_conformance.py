@@ -1,4 +1,4 @@
-"""The table of clients in docs/protocol.md: made of what is pinned, and of nothing that no test tries."""
+"""The table of clients in docs/reference/protocol.md: made of what is pinned, and of nothing that no test tries."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ async def _records(session: aiohttp.ClientSession, messages: list[Json], accept:
 
 
 def _turn(records: list[Json]) -> list[Json]:
-    """The message that docs/protocol.md makes of the records, or of the object that stands for all of them."""
+    """Return the message that the page on the protocol makes of the records, or of the one object."""
     turn: Json = {"role": "assistant", "content": "", "reasoning": "", "tool_calls": []}
     for record in records:
         match record.get("type"):

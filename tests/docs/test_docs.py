@@ -27,8 +27,9 @@ from tests.support.serving import Server, Servers, eventually
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-QUART = ROOT / "docs" / "quart.md"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PROTOCOL = ROOT / "docs" / "reference" / "protocol.md"
+QUART = ROOT / "docs" / "howto" / "quart.md"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -54,7 +55,7 @@ def routes() -> list[str]:
 def test_the_protocol_lists_every_route() -> None:
     assert "{prefix}/api/stream" in routes()
     for route in routes():
-        assert re.search(re.escape(route) + "[`?]", text_of("docs/protocol.md")), f"the protocol lacks {route}"
+        assert re.search(re.escape(route) + "[`?]", PROTOCOL.read_text(encoding="utf-8")), f"the protocol lacks {route}"
 
 
 def test_the_readme_lists_every_route_that_answers_a_question() -> None:
@@ -84,7 +85,7 @@ def test_the_page_on_quart_gives_the_defaults_as_they_are() -> None:
     fields = {
         name: cls.model_fields[field] for cls in (Settings, ServerSettings) for name, field in cls.names().items()
     }
-    section = text_of("docs/quart.md").partition("## Settings")[2].partition("\n## ")[0]
+    section = text_of("docs/howto/quart.md").partition("## Settings")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
     assert len(rows) > 5
     for names, defaults in rows:
@@ -95,17 +96,17 @@ def test_the_page_on_quart_gives_the_defaults_as_they_are() -> None:
 
 
 def test_the_protocol_has_the_table_of_errors() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (.+) \|$", text_of("docs/protocol.md"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (.+) \|$", PROTOCOL.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == [(code, str(kind.status), kind.message) for code, kind in KINDS.items()]
 
 
 def test_the_protocol_has_the_formats_in_their_order() -> None:
-    table = text_of("docs/protocol.md").partition("| media type |")[2].partition("\n\n")[0]
+    table = PROTOCOL.read_text(encoding="utf-8").partition("| media type |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\S+/\S+)` \|", table, re.MULTILINE) == [*ACCEPTED, WHOLE]
 
 
 def test_the_protocol_has_the_records_with_their_fields() -> None:
-    table = text_of("docs/protocol.md").partition("| type | fields | |")[2].partition("\n\n")[0]
+    table = PROTOCOL.read_text(encoding="utf-8").partition("| type | fields | |")[2].partition("\n\n")[0]
     told = {
         row[0]: re.findall(r"`(\w+)`", row[1]) for row in re.findall(r"^\| `(\w+)` \| (.*?) ?\|", table, re.MULTILINE)
     }
@@ -116,7 +117,7 @@ def test_the_protocol_has_the_records_with_their_fields() -> None:
 
 def test_the_protocols_records_are_records() -> None:
     kinds = events.Start | events.Delta | events.Ping | events.Done
-    section = text_of("docs/protocol.md").partition("### Records")[2]
+    section = PROTOCOL.read_text(encoding="utf-8").partition("### Records")[2]
     lines = re.findall(r'^\{"type".*\}$', section, re.MULTILINE)
     assert len(lines) == 5
     for line in lines:
@@ -135,7 +136,7 @@ def test_readme_and_contributing_name_the_targets_of_make_and_no_others() -> Non
 
 
 def test_the_readmes_figures_are_those_of_the_page() -> None:
-    readme, page = text_of("README.md"), text_of("docs/performance.md")
+    readme, page = text_of("README.md"), text_of("docs/explanation/performance.md")
     assert FIGURES.findall(readme) == [figures(page)]
     assert with_figures(with_figures(readme, page.replace("1", "7")), page) == readme
 
@@ -149,7 +150,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
     links = set(re.findall(r"\]\(([^)#]+)", text_of("README.md")))
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if f"docs/{page.name}" not in links] == []
+    assert [page for page in PAGES if page.parent != ROOT and page.relative_to(ROOT).as_posix() not in links] == []
 
 
 # -- code
@@ -183,7 +184,7 @@ def test_the_readmes_quart_project_has_six_lines() -> None:
 
 
 def test_the_script_for_fetch_is_the_examples() -> None:
-    (block,) = [block for block in blocks(ROOT / "docs" / "protocol.md", "js") if "onText(value)" in block]
+    (block,) = [block for block in blocks(PROTOCOL, "js") if "onText(value)" in block]
     assert block in text_of("examples/page.html")
 
 
@@ -211,7 +212,7 @@ def test_curl_does_as_the_readme_says(command: list[str], needs: Callable[[str],
 
 
 def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = blocks(ROOT / "docs" / "protocol.md", "python")
+    (block,) = blocks(PROTOCOL, "python")
     told: dict[str, Any] = {}
     exec(block.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), told)
     told["client"].close()
@@ -226,7 +227,7 @@ def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> It
     """The base URL of an nginx with the location that the page on deploying shows, in front of the chat below /ai."""
     target = "examples.flask_project.app:asgi"
     app = servers.get("hypercorn", target, CHAT_MOCK_TOKENS_PER_S="0")
-    (location,) = blocks(ROOT / "docs" / "deploy.md", "nginx")
+    (location,) = blocks(ROOT / "docs" / "howto" / "deploy.md", "nginx")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     configuration = tmp_path / "nginx.conf"

@@ -179,7 +179,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 
 def test_the_design_draws_the_same_floors() -> None:
-    page = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", page, re.MULTILINE)
     drawn = {int(number): tuple(re.findall(r"`([\w/*]+?)(?:\.py|/)`", parts)) for number, parts in rows}
     assert drawn == dict(enumerate(FLOORS))

@@ -1,4 +1,4 @@
-"""docs/models.md is held to the code: the table's fields, its kinds, and every example, which is loaded and asked."""
+"""The page on models is held to the code: its table of fields, its kinds, and each example, which is loaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.loopback import Loopback, Received, reply
 
 Document = dict[str, Any]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
 EXAMPLES: list[str] = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 
 #: The value of every key.

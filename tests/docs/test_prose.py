@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "quartapp").rglob("*.py"))
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 #: With these a docstring asks a question. A function's opens with a verb, a class's with a noun.
 QUESTIONS = {"what", "who", "whom", "whose", "which", "how", "where", "when", "whether", "why"}

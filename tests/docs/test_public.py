@@ -70,7 +70,7 @@ def test_the_newest_heading_of_the_changelog_has_the_version() -> None:
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_the_page_on_quart_names_each_public_name(name: str) -> None:
-    assert f"`{name}" in (ROOT / "docs" / "quart.md").read_text(encoding="utf-8")
+    assert f"`{name}" in (ROOT / "docs" / "howto" / "quart.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)

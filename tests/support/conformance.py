@@ -1,6 +1,6 @@
 """Real clients and the chat: the servers they ask, what is tried with each, and the table that tells of it.
 
-`python -m tests.support.conformance` writes the table into docs/protocol.md.
+`python -m tests.support.conformance` writes the table into docs/reference/protocol.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from quartapp import ChatError, ChatRequest, Model, chat_blueprint
 from quartapp.core.events import Batch, Batches, Delta, ToolCall
 from tests.support.serving import ROOT, Server, Servers, asking
 
-PROTOCOL = ROOT / "docs" / "protocol.md"
+PROTOCOL = ROOT / "docs" / "reference" / "protocol.md"
 MARKS = ("<!-- conformance -->\n", "<!-- /conformance -->\n")
 
 #: What is tried, and what passes for right.

@@ -45,7 +45,7 @@ STREAM = """async ([text, charsPerSecond]) => {
 
 def document() -> str:
     """100 kB of Markdown as this project writes it."""
-    paths = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     return "\n\n".join(path.read_text(encoding="utf-8") for path in paths)[:CHARS]
 
 

@@ -44,7 +44,7 @@ async def test_a_reader_knows_in_each_form_whether_the_answer_is_whole(
 
 
 async def test_the_table_in_the_docs_says_what_is_asserted_here() -> None:
-    page = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "protocol.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- faults -->\n(.*?)<!-- /faults -->", page, re.DOTALL)
     assert found is not None
     assert table() in found[1]

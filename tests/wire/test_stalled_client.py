@@ -21,7 +21,7 @@ MAX_GROWTH_BYTES = 30 * 2**20
 STALLED = 200
 MAX_MIB_OF_EACH = 2
 SAMPLES = 50
-SECURITY = ROOT / "docs" / "security.md"
+SECURITY = ROOT / "docs" / "explanation" / "security.md"
 
 each_server = pytest.mark.parametrize("kind", ["quartapp", "gunicorn"])
 

@@ -14,7 +14,7 @@ from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"
 PROMPT = "the prompt nobody may read"
-PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
+PROTOCOL = Path(__file__).parents[3] / "docs" / "reference" / "protocol.md"
 
 
 def raised_from(cause: BaseException, code: Code = "upstream_error") -> ChatError:

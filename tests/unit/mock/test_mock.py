@@ -29,7 +29,7 @@ from quartapp.mock.player import Event, Head, Mark, Message, Pace, Pause, Send, 
 from quartapp.mock.server import MAX_BODY_BYTES, Receive, Scope, respond
 from quartapp.mock.tokens import split
 
-DOCS = Path(__file__).parents[3] / "docs" / "mock.md"
+DOCS = Path(__file__).parents[3] / "docs" / "reference" / "mock.md"
 CHAT_PATH = "/v1/chat/completions"
 ENDLESS = ("fault-stall", "fault-endless-error", "fault-endless-line", "fault-endless-body", "fault-endless-comments")
 

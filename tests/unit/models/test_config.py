@@ -221,10 +221,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"system_prompt": f"{CANARY}\ud83d"},
         "CHAT_MODELS: models.one.system_prompt: half of a character",
     ),
-    "an unknown field": ({"temperature": 1}, "CHAT_MODELS: models.one.temperature: no such field; docs/models.md"),
+    "an unknown field": (
+        {"temperature": 1},
+        "CHAT_MODELS: models.one.temperature: no such field; docs/reference/models.md",
+    ),
     "a field by almost its name": (
         {"fallback": ["x"]},
-        "CHAT_MODELS: models.one.fallback: no such field, perhaps fallbacks is meant; docs/models.md",
+        "CHAT_MODELS: models.one.fallback: no such field, perhaps fallbacks is meant; docs/reference/models.md",
     ),
     "a field by almost its name beside one that lacks": (
         {"kind": None, "knd": "openai"},

@@ -203,7 +203,7 @@ async def test_an_unknown_chat_name_in_an_argument_or_app_config_stops_the_start
     ],
 )
 async def test_an_argument_that_is_no_setting_stops_the_start_with_the_nearest(name: str, suggestion: str) -> None:
-    with pytest.raises(LifespanError, match=f"{name}: not a setting{suggestion}; docs/settings.md"):
+    with pytest.raises(LifespanError, match=f"{name}: not a setting{suggestion}; docs/reference/settings.md"):
         await started({name: 3})
 
 
@@ -394,7 +394,7 @@ def description(field: FieldInfo) -> str:
 
 
 def rows(cls: type[Settings] | type[ServerSettings]) -> str:
-    """The table of a class's settings as docs/settings.md has to hold it."""
+    """The table of a class's settings as docs/reference/settings.md has to hold it."""
     lines = ["| name | default | unit or type | limits | what it does |", "|---|---|---|---|---|"]
     for name in cls.names():
         field = FIELDS[name]
@@ -405,7 +405,7 @@ def rows(cls: type[Settings] | type[ServerSettings]) -> str:
 
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_the_page_of_settings_has_their_table(cls: type[Settings] | type[ServerSettings]) -> None:
-    page = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     tables = re.findall(r"^\| name \|.*?(?=\n\n|\Z)", page.rstrip() + "\n\n", re.MULTILINE | re.DOTALL)
     assert rows(cls) == tables[CLASSES.index(cls)]
 

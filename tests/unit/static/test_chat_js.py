@@ -29,7 +29,7 @@ from tests.support.serving import ROOT, Server, Servers, eventually
 STATIC = ROOT / "quartapp" / "static"
 NODE = ROOT / "tests" / "node"
 SOURCE = STATIC / "chat.js"
-PAGE = ROOT / "docs" / "javascript.md"
+PAGE = ROOT / "docs" / "reference" / "javascript.md"
 
 MAX_BYTES = 2048
 

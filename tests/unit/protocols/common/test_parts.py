@@ -23,7 +23,7 @@ from tests.support.loopback import Loopback, reply
 CANARY = "canary7f3a"
 PNG = "data:image/png;base64,iVBORw0KGgo="
 PDF = "data:application/pdf;base64,JVBERi0="
-PROTOCOL = (Path(__file__).parents[4] / "docs" / "protocol.md").read_text(encoding="utf-8")
+PROTOCOL = (Path(__file__).parents[4] / "docs" / "reference" / "protocol.md").read_text(encoding="utf-8")
 REMOTE: dict[str, Any] = {"CHAT_ALLOW_REMOTE_URLS": True}
 FILE_IDS = {"CHAT_ALLOW_FILE_IDS": True}
 
