@@ -51,8 +51,9 @@ __version__ = "0.1.0"
 def create_app(config: Mapping[str, Any] | None = None) -> Quart:
     """Return a new app with the chat's page at `/` and its API below `/api` and `/v1`.
 
-    `config` is copied into `app.config`. Its `CHAT_…` names take precedence over the environment. For example
-    `create_app({"CHAT_MODEL": "mock"})`. Apps share no state.
+    `config` is copied into `app.config`. Its `CHAT_…` names take precedence over the environment. Apps share no state.
+
+    >>> app = create_app({"CHAT_MODEL": "mock"})
     """
     app = ChatApp("quartapp", static_folder=None)
     app.config.from_mapping({"MAX_CONTENT_LENGTH": None} | dict(config or {}))  # CHAT_MAX_BODY_BYTES is the limit

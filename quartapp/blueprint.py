@@ -49,10 +49,14 @@ def chat_blueprint(
     starts. An invalid setting stops the start with a SettingsError.
 
     `models` maps names to models of your own and replaces the models of the settings. The first is the default. A model
-    is an async generator function of str, or an object whose method `stream` is one. For example
-    `models={"haiku": haiku}` with `async def haiku(request): yield "An old silent pond"`.
+    is an async generator function of str, or an object whose method `stream` is one.
 
     `authenticate(request)`, sync or async, returns the user as a Principal or as its id, or None for a 401.
+    Raises TypeError for a model that can never answer.
+
+    >>> async def haiku(request):
+    ...     yield "An old silent pond"
+    >>> blueprint = chat_blueprint(models={"haiku": haiku}, authenticate=lambda request: "alice")
     """
     check_models(models or {})
     blueprint = _GuestBlueprint(name, "quartapp")

@@ -30,7 +30,9 @@ def mount(flask_app: Flask, blueprint: Blueprint | None = None, url_prefix: str 
 
     The Flask project runs in up to `workers` threads, one for each request. The chat uses none of them. Settings of
     the chat in `flask_app.config` have the same effect as in the config of a Quart app.
-    Raises ValueError if `url_prefix` does not start with a slash or ends with one. For example: `/ai`.
+    Raises ValueError if `url_prefix` does not start with a slash or ends with one.
+
+    >>> asgi = mount(Flask("project"), url_prefix="/ai")
     """
     if not url_prefix.startswith("/") or url_prefix.endswith("/"):
         raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")

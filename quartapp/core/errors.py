@@ -122,7 +122,10 @@ class ChatError(Exception):
     `path` names the field at fault, without its value. `reason` is its fault. `retry_after_s` becomes the header
     Retry-After. `is_logged` is true if the line of an answer contains the error. If `is_hosts` is true, code of the
     host app raised the cause, and the log contains its text and traceback. `detail` is that text if clients may read
-    it. For example `ChatError("rate_limited", retry_after_s=30)`. Raises ValueError if KINDS has no such code.
+    it. Raises ValueError for a code that the HTTP API does not list.
+
+    >>> ChatError("rate_limited", retry_after_s=30).status
+    429
     """
 
     def __init__(
@@ -153,10 +156,12 @@ class ChatError(Exception):
 
     @property
     def status(self) -> int:
+        """Return the HTTP status of the code, for example 429."""
         return KINDS[self.code].status
 
     @property
     def message(self) -> str:
+        """Return the fixed sentence of the code. It never contains text of a client or of an upstream."""
         message = KINDS[self.code].message
         return message if self.detail is None else f"{message} {self.detail}"
 
@@ -164,7 +169,8 @@ class ChatError(Exception):
     def sentence(self) -> str:
         """Return the message with the field at fault, because some clients show only the message.
 
-        For example: Unknown parameter: 'top_k'.
+        >>> ChatError("invalid_request", path="top_k", reason="unknown").sentence
+        "Unknown parameter: 'top_k'."
         """
         if self.path and self.code == "invalid_request":
             return _NAMING[self.reason].format(self.path)

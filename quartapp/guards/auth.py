@@ -36,7 +36,7 @@ async def authenticated(request: Request, authenticate: Authenticate | None) -> 
 def bearer_token(request: Request) -> str:
     """Return the token of `Authorization: Bearer …`, which the page and OpenAI's clients send, or else of `X-Auth`.
 
-    Return "" if the request has neither. Compare the token in constant time (`hmac.compare_digest`).
+    Return an empty text if the request has neither. Compare the token in constant time (`hmac.compare_digest`).
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else request.headers.get("X-Auth", "").strip()

@@ -24,7 +24,12 @@ ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
-    """Return a new server. `tokens_per_s` 0 means as fast as possible; a negative or infinite one raises ValueError."""
+    """Return a new server, an ASGI application. If `tokens_per_s` is 0, it is as fast as possible.
+
+    Raises ValueError if `tokens_per_s` is negative or infinite.
+
+    >>> app = create_mock(tokens_per_s=0)
+    """
     if not 0 <= tokens_per_s < math.inf:
         raise ValueError("tokens_per_s must be 0 or a positive number")
 

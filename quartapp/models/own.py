@@ -23,10 +23,13 @@ ModelFunction = Callable[[ChatRequest], AsyncIterable[Yielded]]
 
 
 class Model(Protocol):
-    """A model as an object; for example one that holds a connection."""
+    """A model as an object, for example one that holds a connection. It needs no base class."""
 
     def stream(self, request: ChatRequest, /) -> AsyncIterable[Yielded]:
-        """Return the answer to `request`; closing it closes the upstream. Raises ChatError for a refusal."""
+        """Return the answer to `request`: texts, or events. Closing it closes the upstream.
+
+        Raises ChatError to choose the code that the client gets.
+        """
         ...
 
 

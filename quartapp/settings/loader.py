@@ -70,7 +70,7 @@ class Loaded(BaseSettings):
         """Return the settings from `mappings`, the environment and `.env`. An earlier source takes precedence.
 
         Raises SettingsError for an unknown name in a mapping and for an invalid value. Unknown names in the
-        environment and `.env` may belong to the host app. `unknown_around` lists them.
+        environment and `.env` are ignored, because they may belong to the host app.
         """
         try:
             file = _file_values()

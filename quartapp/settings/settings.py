@@ -36,7 +36,12 @@ MIB = 2**20
 
 
 class Settings(Loaded):
-    """The settings of a chat blueprint."""
+    """The settings of a chat blueprint. A field has the name of its setting without `CHAT_`, for example
+    `max_messages`.
+
+    >>> Settings.load({"CHAT_MAX_MESSAGES": 20}).max_messages
+    20
+    """
 
     openai_api_key: SecretStr | None = named("OPENAI_API_KEY", None, "sk-…")
     """Key of the model's server. Without key and base URL: the mock model."""

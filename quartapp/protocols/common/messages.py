@@ -25,7 +25,10 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which are sent only to a model
     whose entry allows them. `whole` requests one object instead of a stream. `raw` requests the chunks of the upstream
-    (events.Raw) if it has any. They contain the usage only with `include_usage`.
+    if it has any. They contain the usage only with `include_usage`.
+
+    >>> ChatRequest([{"role": "user", "content": "Why is the sky blue?"}]).messages[-1]["content"]
+    'Why is the sky blue?'
     """
 
     messages: list[JsonObject]
