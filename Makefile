@@ -13,7 +13,7 @@ DEV_READY := $(VENV)/.ready-dev
 NODE_READY := tests/node/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-real check bench clean
+.PHONY: help setup run test test-real check bench docs clean
 
 help: ## Lists the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -47,8 +47,11 @@ check: $(DEV_READY) $(NODE_READY) ## Lints, checks the formatting and the types 
 bench: $(DEV_READY) ## Measures next to nginx and the usual way, and writes docs/explanation/performance.md
 	@$(PY) -m bench --write
 
+docs: $(DEV_READY) ## Builds the documentation into docs/_build/html, without the network
+	@$(PY) -m sphinx -W --keep-going -n -q docs docs/_build/html
+
 clean: ## Removes .venv and everything that was built or cached
-	@rm -rf $(VENV) tests/node/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	@rm -rf $(VENV) tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What serving needs. If the environment is incomplete or its Python is missing, it is made anew.

@@ -7,8 +7,10 @@ import re
 import shlex
 import socket
 import subprocess
+import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,8 @@ from tests.support.serving import Server, Servers, eventually
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PROTOCOL = ROOT / "docs" / "reference" / "protocol.md"
-QUART = ROOT / "docs" / "howto" / "quart.md"
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PROTECT = ROOT / "docs" / "howto" / "protect.md"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]  # Sphinx copies none into docs/_build
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -81,20 +83,6 @@ def test_no_page_names_a_setting_that_is_not_there(page: Path) -> None:
     assert named <= Settings.names().keys()
 
 
-def test_the_page_on_quart_gives_the_defaults_as_they_are() -> None:
-    fields = {
-        name: cls.model_fields[field] for cls in (Settings, ServerSettings) for name, field in cls.names().items()
-    }
-    section = text_of("docs/howto/quart.md").partition("## Settings")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| (`.*?) \| (.*?) \|", section, re.MULTILINE)
-    assert len(rows) > 5
-    for names, defaults in rows:
-        told = defaults.split(", ")
-        defaults_of = [fields[name].default for name in re.findall(r"`(\w+)`", names)]
-        found = ["unset" if default in (None, ()) else str(default) for default in defaults_of]
-        assert [default.replace(" ", "") for default in told] in (found, sorted(set(found)))
-
-
 def test_the_protocol_has_the_table_of_errors() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d{3}) \| (.+) \|$", PROTOCOL.read_text(encoding="utf-8"), re.MULTILINE)
     assert rows == [(code, str(kind.status), kind.message) for code, kind in KINDS.items()]
@@ -124,6 +112,22 @@ def test_the_protocols_records_are_records() -> None:
         assert msgspec.json.encode(msgspec.json.decode(line, type=kinds)).decode() == line
 
 
+def test_the_page_on_the_command_line_has_each_command_and_option() -> None:
+    page = text_of("docs/reference/command-line.md")
+    usage = help_of() + help_of("run") + help_of("mock")
+    assert set(re.findall(r"^    (\w+) ", help_of(), re.MULTILINE)) == set(
+        re.findall(r"^\| `quartapp (\w+)`", page, re.MULTILINE)
+    )
+    assert set(re.findall(r"--\w+", usage)) == set(re.findall(r"--\w+", page))
+
+
+def help_of(*command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "quartapp", *command, "--help"], capture_output=True, text=True, timeout=50, check=True
+    )
+    return done.stdout
+
+
 # -- files
 
 
@@ -141,16 +145,23 @@ def test_the_readmes_figures_are_those_of_the_page() -> None:
     assert with_figures(with_figures(readme, page.replace("1", "7")), page) == readme
 
 
+def links_of(page: Path) -> list[str]:
+    """Return the relative links of `page`, without fragments."""
+    return [link for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")) if "://" not in link]
+
+
 @EACH_PAGE
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
-    relative = [link for link in links if "://" not in link]
-    assert [link for link in relative if not (page.parent / link).exists()] == []
+    assert [link for link in links_of(page) if not (page.parent / link).exists()] == []
 
 
 def test_every_page_can_be_reached_from_the_readme() -> None:
-    links = set(re.findall(r"\]\(([^)#]+)", text_of("README.md")))
-    assert [page for page in PAGES if page.parent != ROOT and page.relative_to(ROOT).as_posix() not in links] == []
+    reached, new = set[Path](), {README}
+    while new:
+        reached |= new
+        links = ((page.parent / link).resolve() for page in new for link in links_of(page))
+        new = {link for link in links if link in PAGES} - reached
+    assert set(PAGES) - reached == set()
 
 
 # -- code
@@ -166,21 +177,22 @@ def test_python_compiles_and_json_is_json(page: Path) -> None:
 
 def test_the_projects_of_the_pages_have_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALICE_TOKEN", "a-token")
-    projects = [*blocks(README, "python"), *blocks(QUART, "python")]
+    projects = [*blocks(README, "python"), *blocks(PROTECT, "python")]
     for block, name in zip(projects, ("app", "asgi", "app"), strict=True):
         project: dict[str, Any] = {"__name__": "project"}
         exec(block, project)
         assert "/ai/api/stream" in [rule.rule for rule in project[name].url_map.iter_rules()]
 
 
-def test_the_project_of_the_page_on_quart_is_the_example() -> None:
-    (block,) = blocks(QUART, "python")
+def test_the_project_with_a_token_is_the_example() -> None:
+    (block,) = blocks(PROTECT, "python")
     assert block in text_of("examples/quart_project/app.py")
 
 
-def test_the_readmes_quart_project_has_six_lines() -> None:
-    lines = [line for line in blocks(README, "python")[0].splitlines() if line]
-    assert len(lines) <= 6
+def test_the_readmes_projects_have_six_and_three_lines() -> None:
+    quart, flask = ([line for line in block.splitlines() if line] for block in blocks(README, "python"))
+    assert len(quart) <= 6
+    assert len(flask) <= 3
 
 
 def test_the_script_for_fetch_is_the_examples() -> None:
@@ -222,20 +234,27 @@ def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pyt
 # -- the proxy
 
 
-@pytest.fixture
-def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
-    """The base URL of an nginx with the location that the page on deploying shows, in front of the chat below /ai."""
-    target = "examples.flask_project.app:asgi"
-    app = servers.get("hypercorn", target, CHAT_MOCK_TOKENS_PER_S="0")
-    (location,) = blocks(ROOT / "docs" / "howto" / "deploy.md", "nginx")
+@contextmanager
+def nginx(program: str, folder: Path, page: str, app: Server) -> Iterator[str]:
+    """The base URL of an nginx with the location that `page` shows, in front of `app`."""
+    (location,) = blocks(ROOT / "docs" / "howto" / page, "nginx")
+    local = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{app.port}", location)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(NGINX % (port, location.replace("127.0.0.1:8000", f"127.0.0.1:{app.port}")))
-    nginx = subprocess.Popen([needs("nginx"), "-p", str(tmp_path), "-c", str(configuration), "-e", "stderr"])
+    configuration = folder / "nginx.conf"
+    configuration.write_text(NGINX % (port, local))
+    process = subprocess.Popen([program, "-p", str(folder), "-c", str(configuration), "-e", "stderr"])
     yield f"http://127.0.0.1:{port}"
-    nginx.terminate()
-    assert nginx.wait(10) == 0
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+@pytest.fixture
+def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
+    """The base URL of the nginx of the page on proxies, in front of the chat below /ai."""
+    app = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
+    with nginx(needs("nginx"), tmp_path, "proxy.md", app) as address:
+        yield address
 
 
 NGINX = textwrap.dedent("""\
@@ -262,6 +281,19 @@ async def test_through_the_proxy_whole_is_whole_broken_is_broken_and_nothing_wai
                 await broken.text()
         async with client.post("/ai/api/stream", json={"message": "count", "model": "fault-stall:3"}) as stalled:
             assert await stalled.content.readexactly(5) == b"1 2 3"
+
+
+async def test_the_proxy_of_the_page_on_snippets_gives_the_chat_a_prefix(
+    servers: Servers, needs: Callable[[str], str], tmp_path: Path
+) -> None:
+    chat = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
+    with nginx(needs("nginx"), tmp_path, "switch.md", chat) as address:
+        await eventually(lambda: is_listening(address))
+        async with aiohttp.ClientSession(address) as client:
+            async with client.get("/ai/") as page:
+                assert page.status == 200
+            async with client.post("/ai/api/stream", json={"message": "count to 3"}) as answer:
+                assert await answer.text() == "1 2 3"
 
 
 def is_listening(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""The page on models is held to the code: its table of fields, its kinds, and each example, which is loaded."""
+"""The pages on models are held to the code: the table of fields, the kinds, and each example, which is loaded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ from tests.support.loopback import Loopback, Received, reply
 
 Document = dict[str, Any]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
-EXAMPLES: list[str] = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference" / "models.md").read_text(encoding="utf-8")
+SEVERAL = (DOCS / "howto" / "several-models.md").read_text(encoding="utf-8")
+SERVERS = (DOCS / "howto" / "model-servers.md").read_text(encoding="utf-8")
+EXAMPLES: list[str] = re.findall(r"^```toml\n(.*?)^```$", SEVERAL + SERVERS, re.MULTILINE | re.DOTALL)
 
 #: The value of every key.
 KEY = "sk-example"
@@ -77,7 +80,7 @@ EACH_EXAMPLE = pytest.mark.parametrize("example", EXAMPLES, ids=first_name)
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every key that the page names is there."""
-    for name in {"OPENAI_API_KEY", *re.findall(r'^key_env = "(\w+)"', PAGE, re.MULTILINE)}:
+    for name in {"OPENAI_API_KEY", *re.findall(r'^key_env = "(\w+)"', SERVERS, re.MULTILINE)}:
         monkeypatch.setenv(name, KEY)
 
 
@@ -114,7 +117,7 @@ def test_the_page_has_each_kind_with_an_example() -> None:
 
 
 def test_each_server_that_is_still_there_has_an_example() -> None:
-    _, *sections = re.split(r"^### (.*)$", PAGE.partition("## By server")[2], flags=re.MULTILINE)
+    _, *sections = re.split(r"^## (.*)$", SERVERS, flags=re.MULTILINE)
     without = [name for name, text in zip(sections[::2], sections[1::2], strict=True) if "```toml" not in text]
     assert without == ["GitHub Models"]
 
@@ -147,7 +150,7 @@ async def test_chat_model_names_the_default(tmp_path: Path) -> None:
 
 
 def test_the_configuration_in_python_is_such_a_table() -> None:
-    [assigned] = re.findall(r'^app\.config\["CHAT_MODELS"\] = (\{.*?^\})$', PAGE, re.MULTILINE | re.DOTALL)
+    [assigned] = re.findall(r'^app\.config\["CHAT_MODELS"\] = (\{.*?^\})$', SEVERAL, re.MULTILINE | re.DOTALL)
     given = ast.literal_eval(assigned)
     table = read_table(Settings.load({"CHAT_MODELS": given}))
     assert table is not None

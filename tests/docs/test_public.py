@@ -68,11 +68,6 @@ def test_the_newest_heading_of_the_changelog_has_the_version() -> None:
     assert newest == quartapp.__version__
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_the_page_on_quart_names_each_public_name(name: str) -> None:
-    assert f"`{name}" in (ROOT / "docs" / "howto" / "quart.md").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
 def test_a_module_says_what_it_is_for(module: ModuleType) -> None:
     first = (module.__doc__ or "").partition("\n")[0]

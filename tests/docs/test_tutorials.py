@@ -1,0 +1,126 @@
+"""The tutorials, followed from an empty folder: each file is written, each command runs, each output appears."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.support.serving import FOREIGN, ROOT, Server
+
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+
+# Commands whose effect the test already has: a folder, and an environment with the package.
+DONE_ALREADY = {"mkdir", "cd", "python3", ".", "pip"}
+FILE = re.compile(r"`([\w./]+\.(?:py|html))`[^`]*:$")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page, with the last line of text before it."""
+
+    before: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"([^\n]*)\n\n```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert len(found) == text.count("\n```") / 2, "a block without a language or a blank line before it"
+    return [Block(*each) for each in found]
+
+
+class Walk:
+    """A reader who follows the page in `folder`."""
+
+    def __init__(self, folder: Path, programs: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._programs = programs
+        self._server: Server | None = None
+        self.output: str | None = None
+        self.files: list[str] = []
+        self.commands: list[str] = []
+
+    def follow(self, block: Block) -> None:
+        """Write the block's file, run its commands, or compare it with the output of the last command."""
+        match block.language:
+            case "python" | "html":
+                self._write(block)
+            case "sh":
+                for line in block.text.replace("\\\n", " ").splitlines():
+                    self._run(shlex.split(line))
+            case "text":
+                expected = re.escape(block.text.strip()).replace("…", "[0-9a-f]{32}")
+                assert self.output is not None
+                assert re.fullmatch(expected, self.output.strip()), self.output
+                self.output = None
+            case other:
+                raise AssertionError(f"no rule for a block of {other}")
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            self._server.reap()
+
+    def _write(self, block: Block) -> None:
+        named = FILE.search(block.before)
+        assert named, f"no file is named before: {block.text}"
+        path = self._folder / named[1]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+        self.files.append(named[1])
+
+    def _run(self, command: list[str]) -> None:
+        name = command[0]
+        self.commands.append(name)
+        if name in DONE_ALREADY:
+            return
+        assert self.output is None, f"the page does not show: {self.output}"
+        if name == "hypercorn":
+            self.stop()
+            self._server = Server("hypercorn", self._folder, {"CHAT_MOCK_TOKENS_PER_S": "0"}, command[1])
+        elif name == "curl":
+            assert self._server is not None
+            address = f"127.0.0.1:{self._server.port}"
+            local = [word.replace("127.0.0.1:8000", address) for word in command[1:]]
+            self.output = self._output([self._programs["curl"], "--silent", "--show-error", *local])
+        else:
+            assert command == ["python", "-m", "pytest", "-q"]
+            assert "1 passed" in self._output([sys.executable, *command[1:], "-p", "no:cacheprovider"])
+
+    def _output(self, command: list[str]) -> str:
+        paths = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            command, cwd=self._folder, env=paths, capture_output=True, text=True, timeout=100, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def walk(tmp_path: Path, needs: Callable[[str], str]) -> Iterator[Walk]:
+    walk = Walk(tmp_path, {"curl": needs("curl")})
+    yield walk
+    walk.stop()
+
+
+@pytest.mark.timeout(300)  # it starts up to four servers
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial_does_what_it_shows(page: Path, walk: Walk) -> None:
+    for block in blocks(page):
+        walk.follow(block)
+    assert walk.output is None
+    assert walk.files[-1] == "test_app.py"
+    assert walk.commands[-1] == "python"
+
+
+def test_there_is_a_tutorial_for_each_framework() -> None:
+    assert [page.stem for page in TUTORIALS] == ["flask", "quart"]
