@@ -48,7 +48,7 @@ bench: $(DEV_READY) ## Measures next to nginx and the usual way, and writes docs
 	@$(PY) -m bench --write
 
 docs: $(DEV_READY) ## Builds the documentation into docs/_build/html, without the network
-	@$(PY) -m sphinx -W --keep-going -n -q docs docs/_build/html
+	@$(PY) -m sphinx -aEnW --keep-going -q docs docs/_build/html
 
 clean: ## Removes .venv and everything that was built or cached
 	@rm -rf $(VENV) tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
