@@ -58,7 +58,7 @@ class Settings(Loaded):
     models: Annotated[dict[str, Any] | None, NoDecode] = named(
         "CHAT_MODELS", None, '{"fast": {"kind": "openai", "model": "gpt-5.4-mini"}}'
     )
-    """Models by name, in place of a single model. In the environment: JSON. docs/reference/models.md lists the fields."""
+    """Models by name, in place of one model. In the environment: JSON. docs/reference/models.md lists the fields."""
     models_file: str | None = named("CHAT_MODELS_FILE", None, "models.toml")
     """TOML file with models by name, each a table [models.name]."""
     model: str | None = named("CHAT_MODEL", None, "gpt-5.4-mini", max_length=200)

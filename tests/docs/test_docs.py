@@ -23,7 +23,6 @@ from quartapp import create_app
 from quartapp.core import events
 from quartapp.core.errors import KINDS
 from quartapp.protocols.native.formats import ACCEPTED, WHOLE
-from quartapp.settings.server import ServerSettings
 from quartapp.settings.settings import Settings
 from tests.support.serving import Server, Servers, eventually
 

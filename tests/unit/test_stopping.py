@@ -12,8 +12,8 @@ from quart import Quart
 from quart.asgi import ASGIHTTPConnection
 
 from quartapp import ChatRequest, chat_blueprint, create_app
-from tests.direct import Question
-from tests.forms import DONE, NDJSON, TEXT, Form
+from tests.support.direct import Question
+from tests.support.forms import DONE, NDJSON, TEXT, Form
 
 WITHIN_S = 10.0
 
