@@ -12,10 +12,13 @@ MAX_ID_CHARS = 200
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """An authenticated user; for example `Principal("u-17", plan="free")`.
+    """An authenticated user.
 
     `id` has 1 to 200 printable characters, and the log contains it. `name` is for people. `plan` names a set of limits,
     and `claims` are other facts of the login. Raises TypeError or ValueError for an invalid `id`, without showing it.
+
+    >>> Principal("u-17", plan="free").id
+    'u-17'
     """
 
     id: str
