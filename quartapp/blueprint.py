@@ -11,17 +11,17 @@ from quart import Blueprint, Quart, current_app
 from quartapp.guards.auth import Authenticate
 from quartapp.models.own import Model, ModelFunction, check_models
 from quartapp.openapi.document import hidden
-from quartapp.openapi.operations import PAGES
+from quartapp.openapi.routes import DOCUMENT, installed_viewer
 from quartapp.protocols.ai_sdk.routes import AI_SDK
 from quartapp.protocols.chat_completions.routes import CHAT_COMPLETIONS
 from quartapp.protocols.native.routes import NATIVE
 from quartapp.routes.context import RouteContext
 from quartapp.routes.origins import allow_origins
-from quartapp.routes.other import add_other, serve_double_slashes
-from quartapp.routes.page import add_page
+from quartapp.routes.page import PAGE
+from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import handle_errors, render
-from quartapp.routes.schema import GET, SCHEMA_ROUTES, add_schema, installed_viewer
-from quartapp.routes.static import STATIC, add_static
+from quartapp.routes.rules import add_protocols, serve_double_slashes
+from quartapp.routes.static import FILES, read_files
 from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
 from quartapp.stopping import end_with_connections
@@ -30,11 +30,13 @@ log = logging.getLogger("quartapp")
 
 EXTENSION = "quartapp"
 
-#: The protocols of clients. A new one is a folder in `protocols/` and a row here.
-PROTOCOLS: Final = (NATIVE, CHAT_COMPLETIONS, AI_SDK)
+#: The page, its files, and the OpenAPI document.
+PAGES: Final = Protocol(
+    tag="pages", description="Pages, their files, and this document.", routes=(PAGE, FILES, *DOCUMENT)
+)
 
-#: The sections of the OpenAPI document, in its order.
-SECTIONS: Final = (*(protocol.section for protocol in PROTOCOLS), PAGES)
+#: The protocols of clients, in the order of the OpenAPI document. A new one is a folder in `protocols/` and a row here.
+PROTOCOLS: Final = (NATIVE, CHAT_COMPLETIONS, AI_SDK, PAGES)
 
 
 def chat_blueprint(
@@ -85,7 +87,7 @@ def chat_blueprint(
     blueprint.record(lambda state: end_with_connections(cast(Quart, state.app)))
     blueprint.before_app_serving(open_chat)
     blueprint.after_app_serving(close_chat)
-    _add_routes(blueprint, RouteContext(find, authenticate))
+    _add_routes(blueprint, RouteContext(find, authenticate, PROTOCOLS, installed_viewer()))
     return blueprint
 
 
@@ -103,13 +105,8 @@ def _add_routes(blueprint: Blueprint, context: RouteContext) -> None:
     handle_errors(blueprint, render)
     serve_double_slashes(blueprint)
     allow_origins(blueprint, context)
-    add_page(blueprint, context)
-    add_static(blueprint)
-    for protocol in PROTOCOLS:
-        protocol.add_routes(blueprint, context)
-    add_schema(blueprint, context, SECTIONS, installed_viewer())
-    paths = {path: methods for protocol in PROTOCOLS for path, methods in protocol.paths.items()}
-    add_other(blueprint, {"/": GET, STATIC: GET, **SCHEMA_ROUTES, **paths})
+    blueprint.before_app_serving(read_files)
+    add_protocols(blueprint, context)
 
 
 def running_chats(app: Quart) -> dict[Blueprint, RunningChat]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial, update_wrapper
 from typing import Any
 
@@ -15,8 +15,8 @@ from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 from werkzeug.routing import Rule
 
 from quartapp.core.errors import KINDS
-from quartapp.openapi.operations import Operation, Reply, Section
-from quartapp.openapi.schemas import Json, reference
+from quartapp.openapi.schemas import Json, reference, sentences
+from quartapp.routes.protocol import ErrorForm, Operation, Protocol, Reply
 
 # In a link into the page, which may name an operation, an underscore is read as a space.
 _SPACES = re.compile(r"[._]")
@@ -44,7 +44,7 @@ class Error(Struct):
     error: ErrorDetail
 
 
-def describe(app: Quart, prefix: str, sections: Sequence[Section], *, is_guarded: bool) -> Json:
+def describe(app: Quart, prefix: str, protocols: Sequence[Protocol], *, is_guarded: bool) -> Json:
     """Return the document of the views of `app` whose endpoints begin with `prefix`, for example "team.chat.".
 
     If `is_guarded`, clients that are not authenticated are refused.
@@ -53,9 +53,9 @@ def describe(app: Quart, prefix: str, sections: Sequence[Section], *, is_guarded
     schema = QuartSchema(
         None,
         info=Info(title="quartapp", version=VERSION, description="Streaming chat: one answer, every wire format."),
-        tags=[Tag(name=section.tag, description=section.description) for section in sections],
+        tags=[Tag(name=protocol.tag, description=protocol.description) for protocol in protocols],
     )
-    return _Provider(app, schema, prefix, sections, is_guarded=is_guarded).schema()
+    return _Provider(app, schema, prefix, protocols, is_guarded=is_guarded).schema()
 
 
 def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,20 +67,20 @@ def hidden(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Provider(OpenAPIProvider):
-    """A provider of the paths of our own rules, with each method as a section describes it."""
+    """A provider of the paths of our own rules, with each method as a protocol describes it."""
 
     def __init__(
-        self, app: Quart, extension: QuartSchema, prefix: str, sections: Sequence[Section], *, is_guarded: bool
+        self, app: Quart, extension: QuartSchema, prefix: str, protocols: Sequence[Protocol], *, is_guarded: bool
     ) -> None:
         super().__init__(app, extension)
         self._prefix = prefix
-        self._sections = sections
-        self._rows = {key: (section, each) for section in sections for key, each in section.operations.items()}
+        self._protocols = protocols
+        self._rows = {key: (protocol, each) for protocol in protocols for key, each in protocol.operations.items()}
         self._is_guarded = is_guarded
 
     def schema(self) -> Json:
         document = super().schema()
-        document["components"]["schemas"] = _components(self._sections)
+        document["components"]["schemas"] = _components(self._protocols)
         return document
 
     def generate_rules(self) -> Iterable[Rule]:
@@ -103,23 +103,24 @@ class _Provider(OpenAPIProvider):
     def _name(self, rule: Rule) -> str:
         return rule.endpoint.removeprefix(self._prefix) if rule.endpoint.startswith(self._prefix) else ""
 
-    def _describe(self, section: Section, operation: Operation, path_parameters: list[Json]) -> Json:
-        replies = operation.all_replies(section.error_form, is_guarded=self._is_guarded)
+    def _describe(self, protocol: Protocol, operation: Operation, path_parameters: list[Json]) -> Json:
+        codes = (*operation.errors, *(("unauthorized",) if self._is_guarded and operation.is_guarded else ()))
+        replies = {**operation.replies, **_refusals(protocol.error_form, codes)}
         body = {} if operation.body is None else {"requestBody": _body(operation.body, operation.example)}
         return {
             "summary": operation.summary,
             "description": operation.description or operation.summary,
-            "tags": [section.tag],
+            "tags": [protocol.tag],
             "parameters": [*path_parameters, *_query(operation.query), *_headers(operation.headers)],
-            "responses": {str(status): _reply(status, reply) for status, reply in replies.items()},
+            "responses": {str(status): _reply(status, reply) for status, reply in sorted(replies.items())},
             **body,
         }
 
 
-def _components(sections: Sequence[Section]) -> Json:
-    """Return the components of all sections by name."""
-    unions = {name: union for section in sections for name, union in section.unions.items()}
-    bodies = [Error, *(body for section in sections for body in section.bodies)]
+def _components(protocols: Sequence[Protocol]) -> Json:
+    """Return the components of all protocols by name."""
+    unions = {name: union for protocol in protocols for name, union in protocol.unions.items()}
+    bodies = [Error, *(body for protocol in protocols for body in protocol.bodies)]
     schemas, named = msgspec.json.schema_components(
         (*unions.values(), *bodies), ref_template="#/components/schemas/{name}"
     )
@@ -129,9 +130,9 @@ def _components(sections: Sequence[Section]) -> Json:
             schema["properties"][name] = _without_null(field) if field.get("default", ...) is None else field
     found = {**named, **dict(zip(unions, schemas, strict=False))}
     named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(KINDS)}
-    for section in sections:
-        found |= section.events
-        for operation in section.operations.values():
+    for protocol in protocols:
+        found |= protocol.events
+        for operation in protocol.operations.values():
             found |= {} if operation.body is None else _request_components(operation.body)
     return dict(sorted(found.items()))
 
@@ -139,6 +140,26 @@ def _components(sections: Sequence[Section]) -> Json:
 def _request_components(model: type[BaseModel]) -> Json:
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs", {}), model.__name__: schema}
+
+
+def _refusals(form: ErrorForm, codes: Iterable[str]) -> dict[int, Reply]:
+    """Return the errors by status. The description of an error lists its codes."""
+    by_status: dict[int, list[str]] = {}
+    for code in codes:
+        by_status.setdefault(form.status(code), []).append(code)
+    return {status: Reply(_list(form, each), _error_content(form, each)) for status, each in by_status.items()}
+
+
+def _list(form: ErrorForm, codes: Iterable[str]) -> str:
+    return "\n".join(f"- `{form.name(code)}`: {KINDS[code].message}" for code in codes)
+
+
+def _error_content(form: ErrorForm, codes: Collection[str]) -> Mapping[str, Json]:
+    if form.component is None:
+        return {"text/plain": sentences(codes)}
+    names = list(dict.fromkeys(map(form.name, codes)))
+    narrowed = {"properties": {"error": {"properties": {"code": {"enum": names}}}}}
+    return {"application/json": {"allOf": [reference(form.component), narrowed]}}
 
 
 def _body(model: type[BaseModel], example: Json) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from quart import request
@@ -13,6 +14,7 @@ from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
 from quartapp.guards.guard import GuardContext, Leases
 from quartapp.protocols.common.messages import ChatRequest
+from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import labels, request_id
 from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
@@ -30,10 +32,13 @@ class RouteContext(NamedTuple):
     """The parts that all routes of one blueprint share.
 
     `find` returns the running chat of the current app, or None before its start. `authenticate` is the host app's.
+    The OpenAPI document describes `protocols`. `viewer` is the folder of Swagger UI, None without its extra.
     """
 
     find: Callable[[], RunningChat | None]
-    authenticate: Authenticate | None
+    authenticate: Authenticate | None = None
+    protocols: tuple[Protocol, ...] = ()
+    viewer: Path | None = None
 
     def chat(self) -> RunningChat:
         """Return the running chat. Raises ChatError: internal_error, if the app was not started."""

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Final
 
-from quart import Blueprint, Response
+from quart import Response
 
 from quartapp.routes.context import RouteContext
+from quartapp.routes.protocol import Operation, Reply, Route
 from quartapp.routes.replies import page_reply
 from quartapp.routes.static import static_files
 
 
-def add_page(blueprint: Blueprint, context: RouteContext) -> None:
-    """Add the page at the root of the blueprint.
+async def page(context: RouteContext) -> Response:
+    """Return the page. Its links are relative, so that any prefix works.
 
-    Links of the page are relative, so that any prefix works. If clients may send system messages, the page has a field
-    for them.
+    If clients may send system messages, the page has a field for them.
     """
+    html = _html(may_instruct=context.chat().settings.allow_system_role)
+    return page_reply(html, "require-trusted-types-for 'script'", "trusted-types 'none'")
 
-    async def page() -> Response:
-        html = _html(may_instruct=context.chat().settings.allow_system_role)
-        return page_reply(html, "require-trusted-types-for 'script'", "trusted-types 'none'")
 
-    blueprint.add_url_rule("/", view_func=page, methods=["GET"], provide_automatic_options=False)
+HTML: Final = {"text/html": {"type": "string"}}
+
+PAGE: Final = Route(
+    "/",
+    page,
+    {
+        "GET": Operation(
+            summary="The page to chat on.",
+            replies={200: Reply("The page.", HTML)},
+            errors=("internal_error",),
+            is_guarded=False,
+        )
+    },
+)
 
 
 @cache

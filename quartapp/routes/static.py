@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from quart import Blueprint, Response, request
+from quart import Response, request
 
 from quartapp.core.errors import ChatError
-
-STATIC = "/static/<path:filename>"
+from quartapp.routes.context import RouteContext
+from quartapp.routes.protocol import Operation, Reply, Route
 
 # Host apps name this module alone in their pages. Its URL without a version re-exports the current version.
 ENTRY: Final = "quart-chat.js"
@@ -82,32 +82,43 @@ def static_files(folder: Path = _FOLDER) -> StaticFiles:
     return StaticFiles(version, files, {**files, ENTRY: entry})
 
 
-def add_static(blueprint: Blueprint) -> None:
-    """Add the route of the files to `blueprint`; they are read when the app starts."""
+async def read_files() -> None:
+    """Read and compress the files before the app serves."""
+    static_files()
 
-    async def read() -> None:
-        static_files()
 
-    async def static(filename: str) -> Response:
-        file, is_versioned = static_files().find(filename)
-        is_gzipped = request.accept_encodings["gzip"] > 0
-        body = file.gzipped if is_gzipped else file.body
-        response = Response(
-            body,
-            content_type=file.content_type,
-            headers={
-                "Cache-Control": IMMUTABLE if is_versioned else REVALIDATED,
-                "Vary": "Accept-Encoding",
-                "X-Content-Type-Options": "nosniff",
-            },
-        )
-        if is_gzipped:
-            response.headers["Content-Encoding"] = "gzip"
-        response.set_etag(f"{file.etag}-gzip" if is_gzipped else file.etag)
-        return await response.make_conditional(request)  # no ranges, because no file is large
+async def static(_: RouteContext, filename: str) -> Response:
+    """Return one file, which the client may have already. Raises ChatError: not_found."""
+    file, is_versioned = static_files().find(filename)
+    is_gzipped = request.accept_encodings["gzip"] > 0
+    body = file.gzipped if is_gzipped else file.body
+    response = Response(
+        body,
+        content_type=file.content_type,
+        headers={
+            "Cache-Control": IMMUTABLE if is_versioned else REVALIDATED,
+            "Vary": "Accept-Encoding",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    if is_gzipped:
+        response.headers["Content-Encoding"] = "gzip"
+    response.set_etag(f"{file.etag}-gzip" if is_gzipped else file.etag)
+    return await response.make_conditional(request)  # no ranges, because no file is large
 
-    blueprint.before_app_serving(read)
-    blueprint.add_url_rule(STATIC, "static", static, methods=["GET"], provide_automatic_options=False)
+
+FILE_REPLIES: Final = {
+    200: Reply("The file.", {"*/*": {}}),
+    206: Reply("The part that `Range` requests.", {"*/*": {}}),
+    304: Reply("The copy of the client, which `If-None-Match` names, is current."),
+}
+FILE_ERRORS: Final = ("bad_request", "not_found", "internal_error")
+
+FILES: Final = Route(
+    "/static/<path:filename>",
+    static,
+    {"GET": Operation(summary="A file of the page.", replies=FILE_REPLIES, errors=FILE_ERRORS, is_guarded=False)},
+)
 
 
 def _read(folder: Path) -> Iterator[tuple[str, bytes]]:

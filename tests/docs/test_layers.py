@@ -24,7 +24,7 @@ FLOORS = (
     ("models", "answer"),
     ("guards",),
     ("running",),
-    ("protocols/*/routes", "protocols/*/openapi", "routes", "openapi"),
+    ("protocols/*/routes", "routes", "openapi"),
     ("stopping", "app", "blueprint"),
     ("flask", "server", "http1"),
     ("__init__",),
@@ -65,8 +65,7 @@ class Module(NamedTuple):
         """Return the name by which FLOORS lists the module: its file or folder at the top of the package."""
         first, _, rest = self.name.partition(".")
         last = rest.rpartition(".")[2]
-        is_of_protocol = first == "protocols" and last in ("routes", "openapi")
-        return f"{first}/*/{last}" if is_of_protocol else first
+        return f"{first}/*/{last}" if first == "protocols" and last == "routes" else first
 
     @property
     def folder(self) -> str:

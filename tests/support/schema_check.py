@@ -25,10 +25,10 @@ def document() -> Json:
     """The document of a blueprint without a prefix that asks who asks, so that 401 is in it."""
     # Not before the tests' environment is clean, which it is not yet when this module is imported.
     from quartapp import create_app
-    from quartapp.blueprint import SECTIONS
+    from quartapp.blueprint import PROTOCOLS
     from quartapp.openapi.document import describe
 
-    return describe(create_app(), "chat.", SECTIONS, is_guarded=True)
+    return describe(create_app(), "chat.", PROTOCOLS, is_guarded=True)
 
 
 def hold_to_schema(

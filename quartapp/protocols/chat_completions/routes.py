@@ -5,24 +5,21 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final
 
-from quart import Blueprint, Response
+from quart import Response
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Event
-from quartapp.protocols.chat_completions.encode import ChunkEncoder, error_object, merge
-from quartapp.protocols.chat_completions.openapi import SECTION
-from quartapp.protocols.chat_completions.request import parse_completion
+from quartapp.openapi.schemas import event_schema, json_text, reference
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES, ChunkEncoder, error_object, merge
+from quartapp.protocols.chat_completions.request import CompletionBody, parse_completion
+from quartapp.protocols.chat_completions.types import Chunk, Completion, ModelCard, ModelList, OpenAIError
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
 from quartapp.routes.context import RouteContext
-from quartapp.routes.other import add_other
-from quartapp.routes.protocol import Protocol
-from quartapp.routes.replies import collect, error_headers, handle_errors, json_reply, stream_reply
-
-_GET = ("GET", "HEAD")
+from quartapp.routes.protocol import HOST, POST_ERRORS, ErrorForm, Operation, Protocol, Reply, Route
+from quartapp.routes.replies import collect, error_headers, json_reply, stream_reply
 
 # OpenAI's clients retry after 408, 409, 429 and any 5xx, up to twice. After these errors the first answer may already
 # have been billed.
@@ -33,36 +30,26 @@ _MAY_BE_BILLED = frozenset(
 _PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})
 
 
-def add_chat_completions(parent: Blueprint, context: RouteContext) -> None:
-    """Add the routes below `/v1` as a nested blueprint, because their errors have a form of their own."""
-    blueprint = Blueprint("openai", __name__)
-    handle_errors(blueprint, _render)
-
-    async def completions() -> Response:
-        created = int(time.time())
-        chat_request, answer = await context.start_answer(parse_completion)
-        chunks = ChunkEncoder(created, include_usage=chat_request.include_usage or chat_request.whole)
-        if not chat_request.whole:
-            return stream_reply(answer, Format("text/event-stream", lambda: chunks.encode))
-        return json_reply(_completion(await collect(answer), chunks))
-
-    async def models() -> Response:
-        await context.admit()
-        return _json({"object": "list", "data": [_model(name) for name in context.chat().models.names]})
-
-    async def model(name: str) -> Response:
-        await context.admit()
-        return _json(_model(context.chat().models.get(name).name))
-
-    rule = partial(blueprint.add_url_rule, provide_automatic_options=False)
-    rule("/chat/completions", view_func=completions, methods=["POST"])
-    rule("/models", view_func=models, methods=["GET"])
-    rule("/models/<path:name>", view_func=model, methods=["GET"])
-    add_other(blueprint, {"/chat/completions": ("POST",), "/models": _GET, "/models/<path:name>": _GET})
-    parent.register_blueprint(blueprint, url_prefix="/v1")
+async def completions(context: RouteContext) -> Response:
+    """Return a completion, or its stream of chunks."""
+    created = int(time.time())
+    chat_request, answer = await context.start_answer(parse_completion)
+    chunks = ChunkEncoder(created, include_usage=chat_request.include_usage or chat_request.whole)
+    if not chat_request.whole:
+        return stream_reply(answer, Format("text/event-stream", lambda: chunks.encode))
+    return json_reply(_completion(await collect(answer), chunks))
 
 
-CHAT_COMPLETIONS: Final = Protocol(add_chat_completions, SECTION)
+async def models(context: RouteContext) -> Response:
+    """Return the list of models."""
+    await context.admit()
+    return _json({"object": "list", "data": [_model(name) for name in context.chat().models.names]})
+
+
+async def model(context: RouteContext, name: str) -> Response:
+    """Return one model. Raises ChatError: model_not_found."""
+    await context.admit()
+    return _json(_model(context.chat().models.get(name).name))
 
 
 def _completion(events: Sequence[Event], chunks: ChunkEncoder) -> bytes:
@@ -89,3 +76,45 @@ def _render(error: ChatError) -> Response:
         headers["x-should-retry"] = "false"
     document = {"error": error_object(error.code, error.sentence, error.path)}
     return json_reply(json.dumps(document).encode(), status, headers)
+
+
+_COMPLETIONS: Final = Operation(
+    summary="OpenAI's chat completions.",
+    description="With `stream: true` as server-sent events, the last of which is `[DONE]`, or an error.",
+    body=CompletionBody,
+    example={"model": "mock", "messages": [{"role": "user", "content": "count to 5"}], "stream": True},
+    replies={
+        200: Reply(
+            "The answer.",
+            {"application/json": reference("Completion"), "text/event-stream": reference("ChunkEvent")},
+        )
+    },
+    errors=POST_ERRORS,
+)
+_MODELS: Final = Operation(
+    summary="The models that a request may name.",
+    replies={200: Reply("Their list.", {"application/json": reference("ModelList")})},
+    errors=("forbidden", *HOST),
+)
+_MODEL: Final = Operation(
+    summary="One model that a request may name.",
+    replies={200: Reply("The model.", {"application/json": reference("ModelCard")})},
+    errors=("model_not_found", "forbidden", *HOST),
+)
+_DATA: Final = {"anyOf": [{"const": "[DONE]"}, json_text({"anyOf": [reference("OpenAIError"), reference("Chunk")]})]}
+
+CHAT_COMPLETIONS: Final = Protocol(
+    tag="openai",
+    description="OpenAI's API, for its clients.",
+    name="openai",
+    prefix="/v1",
+    render=_render,
+    error_form=ErrorForm("OpenAIError", {422: 400}, OPENAI_CODES),  # OpenAI has no 422
+    routes=(
+        Route("/chat/completions", completions, {"POST": _COMPLETIONS}),
+        Route("/models", models, {"GET": _MODELS}),
+        Route("/models/<path:name>", model, {"GET": _MODEL}),
+    ),
+    bodies=(OpenAIError, Chunk, Completion, ModelCard, ModelList),
+    events={"ChunkEvent": event_schema(data=_DATA)},
+)

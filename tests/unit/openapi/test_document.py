@@ -18,16 +18,16 @@ from quart import Blueprint, Quart, Request
 from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
-from quartapp.blueprint import SECTIONS
+from quartapp.blueprint import PAGES
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.mock import CATALOGUE
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.native.request import parse
 from quartapp.routes.context import RouteContext
-from quartapp.routes.other import EveryMethod
 from quartapp.routes.replies import handle_errors, render
-from quartapp.routes.schema import add_schema
+from quartapp.routes.rules import EveryMethod, add_protocols
+from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
 from tests.support.faults import LIMITS
 from tests.support.forms import FORMS, UI, Form
@@ -294,8 +294,8 @@ async def test_the_page_loads_what_this_server_has_and_nothing_else() -> None:
 async def test_without_the_viewer_the_page_is_a_list_that_says_how_to_get_it() -> None:
     blueprint = Blueprint("bare", __name__)
     handle_errors(blueprint, render)
-    context = RouteContext(lambda: pytest.fail("the page needs no running chat"), None)
-    add_schema(blueprint, context, SECTIONS, viewer=None)
+    chat = RunningChat(Settings.load({"CHAT_MODEL": "mock"}))
+    add_protocols(blueprint, RouteContext(lambda: chat, protocols=(PAGES,)))
     async with running(host(("/ai", blueprint))) as app:
         found = await links(app, "/ai")
         assert (found.scripts, found.found) == (0, ["data:,", "openapi.json"])

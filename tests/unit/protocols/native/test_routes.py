@@ -420,7 +420,7 @@ async def test_a_hook_that_crashes_is_an_internal_error_whose_place_is_logged(
     assert reply.error["code"] == "internal_error"
     [(word, line)] = log.lines
     assert (word, line["id"], line["causes"]) == ("failed", reply.error["id"], ["RuntimeError"])
-    assert re.fullmatch(r".*test_stream\.py:\d+ crash", line["at"][-1])
+    assert re.fullmatch(r".*test_routes\.py:\d+ crash", line["at"][-1])
     assert "canary" not in reply.body.decode()
     assert f"RuntimeError: {KEY}" in log.text
 

@@ -5,7 +5,6 @@ If the host app authenticates clients, these routes need authentication too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
@@ -13,17 +12,16 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import msgspec
-from quart import Blueprint, Quart, Response, current_app, request, send_from_directory
+from quart import Quart, Response, current_app, request, send_from_directory
 
 from quartapp.core.errors import ChatError
 from quartapp.openapi.document import describe
-from quartapp.openapi.operations import Section
 from quartapp.openapi.schemas import Json
 from quartapp.routes.context import RouteContext
+from quartapp.routes.page import HTML
+from quartapp.routes.protocol import Operation, Reply, Route
 from quartapp.routes.replies import json_reply, page_reply
-
-GET: Final = ("GET", "HEAD")
-SCHEMA_ROUTES: Final[Mapping[str, tuple[str, ...]]] = {"/openapi.json": GET, "/docs": GET, "/docs/<name>": GET}
+from quartapp.routes.static import FILE_ERRORS, FILE_REPLIES
 
 EXTENSION = "quartapp.openapi"
 
@@ -50,30 +48,57 @@ _LISTING = """<!doctype html>
 """
 
 
-def add_schema(blueprint: Blueprint, context: RouteContext, sections: Sequence[Section], viewer: Path | None) -> None:
-    """Add the routes to `blueprint`. Links are relative, so that any prefix works.
+async def openapi(context: RouteContext) -> Response:
+    """Return the OpenAPI document."""
+    await context.admit()
+    return json_reply(msgspec.json.encode(_document(context)))
 
-    `viewer` is the folder of Swagger UI. If it is None, the page is a plain list.
-    """
 
-    async def openapi() -> Response:
-        await context.admit()
-        return json_reply(msgspec.json.encode(_document(context, sections)))
+async def docs(context: RouteContext) -> Response:
+    """Return the page of the document: Swagger UI if its extra is installed, otherwise a plain list."""
+    await context.admit()
+    return page_reply(_VIEWER_PAGE if context.viewer else _listing(_document(context)).encode())
 
-    async def docs() -> Response:
-        await context.admit()
-        return page_reply(_VIEWER_PAGE if viewer else _listing(_document(context, sections)).encode())
 
-    async def viewer_file(name: str) -> Response:
-        await context.admit()
-        if viewer is None or name not in VIEWER_FILES:
-            raise ChatError("not_found")
-        response = await send_from_directory(viewer, name)
-        response.headers["Cache-Control"] = "no-cache"  # without a version in the URL, files of two releases could meet
-        return response
+async def viewer_file(context: RouteContext, name: str) -> Response:
+    """Return a file of Swagger UI. Raises ChatError: not_found."""
+    await context.admit()
+    if context.viewer is None or name not in VIEWER_FILES:
+        raise ChatError("not_found")
+    response = await send_from_directory(context.viewer, name)
+    response.headers["Cache-Control"] = "no-cache"  # without a version in the URL, files of two releases could meet
+    return response
 
-    for path, view in (("/openapi.json", openapi), ("/docs", docs), ("/docs/<name>", viewer_file)):
-        blueprint.add_url_rule(path, view_func=view, methods=["GET"], provide_automatic_options=False)
+
+DOCUMENT: Final = (
+    Route(
+        "/openapi.json",
+        openapi,
+        {
+            "GET": Operation(
+                summary="This document.",
+                replies={200: Reply("OpenAPI 3.1.", {"application/json": {"type": "object"}})},
+                errors=("internal_error",),
+            )
+        },
+    ),
+    Route(
+        "/docs",
+        docs,
+        {
+            "GET": Operation(
+                summary="This document as a page.",
+                replies={200: Reply("The page.", HTML)},
+                errors=("internal_error",),
+            )
+        },
+    ),
+    Route(
+        "/docs/<name>",
+        viewer_file,
+        {"GET": Operation(summary="A file of the page of this document.", replies=FILE_REPLIES, errors=FILE_ERRORS)},
+    ),
+)
 
 
 def installed_viewer() -> Path | None:
@@ -85,13 +110,13 @@ def installed_viewer() -> Path | None:
     return Path(found.origin).parent / "dist" if found and found.origin else None
 
 
-def _document(context: RouteContext, sections: Sequence[Section]) -> Json:
+def _document(context: RouteContext) -> Json:
     """Return the document of the registration that the request reached. It is built once: it does not change."""
     app: Quart = cast(Any, current_app)._get_current_object()  # quart-schema keeps a weak reference, not to a proxy
     made: dict[str, Json] = app.extensions.setdefault(EXTENSION, {})
     prefix = (request.endpoint or "").rpartition(".")[0] + "."
     if prefix not in made:
-        made[prefix] = describe(app, prefix, sections, is_guarded=context.authenticate is not None)
+        made[prefix] = describe(app, prefix, context.protocols, is_guarded=context.authenticate is not None)
     # Each request may have another root path: the part of the path that a proxy in front removed.
     return {**made[prefix], "servers": [{"url": request.root_path or "/"}]}
 

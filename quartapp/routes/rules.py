@@ -1,4 +1,4 @@
-"""Routes for OPTIONS, 405 and 404, so that these responses have the form of the blueprint and not the host's.
+"""The URL rules of a blueprint: of its protocols, and for OPTIONS, 405 and 404 in the form of the blueprint.
 
 Error handlers of a blueprint never see a 404 or 405 of the router, because the router found no view of it.
 """
@@ -6,7 +6,8 @@ Error handlers of a blueprint never see a 404 or 405 of the router, because the 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial, update_wrapper
 
 from quart import Blueprint, Response, current_app, request
 from quart.blueprints import BlueprintSetupState
@@ -14,6 +15,9 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from quartapp.core.errors import ChatError
+from quartapp.routes.context import RouteContext
+from quartapp.routes.protocol import Route
+from quartapp.routes.replies import handle_errors
 
 View = Callable[..., Awaitable[Response]]
 
@@ -25,16 +29,36 @@ class EveryMethod(set[str]):
         return True
 
 
-def add_other(blueprint: Blueprint, routes: Mapping[str, tuple[str, ...]]) -> None:
+def add_protocols(blueprint: Blueprint, context: RouteContext) -> None:
+    """Add the routes of the protocols of `context` to `blueprint`, and rules for other methods and other paths."""
+    for protocol in context.protocols:
+        if protocol.name:
+            nested = Blueprint(protocol.name, __name__)
+            handle_errors(nested, protocol.render)
+            _add_routes(nested, context, protocol.routes)
+            blueprint.register_blueprint(nested, url_prefix=protocol.prefix)
+    own = [route for protocol in context.protocols if not protocol.name for route in protocol.routes]
+    _add_routes(blueprint, context, own)
+
+
+def _add_routes(blueprint: Blueprint, context: RouteContext, routes: Sequence[Route]) -> None:
+    for route in routes:
+        view = update_wrapper(partial(route.view, context), route.view)
+        blueprint.add_url_rule(
+            route.path, route.name, view, methods=list(route.operations), provide_automatic_options=False
+        )
+    _add_other(blueprint, routes)
+
+
+def _add_other(blueprint: Blueprint, routes: Sequence[Route]) -> None:
     """Answer OPTIONS and other methods at the paths of `routes`, and every other path with 404.
 
-    `routes` maps a path to its methods. Without a prefix other paths are not answered, because they belong to the
-    host app.
+    Without a prefix other paths are not answered, because they belong to the host app.
     """
 
     def add(state: BlueprintSetupState) -> None:
-        for number, (path, methods) in enumerate(routes.items()):
-            _add(state, path, f"other_{number}", _closed(methods))
+        for number, route in enumerate(routes):
+            _add(state, route.path, f"other_{number}", _closed(route.methods))
         if (state.url_prefix or "").strip("/"):
             _add(state, "/<path:path>", "not_found", _not_found)
 
