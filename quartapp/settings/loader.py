@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Final, NamedTuple, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
 
 from dotenv import dotenv_values
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from quartapp.core.errors import SettingsError
@@ -49,7 +50,7 @@ def named(name: str, default: Any, example: str | None = None, **limits: Any) ->
     Without an `example`, it is the default, or true for a switch.
     """
     example = example or ("true" if default is False else str(default))
-    return Field(default, validation_alias=AliasChoices(name), examples=[example], **limits)
+    return Field(default, validation_alias=name, examples=[example], **limits)
 
 
 class Loaded(BaseSettings):
@@ -75,7 +76,7 @@ class Loaded(BaseSettings):
         try:
             file = _file_values()
             sources = [_without_empty(source or {}) for source in (*mappings, os.environ, file)]
-            given = _merge(sources[: len(mappings)])
+            given = dict(ChainMap(*sources[: len(mappings)]))
             cls._refuse_unknown(given)
             return cls(**given | dict.fromkeys(cls.outranked(sources)))
         except ValidationError as error:
@@ -118,7 +119,7 @@ class Loaded(BaseSettings):
     @classmethod
     def names(cls) -> dict[str, str]:
         """Return the names of the fields by the settings' public names."""
-        return {_public_name(cls, field): field for field in cls.model_fields}
+        return {str(field.validation_alias): name for name, field in cls.model_fields.items()}
 
     @classmethod
     def _refuse_unknown(cls, given: Iterable[str]) -> None:
@@ -209,20 +210,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _without_empty(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in mapping.items() if value is not None and value != ""}
-
-
-def _merge(mappings: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for mapping in mappings:
-        merged = {**mapping, **merged}
-    return merged
-
-
-def _public_name(settings: type[BaseSettings], field: str) -> str:
-    alias = settings.model_fields[field].validation_alias
-    if not isinstance(alias, AliasChoices):
-        raise TypeError(f"{field} has no public name")
-    return str(alias.choices[0])
 
 
 #: Text that can be encoded in UTF-8.
