@@ -119,18 +119,18 @@ async def play(script: Script, send: Send, tokens_per_s: float) -> None:
         if step is Mark.END:
             break
         match step:
-            case Pause() | Mark():
-                await _wait(step, pace)
-            case Head(status, headers):
-                request_id = (b"x-request-id", b"req_%b" % uuid4().hex.encode())
-                await send({"type": "http.response.start", "status": status, "headers": [*headers, request_id]})
-            case _:
+            case Event() | bytes():
                 data = step.encode() if isinstance(step, Event) else step
                 await send({"type": "http.response.body", "body": data, "more_body": True})
                 # If the `send` of a server never waits, an endless body would block the event loop.
                 write_count += 1
                 if write_count % _WRITES_PER_YIELD == 0:
                     await asyncio.sleep(0)
+            case Head(status, headers):
+                request_id = (b"x-request-id", b"req_%b" % uuid4().hex.encode())
+                await send({"type": "http.response.start", "status": status, "headers": [*headers, request_id]})
+            case Pause() | Mark():
+                await _wait(step, pace)
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

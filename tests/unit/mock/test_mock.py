@@ -449,12 +449,33 @@ async def test_a_tool_call_comes_in_fragments_that_make_arguments_of_the_right_t
     reply = await ask("mock-tool-call", "Paris, in the spring", tools=[WEATHER])
     deltas = [event["choices"][0]["delta"] for event in reply.events[1:-2]]
     first, *fragments = [call for delta in deltas for call in delta["tool_calls"]]
-    assert first["function"] == {"name": "weather", "arguments": ""}
+    assert (first["type"], first["function"]) == ("function", {"name": "weather", "arguments": ""})
     assert first["id"]
     assert len(fragments) > 3
     arguments = json.loads("".join(fragment["function"]["arguments"] for fragment in fragments))
     assert arguments == {"city": "Paris, in the spring", "days": 1, "unit": "celsius"}
     assert finish_reasons(reply.events) == ["tool_calls"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("string", "Überall"),
+        ("integer", 1),
+        ("number", 1.5),
+        ("boolean", True),
+        ("array", []),
+        ("object", {}),
+        ("null", None),
+        ("unknown", "Überall"),
+    ],
+)
+async def test_an_argument_has_the_type_of_its_property(kind: str, value: object) -> None:
+    parameters = {"type": "object", "properties": {"it": {"type": kind}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    reply = await ask("mock-tool-call", "Überall", stream=False, tools=[tool])
+    [call] = reply.json["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == json.dumps({"it": value}, ensure_ascii=False)
 
 
 async def test_a_tool_result_is_quoted() -> None:
@@ -636,6 +657,12 @@ async def test_a_status_comes_with_an_error_that_holds_the_marker(status: int, s
     assert reply.status == status
     assert "upstream-secret" in reply.json["error"]["message"]
     assert reply.headers.get("retry-after") == ("7" if status in (429, 503) else None)
+
+
+def test_an_endless_error_has_a_status_of_errors() -> None:
+    head = next(steps("fault-endless-error"))
+    assert isinstance(head, Head)
+    assert head.status == 500
 
 
 async def test_a_status_can_come_with_html() -> None:

@@ -334,6 +334,13 @@ def test_the_command_line_says_what_is_wrong_in_one_line_and_ends(bare: Path) ->
     assert CANARY not in ended.stderr
 
 
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"])
+def test_a_key_is_found_by_the_name_of_its_setting_or_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_KEY", CANARY)
+    assert Settings.load({name: "sk-1"}).key(name) == SecretStr("sk-1")
+    assert Settings.load({name: "sk-1"}).key("OTHER_KEY") == SecretStr(CANARY)
+
+
 def test_a_key_shows_in_no_form_of_the_settings() -> None:
     settings = Settings.load({"OPENAI_API_KEY": CANARY})
     assert settings.openai_api_key is not None
