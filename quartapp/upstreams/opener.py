@@ -66,7 +66,7 @@ class Upstreams:
         """Return the token for `scope`, shared by all models, because equal addresses must share a server."""
         if scope not in self._tokens:
             settings = self._settings
-            credential = open_credential(proxy=settings.proxy, obey_environment=settings.obey_client_environment)
+            credential = open_credential(settings.proxy, obey_environment=settings.obey_client_environment)
             self._tokens[scope] = EntraToken(credential, scope)
         return self._tokens[scope]
 

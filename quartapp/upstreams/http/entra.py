@@ -39,7 +39,7 @@ class Credential(Protocol):
     async def close(self) -> None: ...
 
 
-def open_credential(proxy: SecretStr | None = None, *, obey_environment: bool = False) -> Credential:
+def open_credential(proxy: SecretStr | None, *, obey_environment: bool) -> Credential:
     """Return the Azure identity of this process.
 
     It comes from the environment, a workload, a managed identity, or a developer's login in az, azd or PowerShell. No

@@ -483,7 +483,7 @@ async def test_a_user_assigned_identity_is_named_by_the_environment(monkeypatch:
     async with Loopback(Identity()) as identity:
         log_in_at(identity, monkeypatch)
         monkeypatch.setenv("AZURE_CLIENT_ID", "of-the-environment")
-        token = EntraToken(open_credential(), SCOPE)
+        token = EntraToken(open_credential(None, obey_environment=False), SCOPE)
         await token()
         await token.close()
         [asked] = identity.requests
@@ -559,7 +559,7 @@ async def test_nobody_is_asked_by_a_proxy_of_the_environment(monkeypatch: pytest
 async def test_a_managed_identity_next_door_is_not_asked_by_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Loopback(reply(502)) as proxy, Loopback(Identity()) as identity:
         log_in_at(identity, monkeypatch)
-        token = EntraToken(open_credential(proxy=SecretStr(proxy.origin)), SCOPE)
+        token = EntraToken(open_credential(SecretStr(proxy.origin), obey_environment=False), SCOPE)
         assert await token() == "canary-token-1"
         await token.close()
         assert proxy.connections == 0
@@ -611,7 +611,7 @@ def post(port: int) -> str:
 async def test_without_azure_identity_the_start_stops_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity.aio", None)
     with pytest.raises(SettingsError, match=r"AZURE_OPENAI_API_KEY.*pip install 'quartapp\[azure\]'"):
-        open_credential()
+        open_credential(None, obey_environment=False)
 
 
 async def test_with_a_key_azure_identity_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -629,5 +629,5 @@ async def test_what_azure_identity_cannot_use_stops_the_start(
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match="AZURE_") as raised:
-        open_credential()
+        open_credential(None, obey_environment=False)
     assert "canary" not in str(raised.value)
