@@ -6,6 +6,7 @@ and new ones come. Only those with a part of the answer are decoded, and the res
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
@@ -16,8 +17,39 @@ from quartapp.upstreams.common.event_stream import EventStreamParser
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.usages import read_usage
-from quartapp.upstreams.responses import shapes
 from quartapp.upstreams.responses.output import ResponseOutput
+from quartapp.upstreams.responses.shapes import (
+    DELTAS,
+    PARTS,
+    EndedResponse,
+    ResponseEvent,
+    read_event,
+    read_item,
+    read_response,
+)
+
+_HANDLERS: Final[Mapping[str, Callable[[ResponseOutput, ResponseEvent], None]]] = {
+    **dict.fromkeys(DELTAS, ResponseOutput.add),
+    **dict.fromkeys(PARTS, ResponseOutput.end_part),
+    "response.output_item.added": ResponseOutput.begin_item,
+    "response.output_item.done": ResponseOutput.end_item,
+    "response.function_call_arguments.delta": ResponseOutput.add_arguments,
+    "response.function_call_arguments.done": ResponseOutput.end_arguments,
+    "response.custom_tool_call_input.delta": ResponseOutput.add_arguments,
+    "response.custom_tool_call_input.done": ResponseOutput.end_arguments,
+    "response.output_text.annotation.added": ResponseOutput.annotate,
+}
+# Events at the end of a response, and its status if the response has none.
+_ENDS: Final[Mapping[str, str]] = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.cancelled": "cancelled",
+    "response.done": "completed",
+}
+_ERROR: Final = "error"
+# Events of other types may have any shape, and so may annotations, which are dropped then.
+_STRICT: Final = {*_HANDLERS, *_ENDS, _ERROR} - {"response.output_text.annotation.added"}
 
 # Lines outside the event stream format, which servers and proxies write for errors.
 _BARE: Final = (b"{", b"error:")
@@ -48,60 +80,33 @@ class ResponseParser(EventStreamParser):
         if self._has_ended:
             return
         try:
-            event = shapes.read_event(payload)
+            event = read_event(payload, _STRICT)
         except ChatError:
             if not self._data.begin(payload):
                 raise
             return
-        if self._failure is not None and (event is None or event.type != shapes.ERROR):
+        if self._failure is not None and (event is None or event.type != _ERROR):
             raise self._failure
         if event is None:
             batch.ended = True
-        elif (kind := shapes.DELTAS.get(event.type)) is not None:
-            self._output.add(kind, event)
-        else:
-            self._handle(event, batch)
+        elif (handle := _HANDLERS.get(event.type)) is not None:
+            handle(self._output, event)
+        elif event.type in _ENDS:
+            self._end(event, batch)
+        elif not event.type.startswith("response."):
+            _check_harmless(event)
 
     def _read_field(self, line: bytes, batch: Batch) -> None:
-        if not self._data.lines and line.startswith(_BARE):
-            self._read(line.removeprefix(b"error:"), batch)
-        else:
+        if self._data.lines:
             super()._read_field(line, batch)
+        elif line.startswith(_BARE):
+            self._read(line.removeprefix(b"error:"), batch)
 
     def _complete(self, batch: Batch) -> None:
         batch.pieces = self._output.take()
 
-    def _handle(self, event: shapes.ResponseEvent, batch: Batch) -> None:
-        match event.type:
-            case shapes.ITEM_ADDED:
-                self._begin_item(event)
-            case shapes.ITEM_DONE:
-                self._end_item(event)
-            case shapes.ARGUMENTS_DELTA | shapes.INPUT_DELTA:
-                self._output.calls.add_arguments(event.place, _given(event.delta))
-            case shapes.ARGUMENTS_DONE | shapes.INPUT_DONE:
-                self._output.calls.end_arguments(event.place, event.arguments or event.input or "")
-            case kind if kind in shapes.PARTS:
-                self._output.end_part(shapes.PARTS[kind], event.place, event.part, event.text or event.refusal)
-            case shapes.ANNOTATION:
-                self._output.annotate(event.annotation)
-            case kind if kind in shapes.ENDS:
-                self._end(event, batch)
-            case kind if not kind.startswith("response."):
-                _check_harmless(event)
-
-    def _begin_item(self, event: shapes.ResponseEvent) -> None:
-        item = shapes.read_item(event.item)
-        if isinstance(item, shapes.CallItem):
-            self._output.calls.begin(shapes.Place(event.output_index, item.id), item)
-
-    def _end_item(self, event: shapes.ResponseEvent) -> None:
-        item = shapes.read_item(event.item)
-        if item is not None:
-            self._output.end_item(shapes.Place(event.output_index, item.id), item)
-
-    def _end(self, event: shapes.ResponseEvent, batch: Batch) -> None:
-        response = shapes.read_response(event.response)
+    def _end(self, event: ResponseEvent, batch: Batch) -> None:
+        response = read_response(event.response)
         if event.type == "response.failed" and not response.error:
             self._failure = ChatError("upstream_error")  # Azure sends the reason in the next event
             return
@@ -117,7 +122,7 @@ class CompleteResponseParser(CompleteBodyParser):
         self._origin = origin
 
     def _read(self, body: bytes) -> Batch:
-        response = shapes.read_response(body)
+        response = read_response(body)
         if response.output is None and not response.error:
             raise ChatError("upstream_error")
         batch, output = Batch(0, []), ResponseOutput(self._origin)
@@ -138,27 +143,27 @@ def open_response_parser(
     return ResponseParser(max_line_bytes, origin)
 
 
-def _status(event: shapes.ResponseEvent, response: shapes.EndedResponse) -> str:
+def _status(event: ResponseEvent, response: EndedResponse) -> str:
     """Return the status of the response; some servers send `response.completed` for an incomplete one."""
-    status = shapes.ENDS[event.type]
+    status = _ENDS[event.type]
     own = response.status or status
-    return own if status == "completed" and own in shapes.ENDS.values() else status
+    return own if status == "completed" and own in _ENDS.values() else status
 
 
-def _conclude(response: shapes.EndedResponse, status: str, output: ResponseOutput, batch: Batch) -> None:
+def _conclude(response: EndedResponse, status: str, output: ResponseOutput, batch: Batch) -> None:
     """End a response with `status`. Raises ChatError for a failed one."""
     batch.usage = read_usage(response.usage)
     if response.error or status == "failed":
         raise from_error_object(response.error)
     if status not in ("completed", "incomplete"):
         raise ChatError("upstream_truncated")
-    items = map(shapes.read_item, response.output or ())
-    output.end(filter(None, items), is_complete=status == "completed")
+    items = map(read_item, response.output or ())
+    output.end([item for item in items if item is not None], is_complete=status == "completed")
     batch.finish_reason = _finish_reason(response, status, output)
     batch.ended = True
 
 
-def _finish_reason(response: shapes.EndedResponse, status: str, output: ResponseOutput) -> str:
+def _finish_reason(response: EndedResponse, status: str, output: ResponseOutput) -> str:
     """Return the finish reason of chat completions; `length` stands for all other reasons to stop early."""
     if status == "completed":
         return "tool_calls" if output.calls else "stop"
@@ -166,15 +171,9 @@ def _finish_reason(response: shapes.EndedResponse, status: str, output: Response
     return "content_filter" if details is not None and details.reason == "content_filter" else "length"
 
 
-def _check_harmless(event: shapes.ResponseEvent) -> None:
+def _check_harmless(event: ResponseEvent) -> None:
     """Raise ChatError for an error in an event of any name, and for an object that is no event."""
-    is_error = bool(event.error or event.message) or event.type == shapes.ERROR
+    is_error = bool(event.error or event.message) or event.type == _ERROR
     if is_error or not event.type:
-        kind = None if event.type == shapes.ERROR else event.type
+        kind = None if event.type == _ERROR else event.type
         raise from_error_object({"error": event.error, "code": event.code, "type": kind, "message": event.message})
-
-
-def _given(delta: str | None) -> str:
-    if delta is None:
-        raise ChatError("upstream_error")
-    return delta

@@ -6,7 +6,7 @@ Rarely needed fields stay encoded, because decoding is expensive. Those of an un
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -14,9 +14,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta, Reasoning, Refusal
-from quartapp.upstreams.common.lenient_json import REFUSALS, parse
-
-TextPiece = type[Delta] | type[Reasoning] | type[Refusal]
+from quartapp.upstreams.common.lenient_json import REFUSALS, parsed
 
 #: A number or an id of an item.
 Name = int | str | None
@@ -36,7 +34,9 @@ class TextKind(Enum):
     SUMMARY = auto()
 
 
-#: The event type of each kind of text.
+TextPiece = type[Delta] | type[Reasoning] | type[Refusal]
+
+#: The type of the pieces of each kind of text.
 PIECES: Final[Mapping[TextKind, TextPiece]] = {
     TextKind.ANSWER: Delta,
     TextKind.REFUSAL: Refusal,
@@ -44,16 +44,25 @@ PIECES: Final[Mapping[TextKind, TextPiece]] = {
     TextKind.SUMMARY: Reasoning,
 }
 
+_EVENT_NAMES: Final = {
+    "output_text": TextKind.ANSWER,
+    "refusal": TextKind.REFUSAL,
+    "reasoning_text": TextKind.THOUGHT,
+    "reasoning_summary_text": TextKind.SUMMARY,
+    "reasoning": TextKind.THOUGHT,  # in the Open Responses standard
+}
+
+#: Events with a delta of a text, and with a complete text.
+DELTAS: Final[Mapping[str, TextKind]] = {f"response.{name}.delta": kind for name, kind in _EVENT_NAMES.items()}
+PARTS: Final[Mapping[str, TextKind]] = {f"response.{name}.done": kind for name, kind in _EVENT_NAMES.items()}
+
 
 class Place(NamedTuple):
-    """The item of an event: its number in the output, and its id. Servers omit either or both."""
+    """The place of a text in the output: its item's number and id, and its part's number. Servers omit any of them."""
 
     number: int | None = None
     id: str | None = None
-
-    @property
-    def name(self) -> Name:
-        return self.id or None if self.number is None else self.number
+    part: int | None = None
 
 
 # -- items
@@ -68,14 +77,14 @@ class ItemPart(msgspec.Struct, gc=False):
     annotations: Any = None
 
 
-class MessageItem(msgspec.Struct):
+class MessageItem(msgspec.Struct, tag="message"):
     """A message of the model."""
 
     id: str | None = None
     content: list[ItemPart] | None = None
 
 
-class ReasoningItem(msgspec.Struct):
+class ReasoningItem(msgspec.Struct, tag="reasoning"):
     """Reasoning of the model, or a summary of it. If it is encrypted, `item` is all of it, for the next request."""
 
     id: str | None = None
@@ -85,7 +94,7 @@ class ReasoningItem(msgspec.Struct):
     item: dict[str, Any] | None = None
 
 
-class CallItem(msgspec.Struct):
+class CallItem(msgspec.Struct, tag="function_call"):
     """A tool call of the model. Its result refers to `call_id`. Some tools take text in `input`."""
 
     id: str | None = None
@@ -93,28 +102,26 @@ class CallItem(msgspec.Struct):
     name: str | None = None
     arguments: str | None = None
     input: str | None = None
-    type: str | None = None
-
-    @property
-    def kind(self) -> str | None:
-        """Return the kind of its events."""
-        return "custom" if self.type == "custom_tool_call" else None
 
 
-class ImageItem(msgspec.Struct):
+class CustomCallItem(CallItem, tag="custom_tool_call"):
+    """A call of a tool that takes text instead of JSON."""
+
+
+class ImageItem(msgspec.Struct, tag="image_generation_call"):
     """An image from a tool of the server, in base64."""
 
     id: str | None = None
     result: str | None = None
     output_format: str | None = None
-    content: None = None
 
     @property
     def url(self) -> str:
         return f"data:image/{self.output_format or 'png'};base64,{self.result}" if self.result else ""
 
 
-Item = MessageItem | ReasoningItem | CallItem | ImageItem
+Item = MessageItem | ReasoningItem | CallItem | CustomCallItem | ImageItem
+_ITEM_TYPES: Final = {"message", "reasoning", "function_call", "custom_tool_call", "image_generation_call"}
 
 # -- events
 
@@ -141,12 +148,8 @@ class ResponseEvent(msgspec.Struct, gc=False):
 
     @property
     def place(self) -> Place:
-        return Place(self.output_index, self.item_id or None)
-
-    @property
-    def part(self) -> int | None:
-        """Return the number of the part within its item."""
-        return self.summary_index if self.content_index is None else self.content_index
+        part = self.summary_index if self.content_index is None else self.content_index
+        return Place(self.output_index, self.item_id or None, part)
 
 
 class IncompleteDetails(msgspec.Struct, gc=False):
@@ -171,73 +174,36 @@ class _Typed(msgspec.Struct, gc=False):
     type: str | None = None
 
 
-#: Events with a delta of a text: OpenAI's, and the reasoning event of the Open Responses standard.
-DELTAS: Final[Mapping[str, TextKind]] = {
-    "response.output_text.delta": TextKind.ANSWER,
-    "response.refusal.delta": TextKind.REFUSAL,
-    "response.reasoning_text.delta": TextKind.THOUGHT,
-    "response.reasoning_summary_text.delta": TextKind.SUMMARY,
-    "response.reasoning.delta": TextKind.THOUGHT,
-}
-
-#: Events with a complete text.
-PARTS: Final[Mapping[str, TextKind]] = {name.replace(".delta", ".done"): kind for name, kind in DELTAS.items()}
-
-#: Events at the end of a response, and its status if the response has none.
-ENDS: Final[Mapping[str, str]] = {
-    "response.completed": "completed",
-    "response.incomplete": "incomplete",
-    "response.failed": "failed",
-    "response.cancelled": "cancelled",
-    "response.done": "completed",
-}
-
-ITEM_ADDED: Final = "response.output_item.added"
-ITEM_DONE: Final = "response.output_item.done"
-ARGUMENTS_DELTA: Final = "response.function_call_arguments.delta"
-ARGUMENTS_DONE: Final = "response.function_call_arguments.done"
-INPUT_DELTA: Final = "response.custom_tool_call_input.delta"
-INPUT_DONE: Final = "response.custom_tool_call_input.done"
-ANNOTATION: Final = "response.output_text.annotation.added"
-ERROR: Final = "error"
-
-_KNOWN: Final = frozenset(
-    {*DELTAS, *PARTS, *ENDS, ITEM_ADDED, ITEM_DONE, ARGUMENTS_DELTA, ARGUMENTS_DONE, INPUT_DELTA, INPUT_DONE, ERROR}
-)
-
 # -- decoding
 
 _decode_event: Final = msgspec.json.Decoder(ResponseEvent).decode
 _decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_typed: Final = msgspec.json.Decoder(_Typed).decode
 _decode_response: Final = msgspec.json.Decoder(EndedResponse).decode
-_decode_call: Final = msgspec.json.Decoder(CallItem).decode
-_decode_item: Final[Mapping[str, Callable[[Json], Item]]] = {
-    "message": msgspec.json.Decoder(MessageItem).decode,
-    "reasoning": msgspec.json.Decoder(ReasoningItem).decode,
-    "function_call": _decode_call,
-    "custom_tool_call": _decode_call,
-    "image_generation_call": msgspec.json.Decoder(ImageItem).decode,
-}
+_decode_item: Final[Callable[[Json], Item]] = msgspec.json.Decoder(Item).decode
 
 
-def read_event(payload: bytes) -> ResponseEvent | None:
-    """Return the event of a `data` line; None for `[DONE]`. Raises ChatError, upstream_error."""
+def read_event(payload: bytes, known: Container[str]) -> ResponseEvent | None:
+    """Return the event of a `data` line; None for `[DONE]`. Raises ChatError, upstream_error.
+
+    An event with a type that is not `known` may have any shape.
+    """
     try:
         return _decode_event(payload)
     except REFUSALS:
         if payload.strip() == b"[DONE]":
             return None
     kind = _decoded(_decode_typed, payload).type
-    if kind and kind not in _KNOWN:
+    if kind and kind not in known:
         return ResponseEvent(type=kind)
     return _decoded(_decode_event, payload)
 
 
 def read_item(item: msgspec.Raw) -> Item | None:
     """Return an item of the output; None for an item without a part in an answer. Raises ChatError, upstream_error."""
-    decode = _decode_item.get(_decoded(_decode_typed, item).type or "")
-    decoded = None if decode is None else _decoded(decode, item)
+    if _decoded(_decode_typed, item).type not in _ITEM_TYPES:
+        return None
+    decoded = _decoded(_decode_item, item)
     if isinstance(decoded, ReasoningItem):
         decoded.item = _decoded(_decode_object, item) if decoded.encrypted_content else None
     return decoded
@@ -255,6 +221,6 @@ def _decoded(decode: Callable[[Json], T], payload: Json) -> T:
     except REFUSALS:
         pass
     try:
-        return decode(json.dumps(parse(bytes(payload))).encode())
+        return decode(json.dumps(parsed(bytes(payload))).encode())
     except (ValueError, *REFUSALS) as error:
         raise ChatError("upstream_error") from error

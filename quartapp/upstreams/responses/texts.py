@@ -1,20 +1,18 @@
-"""The streamed texts of a response, compared with the complete texts that its server sends later.
+"""The texts of a response, joined from their deltas and compared with the complete texts that its server sends later.
 
 A text is one part of one item. Servers refer to an item by number, by id, by another id in each event, or not at all. A
-missing name matches any item, and without a match the latest item is meant. A complete text must begin with the
-streamed text.
+complete text must begin with the joined deltas.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from io import StringIO
 from typing import Final
 
 import msgspec
 
 from quartapp.core.errors import ChatError
-from quartapp.upstreams.responses.shapes import Place, TextKind
+from quartapp.upstreams.responses.shapes import PIECES, Name, Place, TextKind
 
 MAX_PARTS: Final = 2048
 
@@ -22,203 +20,161 @@ MAX_PARTS: Final = 2048
 _HALF: Final = "\ufffd"
 
 
-class StreamedItem:
-    """An item with streamed text."""
+class JoinedText:
+    """A text that was sent, with the names that its events had. After its end, a delta begins another text."""
 
-    def __init__(self, place: Place) -> None:
-        self.number, self.id = place
-        self.parts: list[StreamedPart] = []
-        self.by_index: dict[int | None, StreamedPart] = {}
-        self.is_done = False
+    def __init__(self, kind: TextKind, place: Place) -> None:
+        self.kind = kind
+        self.piece = PIECES[kind]
+        self.number, self.id, self.part = place
+        self.sent: list[str] = []
+        self.has_ended = False
+        self.has_item_ended = False
 
-    def clashes(self, place: Place) -> bool:
-        """Return whether it has a different id."""
+    def is_renamed(self, place: Place) -> bool:
+        """Return whether it has another id."""
         return None not in (self.id, place.id) and self.id != place.id
 
+    def is_in(self, place: Place) -> bool:
+        """Return whether it is in the item at `place`. A missing name matches an item that has not ended."""
+        if self.id is not None and self.id == place.id:
+            return True
+        if None in (self.number, place.number):
+            return not self.has_item_ended and not self.is_renamed(place)
+        return self.number == place.number and not (self.has_item_ended and self.is_renamed(place))
+
     def may_be(self, place: Place) -> bool:
-        return not self.clashes(place) and (None in (self.number, place.number) or self.number == place.number)
-
-    def part(self, index: int | None) -> StreamedPart | None:
-        """Return the part of that number, or the last one if its number is unknown."""
-        last = self.parts[-1] if self.parts else None
-        if index is None or (index not in self.by_index and last is not None and last.index is None):
-            return last
-        return self.by_index.get(index)
+        """Return whether it is the part at `place`. A missing number matches any part."""
+        return (None in (self.part, place.part) or self.part == place.part) and self.is_in(place)
 
 
-class StreamedPart:
-    """The streamed text of a part."""
+class CompleteText(msgspec.Struct):
+    """A complete text from the server.
 
-    def __init__(self, kind: TextKind, item: StreamedItem, index: int | None) -> None:
-        self.kind = kind
-        self.item = item
-        self.index = index
-        self.buffer = StringIO()
-        self.is_complete = False
-
-    @property
-    def text(self) -> str:
-        return self.buffer.getvalue()
-
-
-class CompletePart(msgspec.Struct):
-    """A complete part from the server.
-
-    `rest` is the text that was not streamed. `part` is the streamed part that it continues, if there is one.
+    `rest` is the text that was not sent. `begun` is the sent text that it continues, if there is one.
     """
 
     kind: TextKind
     place: Place
-    index: int | None
     text: str
     rest: str = ""
-    item: StreamedItem | None = None
-    part: StreamedPart | None = None
+    begun: JoinedText | None = None
 
 
-class StreamedTexts:
-    """The streamed texts of one response. Raises ChatError, upstream_error, for a contradicting complete text."""
+class JoinedTexts:
+    """The texts of one response. Raises ChatError, upstream_error, for more than MAX_PARTS."""
 
     def __init__(self) -> None:
-        self._parts: dict[TextKind, list[StreamedPart]] = {kind: [] for kind in TextKind}
-        self._items: dict[tuple[TextKind, int | str | None], StreamedItem] = {}
-        self._last: dict[TextKind, StreamedItem] = {}
-        self._size = 0
+        self.by_kind: dict[TextKind, list[JoinedText]] = {kind: [] for kind in TextKind}
+        # The last text with a name, for each part and for None; the name None is for all.
+        self._last: dict[tuple[TextKind, Name, int | None], JoinedText] = {}
 
-    def has(self, kind: TextKind) -> bool:
-        return bool(self._parts[kind])
+    def streamed(self, kind: TextKind, place: Place) -> JoinedText:
+        """Return the text that a delta continues."""
+        text = self._find(kind, place)
+        if text is None or text.has_ended:
+            return self.begin(kind, place)
+        self._learn(text, place)
+        return text
 
-    def streamed(self, kind: TextKind, place: Place, index: int | None) -> StreamedPart:
-        """Return the part that a delta continues. After the end of a part, a new one begins."""
-        item = self._find(kind, place)
-        part = None if item is None else item.part(index)
-        if item is None or part is None or part.is_complete:
-            is_other = item is None or item.is_done or (part is not None and item.clashes(place))
-            return self.begin(CompletePart(kind, place, index, "", item=None if is_other else item))
-        self._learn(part, place, index)
-        return part
-
-    def begin(self, complete: CompletePart) -> StreamedPart:
-        """Return a new part."""
-        self._size += 1
-        if self._size > MAX_PARTS:
+    def begin(self, kind: TextKind, place: Place) -> JoinedText:
+        """Return a new text."""
+        if sum(map(len, self.by_kind.values())) == MAX_PARTS:
             raise ChatError("upstream_error")
-        item = complete.item or StreamedItem(complete.place)
-        part = StreamedPart(complete.kind, item, None)
-        item.parts.append(part)
-        self._learn(part, complete.place, complete.index)
-        self._parts[complete.kind].append(part)
-        self._last[complete.kind] = item
-        # If two items have the same number or id, it refers to the later one from now on.
-        self._items |= {(complete.kind, name): item for name in (item.number, item.id) if name is not None}
-        return part
+        text = JoinedText(kind, place)
+        self.by_kind[kind].append(text)
+        self._learn(text, place)
+        return text
 
-    def end_part(self, complete: CompletePart) -> None:
-        """Set the rest of one part."""
-        item = self._find(complete.kind, complete.place)
-        part = None if item is None else item.part(complete.index)
-        complete.rest, complete.item = complete.text, item
-        if item is None or part is None:
+    def end_part(self, complete: CompleteText) -> None:
+        """Compare a complete part with the sent text."""
+        kind, place = complete.kind, complete.place
+        text = self._find(kind, place)
+        if text is None:
+            compare([], [complete])
             return
-        rest = _text_rest(part.text, complete.text)
-        if rest is not None:
-            self._learn(part, complete.place, complete.index)
-            part.is_complete = True
-            complete.part, complete.rest = part, rest
-        elif part.is_complete and item.clashes(complete.place):
-            complete.item = None
-        elif not part.is_complete or (complete.index is not None and complete.index == part.index):
-            raise ChatError("upstream_error")
+        is_named = not text.is_renamed(place) and place.part is not None and place.part == text.part
+        sent = _same([text], [complete], is_named=is_named)
+        compare(sent, [complete])
+        if sent:
+            text.has_ended = True
+            self._learn(text, place)
 
-    def end_item(self, kind: TextKind, place: Place, complete_parts: Sequence[CompletePart]) -> None:
-        """Set the rests of one item's parts of one kind."""
-        item = self._find(kind, place)
-        if item is not None and item.clashes(place) and not self._is_same(item, complete_parts):
-            item = None
-        item = item or StreamedItem(place)
-        for complete in complete_parts:
-            complete.item = item
-        _compare(item.parts, complete_parts)
-        item.is_done = True
-        for part in item.parts:
-            part.is_complete = True
+    def end_item(self, kind: TextKind, place: Place, complete: Sequence[CompleteText]) -> None:
+        """Compare the complete texts of an item with the sent ones."""
+        sent = [text for text in self.by_kind[kind] if text.is_in(place)]
+        compare(_same(sent, complete, is_named=not any(text.is_renamed(place) for text in sent)), complete)
 
-    def end(self, kind: TextKind, complete_parts: Sequence[CompletePart]) -> None:
-        """Set the rests of the complete output's parts of one kind. Servers may number its items differently."""
-        for complete in complete_parts:
-            complete.item = self._items.get((kind, complete.place.id)) if complete.place.id else None
-        _compare(self._parts[kind], complete_parts)
+    def close_item(self, place: Place) -> None:
+        """Record that all texts of an item were sent."""
+        for text in (text for texts in self.by_kind.values() for text in texts if text.is_in(place)):
+            text.has_ended = text.has_item_ended = True
 
-    def _is_same(self, item: StreamedItem, complete_parts: Sequence[CompletePart]) -> bool:
-        """Return whether `item` is the ending item, although its id differs.
+    def _find(self, kind: TextKind, place: Place) -> JoinedText | None:
+        keys = ((kind, name, part) for name in (place.id, place.number, None) for part in (place.part, None))
+        found = (self._last[key] for key in keys if key in self._last)
+        return next((text for text in found if text.may_be(place)), None)
 
-        It is not if it has ended before with another text.
-        """
-        is_complete = all(part.is_complete for part in item.parts)
-        return not is_complete or _text_rest(_joined(item.parts), _joined(complete_parts)) is not None
-
-    def _find(self, kind: TextKind, place: Place) -> StreamedItem | None:
-        item = self._items.get((kind, place.id)) if place.id else None
-        if item is None and place.number is not None:
-            item = self._items.get((kind, place.number))
-            item = None if item is not None and item.is_done and item.clashes(place) else item
-        if item is None:
-            item = self._last.get(kind)
-            item = None if item is None or item.is_done or not item.may_be(place) else item
-        return item
-
-    def _learn(self, part: StreamedPart, place: Place, index: int | None) -> None:
-        """Record the names of a part that an event is the first to contain."""
-        item = part.item
-        for name, known in ((place.number, item.number), (place.id, item.id)):
-            if known is None and name is not None:
-                self._items[part.kind, name] = item
-        item.number = place.number if item.number is None else item.number
-        item.id = item.id or place.id
-        part.index = index if part.index is None else part.index
-        item.by_index[part.index] = part
+    def _learn(self, text: JoinedText, place: Place) -> None:
+        """Record the names that an event is the first to contain."""
+        text.number = place.number if text.number is None else text.number
+        text.id = text.id or place.id
+        text.part = place.part if text.part is None else text.part
+        for name in (text.id, text.number, None):
+            self._last |= {(text.kind, name, part): text for part in (text.part, None)}
 
 
-def _joined(texts: Iterable[StreamedPart | CompletePart]) -> str:
-    return "".join(each.text for each in texts)
+def compare(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) -> None:
+    """Set the rests of complete texts of one kind: after the sent texts if they begin with these, or each by itself.
 
-
-def _compare(streamed: Sequence[StreamedPart], complete_parts: Sequence[CompletePart]) -> None:
-    """Set the rests of `complete_parts`: after the streamed text if they begin with it, or else part by part."""
-    rest = _text_rest(_joined(streamed), _joined(complete_parts))
+    Raises ChatError, upstream_error, if they contradict the sent texts.
+    """
+    rest = _joined_rest(sent, complete)
     if rest is None:
-        _compare_each(streamed, complete_parts)
+        _compare_each(sent, complete)
         return
     left = len(rest)
-    for complete in reversed(complete_parts):
-        size = min(left, len(complete.text))
-        complete.rest = complete.text[len(complete.text) - size :]
-        complete.part = streamed[-1] if 0 < size < len(complete.text) and streamed else None
+    for each in reversed(complete):
+        size = min(left, len(each.text))
+        each.rest = each.text[len(each.text) - size :]
+        each.begun = sent[-1] if sent and 0 < size < len(each.text) else None
         left -= size
 
 
-def _compare_each(streamed: Sequence[StreamedPart], complete_parts: Sequence[CompletePart]) -> None:
-    """Set the rests of parts in another order than the streamed ones, or with some of these missing."""
-    by_text: dict[str, list[StreamedPart]] = {}
-    for part in streamed:
-        by_text.setdefault(part.text, []).append(part)
-    by_place = {(part.item, part.index): part for part in streamed}
-    found, fresh = 0, False
-    for complete in complete_parts:
-        if by_text.get(complete.text):
-            by_text[complete.text].pop()
-            found += 1
-        elif complete.item is not None and (complete.item, complete.index) in by_place:
-            complete.part = by_place[complete.item, complete.index]
-            rest = _text_rest(complete.part.text, complete.text)
-            if rest is None:
-                raise ChatError("upstream_error")
-            complete.rest = rest
-            found += 1
-        else:
-            complete.rest, fresh = complete.text, True
-    if fresh and found < len(streamed):
-        raise ChatError("upstream_error")  # a streamed text differs, and cannot be matched by a name
+def _same(sent: Sequence[JoinedText], complete: Sequence[CompleteText], *, is_named: bool) -> Sequence[JoinedText]:
+    """Return `sent`, or no text if all of it has ended with another text and not by the same name."""
+    is_other = not is_named and all(text.has_ended for text in sent) and _joined_rest(sent, complete) is None
+    return [] if is_other else sent
+
+
+def _compare_each(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) -> None:
+    """Set the rests of texts in another order than the sent ones, or with some of these missing."""
+    unmatched: dict[str, list[JoinedText]] = {}
+    for text in sent:
+        unmatched.setdefault(_joined([text]), []).append(text)
+    changed = [each for each in complete if not (unmatched.get(each.text) and unmatched[each.text].pop())]
+    left = [text for texts in unmatched.values() for text in texts]
+    is_new = False
+    for each in changed:
+        each.begun = next((text for text in left if text.part == each.place.part and text.is_in(each.place)), None)
+        if each.begun is None:
+            each.rest, is_new = each.text, True
+            continue
+        left.remove(each.begun)
+        rest = _text_rest(_joined([each.begun]), each.text)
+        if rest is None:
+            raise ChatError("upstream_error")
+        each.rest = rest
+    if is_new and left:
+        raise ChatError("upstream_error")  # a sent text differs, and cannot be matched by a name
+
+
+def _joined_rest(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) -> str | None:
+    return _text_rest(_joined(sent), "".join(each.text for each in complete))
+
+
+def _joined(sent: Iterable[JoinedText]) -> str:
+    return "".join(delta for text in sent for delta in text.sent)
 
 
 def _text_rest(sent: str, complete: str) -> str | None:

@@ -694,6 +694,11 @@ def test_texts_that_come_in_another_order_than_they_are_in_the_output_are_told_o
     assert read(encode([piece("Two.", 1, "msg_2"), *ended(ONE, TWO)])) == said(Delta("Two.One. "))
 
 
+def test_a_text_whose_end_alone_has_names_is_told_once() -> None:
+    events = [piece("One. ", None, None), part_done("One. "), piece("Two.", None, None), part_done("Two.", 1, "msg_2")]
+    assert read(encode([*events, *ended(ONE, TWO)])) == said(Delta("One. Two."))
+
+
 def test_the_same_text_twice_is_told_twice() -> None:
     assert read(encode(stream(ONE, {**ONE, "id": "msg_2"}))) == said(Delta("One. One. "))
     assert read(encode([piece("One. "), *ended(ONE, {**ONE, "id": "msg_2"})])) == said(Delta("One. One. "))
