@@ -21,8 +21,8 @@ from quartapp.core.events import Batches
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.settings.loader import client_headers, client_proxy
 from quartapp.settings.urls import host_and_port, is_loopback, is_server
+from quartapp.upstreams.common.bodies import Parser
 from quartapp.upstreams.common.failures import MAX_ERROR_BODY_BYTES, from_response
-from quartapp.upstreams.common.parser import Parser
 from quartapp.upstreams.http.compression import CODINGS, Decompressed
 from quartapp.upstreams.http.transport import TRANSPORT_ERRORS, AiohttpTransport, ConnectionOptions, open_trust
 

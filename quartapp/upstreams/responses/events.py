@@ -12,8 +12,7 @@ from typing import Final
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch
-from quartapp.upstreams.chat_completions.bodies import CompleteBodyParser
-from quartapp.upstreams.common.event_stream import EventStreamParser
+from quartapp.upstreams.common.bodies import CompleteBodyParser, EventStreamParser
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.usages import read_usage
