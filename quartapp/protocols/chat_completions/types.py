@@ -10,6 +10,8 @@ from typing import Any, Literal, TypedDict
 
 from msgspec import Struct
 
+from quartapp.protocols.chat_completions.chunk import Custom, Function
+
 
 class OpenAIErrorDetail(Struct):
     """The reason of a refusal in the form of OpenAI's API. `param` names the invalid field."""
@@ -26,20 +28,6 @@ class OpenAIError(Struct):
     """A refusal by the routes of OpenAI's API, and the last event of a stream that failed."""
 
     error: OpenAIErrorDetail
-
-
-class Function(TypedDict, total=False):
-    """The function that a model calls; in a stream, a fragment of its name and of its arguments' JSON text."""
-
-    name: str | None
-    arguments: str | None
-
-
-class Custom(TypedDict, total=False):
-    """The custom tool that a model calls; in a stream, a fragment of its name and of its text."""
-
-    name: str | None
-    input: str | None
 
 
 class CompletionToolCall(TypedDict, total=False):

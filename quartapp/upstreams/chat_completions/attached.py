@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Image
-from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk
+from quartapp.protocols.chat_completions.chunk import ChunkDelta, CompletionChunk
 
 MAX_ATTACHED: Final = 2048
 

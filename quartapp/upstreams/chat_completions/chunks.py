@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Delta, Reasoning, Refusal
+from quartapp.protocols.chat_completions.chunk import ChunkDelta, StreamedChoice
 from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.states import add_state, joined, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import AttachmentParser, cited_by
 from quartapp.upstreams.chat_completions.event_data import KINDS, drop_from, error_in, is_error_event
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
-from quartapp.upstreams.chat_completions.strict import ChunkDelta, StreamedChoice, decode, fragments_of
-from quartapp.upstreams.common.event_stream import EventStreamParser
+from quartapp.upstreams.chat_completions.strict import decode, fragments_of
+from quartapp.upstreams.common.bodies import EventStreamParser
 from quartapp.upstreams.common.finish_reasons import read_finish_reason
 from quartapp.upstreams.common.lenient_json import REFUSALS, parsed
 from quartapp.upstreams.common.marks import Origin
@@ -36,7 +37,7 @@ class ChunkParser(EventStreamParser):
         self._text: list[str] = []  # not in a piece yet
         self._think = self._compared = None if think_tags == "none" else ThinkTags(think_tags)
         self._calls = {index: ToolCalls(max_line_bytes) for index in range(choices)}
-        self._streamed: set[str] = set()
+        self._streamed: set[tuple[str, int]] = set()  # kinds of content, and the choice
         self._sends_messages = False
         self._origin, self._attached = origin or Origin(), AttachmentParser()
         self._state: JsonObject = {}
@@ -163,7 +164,7 @@ class ChunkParser(EventStreamParser):
         for place in odd.messages:
             choice = odd.chunk.choices[place]
             if not self._sends_messages and (choice.finish_reason or self._is_finished(choice.index)):
-                drop_from(choice.delta, {kind for kind in KINDS if self._has_streamed(kind, choice.index)})
+                drop_from(choice.delta, {kind for kind in KINDS if (kind, choice.index) in self._streamed})
                 choice.delta.tool_calls = None if self._calls.get(choice.index) else choice.delta.tool_calls
             elif choice.delta.is_event:
                 self._sends_messages = True
@@ -171,12 +172,9 @@ class ChunkParser(EventStreamParser):
     def _is_finished(self, index: int) -> bool:
         return index == 0 and self._has_finished
 
-    def _has_streamed(self, kind: str, index: int) -> bool:
-        return index == 0 and kind in self._streamed
-
     def _add_others(self, delta: ChunkDelta, batch: Batch) -> None:
         if thought := delta.thought:
-            self._streamed.add("thought")
+            self._streamed.add(("thought", 0))
             self._flush(batch)
             if self._compared is None or (thought := self._compared.without_known(thought)):
                 batch.pieces.append(Reasoning(thought))
@@ -186,7 +184,7 @@ class ChunkParser(EventStreamParser):
             self._flush(batch)
             self._release(batch)
         if delta.refusal:
-            self._streamed.add("refusal")
+            self._streamed.add(("refusal", 0))
             batch.pieces.append(Refusal(delta.refusal))
         if delta.tool_calls:
             batch.pieces += self._calls[0].add(fragments_of(delta.tool_calls, self._origin))
@@ -197,7 +195,7 @@ class ChunkParser(EventStreamParser):
         for piece in self._attached.read(delta.annotations, delta.images):
             self._flush(batch)
             batch.pieces.append(piece)
-            self._streamed.add("attached")
+            self._streamed.add(("attached", 0))
 
     def _finish_reason(self, choice: StreamedChoice) -> str | None:
         calls = self._calls.get(choice.index)
@@ -221,7 +219,7 @@ class ChunkParser(EventStreamParser):
             self._split(text, batch)
 
     def _split(self, text: str, batch: Batch, *, is_thought: bool = False) -> None:
-        self._streamed.add("thought" if is_thought else "text")
+        self._streamed.add(("thought" if is_thought else "text", 0))
         if self._think is None:
             batch.pieces.append(Delta(text))
             return

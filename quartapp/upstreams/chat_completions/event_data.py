@@ -1,4 +1,4 @@
-"""The data of an event: JSON in any form, `[DONE]`, or an error."""
+"""Errors outside of chunks, and chunks whose bytes are passed on: their text, their state and their model's name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Raw
+from quartapp.protocols.chat_completions.chunk import ChunkDelta, CompletionChunk, StreamedChoice
 from quartapp.upstreams.chat_completions.loose import OddChunk, is_old_call
-from quartapp.upstreams.chat_completions.strict import ChunkCall, ChunkDelta, CompletionChunk, StreamedChoice
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.lenient_json import parse, parsed, to_text
 from quartapp.upstreams.common.marks import Origin
@@ -80,24 +80,8 @@ def check_utf8(payload: bytes) -> None:
 def raw(payload: bytes, choices: Sequence[StreamedChoice]) -> Raw:
     """Return the event of an encoded chunk with these choices."""
     if len(choices) == 1 and not (choices[0].index or choices[0].finish_reason):
-        return Raw(payload, text_in_delta(choices[0].delta))
+        return Raw(payload, choices[0].delta.all_text)
     return Raw(payload, choices=choices)
-
-
-def text_in_delta(delta: ChunkDelta) -> str:
-    """Return all text in a delta: thought, text, refusal and the arguments of calls, in this order."""
-    thought = delta.reasoning_content or delta.reasoning or (delta.reasoning_details and delta.thought)
-    text = (delta.content or "") if not thought else thought + (delta.content or "")
-    if delta.refusal:
-        text += delta.refusal
-    return text + "".join(map(arguments_in, delta.tool_calls)) if delta.tool_calls else text
-
-
-def arguments_in(call: ChunkCall) -> str:
-    """Return the arguments in a fragment of a call."""
-    if call.function is not None:
-        return call.function.arguments or ""
-    return (call.custom and call.custom.input) or ""
 
 
 class ModelRenamer:

@@ -10,18 +10,18 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import CALL_STATE, TURN_STATE, ToolCall, Usage
-from quartapp.protocols.chat_completions.encode import call_object, usage_object
-from quartapp.protocols.common.documents import JsonObject
-from quartapp.upstreams.chat_completions.attached import images_of
-from quartapp.upstreams.chat_completions.strict import (
+from quartapp.protocols.chat_completions.chunk import (
     ChunkCall,
-    ChunkCustom,
     ChunkDelta,
-    ChunkFunction,
     CompletionChunk,
+    Custom,
+    Function,
     StreamedChoice,
     text_in,
 )
+from quartapp.protocols.chat_completions.encode import call_object, usage_object
+from quartapp.protocols.common.documents import JsonObject
+from quartapp.upstreams.chat_completions.attached import images_of
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.lenient_json import to_text
 from quartapp.upstreams.common.usages import find_usage, read_timings
@@ -146,10 +146,10 @@ def _call(call: Any) -> ChunkCall:
     fragment = ChunkCall(index=msgspec.UNSET if index is None else index, id=_name(fields.get("id")), **state)
     function, custom = _object(fields.get("function")), _object(fields.get("custom"))
     if custom and not function:
-        fragment.custom = ChunkCustom(_name(custom.get("name")), _arguments(custom.get("input")))
+        fragment.custom = Custom(_name(custom.get("name")), _arguments(custom.get("input")))
         return fragment
     arguments = function.get("arguments") if "arguments" in function else function.get("input")
-    fragment.function = ChunkFunction(_name(function.get("name")), _arguments(arguments))
+    fragment.function = Function(_name(function.get("name")), _arguments(arguments))
     return fragment
 
 

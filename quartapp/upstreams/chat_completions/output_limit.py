@@ -20,9 +20,8 @@ import msgspec
 from msgspec.structs import replace
 
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
+from quartapp.protocols.chat_completions.chunk import ChunkCall
 from quartapp.protocols.common.documents import JsonObject
-from quartapp.upstreams.chat_completions.event_data import arguments_in, text_in_delta
-from quartapp.upstreams.chat_completions.strict import ChunkCall
 from quartapp.upstreams.common.lenient_json import parse, to_text
 
 _TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted
@@ -167,7 +166,7 @@ class _Output:
         return _cut_piece(piece, room)
 
     def _held_chunk(self, chunk: Raw) -> Raw | None:
-        choices = [(choice.index, text_in_delta(choice.delta), choice.finish_reason) for choice in chunk.choices]
+        choices = [(choice.index, choice.delta.all_text, choice.finish_reason) for choice in chunk.choices]
         choices = choices if chunk.text is None else [(0, chunk.text, None)]
         rooms: dict[int, int] = {}
         gone = self._truncated & {index for index, _, _ in choices}
@@ -222,7 +221,7 @@ def _cut_delta(delta: JsonObject, room: int) -> JsonObject:
     for call in delta.get("tool_calls") or ():
         if room:
             calls.append(_cut_call(call, room))
-            room -= min(room, len(arguments_in(msgspec.convert(call, ChunkCall))))
+            room -= min(room, len(msgspec.convert(call, ChunkCall).arguments))
     return cut | ({"tool_calls": calls} if calls else {})
 
 

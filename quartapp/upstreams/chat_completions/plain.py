@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import fields
 
-from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk, StreamedChoice
+from quartapp.protocols.chat_completions.chunk import ChunkDelta, CompletionChunk, StreamedChoice
 
 #: Refusals before the decoder is given up for an answer, because each one costs as much as two chunks.
 MAX_MISSES: Final = 8

@@ -8,6 +8,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Piece, Raw, ToolCall
+from quartapp.protocols.chat_completions.chunk import CompletionChunk, StreamedChoice
 from quartapp.protocols.common.states import without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import SentAttachments
@@ -18,12 +19,9 @@ from quartapp.upstreams.chat_completions.event_data import (
     has_tool_calls,
     is_marked,
     raw,
-    text_in_delta,
 )
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
 from quartapp.upstreams.chat_completions.strict import (
-    CompletionChunk,
-    StreamedChoice,
     decode,
     fragments_of,
     is_sound,
@@ -58,7 +56,6 @@ class RawChunkParser(ChunkParser):
         self._include_usage = include_usage
         self._textless = set(range(choices))  # choices without text so far; soon empty, so most tokens cost nothing
         self._begun: set[int] = set()  # choices with a chunk so far, also one with only a role
-        self._untexted: set[tuple[str, int]] = set()  # other kinds of text that choices have sent before their text
         self._passed_on = {index: SentAttachments() for index in range(choices)}
         self._held: list[Piece] = []
         self._room = max_line_bytes
@@ -95,7 +92,7 @@ class RawChunkParser(ChunkParser):
             self._note_streamed(choice)
         delta = choice.delta
         has_thought = delta.reasoning_content or delta.reasoning
-        batch.pieces.append(Raw(payload, text_in_delta(delta) if has_thought else delta.content or ""))
+        batch.pieces.append(Raw(payload, delta.all_text if has_thought else delta.content or ""))
 
     def _note_choices(
         self,
@@ -181,21 +178,17 @@ class RawChunkParser(ChunkParser):
     def _is_finished(self, index: int) -> bool:
         return index in self._calls and index not in self._unfinished
 
-    def _has_streamed(self, kind: str, index: int) -> bool:
-        if kind == "text":
-            return index in self._calls and index not in self._textless
-        return (kind, index) in self._untexted
-
     def _note_streamed(self, choice: StreamedChoice) -> None:
         index, delta = choice.index, choice.delta
         self._begun.add(index)
         is_thought = bool(delta.extra_content) and without_thought_mark(delta.state)[1]
         if delta.reasoning_content or delta.reasoning or delta.thought or is_thought:
-            self._untexted.add(("thought", index))
+            self._streamed.add(("thought", index))
         if delta.refusal:
-            self._untexted.add(("refusal", index))
+            self._streamed.add(("refusal", index))
         if delta.content and not is_thought:
             self._textless.discard(index)
+            self._streamed.add(("text", index))
             self._is_plain = self._misses < MAX_MISSES
 
     def _add_usage(self, chunk: CompletionChunk, usage: Any, batch: Batch) -> bool:

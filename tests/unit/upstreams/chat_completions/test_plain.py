@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from quartapp.core.events import Batch, Raw
+from quartapp.protocols.chat_completions.chunk import ChunkDelta, CompletionChunk, StreamedChoice
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.plain import decode_plain
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
-from quartapp.upstreams.chat_completions.strict import ChunkDelta, CompletionChunk, StreamedChoice
 from quartapp.upstreams.common.lenient_json import REFUSALS
 from tests.support.doors import chunk, event_stream
 
