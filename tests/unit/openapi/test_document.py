@@ -18,7 +18,7 @@ from quart import Blueprint, Quart, Request
 from quart_schema import QuartSchema
 
 from quartapp import ChatRequest, chat_blueprint, create_app
-from quartapp.blueprint import PAGES
+from quartapp.blueprint import PROTOCOLS
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.mock import CATALOGUE
@@ -295,7 +295,7 @@ async def test_without_the_viewer_the_page_is_a_list_that_says_how_to_get_it() -
     blueprint = Blueprint("bare", __name__)
     handle_errors(blueprint, render)
     chat = RunningChat(Settings.load({"CHAT_MODEL": "mock"}))
-    add_protocols(blueprint, RouteContext(lambda: chat, protocols=(PAGES,)))
+    add_protocols(blueprint, RouteContext(lambda: chat, protocols=PROTOCOLS))
     async with running(host(("/ai", blueprint))) as app:
         found = await links(app, "/ai")
         assert (found.scripts, found.found) == (0, ["data:,", "openapi.json"])
