@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -19,7 +19,6 @@ from quartapp.upstreams.responses.parameters import fault_in_params
 OPENAI_URL: Final = "https://api.openai.com/v1"
 AZURE_V1: Final = "/openai/v1"
 
-KindName = Literal["openai", "azure", "responses", "compatible", "mock"]
 Auth = Literal["bearer", "api-key", "entra", "none"]
 OutputLimit = Literal["max_tokens", "max_completion_tokens"]
 
@@ -67,7 +66,8 @@ class UpstreamKind(msgspec.Struct, frozen=True):
         return "max_tokens" if api_version and api_version < "2024-12" else self.output_limit
 
 
-KINDS: Final[Mapping[KindName, UpstreamKind]] = {
+#: The kinds by their names in the table of models. A new one is a folder in `upstreams/` and a row here.
+KINDS: Final[Mapping[str, UpstreamKind]] = {
     "openai": UpstreamKind(OPENAI_URL, "OPENAI_API_KEY", output_limit="max_completion_tokens", is_stateless=True),
     "azure": UpstreamKind(
         auth="api-key",
@@ -80,3 +80,8 @@ KINDS: Final[Mapping[KindName, UpstreamKind]] = {
     "compatible": UpstreamKind(),
     "mock": UpstreamKind("http://mock/v1", is_stateless=True, is_mock=True),
 }
+
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[tuple(KINDS)]  # made here, so that a kind is named once

@@ -9,33 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
+from tests.support.documents import Block, blocks
 from tests.support.serving import FOREIGN, ROOT, Server
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 # Commands whose effect the test already has: a folder, and an environment with the package.
 DONE_ALREADY = {"mkdir", "cd", "python3", ".", "pip"}
-FILE = re.compile(r"`([\w./]+\.(?:py|html))`[^`]*:$")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
-
-
-class Block(NamedTuple):
-    """A fenced block of a page, with the last line of text before it."""
-
-    before: str
-    language: str
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    found = re.findall(r"([^\n]*)\n\n```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert len(found) == text.count("\n```") / 2, "a block without a language or a blank line before it"
-    return [Block(*each) for each in found]
 
 
 class Walk:
@@ -71,12 +55,11 @@ class Walk:
             self._server.reap()
 
     def _write(self, block: Block) -> None:
-        named = FILE.search(block.before)
-        assert named, f"no file is named before: {block.text}"
-        path = self._folder / named[1]
+        assert block.file, f"no file is named before: {block.text}"
+        path = self._folder / block.file
         path.parent.mkdir(exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
-        self.files.append(named[1])
+        self.files.append(block.file)
 
     def _run(self, command: list[str]) -> None:
         name = command[0]
