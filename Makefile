@@ -2,10 +2,12 @@
 # tests into tests/node if there is Node 18 or later.
 # HOST, PORT and every setting count from the environment, from .env and from the command line: make run PORT=9000
 
-# The first of these that is Python 3.11 or later makes .venv; name another with: make setup PYTHON=/opt/python3.13
+# The first of these that is Python 3.11 or later makes .venv. Another one has an environment of its own: with
+# PYTHON=python3.13, each command uses .venv-3.13.
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
+VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+VENV := .venv$(if $(filter-out file,$(origin PYTHON)),-$(VERSION))
 
-VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 READY := $(VENV)/.ready
@@ -51,7 +53,7 @@ docs: $(DEV_READY) ## Builds the documentation into docs/_build/html, without th
 	@$(PY) -m sphinx -aEnW --keep-going -q docs docs/_build/html
 
 clean: ## Removes .venv and everything that was built or cached
-	@rm -rf $(VENV) tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	@rm -rf .venv .venv-3.* tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What serving needs. If the environment is incomplete or its Python is missing, it is made anew.
