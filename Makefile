@@ -8,14 +8,18 @@ PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 VERSION = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 VENV := .venv$(if $(filter-out file,$(origin PYTHON)),-$(VERSION))
 
+# The file with the versions to install, instead of the newest ones that the dependencies allow.
+CONSTRAINTS ?=
+LOCK := requirements-dev.lock
+
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS:%=--constraint %)
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 NODE_READY := tests/node/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-real check bench docs clean
+.PHONY: help setup run test test-real check bench docs lock clean
 
 help: ## Lists the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -52,12 +56,17 @@ bench: $(DEV_READY) ## Measures next to nginx and the usual way, and writes docs
 docs: $(DEV_READY) ## Builds the documentation into docs/_build/html, without the network
 	@$(PY) -m sphinx -aEnW --keep-going -q docs docs/_build/html
 
+lock: $(DEV_READY) ## Renews requirements-dev.lock, the versions that CI installs, for each Python
+	@$(PY) -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<1'
+	@UV_CUSTOM_COMPILE_COMMAND='make lock' $(PY) -m uv pip compile --quiet --upgrade --universal --system-certs \
+		--no-annotate --python-version 3.11 --extra dev pyproject.toml bench/requirements.txt --output-file $(LOCK)
+
 clean: ## Removes .venv and everything that was built or cached
 	@rm -rf .venv .venv-3.* tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What serving needs. If the environment is incomplete or its Python is missing, it is made anew.
-$(READY): pyproject.toml requirements.txt
+$(READY): pyproject.toml requirements.txt $(CONSTRAINTS)
 	@for python in $(PYTHON) ""; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
 	done; \
