@@ -1,15 +1,74 @@
-"""The versions that CI installs."""
+"""The source distribution, the wheel, and the versions that CI installs."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
+from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.serving import ROOT
+
+# What a tree without git may have next to the sources: environments, caches, results.
+IGNORED = (
+    *(".*_cache", ".cache", ".env", ".git", ".hypothesis", ".venv*", "*.egg-info", "__pycache__"),
+    *("_build", "build", "dist", "node_modules", "PKG-INFO", "setup.cfg"),
+)
+
+
+def _copy_sources(to: Path) -> set[str]:
+    """Copy the project to the folder `to`, and return the names of its files. In a clone, these are git's files."""
+    if (ROOT / ".git").exists():
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True).stdout
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                (to / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, to / name)
+    else:
+        shutil.copytree(ROOT, to, ignore=shutil.ignore_patterns(*IGNORED), dirs_exist_ok=True)
+    return {str(path.relative_to(to)) for path in to.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
+    """Return the names of the files in the project, in its sdist, and in the wheel of that sdist."""
+    sources, results = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("results")
+    names = _copy_sources(sources)
+    command = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(results), str(sources))
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=170)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (sdist,), (wheel,) = results.glob("*.tar.gz"), results.glob("*.whl")
+    with tarfile.open(sdist) as packed:
+        in_sdist = {member.name.partition("/")[2] for member in packed if member.isfile()}
+    with zipfile.ZipFile(wheel) as zipped:
+        in_wheel = {name for name in zipped.namelist() if not name.endswith("/")}
+    return {"project": names, "sdist": in_sdist, "wheel": in_wheel}
+
+
+@pytest.mark.timeout(180)
+def test_the_sdist_has_each_file_of_the_project_and_no_others(built: Mapping[str, set[str]]) -> None:
+    made = {name for name in built["sdist"] if re.match(r"PKG-INFO$|setup\.cfg$|quartapp\.egg-info/", name)}
+    assert built["sdist"] - made == built["project"]
+
+
+@pytest.mark.timeout(180)
+def test_the_wheel_has_each_file_of_the_package_and_no_others(built: Mapping[str, set[str]]) -> None:
+    in_package = {name for name in built["project"] if name.startswith("quartapp/")}
+    assert {name for name in built["wheel"] if not re.match(r"quartapp-[^/]+\.dist-info/", name)} == in_package
+    assert {"quartapp/py.typed", "quartapp/static/quart-chat.js", "quartapp/mock/texts/tour.md"} <= in_package
+
+
+# -- requirements-dev.lock
 
 
 def _requirements(text: str) -> list[Requirement]:
