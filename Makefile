@@ -19,7 +19,7 @@ DEV_READY := $(VENV)/.ready-dev
 NODE_READY := tests/node/node_modules/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-real check bench docs lock clean
+.PHONY: help setup run test test-all test-soak test-real check bench docs lock clean
 
 help: ## Lists the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  %-16s %s\n", $$1, $$2 }'
@@ -29,11 +29,18 @@ setup: $(DEV_READY) $(NODE_READY) ## Installs everything that the checks and tes
 run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 	@$(PY) -m quartapp
 
-# Debian installs nginx and other servers in a folder that only root's PATH has.
-test test-real bench: export PATH := $(PATH):/usr/sbin:/sbin
+IN_PARALLEL := -n auto --dist loadfile
 
-test: $(DEV_READY) $(NODE_READY) ## Runs every test that needs only this machine
-	@$(PY) -m pytest -m "not real" -n auto --dist loadfile
+# Debian installs nginx and other servers in a folder that only root's PATH has.
+test test-all test-soak test-real bench: export PATH := $(PATH):/usr/sbin:/sbin
+
+test: $(DEV_READY) $(NODE_READY) ## Runs the tests that need only this machine, with a sample of what is repeated much
+	@$(PY) -m pytest -m "not real and not soak" $(IN_PARALLEL)
+
+test-soak: $(DEV_READY) $(NODE_READY) ## Runs what make test has only a sample of: every case, and many random ones
+	@$(PY) -m pytest -m "not real and (soak or hypothesis)" --hypothesis-profile=soak $(IN_PARALLEL)
+
+test-all: test test-soak ## Runs every test that needs only this machine, in full
 
 test-real: $(DEV_READY) ## Runs the tests that install servers of third parties
 	@$(PY) -m pytest -m real tests/real

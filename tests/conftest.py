@@ -16,23 +16,29 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from tests.support.examples import register_profiles
 from tests.support.pages import launched
 from tests.support.raw_upstreams import RawUpstream
 from tests.support.reading import LongAnswers
+from tests.support.sampling import mark_unsampled
 from tests.support.serving import FOREIGN, Servers
 
 LOCAL_NAMES = ("", "localhost", "None")
 REPEATED_ALARM_S = 5.0
 
+register_profiles()  # before Hypothesis looks for the profile that the command line names
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Forgets what the environment says to the app, before any module of it is imported."""
-    config.addinivalue_line("markers", "slow: waits for real time to pass; runs last")
     for name in filter(FOREIGN.fullmatch, list(os.environ)):
         del os.environ[name]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what the fast run leaves out before `-m` selects, and put the slow tests last."""
+    mark_unsampled(items)
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.events import Delta, Event, Refusal
 from tests.support.answers import answers, cuts, splits
 from tests.support.event_stream_oracle import Read, names_and_data, oracle
+from tests.support.examples import examples
 from tests.support.parsers import EventStreamReader, NdjsonReader, read_event_stream, read_ndjson
 from tests.support.vectors import Case, encoded, encoder
 from tests.support.wire_checks import CHECKS, HAS_ENDED
@@ -19,8 +20,7 @@ from tests.support.wire_checks import CHECKS, HAS_ENDED
 STREAMED = ("text", "ndjson", "sse", "openai", "ai_sdk")
 EVENT_STREAMS = ("sse", "openai", "ai_sdk")
 
-thorough = settings(deadline=None, max_examples=200)
-usual = settings(deadline=None)
+thorough = examples(50)
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,11 @@ def test_every_answer_comes_back_as_it_was_told(case: Case) -> None:
         CHECKS[format](case, encoded(format, case))
 
 
-@usual
 @given(case=answers(fails=False))
 def test_every_whole_answer_comes_back_from_one_object(case: Case) -> None:
     CHECKS["json"](case, encoded("json", case))
 
 
-@usual
 @given(case=answers(), data=st.data())
 def test_no_part_of_an_answer_passes_for_one_that_has_ended(case: Case, data: st.DataObject) -> None:
     for format, has_ended in HAS_ENDED.items():
@@ -54,7 +52,6 @@ def test_no_part_of_an_answer_passes_for_one_that_has_ended(case: Case, data: st
         assert not has_ended(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
-@usual
 @given(case=answers(), data=st.data())
 def test_how_events_are_batched_changes_no_byte(case: Case, data: st.DataObject) -> None:
     otherwise = case._replace(batches=data.draw(cuts(case.events)))
@@ -62,7 +59,6 @@ def test_how_events_are_batched_changes_no_byte(case: Case, data: st.DataObject)
         assert encoded(format, case) == encoded(format, otherwise)
 
 
-@usual
 @given(case=answers(), data=st.data())
 def test_how_events_are_batched_changes_no_text_of_whole_characters(case: Case, data: st.DataObject) -> None:
     events = [event for event in case.events if _is_well_formed(event)]
@@ -76,7 +72,6 @@ def _is_well_formed(event: Event) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-@usual
 @given(cases=st.tuples(answers(), answers()), data=st.data())
 def test_answers_that_are_told_at_the_same_time_are_told_apart(cases: tuple[Case, Case], data: st.DataObject) -> None:
     turns = data.draw(st.permutations([turn for turn, case in enumerate(cases) for _ in case.batches]))
@@ -92,7 +87,6 @@ def test_answers_that_are_told_at_the_same_time_are_told_apart(cases: tuple[Case
 # -- from bytes that were cut anywhere
 
 
-@usual
 @given(case=answers(), data=st.data())
 def test_records_are_the_same_however_the_bytes_arrive(case: Case, data: st.DataObject) -> None:
     whole = encoded("ndjson", case)
@@ -101,7 +95,6 @@ def test_records_are_the_same_however_the_bytes_arrive(case: Case, data: st.Data
     reader.end()
 
 
-@usual
 @given(case=answers(), format=st.sampled_from(EVENT_STREAMS), data=st.data())
 def test_events_are_the_same_however_the_bytes_arrive(case: Case, format: str, data: st.DataObject) -> None:
     whole = encoded(format, case)
@@ -125,7 +118,6 @@ def test_eventsource_parser_reads_the_same_events(
     assert names_and_data(theirs) == names_and_data(read_event_stream(whole))
 
 
-@usual
 @given(case=answers())
 def test_the_first_event_alone_says_an_id(eventsource_parser: Read, case: Case) -> None:
     ids = [event.last_event_id for event in eventsource_parser([encoded("sse", case)])]

@@ -6,13 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
 from quartapp.protocols.ai_sdk.request import parse_ui
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
+from tests.support.examples import examples
 
 CANARY = "canary7f3a"
 
@@ -399,7 +400,7 @@ MESSAGES = st.fixed_dictionaries(
 
 
 @given(messages=st.lists(MESSAGES, min_size=1, max_size=4))
-@settings(max_examples=500, deadline=None)
+@examples(100)
 def test_random_messages_are_taken_whole_or_refused_and_nothing_else(messages: list[Any]) -> None:
     turns = taken_or_refused(body(*messages))
     calls = [call["id"] for turn in turns for call in turn.get("tool_calls", ())]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
@@ -16,6 +16,7 @@ from quartapp.protocols.common.encoding import to_json
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests.support import telling
 from tests.support.answers import answers
+from tests.support.examples import examples
 from tests.support.vectors import CREATED, Case
 
 Json = dict[str, Any]
@@ -27,7 +28,6 @@ def merged(*deltas: Json) -> Json:
     return dict(whole["choices"][0]["message"])
 
 
-@settings(deadline=None)
 @given(case=answers(fails=False))
 def test_a_completion_says_what_the_events_said(case: Case) -> None:
     chunks = ChunkEncoder(CREATED, include_usage=True)
@@ -100,7 +100,7 @@ CHUNKS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@examples(30)
 @given(stream=st.lists(CHUNKS, max_size=4))
 def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None:
     reader = RawChunkParser(10**6, model="m", choices=1, include_usage=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
@@ -18,6 +18,7 @@ from quartapp.protocols.common.attachments import MAX_URL_CHARS, check_base64, d
 from quartapp.protocols.native.request import parse
 from quartapp.settings.settings import Settings
 from tests.support.doors import chunk, event_stream, offered_by, serving
+from tests.support.examples import examples
 from tests.support.loopback import Loopback, reply
 
 CANARY = "canary7f3a"
@@ -241,7 +242,7 @@ def test_what_is_no_file_in_a_data_url_is_refused(data: str) -> None:
 
 
 @given(data=st.binary(min_size=1, max_size=50) | st.text("AZaz09+/=- \n", max_size=12).map(str.encode))
-@settings(max_examples=500, deadline=None)
+@examples(100)
 def test_base64_is_what_a_strict_decoder_takes(data: bytes) -> None:
     for candidate in (base64.b64encode(data).decode(), data.decode("latin-1")):
         if size := size_of_base64(candidate):
@@ -440,7 +441,7 @@ def wounded(draw: st.DrawFn) -> Any:
 
 
 @given(parts=st.lists(WHOLE | wounded() | VALUES, min_size=1, max_size=3), role=st.sampled_from(["user", "assistant"]))
-@settings(max_examples=500, deadline=None)
+@examples(100)
 def test_a_path_leads_into_what_was_sent(parts: list[Any], role: str) -> None:
     """To a field that is there, or to one that is missing where all before it are: no name of ours is in it."""
     document: Any = asked(*parts, role=role)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
@@ -15,6 +15,7 @@ from quartapp.protocols.common.documents import parse_json
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.protocols.native.request import parse, parse_query
 from quartapp.settings.settings import Settings
+from tests.support.examples import examples
 
 SETTINGS = Settings()
 CANARY = "canary7f3a"
@@ -538,13 +539,13 @@ FATES = ("taken", "bad_request", "too_deep", "too_large", "invalid_request")
 
 
 @given(document=DOCUMENTS | LIKELY, ascii_only=st.booleans())
-@settings(max_examples=300, deadline=None)
+@examples(60)
 def test_random_documents_are_taken_or_refused_and_nothing_else(document: Any, ascii_only: bool) -> None:
     assert fate(json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")) in FATES
 
 
 @given(body=st.binary(max_size=100))
-@settings(max_examples=500, deadline=None)
+@examples(100)
 def test_random_bytes_are_taken_or_refused_and_nothing_else(body: bytes) -> None:
     assert fate(body) in FATES
 
@@ -553,6 +554,6 @@ VALID = json.dumps({**messages(user("é"), {"role": "assistant", "tool_calls": [
 
 
 @given(place=st.integers(0, len(VALID) - 1), cut=st.integers(0, 9), put=st.binary(max_size=4))
-@settings(max_examples=1000, deadline=None)
+@examples(200)
 def test_a_right_body_with_a_wound_is_taken_or_refused_and_nothing_else(place: int, cut: int, put: bytes) -> None:
     assert fate(VALID[:place] + put + VALID[place + cut :]) in FATES

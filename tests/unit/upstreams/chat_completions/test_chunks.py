@@ -10,7 +10,7 @@ from itertools import cycle
 from typing import Any
 
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, example, given
 from hypothesis import strategies as st
 
 from quartapp.core.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
@@ -20,6 +20,7 @@ from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from quartapp.upstreams.common.think_tags import ThinkTagMode
 from quartapp.upstreams.common.usages import read_usage
+from tests.support.examples import examples
 
 LIMIT = 1_000_000
 BOM = b"\xef\xbb\xbf"
@@ -760,7 +761,7 @@ WHOLE = {
     },
 }
 BROKEN = {model: (model, "count to 9") for model in ("fault-garbage:5", "fault-error-object:5")}
-SPLITS = 10_000
+SPLITS = 1_000  # in the fast run
 
 
 async def ask(model: str, content: str) -> bytes:
@@ -821,14 +822,14 @@ def test_a_recorded_stream_says_something(name: str) -> None:
 @pytest.mark.parametrize("name", WHOLE)
 @given(sizes=st.binary(min_size=1, max_size=40))
 @example(sizes=b"\x00")
-@settings(max_examples=-(-SPLITS // len(WHOLE)), deadline=None, phases=PHASES)
+@examples(-(-SPLITS // len(WHOLE)), phases=PHASES)
 def test_a_recorded_stream_says_the_same_however_it_is_split(name: str, sizes: bytes) -> None:
     assert read(*cut(RECORDED[name], sizes)) == SAID[name]
 
 
 @pytest.mark.parametrize("name", BROKEN)
 @given(sizes=st.binary(min_size=1, max_size=40))
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@examples(25, phases=PHASES)
 def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: bytes) -> None:
     assert read(*cut(RECORDED[name], sizes)) == Said((Delta("1 2 3 4 5"),), error="upstream_error")
 
@@ -836,7 +837,7 @@ def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: byt
 @given(
     data=st.lists(st.binary(max_size=60), max_size=8), prefix=st.sampled_from([b"", b"data: ", b'data: {"choices":'])
 )
-@settings(max_examples=500, deadline=None)
+@examples(100)
 def test_random_bytes_never_raise_anything_else(data: list[bytes], prefix: bytes) -> None:
     assert read(*(prefix + each + b"\n" for each in data)).error in (None, "upstream_error")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quartapp.core.events import Batch, Event, Raw
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests.support import streams
+from tests.support.examples import examples
 from tests.support.streams import Record
 
 LIMIT = 10**6
@@ -111,7 +112,7 @@ def payloads(batches: list[Batch]) -> list[bytes]:
     return [piece.payload for batch in batches for piece in batch.pieces if isinstance(piece, Raw)]
 
 
-@settings(deadline=None, max_examples=400)
+@examples(80)
 @given(stream=STREAM)
 def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: list[Any]) -> None:
     plain, raw = ChunkParser(LIMIT), raw_reader()
@@ -121,7 +122,7 @@ def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: l
     assert (plain.error and plain.error.code) == (raw.error and raw.error.code)
 
 
-@settings(deadline=None, max_examples=400)
+@examples(80)
 @given(stream=STREAM)
 def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
     plain, raw, again = ChunkParser(LIMIT), raw_reader(), ChunkParser(LIMIT)
@@ -133,7 +134,7 @@ def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
         assert again.error is None
 
 
-@settings(deadline=None, max_examples=200)
+@examples(40)
 @example([{"choices": [{"delta": None, "finish_reason": "stop"}]}, {"choices": [{"delta": {"content": "<think>"}}]}], 1)
 @given(stream=STREAM, size=st.integers(1, 200))
 def test_a_stream_says_the_same_however_it_is_cut(stream: list[Any], size: int) -> None:

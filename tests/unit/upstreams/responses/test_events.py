@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, example, given
 from hypothesis import strategies as st
 
 from quartapp.core.events import Annotation, Delta, Image, Piece, Reasoning, Refusal, ToolCall, Usage
@@ -17,6 +17,7 @@ from quartapp.upstreams.responses.calls import MAX_CALLS
 from quartapp.upstreams.responses.events import CompleteResponseParser, ResponseParser, open_response_parser
 from quartapp.upstreams.responses.texts import MAX_PARTS
 from tests.support import responses_upstream as upstream
+from tests.support.examples import examples
 from tests.support.responses_upstream import (
     Document,
     begun,
@@ -199,7 +200,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 @pytest.mark.parametrize("name", SOUND | FAILED)
 @given(cuts=st.lists(st.floats(0, 1), max_size=12))
 @example(cuts=[])
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@examples(10, phases=PHASES)
 def test_a_stream_says_the_same_however_it_is_cut(name: str, cuts: Sequence[float]) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = encode(events)
@@ -947,7 +948,7 @@ def test_garbage_is_an_upstream_error(name: str) -> None:
 @given(
     reads=st.lists(st.binary(max_size=60), max_size=8), prefix=st.sampled_from([b"", b"data: ", TEXT[:-5], ITEM[:-4]])
 )
-@settings(max_examples=300, deadline=None)
+@examples(60)
 def test_random_bytes_never_raise_anything_else(reads: list[bytes], prefix: bytes) -> None:
     assert read(*(prefix + each + b"\n" for each in reads)).error in (None, "upstream_error")
 
