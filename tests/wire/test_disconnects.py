@@ -8,9 +8,10 @@ from collections import Counter
 
 import pytest
 
-from tests.support.forms import FORMS, NDJSON, STREAMED, TEXT, Form
+from tests.support.forms import FORMS, STREAMED, TEXT, Form
 from tests.support.raw_upstreams import RawUpstream
 from tests.support.reading import Reader, in_each_form
+from tests.support.sampling import SOAK
 from tests.support.serving import Server, Servers, asking, eventually
 
 OPEN_STREAMS = 25
@@ -20,12 +21,8 @@ CLOSED_WITHIN_S = 3.0
 each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
 each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 
-# Two forms are tried so often that a race lost once in fifty shows; what the others add is no race of their own.
-each_form_often = pytest.mark.parametrize(
-    ("form", "readers"),
-    [(form, 100 if form in (TEXT, NDJSON) else 10) for form in FORMS],
-    ids=[form.name for form in FORMS],
-)
+# The soak repeats a disconnect so often that a race that is lost once in fifty times shows.
+often = pytest.mark.parametrize("readers", [10, pytest.param(100, marks=SOAK)])
 each_way = pytest.mark.parametrize("how", ["close", "reset", "half_close"])
 
 # What the upstream does, and whether a token of it has come when the reader leaves: read, where tokens can be.
@@ -58,8 +55,10 @@ async def leave(server: Server, upstream: RawUpstream, how: str, prompt: str, ha
     return tag
 
 
+@pytest.mark.sampled("form", "prompt")
 @each_server
-@each_form_often
+@often
+@each_form
 @each_way
 @each_moment
 async def test_the_upstream_is_closed_each_time(
@@ -96,6 +95,7 @@ def _lines(server: Server, tags: set[str]) -> list[dict[str, str]]:
     return lines if len(lines) >= len(tags) else []
 
 
+@pytest.mark.sampled
 @each_server
 @each_form
 @each_way
