@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from asyncio import timeout
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +12,7 @@ from enum import Enum
 from quartapp.core.errors import KINDS
 from tests.support.forms import CHUNKS, COMPLETION, DONE, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Form
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Door, Reader, in_each_form
+from tests.support.reading import Door, Reader, all_of, in_each_form
 from tests.support.serving import CANARY_KEY, Server, eventually
 
 FIRST_EVENT_S = 1.5
@@ -113,6 +113,10 @@ FAULTS: Sequence[Fault] = [
 ]  # fmt: skip
 
 
+def of_phase(phase: Phase, faults: Sequence[Fault] = FAULTS) -> list[Fault]:
+    return [fault for fault in faults if fault.phase is phase]
+
+
 #: One of each row, for what need not be tried with every way there is to break off.
 REPRESENTATIVES = list({fault.row: fault for fault in reversed(FAULTS)}.values())[::-1]
 
@@ -136,16 +140,35 @@ def expected(fault: Fault, form: Form, *, over_http_1_0: bool = False) -> str:
 
 
 async def check_each_form(
-    door: Door, server: Server, upstream: RawUpstream, fault: Fault, *, over_http_1_0: bool = False
+    door: Door, server: Server, upstream: RawUpstream, faults: Sequence[Fault], *, over_http_1_0: bool = False
 ) -> None:
-    """`fault` in all forms at once, asked of `server` at `door`, and nothing left of it afterwards."""
+    """Each of `faults` in all forms, asked of `server` at `door`, and nothing left of them afterwards."""
 
-    async def check(form: Form) -> None:
+    async def check(fault: Fault, form: Form) -> None:
         reader = await read_fault(door, upstream, fault, form)
         await assert_seen(server, reader, fault, over_http_1_0=over_http_1_0)
 
     async with nothing_left(server, upstream.port):
-        await in_each_form(check)
+        await of_each_fault(check, faults)
+
+
+async def of_each_fault(check: Callable[[Fault, Form], Awaitable[None]], faults: Sequence[Fault]) -> None:
+    """Run `check` for all `faults` in all forms. Faults that end at a limit of time wait for it together.
+
+    The rest run in turn, because each takes the server for a moment, and a reader has one second.
+    """
+
+    async def check_fault(fault: Fault) -> None:
+        await in_each_form(lambda form: check(fault, form))
+
+    for fault in faults:
+        if not fault.after_s:
+            await all_of(check_fault, [fault], _named)
+    await all_of(check_fault, [fault for fault in faults if fault.after_s], _named)
+
+
+def _named(fault: Fault) -> str:
+    return f"fault {fault.prompt}"
 
 
 async def assert_seen(server: Server, reader: Reader, fault: Fault, *, over_http_1_0: bool = False) -> None:

@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from tests.support.forms import DONE, FORMS, NDJSON, Form, records
 from tests.support.schema_check import hold_to_schema
 from tests.support.serving import CANARY_PROMPT, Server, Servers, asking
+
+T = TypeVar("T")
 
 
 class Door(Protocol):
@@ -178,12 +180,17 @@ class Reader:
 
 async def in_each_form(check: Callable[[Form], Awaitable[None]], forms: Sequence[Form] = FORMS) -> None:
     """Runs `check` for all `forms` at once, each to its end; raises the failures of all together."""
-    results = await asyncio.gather(*map(check, forms), return_exceptions=True)
-    failures = [(form, result) for form, result in zip(forms, results, strict=True) if isinstance(result, Exception)]
-    for form, failure in failures:
-        failure.add_note(f"in the form {form.name}")
+    await all_of(check, forms, named=lambda form: f"form {form.name}")
+
+
+async def all_of(check: Callable[[T], Awaitable[None]], cases: Sequence[T], named: Callable[[T], str]) -> None:
+    """Run `check` for all `cases` at once, each to its end. Raises the failures of all as one ExceptionGroup."""
+    results = await asyncio.gather(*map(check, cases), return_exceptions=True)
+    failures = [(case, result) for case, result in zip(cases, results, strict=True) if isinstance(result, Exception)]
+    for case, failure in failures:
+        failure.add_note(f"in the {named(case)}")
     if failures:
-        raise ExceptionGroup(f"{len(failures)} of {len(forms)} forms", [failure for _, failure in failures])
+        raise ExceptionGroup(f"{len(failures)} of {len(cases)} cases", [failure for _, failure in failures])
 
 
 class LongAnswers:

@@ -12,7 +12,6 @@ import pytest
 
 from tests.support.faults import (
     COLUMNS,
-    FAULTS,
     IDLE_S,
     KNOWS_WITHIN_S,
     LIMITS,
@@ -23,6 +22,8 @@ from tests.support.faults import (
     check_each_form,
     faults,
     nothing_left,
+    of_each_fault,
+    of_phase,
     table,
     warm,
 )
@@ -32,15 +33,16 @@ from tests.support.reading import Reader, in_each_form
 from tests.support.serving import ROOT, Server, Servers, asking
 
 each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
+each_phase = pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
 
 
 @each_server
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.prompt)
+@each_phase
 async def test_a_reader_knows_in_each_form_whether_the_answer_is_whole(
-    kind: str, fault: Fault, servers: Servers, raw_upstream: RawUpstream
+    kind: str, phase: Phase, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **LIMITS))
-    await check_each_form(server, server, raw_upstream, fault)
+    await check_each_form(server, server, raw_upstream, of_phase(phase))
 
 
 async def test_the_table_in_the_docs_says_what_is_asserted_here() -> None:
@@ -94,12 +96,14 @@ MOCK = [
 
 
 @each_server
-@pytest.mark.parametrize("fault", MOCK, ids=lambda fault: fault.prompt)
-async def test_the_mock_models_faults_are_told_as_those_of_a_server(kind: str, fault: Fault, servers: Servers) -> None:
+@pytest.mark.parametrize("phase", [Phase.EARLY, Phase.LATE, Phase.WHOLE], ids=lambda phase: phase.value)
+async def test_the_mock_models_faults_are_told_as_those_of_a_server(kind: str, phase: Phase, servers: Servers) -> None:
     server = servers.get(kind, CHAT_MOCK_TOKENS_PER_S="0", **MOCK_LIMITS)
     await warm(server, "count to 1", "mock")
     async with nothing_left(server):
-        await in_each_form(lambda form: check_reply(server, fault, form, model=fault.prompt))
+        await of_each_fault(
+            lambda fault, form: check_reply(server, fault, form, model=fault.prompt), of_phase(phase, MOCK)
+        )
 
 
 async def test_the_mock_model_on_a_port_of_its_own_drops_the_same_way(servers: Servers, upstream: str) -> None:

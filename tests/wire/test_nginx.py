@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.faults import LIMITS, REPRESENTATIVES, Fault, check_each_form, nothing_left, warm
+from tests.support.faults import LIMITS, REPRESENTATIVES, Phase, check_each_form, nothing_left, of_phase, warm
 from tests.support.forms import FORMS, STREAMED, Form
 from tests.support.raw_upstreams import RawUpstream
 from tests.support.reading import Door, Reader, in_each_form
@@ -35,12 +35,13 @@ def before(servers: Servers, needs: Callable[[str], str], hop: str) -> Callable[
 
 @each_server
 @each_hop
-@pytest.mark.parametrize("fault", REPRESENTATIVES, ids=lambda fault: fault.prompt)
+@pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
 async def test_a_reader_behind_nginx_sees_what_the_matrix_says(
-    kind: str, hop: str, fault: Fault, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
+    kind: str, hop: str, phase: Phase, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **LIMITS))
-    await check_each_form(before(server), server, raw_upstream, fault, over_http_1_0=hop == HTTP_1_0)
+    faults = of_phase(phase, REPRESENTATIVES)
+    await check_each_form(before(server), server, raw_upstream, faults, over_http_1_0=hop == HTTP_1_0)
 
 
 @each_server
