@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.support.launcher import IS_POSSIBLE, Child, Launcher
+
 ROOT = Path(__file__).parents[2]
 
 #: In the environment of every server that asks an upstream, and in every prompt; neither may come out anywhere.
@@ -28,7 +30,9 @@ CANARY_PROMPT = "canary-prompt"
 
 #: How to start the app in each server, and how to start the mock model as a server of its own.
 COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "hypercorn": ("hypercorn", "--bind", "127.0.0.1:{port}", "{target}"),
+    # Without a process that only watches the one that serves; with it, its own default, the app is imported twice.
+    "hypercorn": ("hypercorn", "--workers", "0", "--bind", "127.0.0.1:{port}", "{target}"),
+    "bare hypercorn": ("hypercorn", "--bind", "127.0.0.1:{port}", "{target}"),
     "gunicorn": ("gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "{target}"),
     # As its own defaults are: a WSGI worker and no file of settings.
     "bare gunicorn": ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
@@ -63,21 +67,30 @@ def asking(base_url: str) -> dict[str, str]:
 class Process:
     """A running server; `directory` gets its log and the bytes that readers received of it."""
 
-    def __init__(self, directory: Path, port: int, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, port: int, host: str = "127.0.0.1") -> None:
         self.port = port
-        self.host = environment.get("HOST", "127.0.0.1")
+        self.host = host
         self.log_path = directory / "log"
         self.received_path = directory / "received"
+        self.log_path.touch()
+        self._directory = directory
+        self._process = self._start()
+        self._wait_until_listening()
+
+    def _start(self) -> Child:
+        raise NotImplementedError
+
+    def _run(self, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+        """Start `command` in the server's folder, with its output in the log."""
         with self.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 command,
-                cwd=directory,
-                env=_environment(environment),
+                cwd=self._directory,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self._wait_until_listening()
 
     def terminate(self) -> list[psutil.Process]:
         """Asks the server to end; returns the processes that are to do so."""
@@ -119,18 +132,37 @@ class Nginx(Process):
             f"daemon off; pid nginx.pid; error_log /dev/null crit; events {{}}\n"
             f"http {{ access_log off; server {{ listen 127.0.0.1:{own}; {location} }} }}\n"
         )
-        super().__init__(directory, own, [program, "-p", str(directory), "-c", "nginx.conf", "-e", "stderr"], {})
+        self._program = program
+        super().__init__(directory, own)
+
+    def _start(self) -> Child:
+        command = [self._program, "-p", str(self._directory), "-c", "nginx.conf", "-e", "stderr"]
+        return self._run(command, environment({}))
 
 
 class Server(Process):
-    """The app in a server, or the mock model as one."""
+    """The app in a server, or the mock model as one: a fork of `launcher`, or without one a fresh interpreter."""
 
-    def __init__(self, kind: str, directory: Path, environment: Mapping[str, str], target: str = APP) -> None:
+    def __init__(
+        self,
+        kind: str,
+        directory: Path,
+        given: Mapping[str, str],
+        target: str = APP,
+        launcher: Launcher | None = None,
+    ) -> None:
         port = _free_port()
-        command = [part.format(port=port, target=target) for part in COMMANDS[kind]]
-        super().__init__(directory, port, [sys.executable, "-m", *command], {**environment, "PORT": str(port)})
+        self._arguments = [part.format(port=port, target=target) for part in COMMANDS[kind]]
+        self._environment = environment({**given, "PORT": str(port)})
+        self._launcher = launcher
         self._log_read_bytes = 0
         self._answer_lines: list[dict[str, Any]] = []
+        super().__init__(directory, port, given.get("HOST", "127.0.0.1"))
+
+    def _start(self) -> Child:
+        if self._launcher is None:
+            return self._run([sys.executable, "-m", *self._arguments], self._environment)
+        return self._launcher.start(self._arguments, self._directory, self._environment, self.log_path)
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -183,7 +215,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _environment(given: Mapping[str, str]) -> dict[str, str]:
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a server: this process's, without names that would change the server, and `given`."""
     ours = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support" / "hosts")])
     return ours | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"} | dict(given)
@@ -197,6 +230,7 @@ class Servers:
         self._shared: dict[tuple[Any, ...], Server] = {}
         self._proxies: dict[tuple[Server, str], Nginx] = {}
         self._all: list[Process] = []
+        self._launcher: Launcher | None = None
 
     def get(self, kind: str, target: str = APP, **environment: str) -> Server:
         """A server that others may use too: the same settings get the same one."""
@@ -207,9 +241,20 @@ class Servers:
 
     def start(self, kind: str, target: str = APP, **environment: str) -> Server:
         """A server for the caller alone, who may end it."""
-        server = Server(kind, next(self._directories), environment, target)
+        return self._add(kind, target, environment, self._open_launcher() if IS_POSSIBLE else None)
+
+    def start_fresh(self, kind: str, target: str = APP, **environment: str) -> Server:
+        """Start a server in a fresh interpreter, for tests of the process itself."""
+        return self._add(kind, target, environment, None)
+
+    def _add(self, kind: str, target: str, environment: Mapping[str, str], launcher: Launcher | None) -> Server:
+        server = Server(kind, next(self._directories), environment, target, launcher)
         self._all.append(server)
         return server
+
+    def _open_launcher(self) -> Launcher:
+        self._launcher = self._launcher or Launcher(environment({}))
+        return self._launcher
 
     def proxy(self, program: str, server: Server, directives: str) -> Nginx:
         """The nginx before `server` whose location has these `directives`."""
@@ -224,6 +269,8 @@ class Servers:
         _end([process for server in self._all for process in server.terminate()])
         for server in self._all:
             server.reap()
+        if self._launcher:
+            self._launcher.close()
 
     def canaries(self) -> list[str]:
         """Where a canary came out: the lines of logs and received bytes that hold one."""

@@ -75,7 +75,7 @@ async def test_the_command_lines_allow_as_many_files_as_the_open_streams_need(ki
         pytest.skip("the hard limit of open files is too low")
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
     try:
-        server = servers.start(kind, CHAT_MAX_OPEN_STREAMS="300")
+        server = servers.start_fresh(kind, CHAT_MAX_OPEN_STREAMS="300")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert server.open_file_limits() == {2 * 300 + SPARE_FILES}
@@ -85,7 +85,8 @@ async def test_the_command_lines_allow_as_many_files_as_the_open_streams_need(ki
 async def test_a_process_of_our_own_excludes_the_loaded_app_from_garbage_collections(
     kind: str, is_frozen: bool, servers: Servers
 ) -> None:
-    server = servers.start(kind, PYTHONPATH=os.pathsep.join(map(str, [FROZEN, ROOT])), CHAT_MOCK_TOKENS_PER_S="0")
+    paths = os.pathsep.join(map(str, [FROZEN, ROOT]))
+    server = servers.start_fresh(kind, PYTHONPATH=paths, CHAT_MOCK_TOKENS_PER_S="0")
     async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/api/models") as response:
         assert response.status == 200
     server.signal(signal.SIGTERM)
@@ -99,7 +100,7 @@ async def test_a_loop_without_signal_handlers_serves_until_a_signal_ends_it(
     number: signal.Signals, servers: Servers
 ) -> None:
     paths = os.pathsep.join(map(str, [WINDOWS, ROOT]))
-    server = servers.start("quartapp", PYTHONPATH=paths, CHAT_MOCK_TOKENS_PER_S="0")
+    server = servers.start_fresh("quartapp", PYTHONPATH=paths, CHAT_MOCK_TOKENS_PER_S="0")
     url = f"http://127.0.0.1:{server.port}/api/stream"
     async with aiohttp.request("POST", url, json={"message": "count to 3"}) as answer:
         assert await answer.text() == "1 2 3"

@@ -132,7 +132,7 @@ async def assert_each_form_is_told(server: Server, upstream: RawUpstream, number
 
 @pytest.mark.skipif(sys.version_info >= (3, 12, 1), reason="hypercorn 0.18 waits for open answers without a limit here")
 async def test_hypercorn_tells_open_answers_before_it_cancels_them(servers: Servers, raw_upstream: RawUpstream) -> None:
-    server = servers.start("hypercorn", **asking(raw_upstream.base_url))
+    server = servers.start("bare hypercorn", **asking(raw_upstream.base_url))
     await assert_each_form_is_told(server, raw_upstream, signal.SIGTERM)
     assert await server.exit_code(CANCELLED_WITHIN_S) == 0
     assert "Traceback" not in server.log_text()
