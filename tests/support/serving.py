@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import pytest
 
 from tests.support.launcher import IS_POSSIBLE, Child, Launcher
 
@@ -46,6 +47,12 @@ APP = "quartapp:create_app()"
 FOREIGN = re.compile(
     r"(OPENAI|AZURE|CHAT|QUART|HYPERCORN|GUNICORN)_.*|.*_proxy|HOST|PORT|WEB_CONCURRENCY", re.IGNORECASE
 )
+
+#: For tests of `Servers.run`.
+forks = pytest.mark.skipif(not IS_POSSIBLE, reason="the launcher needs pidfd_open")
+
+#: How long a command line may take that ends by itself.
+RUNS_FOR_S = 30
 
 Found = TypeVar("Found")
 
@@ -251,6 +258,14 @@ class Servers:
         server = Server(kind, next(self._directories), environment, target, launcher)
         self._all.append(server)
         return server
+
+    def run(self, *arguments: str, **given: str) -> tuple[int, str]:
+        """Run `python -m` with `arguments` to its end. Return its exit code and what it has written."""
+        folder = next(self._directories)
+        log = folder / "log"
+        log.touch()
+        child = self._open_launcher().start(arguments, folder, environment(given), log)
+        return child.wait(RUNS_FOR_S), log.read_text()
 
     def _open_launcher(self) -> Launcher:
         self._launcher = self._launcher or Launcher(environment({}))

@@ -18,6 +18,7 @@ import quartapp
 from quartapp import is_no_wrong_setting
 from quartapp.__main__ import main
 from quartapp.core.errors import SettingsError
+from tests.support.serving import Servers, forks
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,14 +36,15 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@forks
 @pytest.mark.parametrize(
     ("environ", "words"),
     [
         ({"CHAT_STATUS_TIMEOUT_S": "soon"}, "CHAT_STATUS_TIMEOUT_S: "),
         ({"PORT": "http"}, "PORT: "),
         ({"HOST": "nowhere.invalid"}, "HOST: nowhere.invalid cannot be resolved; for example HOST=127.0.0.1"),
-        ({"HOST": "a..b"}, "HOST: a..b cannot be resolved; "),
         ({"HOST": "192.0.2.1"}, "HOST: 192.0.2.1 is not an address of this machine; for example HOST=127.0.0.1"),
+        ({"HOST": "a..b"}, "HOST: a..b cannot be resolved; "),
         (
             {"CHAT_MODELS_FILE": "/x/nowhere.toml"},
             "CHAT_MODELS_FILE: /x/nowhere.toml cannot be read (FileNotFoundError); ",
@@ -61,17 +63,26 @@ def taken() -> Iterator[int]:
         ({"AZURE_OPENAI_ENDPOINT": "https://a.example"}, "AZURE_OPENAI_DEPLOYMENT: "),
     ],
 )
-def test_what_stops_the_start_is_said_in_one_line(environ: dict[str, str], words: str, tmp_path: Path) -> None:
-    ended = run(tmp_path, **environ)
-    assert ended.returncode == 2
-    *said, line = ended.stderr.splitlines()
-    assert all(" INFO in " in each for each in said)
+def test_what_stops_the_start_is_reported_in_one_line(environ: dict[str, str], words: str, servers: Servers) -> None:
+    code, text = servers.run("quartapp", **environ)
+    assert code == 2
+    *logged, line = text.splitlines()
+    assert all(" INFO in " in each for each in logged)
     assert line.startswith(f"quartapp cannot start. {words}")
 
 
-def test_the_command_tells_its_version_and_ends(tmp_path: Path) -> None:
-    ended = run(tmp_path, "--version")
-    assert (ended.returncode, ended.stdout) == (0, f"quartapp {quartapp.__version__}\n")
+def test_a_process_that_cannot_start_ends_with_one_line_and_the_exit_code_2(tmp_path: Path) -> None:
+    ended = run(tmp_path, HOST="192.0.2.1")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    *logged, line = ended.stderr.splitlines()
+    assert all(" INFO in " in each for each in logged)
+    fault = "HOST: 192.0.2.1 is not an address of this machine; for example HOST=127.0.0.1"
+    assert line == f"quartapp cannot start. {fault}"
+
+
+@forks
+def test_the_command_prints_its_version_and_ends(servers: Servers) -> None:
+    assert servers.run("quartapp", "--version") == (0, f"quartapp {quartapp.__version__}\n")
 
 
 def test_the_installed_command_is_the_one_that_the_module_runs() -> None:
@@ -79,12 +90,13 @@ def test_the_installed_command_is_the_one_that_the_module_runs() -> None:
     assert {name: pkgutil.resolve_name(target) for name, target in scripts.items()} == {"quartapp": main}
 
 
+@forks
 @pytest.mark.parametrize("command", ["run", "mock"])
-def test_a_variable_of_another_program_does_not_stop_the_start(command: str, taken: int, tmp_path: Path) -> None:
-    ended = run(tmp_path, "--port", str(taken), command, CHAT_ROOM="7", CHAT_MODLE="x")
-    assert "CHAT_ROOM: not a setting of quartapp; ignored" in ended.stderr
-    assert "CHAT_MODLE: not a setting of quartapp, perhaps CHAT_MODEL is meant; ignored" in ended.stderr
-    assert "Address already in use" in ended.stderr
+def test_a_variable_of_another_program_does_not_stop_the_start(command: str, taken: int, servers: Servers) -> None:
+    _, text = servers.run("quartapp", "--port", str(taken), command, CHAT_ROOM="7", CHAT_MODLE="x")
+    assert "CHAT_ROOM: not a setting of quartapp; ignored" in text
+    assert "CHAT_MODLE: not a setting of quartapp, perhaps CHAT_MODEL is meant; ignored" in text
+    assert "Address already in use" in text
 
 
 @pytest.mark.parametrize(("error", "is_told"), [(SettingsError("x"), False), (RuntimeError("x"), True), (None, True)])
@@ -93,14 +105,16 @@ def test_what_fails_for_another_reason_keeps_its_traceback(error: Exception | No
     assert is_no_wrong_setting(logging.makeLogRecord({"exc_info": failing})) is is_told
 
 
+@forks
 @pytest.mark.parametrize("command", [[], ["run"], ["mock"]])
-def test_a_port_that_is_taken_is_named(command: list[str], taken: int, tmp_path: Path) -> None:
-    ended = run(tmp_path, "--port", str(taken), *command)
-    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False)
-    assert f"127.0.0.1:{taken}: Address already in use" in ended.stderr
+def test_a_port_that_is_taken_is_named(command: list[str], taken: int, servers: Servers) -> None:
+    code, text = servers.run("quartapp", "--port", str(taken), *command)
+    assert (code, "Traceback" in text) == (2, False)
+    assert f"127.0.0.1:{taken}: Address already in use" in text
 
 
-def test_help_names_the_commands(tmp_path: Path) -> None:
-    ended = run(tmp_path, "--help")
-    assert ended.returncode == 0
-    assert {"run", "mock", "--port", "--host"} <= set(ended.stdout.split())
+@forks
+def test_help_names_the_commands(servers: Servers) -> None:
+    code, text = servers.run("quartapp", "--help")
+    assert code == 0
+    assert {"run", "mock", "--port", "--host"} <= set(text.split())

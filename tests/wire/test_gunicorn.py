@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.support.serving import APP, CANARY_PROMPT, ROOT, Servers
+from tests.support.serving import APP, CANARY_PROMPT, ROOT, Servers, forks
 
 WITHIN_S = 5.0
+
+GUNICORN = ("gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), APP)
 
 
 @pytest.mark.parametrize("path", ["/api/stream", "/api/chat"])
@@ -40,6 +38,7 @@ async def test_an_address_of_ipv6_is_listened_at(servers: Servers) -> None:
     writer.transport.abort()
 
 
+@forks
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
@@ -48,23 +47,17 @@ async def test_an_address_of_ipv6_is_listened_at(servers: Servers) -> None:
     ],
 )
 def test_a_wrong_setting_stops_the_start_with_one_sentence(
-    environment: dict[str, str], sentence: str, tmp_path: Path
+    environment: dict[str, str], sentence: str, servers: Servers
 ) -> None:
-    ended = start(tmp_path, **environment)
-    assert (ended.returncode, len(ended.stderr.splitlines())) == (1, 1)
-    assert ended.stderr.startswith(f"gunicorn cannot start. {sentence}")
+    code, text = servers.run(*GUNICORN, **environment)
+    assert (code, len(text.splitlines())) == (1, 1)
+    assert text.startswith(f"gunicorn cannot start. {sentence}")
 
 
-def test_a_wrong_table_of_models_stops_the_start_without_a_traceback(tmp_path: Path) -> None:
+@forks
+def test_a_wrong_table_of_models_stops_the_start_without_a_traceback(servers: Servers) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-    ended = start(tmp_path, CHAT_MODELS='{"a": {"kind": "none"}}', PORT=str(port))
-    assert (ended.returncode, "Traceback" in ended.stderr) == (3, False)
-    assert "CHAT_MODELS: models.a.kind: " in ended.stderr
-
-
-def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """gunicorn, which must end by itself."""
-    own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environment}
-    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), APP]
-    return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=30, check=False)
+    code, text = servers.run(*GUNICORN, CHAT_MODELS='{"a": {"kind": "none"}}', PORT=str(port))
+    assert (code, "Traceback" in text) == (3, False)
+    assert "CHAT_MODELS: models.a.kind: " in text
