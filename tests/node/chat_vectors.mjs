@@ -1,8 +1,10 @@
 // What static/chat.js reads in the shared vectors, cut anywhere: for each a line of JSON with where it went wrong.
+// The argument is the number of bytes from one cut to the next.
 
 import { readFile } from "node:fs/promises";
 import { ask, body, bytes, read, records, streaming } from "./chat.mjs";
 
+const STEP = Number(process.argv[2]);
 const LONG_BYTES = 2 ** 20;
 
 const expanded = (value) => (Array.isArray(value?.repeat) ? value.repeat[0].repeat(value.repeat[1]) : value);
@@ -40,7 +42,7 @@ function whole(all) {
 // Where the body was cut in two when something else came of it than of the whole.
 async function wrongCuts(data, right) {
   const wrong = [];
-  for (let at = 0; at <= data.length; at++) {
+  for (let at = 0; at <= data.length; at += STEP) {
     if ((await reading([data.subarray(0, at), data.subarray(at)])) !== right) wrong.push(at);
   }
   return wrong;
@@ -49,7 +51,7 @@ async function wrongCuts(data, right) {
 // How long the parts are that pass for more than a beginning; only the last byte, a line feed, may be missing.
 async function wrongParts(data, all) {
   const wrong = [];
-  for (let length = 0; length < data.length - 1; length++) {
+  for (let length = 0; length < data.length - 1; length += STEP) {
     const { yielded, returned, error } = JSON.parse(await reading([data.subarray(0, length)]));
     const isBeginning = JSON.stringify(yielded) === JSON.stringify(all.slice(0, yielded.length));
     const isCut = error?.code === "truncated" && error.text === textOf(yielded) && !returned;
