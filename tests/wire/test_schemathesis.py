@@ -1,11 +1,14 @@
-"""Two thousand requests made from the served schema, right and wrong ones: the replies are what it says."""
+"""Requests made from the served schema, right and wrong ones: the replies are what it says.
+
+The fast run makes 250 of them, the soak 10 000.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,20 +18,33 @@ from schemathesis.engine.recorder import Interaction, ScenarioRecorder
 from schemathesis.hooks import unregister
 
 from quartapp.protocols.native.formats import ACCEPTED, WHOLE
+from tests.support import sampling
 from tests.support.schema_check import hold_to_schema
 from tests.support.serving import Servers
 
-EXAMPLES = 2000
+
+class Amount(NamedTuple):
+    """How much is asked: random examples of each operation, all that the schema itself names, and so many requests."""
+
+    examples: int
+    has_coverage: bool
+    least_requests: int
+
+
+FAST = Amount(25, has_coverage=False, least_requests=250)
+SOAK = Amount(275, has_coverage=True, least_requests=10_000)
 
 # Those that fail do so on purpose, and with a status that says so.
 MODELS = ("mock", "mock-echo", "mock-count", "mock-reasoning", "mock-tool-call", "mock-refusal")
 
-CONFIG = {
+LIMIT_S = 600
+
+CONFIG: dict[str, Any] = {
     "seed": 20_261_121,
     "continue-on-failure": True,
     "cache": {"enabled": False},
-    "generation": {"max-examples": 55, "deterministic": True, "no-shrink": True, "database": "none"},
-    "phases": {"stateful": {"generation": {"max-examples": 5}}},  # each a chain of requests, and little to chain
+    "generation": {"deterministic": True, "no-shrink": True, "database": "none"},
+    "phases": {"stateful": {"generation": {"max-examples": 2}}},  # each a chain of requests, and little to chain
     "suppress-health-check": ["all"],
     "checks": {
         # What JSON Schema cannot say, that one of two fields is given say, is refused too.
@@ -39,11 +55,22 @@ CONFIG = {
 }
 
 
+@pytest.fixture(
+    scope="module", params=[pytest.param(FAST, id="fast"), pytest.param(SOAK, id="soak", marks=sampling.SOAK)]
+)
+def amount(request: pytest.FixtureRequest) -> Amount:
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture(scope="module")
-def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> list[ScenarioRecorder]:
+def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory, amount: Amount) -> list[ScenarioRecorder]:
     """Everything that was asked and answered, in all phases."""
     server = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
-    config = schemathesis.Config.from_dict(CONFIG, base_dir=str(tmp_path_factory.mktemp("schemathesis")))
+    given = CONFIG | {
+        "generation": CONFIG["generation"] | {"max-examples": amount.examples},
+        "phases": CONFIG["phases"] | {"coverage": {"enabled": amount.has_coverage}},
+    }
+    config = schemathesis.Config.from_dict(given, base_dir=str(tmp_path_factory.mktemp("schemathesis")))
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json", config=config)
     accepts = cycle([*ACCEPTED, WHOLE])
 
@@ -76,20 +103,20 @@ def _run(schema: schemathesis.BaseSchema) -> Iterator[ScenarioRecorder]:
             yield event.recorder
 
 
-@pytest.mark.timeout(240)
-def test_enough_was_asked_and_of_every_operation(scenarios: list[ScenarioRecorder]) -> None:
+@pytest.mark.timeout(LIMIT_S)
+def test_enough_was_asked_and_of_every_operation(scenarios: list[ScenarioRecorder], amount: Amount) -> None:
     statuses = Counter(
         (recorder.cases[id].value.operation.label, reply.response.status_code)
         for recorder in scenarios
         for id, reply in recorder.interactions.items()
         if reply.response is not None
     )
-    assert statuses.total() >= EXAMPLES
+    assert statuses.total() >= amount.least_requests
     answered = {label for label, status in statuses if status in (200, 204)}
     assert answered >= {"POST /api/stream", "POST /api/chat", "POST /v1/chat/completions", "POST /api/ui"}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(LIMIT_S)
 def test_no_reply_is_other_than_the_schema_says(scenarios: list[ScenarioRecorder]) -> None:
     failures = {
         f"{check.name}: {check.failure_info.failure.message}\n{check.failure_info.code_sample}"
