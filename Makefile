@@ -29,7 +29,10 @@ setup: $(DEV_READY) $(NODE_READY) ## Installs everything that the checks and tes
 run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 	@$(PY) -m quartapp
 
-IN_PARALLEL := -n auto --dist loadfile
+IN_PARALLEL := -n logical --dist loadfile
+
+# Each worker and each server would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Debian installs nginx and other servers in a folder that only root's PATH has.
 test test-all test-soak test-real bench: export PATH := $(PATH):/usr/sbin:/sbin
