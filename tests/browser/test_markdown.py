@@ -246,6 +246,7 @@ async def test_nothing_that_a_model_says_does_anything(name: str, tab: Tab) -> N
     assert told == {"wrong": [], "fired": None, "violations": []}
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("size", ["one piece", "pieces"])
 @pytest.mark.parametrize("name", BOMBS)
 async def test_the_tab_lives_through(name: str, size: str, tab: Tab) -> None:
