@@ -1,5 +1,5 @@
 """The relay beside its peers and the limit, in one run: `python -m bench`.
 
-Floors, lowest first: wire and processes; upstream and readers (processes of their own); servers; scenarios;
+Floors, lowest first: wire and processes; upstream and clients (processes of their own); servers; scenarios;
 report.
 """

@@ -34,7 +34,7 @@ def arguments() -> argparse.Namespace:
 
 
 def own_the_load_core() -> None:
-    """Moves this process, and with it the upstream and the readers, to the core that no server runs on."""
+    """Moves this process, and with it the upstream and the clients, to the core that no server runs on."""
     if not {SERVER_CORE, LOAD_CORE} <= os.sched_getaffinity(0):
         raise BenchError(f"the benchmark needs cores {SERVER_CORE} and {LOAD_CORE}")
     os.sched_setaffinity(0, {LOAD_CORE})

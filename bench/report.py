@@ -149,7 +149,7 @@ def table(results: Results, scenario: str, targets: Iterable[Target]) -> str:
     columns = TABLES[scenario]
     head = ["server", "format", *[title for title, _ in columns]]
     rows = [
-        [target.label, target.door.format, *[cell(results, target, scenario) for _, cell in columns]]
+        [target.label, target.endpoint.format, *[cell(results, target, scenario) for _, cell in columns]]
         for target in targets
     ]
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rows))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import msgspec
 
 from bench import processes
+from bench.clients import Load, Measurement
 from bench.processes import BenchError
-from bench.readers import Load, Reading
 from bench.servers import LOAD_CORE, PYTHON, ROOT, SERVER_CORE, Running, clean_environment
 from bench.wire import Plan
 
@@ -38,13 +38,13 @@ class Scenario:
         return self.connections * self.requests_each
 
     def load(self, running: Running) -> Load:
-        door = running.target.door
+        endpoint = running.target.endpoint
         return Load(
             port=running.port,
-            path=door.path,
-            accept=door.accept,
-            body=door.body_for(self.plan),
-            last_bytes=door.last_bytes,
+            path=endpoint.path,
+            accept=endpoint.accept,
+            body=endpoint.body_for(self.plan),
+            last_bytes=endpoint.last_bytes,
             connections=self.connections,
             tokens=self.plan.tokens,
             at_once=self.at_once or self.connections,
@@ -80,10 +80,10 @@ def shrunk(scenario: Scenario) -> Scenario:
 
 
 @contextmanager
-def readers(load: Load) -> Iterator[tuple[Reading, Callable[[], None]]]:
-    """Puts a load on; gives the reading, and what ends answers that are held."""
+def clients(load: Load) -> Iterator[tuple[Measurement, Callable[[], None]]]:
+    """Puts a load on; gives the measurement, and what ends answers that are held."""
     process = subprocess.Popen(
-        [*PYTHON, "bench.readers"],
+        [*PYTHON, "bench.clients"],
         cwd=ROOT,
         env=clean_environment(),
         stdin=subprocess.PIPE,
@@ -98,13 +98,13 @@ def readers(load: Load) -> Iterator[tuple[Reading, Callable[[], None]]]:
         process.stdin.flush()
         line = process.stdout.readline()
         if not line:
-            raise BenchError(f"the readers saw: {process.stderr.read().decode()[-2000:].strip()}")
-        yield msgspec.json.decode(line, type=Reading), process.stdin.close
+            raise BenchError(f"the clients saw: {process.stderr.read().decode()[-2000:].strip()}")
+        yield msgspec.json.decode(line, type=Measurement), process.stdin.close
 
 
-def read(load: Load) -> Reading:
-    with readers(load) as (reading, _):
-        return reading
+def read(load: Load) -> Measurement:
+    with clients(load) as (measurement, _):
+        return measurement
 
 
 def measure(running: Running, scenario: Scenario) -> Figures:
@@ -122,27 +122,27 @@ def stream_figures(running: Running, scenario: Scenario) -> Figures:
     """CPU, delays and first tokens of answers that are read to their ends."""
     server_busy, load_busy = processes.core_busy_ns(SERVER_CORE), processes.core_busy_ns(LOAD_CORE)
     cpu_before, begin_ns = running.cpu_ns(), time.monotonic_ns()
-    reading = read(scenario.load(running))
+    measurement = read(scenario.load(running))
     cpu_ns, wall_ns = cpu_between(cpu_before, running.cpu_ns()), time.monotonic_ns() - begin_ns
     figures = {
-        "first_p50_ms": reading.first_p50_ms,
-        "first_p99_ms": reading.first_p99_ms,
-        "delay_p50_ms": reading.delay_p50_ms,
-        "delay_p99_ms": reading.delay_p99_ms,
-        "delay_max_ms": reading.delay_max_ms,
-        "wall_s": reading.wall_s,
+        "first_p50_ms": measurement.first_p50_ms,
+        "first_p99_ms": measurement.first_p99_ms,
+        "delay_p50_ms": measurement.delay_p50_ms,
+        "delay_p99_ms": measurement.delay_p99_ms,
+        "delay_max_ms": measurement.delay_max_ms,
+        "wall_s": measurement.wall_s,
     }
     if scenario.plan.pace:  # the kernel's ticks are too coarse for shorter runs
         figures["load_core_share"] = (processes.core_busy_ns(LOAD_CORE) - load_busy) / wall_ns
         figures["others_share"] = max(0, processes.core_busy_ns(SERVER_CORE) - server_busy - cpu_ns) / wall_ns
-    return figures | (cpu_figures(cpu_ns, reading) if running.leader else {})
+    return figures | (cpu_figures(cpu_ns, measurement) if running.leader else {})
 
 
-def cpu_figures(cpu_ns: int, reading: Reading) -> Figures:
+def cpu_figures(cpu_ns: int, measurement: Measurement) -> Figures:
     return {
-        "cpu_us_token": cpu_ns / 1e3 / reading.tokens,
-        "cpu_ms_request": cpu_ns / 1e6 / reading.answers,
-        "core_share": cpu_ns / 1e9 / reading.wall_s,
+        "cpu_us_token": cpu_ns / 1e3 / measurement.tokens,
+        "cpu_ms_request": cpu_ns / 1e6 / measurement.answers,
+        "core_share": cpu_ns / 1e9 / measurement.wall_s,
     }
 
 
@@ -154,14 +154,14 @@ def cpu_between(before: dict[int, int], after: dict[int, int]) -> int:
 
 
 def idle_figures(running: Running, scenario: Scenario) -> Figures:
-    """What open answers weigh, and what is left once their readers have gone."""
+    """What open answers weigh, and what is left once their clients have gone."""
     rest_kb = running.pss_kb()
-    with readers(scenario.load(running)) as (reading, leave):
+    with clients(scenario.load(running)) as (measurement, leave):
         open_kb = running.pss_kb()
         leave()
         freed_ms = wait_ms(lambda: open_streams(running.upstream_port) == 0)
     time.sleep(SETTLE_S)
-    figures = {"open_s": reading.wall_s, "first_p99_ms": reading.first_p99_ms, "freed_ms": freed_ms}
+    figures = {"open_s": measurement.wall_s, "first_p99_ms": measurement.first_p99_ms, "freed_ms": freed_ms}
     if not running.leader:
         return figures
     return figures | {

@@ -22,7 +22,7 @@ SERVER_CORE, LOAD_CORE = 0, 1
 
 
 @dataclass(frozen=True)
-class Door:
+class Endpoint:
     """One way to ask a server: where, with what body, for which format."""
 
     format: str
@@ -37,7 +37,7 @@ class Door:
         return json.dumps(self.body).replace("PLAN", plan.name)
 
 
-PASSED_ON = Door(
+PASSED_ON = Endpoint(
     format="sse, passed on",
     path="/v1/chat/completions",
     accept="text/event-stream",
@@ -49,9 +49,9 @@ PASSED_ON = Door(
     },
     last_bytes="data: [DONE]\n\n",
 )
-USUAL = Door(format="text", path="/chat", accept="*/*", body={"message": "PLAN"})
-TEXT = Door(format="text", path="/api/stream", accept="text/plain", body={"message": "PLAN"})
-NDJSON = Door(
+USUAL = Endpoint(format="text", path="/chat", accept="*/*", body={"message": "PLAN"})
+TEXT = Endpoint(format="text", path="/api/stream", accept="text/plain", body={"message": "PLAN"})
+NDJSON = Endpoint(
     format="ndjson",
     path="/api/stream",
     accept="application/x-ndjson",
@@ -65,7 +65,7 @@ OPENAI = replace(PASSED_ON, format="openai")
 
 PYTHON = (sys.executable, "-m")
 HYPERCORN = (*PYTHON, "hypercorn", "--worker-class", "uvloop", "--keep-alive", "75", "--bind", "127.0.0.1:$port")
-# its 5 s would cut off, on a busy machine, readers who are only waiting for the usual way to get to them
+# its 5 s would cut off, on a busy machine, clients who are only waiting for the usual way to get to them
 GUNICORN = (*PYTHON, "gunicorn", "-c", "$root/gunicorn.conf.py", "--bind", "127.0.0.1:$port")
 UVICORN = (*PYTHON, "uvicorn", "--no-access-log", "--log-level", "warning", "--port", "$port")
 APP = "quartapp:create_app()"
@@ -73,13 +73,13 @@ APP = "quartapp:create_app()"
 
 @dataclass(frozen=True)
 class Target:
-    """A row of the tables: a server, asked through one door."""
+    """A row of the tables: a server, asked through one endpoint."""
 
     name: str
     label: str
-    door: Door
+    endpoint: Endpoint
     command: tuple[str, ...] = ()
-    """With `$port`, `$root` and `$folder` to fill in; without a command the readers ask the upstream itself."""
+    """With `$port`, `$root` and `$folder` to fill in; without a command the clients ask the upstream itself."""
     usual: str | None = None
     """The row of the usual way on the same server, where there is one."""
     models: int = 1

@@ -1,4 +1,4 @@
-"""What the upstream and the readers agree on: how a plan is asked for, and how a token carries the time it was sent."""
+"""What the upstream and the clients agree on: how a plan is asked for, and how a token carries the time it was sent."""
 
 from __future__ import annotations
 

@@ -17,9 +17,9 @@ import pytest_asyncio
 from playwright.async_api import Browser
 
 from tests.support.examples import register_profiles
+from tests.support.http_client import LongAnswers
 from tests.support.pages import launched
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import LongAnswers
 from tests.support.sampling import mark_unsampled
 from tests.support.serving import FOREIGN, Servers
 

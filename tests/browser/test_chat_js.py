@@ -40,7 +40,7 @@ Told = Mapping[str, Any]
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     context = await browser.new_context()
     context.set_default_timeout(20_000)
-    await context.add_init_script(path=ROOT / "tests" / "node" / "telling.js")
+    await context.add_init_script(path=ROOT / "tests" / "node" / "contract.js")
     yield context
     await context.close()
 

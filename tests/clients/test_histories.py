@@ -17,9 +17,9 @@ import openai
 import pytest
 import pytest_asyncio
 
-from tests.support.doors import chunk
+from tests.support.endpoints import chunk
 from tests.support.loopback import Exchange, Loopback, head, reply
-from tests.support.serving import ROOT, Server, Servers, asking
+from tests.support.serving import ROOT, Server, Servers, upstream_settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -138,7 +138,7 @@ async def upstream_server() -> AsyncIterator[ModelServer]:
 
 @pytest.fixture(scope="module")
 def app(servers: Servers, upstream_server: ModelServer) -> Server:
-    return servers.start("quartapp", **asking(upstream_server.base_url) | {"CHAT_RETRIES": "0"})
+    return servers.start("quartapp", **upstream_settings(upstream_server.base_url) | {"CHAT_RETRIES": "0"})
 
 
 def results() -> list[Json]:

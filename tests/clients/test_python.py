@@ -14,7 +14,7 @@ from quartapp.core.errors import KINDS
 from tests.support.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.support.python_clients import LIMIT_S, Adapter, Question, Told, adapter_of
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.serving import Server, Servers, asking, eventually
+from tests.support.serving import Server, Servers, eventually, upstream_settings
 
 COUNT = "1 2 3 4 5"
 CUT = "1 2 3"
@@ -95,7 +95,7 @@ def test_the_model_calls_a_function(client: Client, more: dict[str, Any], asked:
     _, told = asked("mock-tool-call", with_tools=True, message="Oslo", **more)
     assert len(told.calls) == 1
     assert "Oslo" in told.calls[0]
-    answers = client.door == "/v1"  # the others leave the calling to whoever reads their output
+    answers = client.path == "/v1"  # the others leave the calling to whoever reads their output
     assert told.text == ("The tool answered: sunny" if answers else "")
 
 
@@ -157,7 +157,7 @@ async def test_a_cut_answer_is_an_error_in_one_piece_too_and_not_asked_for_again
 async def test_the_models_server_is_let_go_of_when_the_client_leaves(
     client: Client, adapter: Adapter, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    server = servers.get("quartapp", **asking(raw_upstream.base_url))
+    server = servers.get("quartapp", **upstream_settings(raw_upstream.base_url))
     left = tag(client, "left")
     question = Question(server, left, "the-model", f"stall:3 {left}")
     await asyncio.gather(asyncio.to_thread(adapter.leave, question), raw_upstream.exchange(left))
@@ -166,7 +166,7 @@ async def test_the_models_server_is_let_go_of_when_the_client_leaves(
 
 
 async def test_openai_python_lets_go_of_an_answer_in_one_piece(servers: Servers, raw_upstream: RawUpstream) -> None:
-    server = servers.get("quartapp", **asking(raw_upstream.base_url))
+    server = servers.get("quartapp", **upstream_settings(raw_upstream.base_url))
     client = CLIENTS["openai-python"]
     left = tag(client, "left whole")
     async with openai.AsyncOpenAI(

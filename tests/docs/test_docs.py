@@ -48,7 +48,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def routes() -> list[str]:
-    """The doors as the pages write them, `{prefix}/v1/models/{name}`, without those for whatever else may be asked."""
+    """The routes as the pages write them, `{prefix}/v1/models/{name}`, without those for whatever else may be asked."""
     rules = {rule.rule for rule in create_app().url_map.iter_rules() if "<path:path>" not in rule.rule}
     return sorted("{prefix}" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules)
 

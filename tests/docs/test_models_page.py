@@ -17,7 +17,7 @@ from quartapp.models.registry import open_models
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.kinds import OPENAI_URL, KindName
-from tests.support.doors import Client, chunk, event_stream, serving
+from tests.support.endpoints import Client, chunk, event_stream, serving
 from tests.support.loopback import Loopback, Received, reply
 
 Document = dict[str, Any]

@@ -16,7 +16,7 @@ import pytest
 
 from tests.real.servers import Running, free_port, installed, running
 from tests.real.tiny_model import write_model
-from tests.support.doors import NDJSON, Client, Reply, serving
+from tests.support.endpoints import NDJSON, Client, Reply, serving
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 

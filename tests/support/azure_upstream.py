@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.support.doors import chunk, event_stream
+from tests.support.endpoints import chunk, event_stream
 from tests.support.loopback import EVENT_STREAM, Answer, Exchange, Loopback, Received, head, reply
 
 DEPLOYMENT = "my-deployment"

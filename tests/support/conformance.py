@@ -18,7 +18,7 @@ from quart import Quart
 
 from quartapp import ChatError, ChatRequest, Model, chat_blueprint
 from quartapp.core.events import Batch, Batches, Delta, ToolCall
-from tests.support.serving import ROOT, Server, Servers, asking
+from tests.support.serving import ROOT, Server, Servers, upstream_settings
 
 PROTOCOL = ROOT / "docs" / "reference" / "protocol.md"
 MARKS = ("<!-- conformance -->\n", "<!-- /conformance -->\n")
@@ -45,7 +45,7 @@ class Client(NamedTuple):
 
     name: str
     package: str | None
-    door: str
+    path: str
     tried: str
     cut: str
 
@@ -113,7 +113,7 @@ def chat_at(servers: Servers, upstream: str, model: str) -> Server:
     if model in OWN_MODELS:
         return servers.get("hypercorn", "tests.support.conformance:project()")
     if model.startswith(("fault-drop", "fault-no-finish")):
-        return servers.get("quartapp", **asking(upstream) | {"CHAT_MODEL": model})
+        return servers.get("quartapp", **upstream_settings(upstream) | {"CHAT_MODEL": model})
     return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
@@ -168,7 +168,7 @@ def table() -> str:
     meanings = "".join(f"| {name} | {meaning} |\n" for name, meaning in CASES.items())
     rows = "".join(
         f"| {client.name} | {version(client.package) if client.package else 'as installed'} "
-        f"| `{{prefix}}{client.door}` | {', '.join(client.tried.split())} | {client.cut} |\n"
+        f"| `{{prefix}}{client.path}` | {', '.join(client.tried.split())} | {client.cut} |\n"
         for client in CLIENTS.values()
     )
     return (

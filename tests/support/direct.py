@@ -9,21 +9,21 @@ from typing import Any, Self
 
 from quart import Quart
 
-from tests.support.forms import Form
 from tests.support.serving import CANARY_PROMPT, eventually
+from tests.support.wire_formats import Format
 
 Message = MutableMapping[str, Any]
 
 
 class Question:
-    """One question in one form, asked when it is entered, and what has been answered so far."""
+    """One question in one format, asked when it is entered, and what has been answered so far."""
 
-    def __init__(self, app: Quart, form: Form, model: str | None = None, prompt: str = CANARY_PROMPT) -> None:
-        head, _, body = form.request(prompt, model, ()).partition(b"\r\n\r\n")
+    def __init__(self, app: Quart, format: Format, model: str | None = None, prompt: str = CANARY_PROMPT) -> None:
+        head, _, body = format.request(prompt, model, ()).partition(b"\r\n\r\n")
         request, *lines = head.decode().split("\r\n")
         method, target, _ = request.split(" ")
         path, _, query = target.partition("?")
-        self.form = form
+        self.format = format
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
@@ -71,13 +71,13 @@ class Question:
         await eventually(lambda: text in self.body)
 
     @property
-    def told(self) -> str | None:
-        """How a client of the form takes the answer to have ended: DONE, the code of an error, or "aborted"."""
+    def ending(self) -> str | None:
+        """How a client of the format takes the answer to have ended: DONE, the code of an error, or "aborted"."""
         if self.status != 200:
-            return self.form.refused(self.body)
+            return self.format.refused(self.body)
         if not self.is_whole:
             return "aborted"
-        return self.form.told(self.body) if self.form.has_records or not self.form.is_streamed else "done"
+        return self.format.ending(self.body) if self.format.has_records or not self.format.is_streamed else "done"
 
     async def _receive(self, message: Message) -> None:
         """What a server would do with a message of the app's."""

@@ -1,4 +1,4 @@
-"""What goes wrong with a model's server, and what a reader sees of it in each form: the data of the fault matrix."""
+"""What goes wrong with a model's server, and what a client sees of it in each format: the data of the fault matrix."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 
 from quartapp.core.errors import KINDS
-from tests.support.forms import CHUNKS, COMPLETION, DONE, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Form
+from tests.support.http_client import Endpoint, RawClient, all_of, in_each_format
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Door, Reader, all_of, in_each_form
 from tests.support.serving import CANARY_KEY, Server, eventually
+from tests.support.wire_formats import CHUNKS, COMPLETION, DONE, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Format
 
 FIRST_EVENT_S = 1.5
 IDLE_S = 1.0
@@ -31,7 +31,7 @@ LIMITS = {
 # After the finish_reason the rest is waited for so long, whatever the limits.
 TAIL_S = 2.0
 
-# The reader knows so long after the event, or after the limit that makes it one.
+# The client knows so long after the event, or after the limit that makes it one.
 KNOWS_WITHIN_S = 1.0
 
 #: After these OpenAI's clients must not ask again: the answer may have been billed, or the request fails again.
@@ -121,17 +121,17 @@ def of_phase(phase: Phase, faults: Sequence[Fault] = FAULTS) -> list[Fault]:
 REPRESENTATIVES = list({fault.row: fault for fault in reversed(FAULTS)}.values())[::-1]
 
 
-def expected(fault: Fault, form: Form, *, over_http_1_0: bool = False) -> str:
-    """What a client of `form` must see, as `Reader.seen` says it.
+def expected(fault: Fault, format: Format, *, over_http_1_0: bool = False) -> str:
+    """What a client of `format` must see, as `RawClient.seen` says it.
 
     Over HTTP/1.0 the end of a body is the end of its connection, and text/plain has nothing else to tell an end by.
     """
     if fault.phase is Phase.WHOLE:
         return "whole"
-    has_status = fault.phase is Phase.EARLY or (fault.phase is Phase.SILENT and not form.has_records)
-    if has_status or not form.is_streamed:
+    has_status = fault.phase is Phase.EARLY or (fault.phase is Phase.SILENT and not format.has_records)
+    if has_status or not format.is_streamed:
         return str(fault.status)
-    if form.has_records:
+    if format.has_records:
         return "error"
     return "whole" if over_http_1_0 else "aborted"
 
@@ -140,26 +140,26 @@ def expected(fault: Fault, form: Form, *, over_http_1_0: bool = False) -> str:
 
 
 async def check_each_form(
-    door: Door, server: Server, upstream: RawUpstream, faults: Sequence[Fault], *, over_http_1_0: bool = False
+    endpoint: Endpoint, server: Server, upstream: RawUpstream, faults: Sequence[Fault], *, over_http_1_0: bool = False
 ) -> None:
-    """Each of `faults` in all forms, asked of `server` at `door`, and nothing left of them afterwards."""
+    """Each of `faults` in all formats, asked of `server` at `endpoint`, and nothing left of them afterwards."""
 
-    async def check(fault: Fault, form: Form) -> None:
-        reader = await read_fault(door, upstream, fault, form)
-        await assert_seen(server, reader, fault, over_http_1_0=over_http_1_0)
+    async def check(fault: Fault, format: Format) -> None:
+        client = await read_fault(endpoint, upstream, fault, format)
+        await assert_seen(server, client, fault, over_http_1_0=over_http_1_0)
 
     async with nothing_left(server, upstream.port):
         await of_each_fault(check, faults)
 
 
-async def of_each_fault(check: Callable[[Fault, Form], Awaitable[None]], faults: Sequence[Fault]) -> None:
-    """Run `check` for all `faults` in all forms. Faults that end at a limit of time wait for it together.
+async def of_each_fault(check: Callable[[Fault, Format], Awaitable[None]], faults: Sequence[Fault]) -> None:
+    """Run `check` for all `faults` in all formats. Faults that end at a limit of time wait for it together.
 
-    The rest run in turn, because each takes the server for a moment, and a reader has one second.
+    The rest run in turn, because each takes the server for a moment, and a client has one second.
     """
 
     async def check_fault(fault: Fault) -> None:
-        await in_each_form(lambda form: check(fault, form))
+        await in_each_format(lambda format: check(fault, format))
 
     for fault in faults:
         if not fault.after_s:
@@ -171,42 +171,42 @@ def _named(fault: Fault) -> str:
     return f"fault {fault.prompt}"
 
 
-async def assert_seen(server: Server, reader: Reader, fault: Fault, *, over_http_1_0: bool = False) -> None:
-    """The reply shows what happened as far as its form can, and the log has one line for it under the same id."""
-    wanted = expected(fault, reader.form, over_http_1_0=over_http_1_0)
-    assert reader.seen == wanted, f"{reader.seen}, not {wanted}: {reader.body!r}"
-    assert_told(reader, fault)
-    lines = await eventually(lambda: server.answer_lines(id=reader.headers["x-request-id"]))
+async def assert_seen(server: Server, client: RawClient, fault: Fault, *, over_http_1_0: bool = False) -> None:
+    """The reply shows what happened as far as its format can, and the log has one line for it under the same id."""
+    wanted = expected(fault, client.format, over_http_1_0=over_http_1_0)
+    assert client.seen == wanted, f"{client.seen}, not {wanted}: {client.body!r}"
+    assert_reported(client, fault)
+    lines = await eventually(lambda: server.answer_lines(id=client.headers["x-request-id"]))
     assert [line["ending"] for line in lines] == [fault.code]
 
 
-async def read_fault(door: Door, upstream: RawUpstream, fault: Fault, form: Form) -> Reader:
-    """The reply to a question that the upstream answers with `fault`, known to its reader soon after it happened."""
+async def read_fault(endpoint: Endpoint, upstream: RawUpstream, fault: Fault, format: Format) -> RawClient:
+    """The reply to a question that the upstream answers with `fault`, known to its client soon after it happened."""
     tag = secrets.token_hex(8)
-    async with await Reader.ask(door, fault.prompt, tag, form) as reader:
+    async with await RawClient.ask(endpoint, fault.prompt, tag, format) as client:
         exchange = await upstream.exchange(tag)
-        if fault.phase is Phase.LATE and form.is_streamed:
-            await reader.read_until(b"token ")
+        if fault.phase is Phase.LATE and format.is_streamed:
+            await client.read_until(b"token ")
         exchange.go()
         async with timeout(fault.after_s + KNOWS_WITHIN_S):
-            await reader.read()
+            await client.read()
     assert exchange.headers["authorization"] == f"Bearer {CANARY_KEY}"
     assert upstream.requests(tag) == 1
-    assert fault.phase is not Phase.WHOLE or reader.body.count(b"token ") == 3
-    return reader
+    assert fault.phase is not Phase.WHOLE or client.body.count(b"token ") == 3
+    return client
 
 
-def assert_told(reader: Reader, fault: Fault) -> None:
+def assert_reported(client: RawClient, fault: Fault) -> None:
     """The code stands wherever there is room for it, in a refusal of ours with the id and in any with its headers."""
-    if reader.status == 200:
-        assert reader.told in (fault.code, None)
+    if client.status == 200:
+        assert client.ending in (fault.code, None)
         return
-    assert reader.is_whole
-    assert (reader.refused, reader.headers["content-type"]) == (fault.code, reader.form.refusal_type)
-    assert reader.form in (CHUNKS, COMPLETION, UI) or reader.headers["x-request-id"].encode() in reader.body
-    assert ("retry-after" in reader.headers) == (fault.status in (429, 503) or fault.prompt == "status:500")
-    must_not_retry = reader.form in (CHUNKS, COMPLETION) and fault.code in NOT_TO_BE_RETRIED
-    assert reader.headers.get("x-should-retry") == ("false" if must_not_retry else None)
+    assert client.is_whole
+    assert (client.refused, client.headers["content-type"]) == (fault.code, client.format.refusal_type)
+    assert client.format in (CHUNKS, COMPLETION, UI) or client.headers["x-request-id"].encode() in client.body
+    assert ("retry-after" in client.headers) == (fault.status in (429, 503) or fault.prompt == "status:500")
+    must_not_retry = client.format in (CHUNKS, COMPLETION) and fault.code in NOT_TO_BE_RETRIED
+    assert client.headers.get("x-should-retry") == ("false" if must_not_retry else None)
 
 
 @asynccontextmanager
@@ -220,19 +220,19 @@ async def nothing_left(server: Server, upstream_port: int = 0) -> AsyncIterator[
 
 
 async def warm(server: Server, prompt: str = "whole:1", model: str | None = None) -> Server:
-    """The server after a first answer in each form, which opens what stays open."""
+    """The server after a first answer in each format, which opens what stays open."""
 
-    async def ask(form: Form) -> None:
-        async with await Reader.ask(server, prompt, secrets.token_hex(8), form, model) as reader:
-            await reader.read()
+    async def ask(format: Format) -> None:
+        async with await RawClient.ask(server, prompt, secrets.token_hex(8), format, model) as client:
+            await client.read()
 
-    await in_each_form(ask)
+    await in_each_format(ask)
     return server
 
 
 # -- the table in the docs
 
-COLUMNS: Mapping[str, Sequence[Form]] = {
+COLUMNS: Mapping[str, Sequence[Format]] = {
     "`text/plain`": [TEXT],
     "NDJSON": [NDJSON],
     "SSE": [SSE, SSE_GET],
@@ -246,16 +246,16 @@ COLUMNS: Mapping[str, Sequence[Form]] = {
 def table() -> str:
     """The matrix in Markdown; faults that are told alike in a few words share a row, and must share its cells."""
     head = ["the model's server …", *COLUMNS]
-    rows = {fault.row: [fault.row, *(_cell(fault.row, forms) for forms in COLUMNS.values())] for fault in FAULTS}
+    rows = {fault.row: [fault.row, *(_cell(fault.row, formats) for formats in COLUMNS.values())] for fault in FAULTS}
     lines = [head, ["---"] * len(head), *rows.values()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cell(row: str, forms: Sequence[Form]) -> str:
-    [cell] = {_seen_in_docs(fault, form) for fault in FAULTS if fault.row == row for form in forms}
+def _cell(row: str, formats: Sequence[Format]) -> str:
+    [cell] = {_seen_in_docs(fault, format) for fault in FAULTS if fault.row == row for format in formats}
     return cell
 
 
-def _seen_in_docs(fault: Fault, form: Form) -> str:
-    seen, over_http_1_0 = expected(fault, form), expected(fault, form, over_http_1_0=True)
+def _seen_in_docs(fault: Fault, format: Format) -> str:
+    seen, over_http_1_0 = expected(fault, format), expected(fault, format, over_http_1_0=True)
     return seen if seen == over_http_1_0 else f"{seen} (1.0: {over_http_1_0})"

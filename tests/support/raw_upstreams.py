@@ -13,7 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from tests.support.behaviours import BEHAVIOURS, Exchange
+from tests.support.upstream_scripts import SCRIPTS, Exchange
 
 
 class RawUpstream:
@@ -70,7 +70,7 @@ class RawUpstream:
         """One request a connection; nothing follows it, so what ends the reading is the end of the connection."""
         exchange = await self._read_request(reader, writer)
         name, _, count = exchange.prompt.split()[0].partition(":")
-        acting = asyncio.ensure_future(BEHAVIOURS[name](exchange, int(count or 0)))
+        acting = asyncio.ensure_future(SCRIPTS[name](exchange, int(count or 0)))
         try:
             with suppress(ConnectionError):
                 await reader.read(1)

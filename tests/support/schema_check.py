@@ -1,4 +1,4 @@
-"""Holds whatever the doors answered to the document that they serve."""
+"""Checks the replies of the routes against the document that they serve."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ async def eventually(find: Callable[[], Found], within_s: float = 5) -> Found:
     return found
 
 
-def asking(base_url: str) -> dict[str, str]:
+def upstream_settings(base_url: str) -> dict[str, str]:
     """The environment of a server that asks the upstream at `base_url`, with the canary key."""
     return {"OPENAI_API_KEY": CANARY_KEY, "OPENAI_BASE_URL": base_url, "CHAT_MODEL": "the-model"}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from quartapp.core.events import Done, Event, Failed, Ping, Raw, Start
-from tests.support import telling
+from tests.support import contract
 from tests.support.parsers import (
     PING,
     Comment,
@@ -28,12 +28,12 @@ Told = Comment | ServerSentEvent
 
 
 def check_text(case: Case, data: bytes) -> None:
-    assert data.decode() == telling.body(case.batches)
+    assert data.decode() == contract.body(case.batches)
 
 
 def check_ndjson(case: Case, data: bytes) -> None:
     check_lines(data)
-    assert read_ndjson(data) == [telling.record(event) for event in case.events]
+    assert read_ndjson(data) == [contract.record(event) for event in case.events]
 
 
 def check_sse(case: Case, data: bytes) -> None:
@@ -48,11 +48,11 @@ def _decoded(told: Told) -> Any:
 
 def _expected(event: Event) -> Any:
     types = {Start: "start", Done: "end", Failed: "end", Ping: "ping"}
-    return types.get(type(event), "message"), "0", telling.record(event)
+    return types.get(type(event), "message"), "0", contract.record(event)
 
 
 def check_json(case: Case, data: bytes) -> None:
-    assert read_object(data.decode()) == telling.whole_answer(case.events)
+    assert read_object(data.decode()) == contract.whole_answer(case.events)
 
 
 def check_openai(case: Case, data: bytes) -> None:
@@ -61,14 +61,14 @@ def check_openai(case: Case, data: bytes) -> None:
         return
     check_lines(data)
     stream, end = read_openai(data), case.events[-1]
-    assert [delta for delta in stream.deltas if delta] == [delta for delta in telling.deltas(case.events) if delta]
+    assert [delta for delta in stream.deltas if delta] == [delta for delta in contract.deltas(case.events) if delta]
     assert stream.pings == sum(isinstance(event, Ping) for event in case.events)
-    assert stream.finish_reason == (telling.well_formed(end.finish_reason) if isinstance(end, Done) else None)
-    assert stream.usage == (telling.openai_usage(end.usage) if isinstance(end, Done) and case.include_usage else None)
-    assert stream.error == telling.openai_error(end if isinstance(end, Failed) else None)
-    start = telling.the(Start, case.events)
+    assert stream.finish_reason == (contract.well_formed(end.finish_reason) if isinstance(end, Done) else None)
+    assert stream.usage == (contract.openai_usage(end.usage) if isinstance(end, Done) and case.include_usage else None)
+    assert stream.error == contract.openai_error(end if isinstance(end, Failed) else None)
+    start = contract.the(Start, case.events)
     head = (
-        {("chatcmpl-" + telling.well_formed(start.id), CREATED, telling.well_formed(start.model))} if start else set()
+        {("chatcmpl-" + contract.well_formed(start.id), CREATED, contract.well_formed(start.model))} if start else set()
     )
     assert {(chunk["id"], chunk["created"], chunk["model"]) for chunk in stream.chunks} <= head
 
@@ -87,13 +87,13 @@ def check_raw(case: Case, data: bytes) -> None:
 
 def check_ui(case: Case, data: bytes) -> None:
     check_lines(data)
-    message, start, end = read_ui_message(data), telling.the(Start, case.events), case.events[-1]
+    message, start, end = read_ui_message(data), contract.the(Start, case.events), case.events[-1]
     assert start is not None
-    assert message.id == telling.well_formed(start.id)
-    assert message.metadata == telling.ui_metadata(case.events)
-    assert [_without_text_id(part) for part in message.parts] == telling.ui_parts(case.events)
-    assert message.finish_reason == telling.ui_finish_reason(end)
-    assert message.error == (telling.well_formed(end.message) if isinstance(end, Failed) else None)
+    assert message.id == contract.well_formed(start.id)
+    assert message.metadata == contract.ui_metadata(case.events)
+    assert [_without_text_id(part) for part in message.parts] == contract.ui_parts(case.events)
+    assert message.finish_reason == contract.ui_finish_reason(end)
+    assert message.error == (contract.well_formed(end.message) if isinstance(end, Failed) else None)
     assert message.pings == sum(isinstance(event, Ping) for event in case.events)
 
 

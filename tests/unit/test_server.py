@@ -18,7 +18,7 @@ from hypercorn.config import Config
 from quartapp.http1 import MAX_PIECES, PIECE_BYTES
 from quartapp.server import LINGER_S, MAX_LINGER_BYTES, serve
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.serving import CANARY_PROMPT, Server, Servers, asking, eventually
+from tests.support.serving import CANARY_PROMPT, Server, Servers, eventually, upstream_settings
 
 WITHIN_S = 5.0
 LAST_CHUNK = b"0\r\n\r\n"
@@ -90,7 +90,7 @@ def chunks(data: bytes, size: int) -> bytes:
 
 @pytest.fixture
 def server(servers: Servers, raw_upstream: RawUpstream) -> Server:
-    return servers.get("quartapp", **asking(raw_upstream.base_url))
+    return servers.get("quartapp", **upstream_settings(raw_upstream.base_url))
 
 
 # -- bytes behind a request

@@ -13,7 +13,7 @@ from quart.asgi import ASGIHTTPConnection
 
 from quartapp import ChatRequest, chat_blueprint, create_app
 from tests.support.direct import Question
-from tests.support.forms import DONE, NDJSON, TEXT, Form
+from tests.support.wire_formats import DONE, NDJSON, TEXT, Format
 
 WITHIN_S = 10.0
 
@@ -58,12 +58,12 @@ async def stalls(_: ChatRequest) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def asked(connection: type[ASGIHTTPConnection], form: Form, model: Any) -> AsyncIterator[Question]:
+async def asked(connection: type[ASGIHTTPConnection], format: Format, model: Any) -> AsyncIterator[Question]:
     """Yield a question to `model`, in an app whose connections are of the class `connection`."""
     app = Quart(__name__)
     app.asgi_http_class = connection
     app.register_blueprint(chat_blueprint(models={"model": model}))
-    async with app.test_app(), asyncio.timeout(WITHIN_S), Question(app, form, "model") as question:
+    async with app.test_app(), asyncio.timeout(WITHIN_S), Question(app, format, "model") as question:
         yield question
 
 
@@ -71,7 +71,7 @@ async def asked(connection: type[ASGIHTTPConnection], form: Form, model: Any) ->
 async def test_an_aborted_body_ends_the_call_of_the_app(connection: type[ASGIHTTPConnection]) -> None:
     async with asked(connection, TEXT, fails) as question:
         await question.read()
-        assert (question.body, question.told) == (b"hello", "aborted")
+        assert (question.body, question.ending) == (b"hello", "aborted")
 
 
 @each_connection
@@ -80,7 +80,7 @@ async def test_a_complete_response_ends_the_call_before_its_client_disconnects(
 ) -> None:
     async with asked(connection, NDJSON, answers) as question:
         await question.read()
-        assert question.told == DONE
+        assert question.ending == DONE
 
 
 @each_connection
@@ -91,7 +91,7 @@ async def test_an_answer_sends_its_last_record_if_the_server_cancels_the_call(
         await question.read_until(b"hello")
         question.cancel()
         await question.read()
-        assert question.told == "shutting_down"
+        assert question.ending == "shutting_down"
 
 
 async def cancelled_connection() -> None:

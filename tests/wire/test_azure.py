@@ -13,7 +13,7 @@ from openai.types.chat import ChatCompletionChunk
 
 from quartapp.core.errors import KINDS
 from tests.support.azure_upstream import CHUNKS, DEPLOYMENT, SAFE, VERSION, WHOLE, Azure, cut, refusal
-from tests.support.doors import NDJSON, PROMPT, Client, chunk, event_stream, serving
+from tests.support.endpoints import NDJSON, PROMPT, Client, chunk, event_stream, serving
 from tests.support.loopback import Answer, Loopback, reply
 
 KEY = "canary-9f8e7d6c5b4a39281706f5e4d3c2b1a0"

@@ -1,4 +1,4 @@
-"""A reader that leaves, however and whenever it does, ends its answer at the upstream: nobody pays for it any more."""
+"""A client that leaves, however and whenever it does, ends its answer at the upstream: nobody pays for it any more."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections import Counter
 
 import pytest
 
-from tests.support.forms import FORMS, STREAMED, TEXT, Form
+from tests.support.http_client import RawClient, in_each_format
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Reader, in_each_form
 from tests.support.sampling import SOAK
-from tests.support.serving import Server, Servers, asking, eventually
+from tests.support.serving import Server, Servers, eventually, upstream_settings
+from tests.support.wire_formats import FORMATS, STREAMED, TEXT, Format
 
 OPEN_STREAMS = 25
 # At once, that is; the rest is room for a busy machine. No limit of the answers ends them that soon.
 CLOSED_WITHIN_S = 3.0
 
 each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
-each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+each_format = pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 
 # The soak repeats a disconnect so often that a race that is lost once in fifty times shows.
-often = pytest.mark.parametrize("readers", [10, pytest.param(100, marks=SOAK)])
+often = pytest.mark.parametrize("clients", [10, pytest.param(100, marks=SOAK)])
 each_way = pytest.mark.parametrize("how", ["close", "reset", "half_close"])
 
-# What the upstream does, and whether a token of it has come when the reader leaves: read, where tokens can be.
+# What the upstream does, and whether a token of it has come when the client leaves: read, where tokens can be.
 each_moment = pytest.mark.parametrize(
     ("prompt", "has_token"),
     [("no_head", False), ("stall:0", False), ("trickle", True), ("stall:1", True)],
@@ -36,35 +36,35 @@ each_moment = pytest.mark.parametrize(
 def settings(upstream: RawUpstream) -> dict[str, str]:
     """No more streams may be open than leave at once: the next ones need the slots of those before."""
     limits = {"CHAT_MAX_OPEN_STREAMS": str(OPEN_STREAMS), "CHAT_MAX_ANSWER_BYTES": str(2**30)}
-    return asking(upstream.base_url) | limits
+    return upstream_settings(upstream.base_url) | limits
 
 
-async def leave(server: Server, upstream: RawUpstream, how: str, prompt: str, has_token: bool, form: Form) -> str:
-    """One reader that leaves; returns its tag once the upstream's connection is closed."""
+async def leave(server: Server, upstream: RawUpstream, how: str, prompt: str, has_token: bool, format: Format) -> str:
+    """One client that leaves; returns its tag once the upstream's connection is closed."""
     tag = secrets.token_hex(8)
-    async with await Reader.ask(server, prompt, tag, form) as reader:
+    async with await RawClient.ask(server, prompt, tag, format) as client:
         exchange = await upstream.exchange(tag)
         if has_token:
-            await (reader.read_until(b"token ") if form.is_streamed else asyncio.wrap_future(exchange.has_sent))
+            await (client.read_until(b"token ") if format.is_streamed else asyncio.wrap_future(exchange.has_sent))
             exchange.go()
-        reader.leave(how)
+        client.leave(how)
         async with asyncio.timeout(CLOSED_WITHIN_S):
             await asyncio.wrap_future(exchange.closed)
         if how == "half_close":
-            assert not (await reader.read()).is_whole
+            assert not (await client.read()).is_whole
     return tag
 
 
-@pytest.mark.sampled("form", "prompt")
+@pytest.mark.sampled("format", "prompt")
 @each_server
 @often
-@each_form
+@each_format
 @each_way
 @each_moment
 async def test_the_upstream_is_closed_each_time(
     kind: str,
-    form: Form,
-    readers: int,
+    format: Format,
+    clients: int,
     how: str,
     prompt: str,
     has_token: bool,
@@ -74,9 +74,9 @@ async def test_the_upstream_is_closed_each_time(
     server = servers.get(kind, **settings(raw_upstream))
     said = len(server.log_text())
     tags: list[str] = []
-    while len(tags) < readers:
-        at_once = range(min(readers, OPEN_STREAMS))
-        leaving = (leave(server, raw_upstream, how, prompt, has_token, form) for _ in at_once)
+    while len(tags) < clients:
+        at_once = range(min(clients, OPEN_STREAMS))
+        leaving = (leave(server, raw_upstream, how, prompt, has_token, format) for _ in at_once)
         tags += await asyncio.gather(*leaving)
     endings = await logged_endings(server, tags)
     assert endings == Counter({(tag, "reader_left"): 1 for tag in tags})
@@ -97,14 +97,14 @@ def _lines(server: Server, tags: set[str]) -> list[dict[str, str]]:
 
 @pytest.mark.sampled
 @each_server
-@each_form
+@each_format
 @each_way
 async def test_a_flood_ends_when_its_reader_leaves(
-    kind: str, form: Form, how: str, servers: Servers, raw_upstream: RawUpstream
+    kind: str, format: Format, how: str, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     """One after the other: several would take each other's time, for they share a core with their upstream."""
     server = servers.get(kind, **settings(raw_upstream))
-    tags = [await leave(server, raw_upstream, how, "endless_body:1", True, form) for _ in range(3)]
+    tags = [await leave(server, raw_upstream, how, "endless_body:1", True, format) for _ in range(3)]
     assert await logged_endings(server, tags) == Counter({(tag, "reader_left"): 1 for tag in tags})
 
 
@@ -115,9 +115,9 @@ async def test_a_reader_that_left_makes_room_for_the_next(
     server = servers.get(kind, **settings(raw_upstream))
     leaving = (leave(server, raw_upstream, "close", "stall:1", True, TEXT) for _ in range(OPEN_STREAMS))
     await asyncio.gather(*leaving)
-    async with await Reader.ask(server, "whole:3", secrets.token_hex(8), TEXT) as reader:
-        assert (await reader.read()).is_whole
-    assert (reader.status, reader.body) == (200, b"token " * 3)
+    async with await RawClient.ask(server, "whole:3", secrets.token_hex(8), TEXT) as client:
+        assert (await client.read()).is_whole
+    assert (client.status, client.body) == (200, b"token " * 3)
 
 
 @each_server
@@ -126,16 +126,16 @@ async def test_a_reader_that_leaves_while_a_hook_of_the_host_holds_the_response_
 ) -> None:
     server = servers.start(kind, "slow_hook:app", **settings(raw_upstream))
 
-    async def check(form: Form) -> None:
+    async def check(format: Format) -> None:
         tag = secrets.token_hex(8)
-        async with await Reader.ask(server, "stall:1", tag, form) as reader:
+        async with await RawClient.ask(server, "stall:1", tag, format) as client:
             exchange = await raw_upstream.exchange(tag)
             await eventually(lambda: server.log_text().count("the hook holds a response back") == len(STREAMED))
-            reader.leave("close")
+            client.leave("close")
             async with asyncio.timeout(CLOSED_WITHIN_S):
                 await asyncio.wrap_future(exchange.closed)
         lines = await eventually(lambda: server.answer_lines(client_id=tag))
         assert [line["ending"] for line in lines] == ["reader_left"]
 
-    await in_each_form(check, STREAMED)
+    await in_each_format(check, STREAMED)
     assert "Traceback" not in server.log_text()

@@ -1,4 +1,4 @@
-"""Models that stand in for each other, through a real app: who is asked how often, and what the reader sees of it."""
+"""Models that stand in for each other, through a real app: who is asked how often, and what the client sees of it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from quart import Quart
 from quartapp import create_app
 from quartapp.core.errors import KINDS
 from tests.support.direct import Question
-from tests.support.doors import Log, chunk, event_stream
-from tests.support.forms import CHUNKS, DONE, FORMS, JSON, NDJSON, TEXT, Form
+from tests.support.endpoints import Log, chunk, event_stream
+from tests.support.http_client import RawClient, in_each_format
 from tests.support.loopback import CHUNKED_HEAD, Answer, Exchange, Loopback, head, http_chunk, raw, reply
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Reader, in_each_form
 from tests.support.serving import Servers, eventually
+from tests.support.wire_formats import CHUNKS, DONE, FORMATS, JSON, NDJSON, TEXT, Format
 
 NAMES = ("asked-for", "stand-in-one", "stand-in-two")
 # So long that a busy machine has sent its request, and so short that a few tests may wait for it.
@@ -207,14 +207,14 @@ class Stage:
     def answering(self) -> list[int]:
         return [upstream.answering for upstream in self.upstreams]
 
-    def ask(self, form: Form) -> Question:
-        return Question(self.app, form, NAMES[0])
+    def ask(self, format: Format) -> Question:
+        return Question(self.app, format, NAMES[0])
 
-    async def ask_in_each_form(self, forms: Sequence[Form] = FORMS) -> list[Question]:
-        return list(await asyncio.gather(*map(self._read, forms)))
+    async def ask_in_each_form(self, formats: Sequence[Format] = FORMATS) -> list[Question]:
+        return list(await asyncio.gather(*map(self._read, formats)))
 
-    async def _read(self, form: Form) -> Question:
-        async with self.ask(form) as question:
+    async def _read(self, format: Format) -> Question:
+        async with self.ask(format) as question:
             return await question.read()
 
     async def wait_until_idle(self) -> None:
@@ -253,14 +253,14 @@ def limits(fault: Fault) -> dict[str, float]:
 
 def assert_whole(question: Question) -> None:
     """A whole answer by the name it was asked by, and nothing of who gave it."""
-    assert (question.status, question.told) == (200, DONE)
+    assert (question.status, question.ending) == (200, DONE)
     assert b"hello" in question.body
-    assert question.form is TEXT or NAMES[0].encode() in question.body
+    assert question.format is TEXT or NAMES[0].encode() in question.body
     assert not [name for name in ("stand-in", "their", "canary") if name.encode() in question.body]
 
 
 def assert_refused(question: Question, fault: Fault) -> None:
-    assert (question.status, question.told) == (KINDS[fault.code].status, fault.code)
+    assert (question.status, question.ending) == (KINDS[fault.code].status, fault.code)
     assert question.headers.get("retry-after") == fault.retry_after
     assert b"canary" not in question.body
 
@@ -282,7 +282,7 @@ async def test_before_the_first_event_a_failure_is_made_good_by_whoever_can(
             assert_whole(question)
         else:
             assert_refused(question, fault)
-    heard = [len(FORMS) if each.act else 0 for each in asked]
+    heard = [len(FORMATS) if each.act else 0 for each in asked]
     assert staged.calls == heard + [0] * (len(faults) - len(asked))
     assert_logged(log, asked)
 
@@ -290,7 +290,7 @@ async def test_before_the_first_event_a_failure_is_made_good_by_whoever_can(
 def assert_logged(log: Log, asked: Sequence[Fault]) -> None:
     """Each answer has one line, which tells of each attempt that failed if another followed it."""
     failed = [(name, fault.code) for name, fault in zip(NAMES, asked, strict=False) if fault is not WORKS]
-    assert [word for word, _ in log.lines] == ["answer"] * len(FORMS)
+    assert [word for word, _ in log.lines] == ["answer"] * len(FORMATS)
     for _, line in log.lines:
         assert line["model"] == NAMES[0]
         assert line["ending"] == (DONE if WORKS in asked else asked[0].code)
@@ -306,7 +306,7 @@ async def test_what_another_attempt_cannot_change_is_told_at_once(fault: Fault, 
         questions = await staged.ask_in_each_form()
     for question in questions:
         assert_refused(question, fault)
-    assert staged.calls == [len(FORMS), 0]
+    assert staged.calls == [len(FORMATS), 0]
     assert_logged(log, [fault])
 
 
@@ -315,10 +315,10 @@ async def test_after_the_first_event_nobody_else_is_asked(fault: Fault, log: Log
     async with stage(fault, WORKS, entry={"retries": 2}) as staged:
         questions = await staged.ask_in_each_form()
         await staged.wait_until_idle()
-    assert staged.calls == [len(FORMS), 0]
+    assert staged.calls == [len(FORMATS), 0]
     for question in questions:
-        assert question.told == ("aborted" if question.form is TEXT else fault.code)
-        assert question.body.count(b"hello") == question.form.is_streamed
+        assert question.ending == ("aborted" if question.format is TEXT else fault.code)
+        assert question.body.count(b"hello") == question.format.is_streamed
     assert_logged(log, [fault])
 
 
@@ -366,8 +366,8 @@ async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
         questions = await staged.ask_in_each_form()
     for question in questions:
         assert_whole(question)
-        pings = question.body.count(question.form.ping) if question.form.has_records else 0
-        assert (pings > 1) == question.form.has_records
+        pings = question.body.count(question.format.ping) if question.format.has_records else 0
+        assert (pings > 1) == question.format.has_records
     assert {line["answered_by"] for _, line in log.lines} == {NAMES[1]}
 
 
@@ -376,8 +376,8 @@ async def test_past_the_gate_a_failure_of_all_is_told_where_there_is_room_for_it
     async with stage(silent, BUSY, entry=limits(silent), CHAT_STATUS_TIMEOUT_S=0.05) as staged:
         questions = await staged.ask_in_each_form()
     for question in questions:
-        assert question.told == "upstream_timeout"
-        assert (question.status == 200) == question.form.has_records
+        assert question.ending == "upstream_timeout"
+        assert (question.status == 200) == question.format.has_records
 
 
 async def test_all_attempts_together_have_the_time_of_one_answer(log: Log) -> None:
@@ -387,7 +387,7 @@ async def test_all_attempts_together_have_the_time_of_one_answer(log: Log) -> No
         for question in await staged.ask_in_each_form():
             assert_refused(question, silent)
         await staged.wait_until_idle()
-    assert staged.calls == [len(FORMS), len(FORMS), 0]
+    assert staged.calls == [len(FORMATS), len(FORMATS), 0]
     assert {line["ending"] for _, line in log.lines} == {"upstream_timeout"}
 
 
@@ -405,11 +405,11 @@ async def test_each_server_is_asked_for_its_own_model_by_its_own_key_with_the_sa
 
 async def test_a_stand_in_that_is_not_offered_cannot_be_named() -> None:
     async with stage(ENDS, WORKS) as staged, Question(staged.app, NDJSON, NAMES[1]) as question:
-        assert (await question.read()).told == "model_not_found"
+        assert (await question.read()).ending == "model_not_found"
     assert staged.calls == [0, 0]
 
 
-# -- readers who leave
+# -- clients who leave
 
 PAUSES = Fault("wants a pause", status(429, Retry_After="4"), "upstream_busy")
 SILENT = Fault("sends no head", say_nothing, "upstream_timeout")
@@ -430,18 +430,18 @@ async def test_when_its_reader_leaves_nothing_of_an_answer_goes_on(moment: str, 
     retries = 1 if faults[0] is PAUSES else 0
     async with (
         stage(*faults, entry={"retries": retries}, CHAT_STATUS_TIMEOUT_S=60) as staged,
-        AsyncExitStack() as readers,
+        AsyncExitStack() as clients,
     ):
-        questions = [await readers.enter_async_context(staged.ask(form)) for form in FORMS]
-        await eventually(lambda: staged.calls == [len(FORMS) * each for each in calls])
-        await eventually(lambda: staged.answering == [len(FORMS) * each for each in answering])
+        questions = [await clients.enter_async_context(staged.ask(format)) for format in FORMATS]
+        await eventually(lambda: staged.calls == [len(FORMATS) * each for each in calls])
+        await eventually(lambda: staged.answering == [len(FORMATS) * each for each in answering])
         if SPEAKS in faults:
-            await asyncio.gather(*(each.read_until(b"hello") for each in questions if each.form.is_streamed))
-        await readers.aclose()
+            await asyncio.gather(*(each.read_until(b"hello") for each in questions if each.format.is_streamed))
+        await clients.aclose()
         await staged.wait_until_idle()
         await eventually(lambda: open_answers() == 0, within_s=1)
-        assert staged.calls == [len(FORMS) * each for each in calls]
-    assert [line["ending"] for _, line in log.lines] == ["reader_left"] * len(FORMS)
+        assert staged.calls == [len(FORMATS) * each for each in calls]
+    assert [line["ending"] for _, line in log.lines] == ["reader_left"] * len(FORMATS)
 
 
 def open_answers() -> int:
@@ -479,17 +479,17 @@ async def test_a_server_process_reads_its_models_from_a_file_and_lets_one_stand_
 ) -> None:
     server = servers.start(kind, CHAT_MODELS_FILE=models_file)
 
-    async def read(form: Form) -> None:
+    async def read(format: Format) -> None:
         tag = secrets.token_hex(8)
-        async with await Reader.ask(server, "whole:3", tag, form, NAMES[0]) as reader:
-            assert (await reader.read()).seen == "whole"
-        assert reader.body.count(b"token ") == 3
+        async with await RawClient.ask(server, "whole:3", tag, format, NAMES[0]) as client:
+            assert (await client.read()).seen == "whole"
+        assert client.body.count(b"token ") == 3
         [line] = await eventually(lambda: server.answer_lines(client_id=tag))
         assert (line["model"], line["answered_by"], line["ending"]) == (*NAMES[:2], DONE)
         assert [(each["model"], each["error"]) for each in line["tried"]] == [(NAMES[0], "upstream_error")]
         assert raw_upstream.requests(tag) == 1
 
-    await in_each_form(read)
+    await in_each_format(read)
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
@@ -498,16 +498,16 @@ async def test_a_reader_that_leaves_a_server_process_while_the_stand_in_thinks_e
 ) -> None:
     server = servers.start("hypercorn", CHAT_MODELS_FILE=models_file)
 
-    async def leave(form: Form) -> None:
+    async def leave(format: Format) -> None:
         tag = secrets.token_hex(8)
-        async with await Reader.ask(server, "no_head", tag, form, NAMES[0]) as reader:
+        async with await RawClient.ask(server, "no_head", tag, format, NAMES[0]) as client:
             exchange = await raw_upstream.exchange(tag)
-            reader.leave(how)
+            client.leave(how)
             async with asyncio.timeout(3):
                 await asyncio.wrap_future(exchange.closed)
         [line] = await eventually(lambda: server.answer_lines(client_id=tag))
         assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", [NAMES[0]])
 
-    await in_each_form(leave)
+    await in_each_format(leave)
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
     assert "Traceback" not in server.log_text()

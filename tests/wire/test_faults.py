@@ -1,4 +1,4 @@
-"""The fault matrix: each failure of an upstream, on each server, in each form; the reader always knows."""
+"""The fault matrix: each failure of an upstream, on each server, in each format; the client always knows."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tests.support.faults import (
     table,
     warm,
 )
-from tests.support.forms import DONE, FORMS, Form
+from tests.support.http_client import RawClient, in_each_format
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Reader, in_each_form
-from tests.support.serving import ROOT, Server, Servers, asking
+from tests.support.serving import ROOT, Server, Servers, upstream_settings
+from tests.support.wire_formats import DONE, FORMATS, Format
 
 each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
 each_phase = pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
@@ -41,7 +41,7 @@ each_phase = pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.val
 async def test_a_reader_knows_in_each_form_whether_the_answer_is_whole(
     kind: str, phase: Phase, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **LIMITS))
+    server = await warm(servers.get(kind, **upstream_settings(raw_upstream.base_url), **LIMITS))
     await check_each_form(server, server, raw_upstream, of_phase(phase))
 
 
@@ -50,7 +50,7 @@ async def test_the_table_in_the_docs_says_what_is_asserted_here() -> None:
     found = re.search(r"<!-- faults -->\n(.*?)<!-- /faults -->", page, re.DOTALL)
     assert found is not None
     assert table() in found[1]
-    assert [form for forms in COLUMNS.values() for form in forms] == list(FORMS)
+    assert [format for formats in COLUMNS.values() for format in formats] == list(FORMATS)
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +63,10 @@ def closed_port() -> Iterator[int]:
 
 @each_server
 async def test_an_upstream_that_refuses_connections_is_a_502(kind: str, servers: Servers, closed_port: int) -> None:
-    server = await warm(servers.get(kind, **asking(f"http://127.0.0.1:{closed_port}/v1"), **LIMITS))
+    server = await warm(servers.get(kind, **upstream_settings(f"http://127.0.0.1:{closed_port}/v1"), **LIMITS))
     [refused] = faults(Phase.EARLY, "refuses connections", "upstream_error", "whole:1")
     async with nothing_left(server, closed_port):
-        await in_each_form(lambda form: check_reply(server, refused, form))
+        await in_each_format(lambda format: check_reply(server, refused, format))
 
 
 #: In its own process a model's tokens cost more than those of a server.
@@ -102,19 +102,19 @@ async def test_the_mock_models_faults_are_told_as_those_of_a_server(kind: str, p
     await warm(server, "count to 1", "mock")
     async with nothing_left(server):
         await of_each_fault(
-            lambda fault, form: check_reply(server, fault, form, model=fault.prompt), of_phase(phase, MOCK)
+            lambda fault, format: check_reply(server, fault, format, model=fault.prompt), of_phase(phase, MOCK)
         )
 
 
 async def test_the_mock_model_on_a_port_of_its_own_drops_the_same_way(servers: Servers, upstream: str) -> None:
-    server = servers.get("hypercorn", **(asking(upstream) | {"CHAT_MODEL": "fault-drop:3"}))
+    server = servers.get("hypercorn", **(upstream_settings(upstream) | {"CHAT_MODEL": "fault-drop:3"}))
     [dropped] = faults(Phase.LATE, "breaks off", "upstream_error", "fault-drop:3")
-    await in_each_form(lambda form: check_reply(server, dropped, form, model="fault-drop:3"))
+    await in_each_format(lambda format: check_reply(server, dropped, format, model="fault-drop:3"))
 
 
-async def check_reply(server: Server, fault: Fault, form: Form, model: str | None = None) -> None:
+async def check_reply(server: Server, fault: Fault, format: Format, model: str | None = None) -> None:
     """The reply to a question that fails without a connection to watch."""
-    async with await Reader.ask(server, "count to 5", secrets.token_hex(8), form, model) as reader:
+    async with await RawClient.ask(server, "count to 5", secrets.token_hex(8), format, model) as client:
         async with asyncio.timeout(fault.after_s + KNOWS_WITHIN_S):
-            await reader.read()
-    await assert_seen(server, reader, fault)
+            await client.read()
+    await assert_seen(server, client, fault)

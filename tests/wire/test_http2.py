@@ -10,7 +10,7 @@ import h2.connection
 import h2.settings
 
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.serving import CANARY_PROMPT, Servers, asking, eventually
+from tests.support.serving import CANARY_PROMPT, Servers, eventually, upstream_settings
 
 STREAMS = 10
 MAX_GROWTH_BYTES = 60 * 2**20
@@ -19,7 +19,7 @@ MAX_GROWTH_BYTES = 60 * 2**20
 async def test_a_client_that_reads_nothing_over_http_2_is_held_back_and_given_up(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    server = servers.get("hypercorn", **asking(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S="2")
+    server = servers.get("hypercorn", **upstream_settings(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S="2")
     tags = [secrets.token_hex(8) for _ in range(STREAMS)]
     _, writer = await asyncio.open_connection("127.0.0.1", server.port)
     before = server.rss_bytes()

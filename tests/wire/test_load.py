@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.forms import FORMS, Form
+from tests.support.http_client import LongAnswers, RawClient
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import LongAnswers, Reader
 from tests.support.sampling import SOAK
-from tests.support.serving import Server, Servers, asking, eventually
+from tests.support.serving import Server, Servers, eventually, upstream_settings
+from tests.support.wire_formats import FORMATS, Format
 
 STREAMS = 1000
 FEW_STREAMS = 250
@@ -26,7 +26,7 @@ CLOSED_KEPT_FOR_S = 5
 
 def app(kind: str, servers: Servers, upstream: RawUpstream, **more: str) -> Server:
     """A server under default settings, apart from `more`."""
-    return servers.get(kind, **asking(upstream.base_url), **more)
+    return servers.get(kind, **upstream_settings(upstream.base_url), **more)
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,15 @@ def _many_files() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def open_streams(server: Server, tags: list[str]) -> list[Reader]:
-    """A reader for each tag that has read its first token."""
+async def open_streams(server: Server, tags: list[str]) -> list[RawClient]:
+    """A client for each tag that has read its first token."""
     slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
-    async def open_stream(tag: str) -> Reader:
+    async def open_stream(tag: str) -> RawClient:
         async with slots:
-            reader = await Reader.ask(server, "one_more:1", tag)
-            await reader.read_until(b"token ")
-        return reader
+            client = await RawClient.ask(server, "one_more:1", tag)
+            await client.read_until(b"token ")
+        return client
 
     return await asyncio.gather(*map(open_stream, tags))
 
@@ -58,16 +58,16 @@ async def test_many_open_streams_live_and_leave_nothing_behind(
 ) -> None:
     # A server without other answers: each connection counts.
     server = app("hypercorn", servers, raw_upstream, CHAT_MAX_OPEN_STREAMS=str(streams + 1))
-    async with await Reader.ask(server, "whole:1", secrets.token_hex(8)) as reader:
-        await reader.read()
+    async with await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as client:
+        await client.read()
     files = server.open_fds()
     tags = [secrets.token_hex(8) for _ in range(streams)]
-    readers = await open_streams(server, tags)
+    clients = await open_streams(server, tags)
     await a_new_request_is_answered(server)
     for tag in tags:
         (await raw_upstream.exchange(tag)).go()
-    await asyncio.gather(*(reader.read_until(b"more") for reader in readers))
-    await asyncio.gather(*(reader.close() for reader in readers))
+    await asyncio.gather(*(client.read_until(b"more") for client in clients))
+    await asyncio.gather(*(client.close() for client in clients))
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0, 10)
     await eventually(lambda: server.open_fds() <= files, 10)
     assert sum(line.get("client_id") in tags for line in server.answer_lines(ending="reader_left")) == streams
@@ -77,8 +77,8 @@ async def test_many_open_streams_live_and_leave_nothing_behind(
 async def a_new_request_is_answered(server: Server) -> None:
     """The limit is there to end the wait; how long it was is printed, and decides nothing."""
     started = time.monotonic()
-    async with asyncio.timeout(2), await Reader.ask(server, "whole:1", secrets.token_hex(8)) as reader:
-        assert (await reader.read()).is_whole
+    async with asyncio.timeout(2), await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as client:
+        assert (await client.read()).is_whole
     print(f"a new request next to the open streams: {(time.monotonic() - started) * 1000:.0f} ms")  # noqa: T201
 
 
@@ -86,18 +86,18 @@ async def test_a_stream_too_many_is_refused_at_once_and_its_upstream_never_asked
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = app("hypercorn", servers, raw_upstream, CHAT_MAX_OPEN_STREAMS="3")
-    readers = await open_streams(server, [secrets.token_hex(8) for _ in range(3)])
+    clients = await open_streams(server, [secrets.token_hex(8) for _ in range(3)])
     tag = secrets.token_hex(8)
-    async with asyncio.timeout(1), await Reader.ask(server, "whole:1", tag) as refused:
+    async with asyncio.timeout(1), await RawClient.ask(server, "whole:1", tag) as refused:
         await refused.read()
     assert (refused.status, refused.refused) == (503, "overloaded")
     assert int(refused.headers["retry-after"]) >= 1
     assert raw_upstream.requests(tag) == 0
-    readers[0].leave("close")
+    clients[0].leave("close")
     await eventually(lambda: server.answer_lines(ending="reader_left"))
-    async with await Reader.ask(server, "whole:1", secrets.token_hex(8)) as accepted:
+    async with await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as accepted:
         assert (await accepted.read()).is_whole
-    await asyncio.gather(*(reader.close() for reader in readers))
+    await asyncio.gather(*(client.close() for client in clients))
 
 
 @pytest.mark.parametrize("kind", ["quartapp", "gunicorn"])
@@ -114,22 +114,22 @@ async def test_connections_that_clients_have_closed_hold_no_files(
 
 async def keep_and_close(server: Server) -> None:
     """A client that could ask again on its connection, and closes it."""
-    async with await Reader.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as reader:
-        assert (await reader.read()).is_whole
+    async with await RawClient.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as client:
+        assert (await client.read()).is_whole
 
 
 @SOAK
 @pytest.mark.slow
 @pytest.mark.timeout(LongAnswers.SECONDS + 30)
 @pytest.mark.parametrize("kind", LongAnswers.KINDS)
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 async def test_an_answer_of_75_seconds_arrives_whole_under_default_settings(
-    kind: str, form: Form, long_answers: LongAnswers
+    kind: str, format: Format, long_answers: LongAnswers
 ) -> None:
-    server, reader = await long_answers.read(kind, form)
-    assert reader.seen == "whole"
-    assert reader.body.count(b"token ") == LongAnswers.TOKENS
-    [line] = server.answer_lines(id=reader.headers["x-request-id"])
+    server, client = await long_answers.read(kind, format)
+    assert client.seen == "whole"
+    assert client.body.count(b"token ") == LongAnswers.TOKENS
+    [line] = server.answer_lines(id=client.headers["x-request-id"])
     assert line["ending"] == "done"
     assert line["total_ms"] >= LongAnswers.SECONDS * 1000
     assert "Traceback" not in server.log_text()

@@ -9,10 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.faults import LIMITS, REPRESENTATIVES, Phase, check_each_form, nothing_left, of_phase, warm
-from tests.support.forms import FORMS, STREAMED, Form
+from tests.support.http_client import Endpoint, RawClient, in_each_format
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Door, Reader, in_each_form
-from tests.support.serving import Nginx, Server, Servers, asking, eventually
+from tests.support.serving import Nginx, Server, Servers, eventually, upstream_settings
+from tests.support.wire_formats import FORMATS, STREAMED, Format
 
 # At once, that is; the rest is room for a busy machine. No limit of the answers ends them that soon.
 CLOSED_WITHIN_S = 3.0
@@ -39,7 +39,7 @@ def before(servers: Servers, needs: Callable[[str], str], hop: str) -> Callable[
 async def test_a_reader_behind_nginx_sees_what_the_matrix_says(
     kind: str, hop: str, phase: Phase, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **LIMITS))
+    server = await warm(servers.get(kind, **upstream_settings(raw_upstream.base_url), **LIMITS))
     faults = of_phase(phase, REPRESENTATIVES)
     await check_each_form(before(server), server, raw_upstream, faults, over_http_1_0=hop == HTTP_1_0)
 
@@ -49,17 +49,17 @@ async def test_a_reader_behind_nginx_sees_what_the_matrix_says(
 async def test_each_token_comes_through_before_the_next_is_made(
     kind: str, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    door = before(servers.get(kind, **asking(raw_upstream.base_url), **PINGS))
+    endpoint = before(servers.get(kind, **upstream_settings(raw_upstream.base_url), **PINGS))
 
-    async def check(form: Form) -> None:
+    async def check(format: Format) -> None:
         tag = secrets.token_hex(8)
-        async with await Reader.ask(door, "one_more:1", tag, form) as reader:
-            await reader.read_until(b"token ")
-            assert b"more" not in reader.body
+        async with await RawClient.ask(endpoint, "one_more:1", tag, format) as client:
+            await client.read_until(b"token ")
+            assert b"more" not in client.body
             (await raw_upstream.exchange(tag)).go()
-            await reader.read_until(b"more")
+            await client.read_until(b"more")
 
-    await in_each_form(check, STREAMED)
+    await in_each_format(check, STREAMED)
 
 
 @each_server
@@ -68,13 +68,13 @@ async def test_each_token_comes_through_before_the_next_is_made(
 async def test_pings_come_through(
     kind: str, prompt: str, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    door = before(servers.get(kind, **asking(raw_upstream.base_url), **PINGS))
+    endpoint = before(servers.get(kind, **upstream_settings(raw_upstream.base_url), **PINGS))
 
-    async def check(form: Form) -> None:
-        async with await Reader.ask(door, prompt, secrets.token_hex(8), form) as reader:
-            await reader.read_until(form.ping, times=2 if prompt == "no_head" else 1)
+    async def check(format: Format) -> None:
+        async with await RawClient.ask(endpoint, prompt, secrets.token_hex(8), format) as client:
+            await client.read_until(format.ping, times=2 if prompt == "no_head" else 1)
 
-    await in_each_form(check, [form for form in FORMS if form.has_records])
+    await in_each_format(check, [format for format in FORMATS if format.has_records])
 
 
 @each_server
@@ -89,20 +89,22 @@ async def test_a_reader_that_leaves_nginx_ends_its_answer_at_the_upstream(
     servers: Servers,
     raw_upstream: RawUpstream,
 ) -> None:
-    server = await warm(servers.get(kind, **asking(raw_upstream.base_url), **PINGS))
-    door = before(server)
+    server = await warm(servers.get(kind, **upstream_settings(raw_upstream.base_url), **PINGS))
+    endpoint = before(server)
     async with nothing_left(server, raw_upstream.port):
-        await in_each_form(lambda form: leave(door, server, raw_upstream, prompt, how, form))
+        await in_each_format(lambda format: leave(endpoint, server, raw_upstream, prompt, how, format))
 
 
-async def leave(door: Door, server: Server, upstream: RawUpstream, prompt: str, how: str, form: Form) -> None:
-    """One reader that leaves `door`, after the first token if it can read one."""
+async def leave(
+    endpoint: Endpoint, server: Server, upstream: RawUpstream, prompt: str, how: str, format: Format
+) -> None:
+    """One client that leaves `endpoint`, after the first token if it can read one."""
     tag = secrets.token_hex(8)
-    async with await Reader.ask(door, prompt, tag, form) as reader:
+    async with await RawClient.ask(endpoint, prompt, tag, format) as client:
         exchange = await upstream.exchange(tag)
-        if prompt != "no_head" and form.is_streamed:
-            await reader.read_until(b"token ")
-        reader.leave(how)
+        if prompt != "no_head" and format.is_streamed:
+            await client.read_until(b"token ")
+        client.leave(how)
         async with asyncio.timeout(CLOSED_WITHIN_S):
             await asyncio.wrap_future(exchange.closed)
     lines = await eventually(lambda: server.answer_lines(client_id=tag))

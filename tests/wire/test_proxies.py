@@ -20,7 +20,7 @@ from quartapp import chat_blueprint
 from quartapp.core.errors import SettingsError, describe
 from quartapp.upstreams.http.servers import Address, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
-from tests.support.doors import serving
+from tests.support.endpoints import serving
 from tests.support.loopback import Loopback, reply
 from tests.support.tls import AUTHORITY, LOCALHOST, TlsLoopback, ca_file
 from tests.support.tunnels import TunnelProxy

@@ -1,4 +1,4 @@
-"""A model of the Responses API through every door of a real app: an answer is the same, and so is a failure."""
+"""A model of the Responses API through every route of a real app: an answer is the same, and so is a failure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from quartapp.core.errors import KINDS
-from tests.support.doors import Client, Log, Reply, serving
-from tests.support.forms import (
-    CHUNKS,
-    COMPLETION,
-    DONE,
-    FORMS,
-    JSON,
-    NDJSON,
-    SSE,
-    SSE_GET,
-    TEXT,
-    UI,
-    Form,
-    events,
-    records,
-)
+from tests.support.endpoints import Client, Log, Reply, serving
 from tests.support.parsers import read_openai
 from tests.support.responses_upstream import (
     Document,
@@ -42,12 +27,27 @@ from tests.support.responses_upstream import (
 )
 from tests.support.ui_parser import read_ui_message
 from tests.support.upstream_models import KEY
+from tests.support.wire_formats import (
+    CHUNKS,
+    COMPLETION,
+    DONE,
+    FORMATS,
+    JSON,
+    NDJSON,
+    SSE,
+    SSE_GET,
+    TEXT,
+    UI,
+    Format,
+    events,
+    records,
+)
 
 PROMPT = "a question canary-prompt"
 
 
 class Told(NamedTuple):
-    """What a reader of any form makes of an answer; `calls` are names and arguments."""
+    """What a reader of any format makes of an answer; `calls` are names and arguments."""
 
     text: str = ""
     reasoning: str = ""
@@ -165,7 +165,7 @@ def folded_events(body: bytes) -> Told:
     return folded_records([json.loads(event["data"]) for event in events(body)])
 
 
-READ: dict[Form, Callable[[bytes], Told]] = {
+READ: dict[Format, Callable[[bytes], Told]] = {
     TEXT: lambda body: Told(body.decode(), finish_reason=None),
     NDJSON: lambda body: folded_records(records(body)),
     SSE: folded_events,
@@ -177,18 +177,18 @@ READ: dict[Form, Callable[[bytes], Told]] = {
 }
 
 
-def expected(form: Form, told: Told) -> Told:
-    """What can be told in that form: text alone, or a refusal as text."""
-    if form is TEXT:
+def expected(format: Format, told: Told) -> Told:
+    """What can be told in that format: text alone, or a refusal as text."""
+    if format is TEXT:
         return Told(told.text + told.refusal, finish_reason=None)
-    return told._replace(text=told.text + told.refusal, refusal="") if form is UI else told
+    return told._replace(text=told.text + told.refusal, refusal="") if format is UI else told
 
 
-async def asked(client: Client, form: Form) -> Reply:
-    request = form.request(PROMPT, "careful", ())
+async def asked(client: Client, format: Format) -> Reply:
+    request = format.request(PROMPT, "careful", ())
     top, _, body = request.partition(b"\r\n\r\n")
     method, target, _ = top.split(b"\r\n")[0].decode().split(" ")
-    headers = {"Accept": form.accept} | ({"Content-Type": "application/json"} if body else {})
+    headers = {"Accept": format.accept} | ({"Content-Type": "application/json"} if body else {})
     return await client.send(body, path=f"/ai{target}", method=method, headers=headers)
 
 
@@ -203,45 +203,45 @@ async def chat(answer: list[Document] | bytes, monkeypatch: pytest.MonkeyPatch) 
         assert server.faults == []
 
 
-each_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+each_format = pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 
 
-@each_form
+@each_format
 @pytest.mark.parametrize("name", WHOLE)
-async def test_an_answer_is_the_same_in_every_form(name: str, form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_is_the_same_in_every_form(name: str, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
     answer, told = WHOLE[name]
     async with chat(answer, monkeypatch) as client:
-        reply = await asked(client, form)
+        reply = await asked(client, format)
     assert reply.status == 200
-    assert form.told(reply.body) == (None if form is TEXT else DONE)
-    assert READ[form](reply.body) == expected(form, told)
+    assert format.ending(reply.body) == (None if format is TEXT else DONE)
+    assert READ[format](reply.body) == expected(format, told)
 
 
-@each_form
+@each_format
 @pytest.mark.parametrize("name", BEFORE)
 async def test_a_failure_before_the_first_token_is_a_true_status_in_every_form(
-    name: str, form: Form, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, format: Format, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer, code = BEFORE[name]
     log = Log(caplog)
     async with chat(answer, monkeypatch) as client:
-        reply = await asked(client, form)
-    assert (reply.status, form.refused(reply.body)) == (KINDS[code].status, code)
+        reply = await asked(client, format)
+    assert (reply.status, format.refused(reply.body)) == (KINDS[code].status, code)
     assert "canary" not in reply.body.decode() + log.text
 
 
-@each_form
+@each_format
 @pytest.mark.parametrize("name", AFTER)
 async def test_a_failure_after_the_first_token_is_told_in_every_form(
-    name: str, form: Form, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, format: Format, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer, code = AFTER[name]
     log = Log(caplog)
     async with chat(answer, monkeypatch) as client:
-        reply = await asked(client, form)
-    if form.is_streamed:
-        assert (reply.status, form.told(reply.body)) == (200, None if form is TEXT else code)
+        reply = await asked(client, format)
+    if format.is_streamed:
+        assert (reply.status, format.ending(reply.body)) == (200, None if format is TEXT else code)
         assert b"Hell" in reply.body
     else:
-        assert (reply.status, form.refused(reply.body)) == (KINDS[code].status, code)
+        assert (reply.status, format.refused(reply.body)) == (KINDS[code].status, code)
     assert "canary" not in reply.body.decode() + log.text

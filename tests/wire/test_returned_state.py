@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
-from tests.support.doors import NDJSON, Client, chunk, event_stream, serving
+from tests.support.endpoints import NDJSON, Client, chunk, event_stream, serving
 from tests.support.loopback import Exchange, Loopback, reply
 
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The end of the process: open answers end with a word to their readers, and nothing holds the end up."""
+"""The end of the process: open answers end with a word to their clients, and nothing holds the end up."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from tests.support.behaviours import Exchange
-from tests.support.forms import FORMS, NDJSON, TEXT, Form
+from tests.support.http_client import RawClient
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Reader
-from tests.support.serving import Server, Servers, asking, eventually
+from tests.support.serving import Server, Servers, eventually, upstream_settings
+from tests.support.upstream_scripts import Exchange
+from tests.support.wire_formats import FORMATS, NDJSON, TEXT, Format
 
 TOLD_WITHIN_S = 1.0
 ENDS_WITHIN_S = 10.0
@@ -27,17 +27,17 @@ each_signal = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT],
 
 @pytest.fixture
 def server(servers: Servers, raw_upstream: RawUpstream) -> Server:
-    return servers.start("quartapp", **asking(raw_upstream.base_url))
+    return servers.start("quartapp", **upstream_settings(raw_upstream.base_url))
 
 
-async def ask(server: Server, upstream: RawUpstream, prompt: str, form: Form) -> tuple[Reader, str]:
-    """A reader that has read a token, if the prompt makes one and the form shows it, and its tag."""
+async def ask(server: Server, upstream: RawUpstream, prompt: str, format: Format) -> tuple[RawClient, str]:
+    """A client that has read a token, if the prompt makes one and the format shows it, and its tag."""
     tag = secrets.token_hex(8)
-    reader = await Reader.ask(server, prompt, tag, form)
+    client = await RawClient.ask(server, prompt, tag, format)
     exchange = await upstream.exchange(tag)
     if prompt != "no_head":
-        await (reader.read_until(b"token ") if form.is_streamed else asyncio.wrap_future(exchange.has_sent))
-    return reader, tag
+        await (client.read_until(b"token ") if format.is_streamed else asyncio.wrap_future(exchange.has_sent))
+    return client, tag
 
 
 async def assert_ends_well(server: Server, tags: list[str], ending: str) -> None:
@@ -51,27 +51,27 @@ async def test_open_answers_are_told_that_the_server_is_shutting_down(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     prompts = [("no_head", "503"), ("stall:1", "error"), ("trickle", "error")]
-    asked = [(*await ask(server, raw_upstream, prompt, form), seen) for prompt, seen in prompts for form in FORMS]
+    asked = [(*await ask(server, raw_upstream, prompt, format), seen) for prompt, seen in prompts for format in FORMATS]
     server.signal(number)
     async with asyncio.timeout(TOLD_WITHIN_S):
-        await asyncio.gather(*(reader.read() for reader, _, _ in asked))
-    for reader, tag, seen in asked:
-        assert_told(reader, seen)
+        await asyncio.gather(*(client.read() for client, _, _ in asked))
+    for client, tag, seen in asked:
+        assert_reported(client, seen)
         async with asyncio.timeout(TOLD_WITHIN_S):
             await asyncio.wrap_future((await raw_upstream.exchange(tag)).closed)
-        await reader.close()
+        await client.close()
     await assert_ends_well(server, [tag for _, tag, _ in asked], "shutting_down")
 
 
-def assert_told(reader: Reader, seen: str) -> None:
-    """As much as the form can say: a status before the first token and in place of a whole answer, a record later."""
-    if seen == "503" or not reader.form.is_streamed:
-        assert (reader.seen, reader.refused) == ("503", "shutting_down")
-        assert "retry-after" in reader.headers
-    elif reader.form is TEXT:
-        assert reader.seen == "aborted"
+def assert_reported(client: RawClient, seen: str) -> None:
+    """As much as the format can say: a status before the first token and in place of a whole answer, a record later."""
+    if seen == "503" or not client.format.is_streamed:
+        assert (client.seen, client.refused) == ("503", "shutting_down")
+        assert "retry-after" in client.headers
+    elif client.format is TEXT:
+        assert client.seen == "aborted"
     else:
-        assert (reader.seen, reader.told) == ("error", "shutting_down")
+        assert (client.seen, client.ending) == ("error", "shutting_down")
 
 
 @each_signal
@@ -79,9 +79,9 @@ async def test_a_reader_that_takes_nothing_does_not_hold_the_end_up(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     tag = secrets.token_hex(8)
-    async with await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as reader:
-        await reader.read_until(b"token ")
-        reader.stop_taking()
+    async with await RawClient.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as client:
+        await client.read_until(b"token ")
+        client.stop_taking()
         exchange = await raw_upstream.exchange(tag)
         exchange.go()
         server.signal(number)
@@ -94,8 +94,8 @@ async def test_a_reader_that_takes_nothing_does_not_hold_the_end_up(
 
 @each_signal
 async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signals, server: Server) -> None:
-    async with await Reader.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as reader:
-        assert (await reader.read()).is_whole
+    async with await RawClient.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as client:
+        assert (await client.read()).is_whole
         await eventually(lambda: server.answer_lines(ending="done"))
         server.signal(number)
         assert await server.exit_code(ENDS_WITHIN_S) == 0
@@ -105,12 +105,12 @@ async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signal
 async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
     server: Server, raw_upstream: RawUpstream
 ) -> None:
-    reader, tag = await ask(server, raw_upstream, "finish_stall:1", NDJSON)
-    async with reader:
+    client, tag = await ask(server, raw_upstream, "finish_stall:1", NDJSON)
+    async with client:
         server.signal(signal.SIGTERM)
         async with asyncio.timeout(TOLD_WITHIN_S):
-            await reader.read()
-        assert reader.records[-1]["type"] == "done"
+            await client.read()
+        assert client.records[-1]["type"] == "done"
     await assert_ends_well(server, [tag], "done")
 
 
@@ -118,13 +118,13 @@ async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
 
 
 async def assert_each_form_is_told(server: Server, upstream: RawUpstream, number: signal.Signals) -> None:
-    asked = [await ask(server, upstream, "trickle", form) for form in FORMS]
+    asked = [await ask(server, upstream, "trickle", format) for format in FORMATS]
     server.signal(number)
     async with asyncio.timeout(CANCELLED_WITHIN_S):
-        await asyncio.gather(*(reader.read() for reader, _ in asked))
-    for reader, tag in asked:
-        assert_told(reader, "error")
-        await reader.close()
+        await asyncio.gather(*(client.read() for client, _ in asked))
+    for client, tag in asked:
+        assert_reported(client, "error")
+        await client.close()
         lines = await eventually(lambda tag=tag: server.answer_lines(client_id=tag))  # type: ignore[misc]
         assert [line["ending"] for line in lines] == ["shutting_down"]
     assert "Traceback" not in server.log_text()
@@ -132,7 +132,7 @@ async def assert_each_form_is_told(server: Server, upstream: RawUpstream, number
 
 @pytest.mark.skipif(sys.version_info >= (3, 12, 1), reason="hypercorn 0.18 waits for open answers without a limit here")
 async def test_hypercorn_tells_open_answers_before_it_cancels_them(servers: Servers, raw_upstream: RawUpstream) -> None:
-    server = servers.start("bare hypercorn", **asking(raw_upstream.base_url))
+    server = servers.start("bare hypercorn", **upstream_settings(raw_upstream.base_url))
     await assert_each_form_is_told(server, raw_upstream, signal.SIGTERM)
     assert await server.exit_code(CANCELLED_WITHIN_S) == 0
     assert "Traceback" not in server.log_text()
@@ -143,7 +143,7 @@ async def test_gunicorn_tells_open_answers_before_it_kills_a_worker(
     number: signal.Signals, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.start(
-        "gunicorn", **asking(raw_upstream.base_url), GUNICORN_CMD_ARGS=f"--graceful-timeout {GRACEFUL_S}"
+        "gunicorn", **upstream_settings(raw_upstream.base_url), GUNICORN_CMD_ARGS=f"--graceful-timeout {GRACEFUL_S}"
     )
     await assert_each_form_is_told(server, raw_upstream, number)
 
@@ -153,9 +153,9 @@ async def test_a_client_whose_connection_is_full_leaves_no_traceback(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     tag = secrets.token_hex(8)
-    async with await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as reader:
-        await reader.read_until(b"token ")
-        reader.stop_taking()
+    async with await RawClient.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as client:
+        await client.read_until(b"token ")
+        client.stop_taking()
         exchange = await raw_upstream.exchange(tag)
         exchange.go()
         await eventually(Stuck(exchange).is_stuck, 20)

@@ -1,4 +1,4 @@
-"""A reader that stops reading an answer larger than the kernel's buffers: given up, and soon gone altogether."""
+"""A client that stops reading an answer larger than the kernel's buffers: given up, and soon gone altogether."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tests.support.forms import STREAMED, Form
+from tests.support.http_client import RawClient, in_each_format
 from tests.support.raw_upstreams import RawUpstream
-from tests.support.reading import Reader, in_each_form
-from tests.support.serving import ROOT, Server, Servers, asking, eventually
+from tests.support.serving import ROOT, Server, Servers, eventually, upstream_settings
+from tests.support.wire_formats import STREAMED, Format
 
 WRITE_TIMEOUT_S = 2.0
 GIVEN_UP_WITHIN_S = WRITE_TIMEOUT_S + 8
@@ -28,32 +28,32 @@ each_server = pytest.mark.parametrize("kind", ["quartapp", "gunicorn"])
 
 @pytest.fixture
 def server(kind: str, servers: Servers, raw_upstream: RawUpstream) -> Server:
-    return servers.get(kind, **asking(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S=str(WRITE_TIMEOUT_S))
+    return servers.get(kind, **upstream_settings(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S=str(WRITE_TIMEOUT_S))
 
 
-async def stall(server: Server, upstream: RawUpstream, form: Form) -> None:
-    """One reader that stops after the first token, until nothing of its answer is left."""
+async def stall(server: Server, upstream: RawUpstream, format: Format) -> None:
+    """One client that stops after the first token, until nothing of its answer is left."""
     tag = secrets.token_hex(8)
-    async with await Reader.ask(server, "endless_body:1", tag, form, receive_buffer_bytes=4096) as reader:
-        await reader.read_until(b"token ")
-        reader.stop_taking()
+    async with await RawClient.ask(server, "endless_body:1", tag, format, receive_buffer_bytes=4096) as client:
+        await client.read_until(b"token ")
+        client.stop_taking()
         exchange = await upstream.exchange(tag)
         exchange.go()
         async with asyncio.timeout(GIVEN_UP_WITHIN_S):
             await asyncio.wrap_future(exchange.closed)
         lines = await eventually(lambda: server.answer_lines(client_id=tag))
         assert [line["ending"] for line in lines] == ["reader_stalled"]
-        await eventually(lambda: server.upstream_connections(reader.port) == 0, SOCKET_GONE_WITHIN_S)
+        await eventually(lambda: server.upstream_connections(client.port) == 0, SOCKET_GONE_WITHIN_S)
 
 
 @each_server
 async def test_a_reader_that_stalls_is_given_up_and_its_socket_is_gone(
     server: Server, raw_upstream: RawUpstream
 ) -> None:
-    async with await Reader.ask(server, "whole:1", secrets.token_hex(8)) as reader:
-        await reader.read()
+    async with await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as client:
+        await client.read()
     rss_bytes = server.rss_bytes()
-    await in_each_form(lambda form: stall(server, raw_upstream, form), STREAMED)
+    await in_each_format(lambda format: stall(server, raw_upstream, format), STREAMED)
     assert server.rss_bytes() - rss_bytes < MAX_GROWTH_BYTES
     assert "Traceback" not in server.log_text()
 
@@ -61,14 +61,14 @@ async def test_a_reader_that_stalls_is_given_up_and_its_socket_is_gone(
 @each_server
 async def test_a_stalled_reader_that_then_leaves_is_logged_once(server: Server, raw_upstream: RawUpstream) -> None:
     tag = secrets.token_hex(8)
-    async with await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as reader:
-        await reader.read_until(b"token ")
-        reader.stop_taking()
+    async with await RawClient.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as client:
+        await client.read_until(b"token ")
+        client.stop_taking()
         exchange = await raw_upstream.exchange(tag)
         exchange.go()
         await eventually(lambda: server.answer_lines(client_id=tag), GIVEN_UP_WITHIN_S)
-        reader.leave("reset")
-        await eventually(lambda: server.upstream_connections(reader.port) == 0)
+        client.leave("reset")
+        await eventually(lambda: server.upstream_connections(client.port) == 0)
     assert len(server.answer_lines(client_id=tag)) == 1
     assert "Traceback" not in server.log_text()
 
@@ -76,15 +76,15 @@ async def test_a_stalled_reader_that_then_leaves_is_logged_once(server: Server, 
 async def test_each_stalled_reader_holds_no_more_memory_than_the_documentation_says(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    server = servers.start("quartapp", **asking(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S="60")
+    server = servers.start("quartapp", **upstream_settings(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S="60")
     tags = [secrets.token_hex(8) for _ in range(STALLED + 1)]
     async with AsyncExitStack() as stack:
 
         async def stalled(tag: str) -> None:
-            reader = await Reader.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096)
-            stack.push_async_callback(reader.close)
-            await reader.read_until(b"token ")
-            reader.stop_taking()
+            client = await RawClient.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096)
+            stack.push_async_callback(client.close)
+            await client.read_until(b"token ")
+            client.stop_taking()
             (await raw_upstream.exchange(tag)).go()
 
         await stalled(tags[0])

@@ -19,12 +19,12 @@ from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.chat_completions.bodies import CompletionParser, open_parser
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.in_process import ASGIApp, InProcessTransport
-from tests.support import streams, telling
-from tests.support.doors import Reply, serving
-from tests.support.forms import CHUNKS, COMPLETION, JSON, NDJSON, SSE, TEXT, UI, Form, told_by_chunks
+from tests.support import contract, streams
+from tests.support.endpoints import Reply, serving
 from tests.support.loopback import Exchange, Loopback, head
 from tests.support.streams import FOLDER, Record, Stream
 from tests.support.ui_parser import read_ui_message
+from tests.support.wire_formats import CHUNKS, COMPLETION, JSON, NDJSON, SSE, TEXT, UI, Format, ending_in_chunks
 
 STREAMS = streams.load()
 MIB = 2**20
@@ -174,10 +174,10 @@ def check_chunk(chunk: Any) -> None:
 
 
 @asynccontextmanager
-async def asking(form: Form, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
-    """Asks an app, in one form, for the answer that each stream is."""
+async def asking(format: Format, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
+    """Asks an app, in one format, for the answer that each stream is."""
     async with reaching(**headers) as http:
-        yield lambda stream: ask(http, form, stream)
+        yield lambda stream: ask(http, format, stream)
 
 
 @asynccontextmanager
@@ -208,12 +208,12 @@ def entry(stream: Stream, upstream: Loopback) -> Record:
     }
 
 
-async def ask(http: httpx2.AsyncClient, form: Form, stream: Stream) -> Reply:
+async def ask(http: httpx2.AsyncClient, format: Format, stream: Stream) -> Reply:
     """The reply, as far as it goes: text that is broken off has no other way to tell a failure."""
-    document = form.document("What now?", stream.name)
-    if form is CHUNKS:
+    document = format.document("What now?", stream.name)
+    if format is CHUNKS:
         document["stream_options"] = {"include_usage": True}
-    async with http.stream("POST", f"/ai{form.path}", json=document, headers={"Accept": form.accept}) as response:
+    async with http.stream("POST", f"/ai{format.path}", json=document, headers={"Accept": format.accept}) as response:
         body = b""
         try:
             async for data in response.aiter_raw():
@@ -228,7 +228,7 @@ BROKEN = b" (broken off)"
 
 def by_text(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     end = stream.records[-1]["type"]
-    said = telling.body([stream.events(Start("", ""))]).encode()
+    said = contract.body([stream.events(Start("", ""))]).encode()
     return reply.body, said + (BROKEN if end == "error" else b"")
 
 
@@ -250,15 +250,15 @@ def said_by(records: list[Record], stream: Stream) -> list[Record]:
 
 def by_object(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     told = json.loads(streams.without_minted_ids(reply.body.decode()))
-    return told, telling.whole_answer(stream.events(Start(told["id"], stream.name)))
+    return told, contract.whole_answer(stream.events(Start(told["id"], stream.name)))
 
 
 def by_chunks(reply: Reply, stream: Stream) -> tuple[Any, Any]:
-    """What OpenAI's door passes on says the same, by the reader's own rules, and so do its errors by their codes."""
+    """The chunks of /v1 are the same by the parser's own rules, and so are its errors by their codes."""
     for chunk in reply.data:
         assert chunk.get("model", stream.name) == stream.name
     *said, end = told(opened(stream, content_type="text/event-stream"), [reply.body])
-    code = told_by_chunks(reply.body)
+    code = ending_in_chunks(reply.body)
     return [*said, end if code == "done" else {"type": "error", "code": code}], stream.records
 
 
@@ -271,7 +271,7 @@ def by_completion(reply: Reply, stream: Stream) -> tuple[Any, Any]:
 def in_order(records: list[Record]) -> list[Record]:
     """The pieces as one completion has them, of each kind together, and each call whole."""
     events = Stream("", b"", "", "", records).events(Start("", ""))
-    whole = telling.whole_answer(events)
+    whole = contract.whole_answer(events)
     return [{name: value for name, value in whole.items() if name not in ("id", "model")}]
 
 
@@ -280,13 +280,13 @@ def by_ui(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     start = Start(str(message.id), stream.name)
     said = [{name: value for name, value in part.items() if name != "id"} for part in message.parts]
     *_, end = events = stream.events(start)
-    assert message.metadata == telling.ui_metadata(events)
-    assert message.finish_reason == telling.ui_finish_reason(end)
+    assert message.metadata == contract.ui_metadata(events)
+    assert message.finish_reason == contract.ui_finish_reason(end)
     assert message.error == (end.message if isinstance(end, Failed) else None)
-    return json.loads(streams.without_minted_ids(json.dumps(said))), telling.ui_parts(events)
+    return json.loads(streams.without_minted_ids(json.dumps(said))), contract.ui_parts(events)
 
 
-READ: Mapping[Form, Callable[[Reply, Stream], tuple[Any, Any]]] = {
+READ: Mapping[Format, Callable[[Reply, Stream], tuple[Any, Any]]] = {
     TEXT: by_text,
     NDJSON: by_records,
     SSE: by_events,
@@ -301,21 +301,21 @@ READ: Mapping[Form, Callable[[Reply, Stream], tuple[Any, Any]]] = {
 _MARK = re.compile(rb"qa-[0-9a-f]{8}\.")
 
 
-def compared(form: Form, reply: Reply, stream: Stream) -> tuple[Any, Any]:
+def compared(format: Format, reply: Reply, stream: Stream) -> tuple[Any, Any]:
     """What a reply tells, and what it is to tell: before its first event, an answer that fails is a refusal."""
     *pieces, end = stream.records
     reply = Reply(reply.status, reply.headers, _MARK.sub(b"", reply.body))
-    if end["type"] == "error" and not (pieces and form.is_streamed):
-        return form.refused(reply.body), end["code"]
+    if end["type"] == "error" and not (pieces and format.is_streamed):
+        return format.refused(reply.body), end["code"]
     assert reply.status == 200, reply.body
-    return READ[form](reply, stream)
+    return READ[format](reply, stream)
 
 
-@pytest.mark.parametrize("form", READ, ids=lambda form: form.name)
-async def test_every_stream_is_told_in_every_form(form: Form) -> None:
-    async with asking(form) as ask:
+@pytest.mark.parametrize("format", READ, ids=lambda format: format.name)
+async def test_every_stream_is_told_in_every_form(format: Format) -> None:
+    async with asking(format) as ask:
         for stream in STREAMS.values():
-            said, expected = compared(form, await ask(stream), stream)
+            said, expected = compared(format, await ask(stream), stream)
             assert said == expected, stream.name
 
 
@@ -334,7 +334,7 @@ async def test_the_official_clients_helper_puts_together_the_calls_that_are_told
                 model=stream.name, messages=[{"role": "user", "content": "What now?"}]
             ) as answer:
                 [choice] = (await answer.get_final_completion()).choices
-            expected = telling.whole_answer(stream.events(Start("", "")))
+            expected = contract.whole_answer(stream.events(Start("", "")))
             calls = [
                 {
                     "id": streams.without_minted_ids(call.id),

@@ -16,7 +16,7 @@ from quartapp.blueprint import running_chats
 from quartapp.core.errors import ChatError
 from quartapp.guards.guard import Guard, GuardContext, Guards, Lease, Leases
 from quartapp.guards.slots import Slots
-from tests.support.doors import FAST
+from tests.support.endpoints import FAST
 
 ANN = Principal("ann", plan="free", claims={"team": 7})
 

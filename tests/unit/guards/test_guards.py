@@ -15,7 +15,7 @@ from quartapp.core.events import Batch, Batches, Delta
 from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
 from quartapp.settings.settings import Settings
-from tests.support.doors import Log, serving
+from tests.support.endpoints import Log, serving
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1024

@@ -232,38 +232,38 @@ HOOKS: dict[str, tuple[Callable[[], Quart], str]] = {
     "a hook of the host raises": (hooked, "PondError: no frog"),
 }
 
-DOORS = {"/ai/api/stream": QUESTION, "/ai/v1/chat/completions": OPENAI, "/ai/api/ui": UI}
+ROUTES = {"/ai/api/stream": QUESTION, "/ai/v1/chat/completions": OPENAI, "/ai/api/ui": UI}
 WAYS = pytest.mark.parametrize("is_watched", [True, False], ids=["debug", "production"])
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("route", ROUTES)
 @WAYS
 async def test_what_a_hook_raises_is_in_the_log_and_in_debug_mode_in_the_response(
-    hook: str, door: str, is_watched: bool, caplog: pytest.LogCaptureFixture
+    hook: str, route: str, is_watched: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, words = HOOKS[hook]
     app = make()
     app.debug = is_watched
     async with app.test_app():
-        status, text = await post(app, door, DOORS[door])
+        status, text = await post(app, route, ROUTES[route])
     assert status == 500
     assert "Something went wrong on our side." in text
     assert (words in text) is is_watched
     [line] = [record for record in caplog.records if record.levelno == logging.ERROR]
     said = json.loads(line.getMessage().removeprefix("failed "))
-    assert (said["method"], said["route"]) == ("POST", door)
+    assert (said["method"], said["route"]) == ("POST", route)
     assert words in caplog.text
     assert "Traceback (most recent call last)" in caplog.text
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("route", ROUTES)
 @WAYS
-async def test_what_a_model_raises_is_in_the_response_in_debug_mode(door: str, is_watched: bool) -> None:
+async def test_what_a_model_raises_is_in_the_response_in_debug_mode(route: str, is_watched: bool) -> None:
     for model in (Poet(PondError("no frog")), Poet("An old", PondError("no frog"))):
         app = host(model, testing=is_watched)
         async with app.test_app():
-            _, text = await post(app, door, DOORS[door], Accept="text/event-stream")
+            _, text = await post(app, route, ROUTES[route], Accept="text/event-stream")
         assert ("PondError: no frog" in text) is is_watched
 
 
@@ -283,14 +283,14 @@ async def test_a_fault_of_ours_is_told_by_its_place_alone_in_debug_mode_too(capl
 # -- an app that was not started
 
 
-@pytest.mark.parametrize("door", [*DOORS, "/ai/", "/ai/v1/models"])
+@pytest.mark.parametrize("route", [*ROUTES, "/ai/", "/ai/v1/models"])
 @pytest.mark.parametrize("is_testing", [True, False])
 async def test_an_app_that_was_not_started_says_what_to_do(
-    door: str, is_testing: bool, caplog: pytest.LogCaptureFixture
+    route: str, is_testing: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = host(testing=is_testing)
     client = app.test_client()
-    response = await (client.post(door, json=DOORS[door]) if door in DOORS else client.get(door))
+    response = await (client.post(route, json=ROUTES[route]) if route in ROUTES else client.get(route))
     text = await response.get_data(as_text=True)
     sentence = "The chat is not running, because its app was not started: serve the app with lifespan on"
     assert response.status_code == 500

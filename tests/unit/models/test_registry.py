@@ -13,7 +13,7 @@ from quart.testing.app import LifespanError
 from quartapp.models.registry import open_models
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
-from tests.support.doors import NDJSON, STREAM, Client, Log, chunk, event_stream, serving
+from tests.support.endpoints import NDJSON, STREAM, Client, Log, chunk, event_stream, serving
 from tests.support.loopback import Answer, Loopback, reply
 
 V1 = "/ai/v1/chat/completions"

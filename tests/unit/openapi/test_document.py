@@ -30,11 +30,11 @@ from quartapp.routes.rules import EveryMethod, add_protocols
 from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
 from tests.support.faults import LIMITS
-from tests.support.forms import FORMS, UI, Form
-from tests.support.reading import Reader
+from tests.support.http_client import RawClient
 from tests.support.schema_check import check_body, document, events, hold_to_schema
 from tests.support.serving import Server, Servers
 from tests.support.vectors import formats, load
+from tests.support.wire_formats import FORMATS, UI, Format
 
 Json = dict[str, Any]
 
@@ -91,10 +91,10 @@ async def test_the_document_has_each_route_with_its_methods_and_nothing_else() -
     async with running(create_app(FAST)) as app:
         found = await served(app)
     others = (rule for rule in app.url_map.iter_rules() if not rule.websocket)
-    doors = [rule for rule in others if not isinstance(rule.methods, EveryMethod)]
+    rules = [rule for rule in others if not isinstance(rule.methods, EveryMethod)]
     routes = {
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule))
-        for rule in doors
+        for rule in rules
         for method in (rule.methods or set()) & set(METHODS)
     }
     assert operations(found).keys() == routes
@@ -329,14 +329,16 @@ QUOTING = ("mock-echo", "mock-reasoning", "mock-tool-call")
 MODELS = [name for name in CATALOGUE if name not in QUOTING]
 
 
-async def read_all(server: Server, models: Sequence[str]) -> list[Reader]:
-    """What each of `models` is made of in each form, asked for all at once."""
+async def read_all(server: Server, models: Sequence[str]) -> list[RawClient]:
+    """What each of `models` is made of in each format, asked for all at once."""
 
-    async def ask(model: str, form: Form) -> Reader:
-        async with await Reader.ask(server, "count to 5", f"{model}-{FORMS.index(form)}", form, model) as reader:
+    async def ask(model: str, format: Format) -> RawClient:
+        async with await RawClient.ask(
+            server, "count to 5", f"{model}-{FORMATS.index(format)}", format, model
+        ) as reader:
             return await reader.read()
 
-    return list(await asyncio.gather(*(ask(model, form) for model in models for form in FORMS)))
+    return list(await asyncio.gather(*(ask(model, format) for model in models for format in FORMATS)))
 
 
 async def test_whatever_a_model_does_each_form_is_answered_as_the_document_says(servers: Servers) -> None:
@@ -355,16 +357,16 @@ async def test_whatever_a_model_says_each_form_tells_as_the_document_says(server
     assert parts >= {"start", "text-delta", "finish-step", "error", "finish"}
 
 
-def hold(reader: Reader) -> None:
+def hold(reader: RawClient) -> None:
     content_type = reader.headers.get("content-type", "")
-    form = reader.form
-    hold_to_schema(form.method, form.path, reader.status, content_type, reader.body, is_whole=reader.is_whole)
+    format = reader.format
+    hold_to_schema(format.method, format.path, reader.status, content_type, reader.body, is_whole=reader.is_whole)
 
 
-def told(reader: Reader, path: str) -> Iterator[Json]:
+def told(reader: RawClient, path: str) -> Iterator[Json]:
     """What the events of a stream hold."""
     is_stream = reader.headers.get("content-type", "").startswith("text/event-stream")
-    for event in events(reader.body.decode()) if is_stream and reader.form.path == path else ():
+    for event in events(reader.body.decode()) if is_stream and reader.format.path == path else ():
         if event["data"] != "[DONE]":
             yield json.loads(event["data"])
 
@@ -426,15 +428,15 @@ class Everything:
 async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_form() -> None:
     async with running(host(("/ai", chat_blueprint(models={"everything": Everything()})))) as app:
         client = app.test_client()
-        for form in FORMS:
-            asked = form.document("hi", "everything")
-            ask: Any = client.get if form.method == "GET" else client.post
-            more = {"query_string": asked} if form.method == "GET" else {"json": asked}
-            response = await ask(f"/ai{form.path}", headers={"Accept": form.accept}, **more)
+        for format in FORMATS:
+            asked = format.document("hi", "everything")
+            ask: Any = client.get if format.method == "GET" else client.post
+            more = {"query_string": asked} if format.method == "GET" else {"json": asked}
+            response = await ask(f"/ai{format.path}", headers={"Accept": format.accept}, **more)
             body = await response.get_data(as_text=False)
             assert response.status_code == 200
-            hold_to_schema(form.method, form.path, 200, response.headers["Content-Type"], body)
-            if form is UI:
+            hold_to_schema(format.method, format.path, 200, response.headers["Content-Type"], body)
+            if format is UI:
                 parts = {json.loads(event["data"])["type"] for event in list(events(body.decode()))[:-1]}
                 named = document()["components"]["schemas"]["UIMessageChunk"]["discriminator"]["mapping"]
                 assert parts == named.keys() - {"error", "data-ping"}
@@ -442,9 +444,9 @@ async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_fo
 
 async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
     server = servers.get("hypercorn", **FAST, CHAT_STATUS_TIMEOUT_S="0.2", CHAT_KEEP_ALIVE_S="0.1")
-    for form in (form for form in FORMS if form.has_records):
-        async with await Reader.ask(server, "count to 1", "ping", form, "fault-slow-first-token:0.6") as reader:
-            assert form.ping in (await reader.read()).body
+    for format in (format for format in FORMATS if format.has_records):
+        async with await RawClient.ask(server, "count to 1", "ping", format, "fault-slow-first-token:0.6") as reader:
+            assert format.ping in (await reader.read()).body
             hold(reader)
 
 

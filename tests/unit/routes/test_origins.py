@@ -10,7 +10,7 @@ import pytest
 from quart import Blueprint, Quart
 
 from quartapp import chat_blueprint
-from tests.support.doors import FAST, PROMPT, STREAM, Client, Reply, serving
+from tests.support.endpoints import FAST, PROMPT, STREAM, Client, Reply, serving
 
 FRONT, OTHER = "http://localhost:5173", "https://chat.example.com"
 ORIGINS = f"{FRONT}, {OTHER}"
@@ -18,8 +18,8 @@ PREFLIGHT = {"Access-Control-Request-Method": "POST", "Access-Control-Request-He
 COMPLETION = {"model": "mock", "messages": [{"role": "user", "content": PROMPT}]}
 UI = {"id": "c", "messages": [{"id": "m", "role": "user", "parts": [{"type": "text", "text": PROMPT}]}]}
 
-DOORS = {STREAM: {}, "/ai/api/chat": {}, "/ai/v1/chat/completions": COMPLETION, "/ai/api/ui": UI}
-EACH_DOOR = pytest.mark.parametrize("path", DOORS)
+ROUTES = {STREAM: {}, "/ai/api/chat": {}, "/ai/v1/chat/completions": COMPLETION, "/ai/api/ui": UI}
+EACH_ROUTE = pytest.mark.parametrize("path", ROUTES)
 
 # Alike, but not the same.
 FOREIGN = [
@@ -51,13 +51,13 @@ def cors(reply: Reply) -> dict[str, str]:
 
 async def asked(client: Client, path: str, origin: str | None) -> Reply:
     client.path = path
-    return await client.ask(DOORS[path] or {"message": PROMPT}, **({} if origin is None else {"Origin": origin}))
+    return await client.ask(ROUTES[path] or {"message": PROMPT}, **({} if origin is None else {"Origin": origin}))
 
 
 # -- reading
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize("origin", [FRONT, OTHER])
 async def test_an_origin_that_is_named_may_read(client: Client, path: str, origin: str) -> None:
     reply = await asked(client, path, origin)
@@ -69,14 +69,14 @@ async def test_an_origin_that_is_named_may_read(client: Client, path: str, origi
     assert reply.headers["Vary"] == "Origin"
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize("origin", [*FOREIGN, None])
 async def test_no_other_origin_may(client: Client, path: str, origin: str | None) -> None:
     reply = await asked(client, path, origin)
     assert (reply.status, cors(reply), reply.headers["Vary"]) == (200, {}, "Origin")
 
 
-@EACH_DOOR
+@EACH_ROUTE
 async def test_by_default_none_may(path: str) -> None:
     async with serving() as client:
         reply = await asked(client, path, FRONT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from quartapp.settings.settings import Settings
-from tests.support.doors import Client, OwnModel, serving
+from tests.support.endpoints import Client, OwnModel, serving
 
 MODELS = "/ai/api/models"
 

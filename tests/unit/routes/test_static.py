@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from quartapp.routes.static import static_files
-from tests.support.doors import Client, Reply, serving
+from tests.support.endpoints import Client, Reply, serving
 from tests.support.serving import ROOT
 
 STATIC = ROOT / "quartapp" / "static"

@@ -8,7 +8,7 @@ import pytest
 
 from quartapp import Settings, SettingsError
 from quartapp.models.config import read_table
-from tests.support.doors import chunk, event_stream, serving
+from tests.support.endpoints import chunk, event_stream, serving
 from tests.support.loopback import Loopback, reply
 
 COMPLETIONS = "/ai/v1/chat/completions"

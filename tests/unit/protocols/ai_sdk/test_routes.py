@@ -12,7 +12,7 @@ from quart import Quart, Request
 from quartapp import ChatError
 from quartapp.core.errors import KINDS
 from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
-from tests.support.doors import (
+from tests.support.endpoints import (
     ID,
     PROMPT,
     Client,

@@ -14,7 +14,7 @@ from quartapp.core.events import Raw, Start
 from quartapp.protocols.chat_completions.encode import ChunkEncoder, merge
 from quartapp.protocols.common.encoding import to_json
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
-from tests.support import telling
+from tests.support import contract
 from tests.support.answers import answers
 from tests.support.examples import examples
 from tests.support.vectors import CREATED, Case
@@ -32,7 +32,7 @@ def merged(*deltas: Json) -> Json:
 def test_a_completion_says_what_the_events_said(case: Case) -> None:
     chunks = ChunkEncoder(CREATED, include_usage=True)
     completion = json.loads(to_json(merge(chunk for event in case.events for chunk in chunks.of(event))))
-    assert completion == telling.completion(case.events, CREATED)
+    assert completion == contract.completion(case.events, CREATED)
 
 
 @pytest.mark.parametrize(

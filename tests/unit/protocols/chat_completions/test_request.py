@@ -12,7 +12,7 @@ from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.parameters import check_extras
-from tests.support.doors import chunk, event_stream, offered_by, serving
+from tests.support.endpoints import chunk, event_stream, offered_by, serving
 from tests.support.loopback import Loopback, reply
 
 HI = [{"role": "user", "content": "hi"}]

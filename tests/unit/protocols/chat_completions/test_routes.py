@@ -13,7 +13,18 @@ from quartapp import ChatError
 from quartapp.core.errors import KINDS, Code
 from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
 from quartapp.protocols.chat_completions.encode import OPENAI_CODES
-from tests.support.doors import PROMPT, Client, Log, OwnModel, Reply, Silent, chunk, event_stream, offered_by, serving
+from tests.support.endpoints import (
+    PROMPT,
+    Client,
+    Log,
+    OwnModel,
+    Reply,
+    Silent,
+    chunk,
+    event_stream,
+    offered_by,
+    serving,
+)
 from tests.support.loopback import Loopback, reply
 
 COMPLETIONS = "/ai/v1/chat/completions"

@@ -1,4 +1,4 @@
-"""Tool calls in a conversation: the forms that are accepted, and what is sent of calls that never got a result."""
+"""Tool calls in a conversation: the formats that are accepted, and what is sent of calls that never got a result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def result(id: str = "c1", content: str = "1") -> dict[str, Any]:
     return {"role": "tool", "content": content, "tool_call_id": id}
 
 
-# -- forms
+# -- formats
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.common.attachments import MAX_URL_CHARS, check_base64, decoded_bytes
 from quartapp.protocols.native.request import parse
 from quartapp.settings.settings import Settings
-from tests.support.doors import chunk, event_stream, offered_by, serving
+from tests.support.endpoints import chunk, event_stream, offered_by, serving
 from tests.support.examples import examples
 from tests.support.loopback import Loopback, reply
 
@@ -321,7 +321,7 @@ def test_a_file_at_the_provider_may_be_named_where_a_setting_says_so() -> None:
         assert refused(asked(text(), part), **REMOTE) == ("invalid_request", AT + ".file.file_id")
 
 
-DOORS = {
+ROUTES = {
     "/ai/api/stream": {"messages": [{"role": "user", "content": [text(), image("{url}")]}]},
     "/ai/v1/chat/completions": {"model": "ours", "messages": [{"role": "user", "content": [text(), image("{url}")]}]},
     "/ai/api/ui": {
@@ -337,13 +337,13 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-async def test_nothing_is_fetched(door: str) -> None:
+@pytest.mark.parametrize("route", ROUTES)
+async def test_nothing_is_fetched(route: str) -> None:
     end = event_stream(chunk({"content": "a"}, "stop"))
     async with Loopback(reply(body=end)) as upstream, Loopback(reply()) as elsewhere:
         address = elsewhere.base_url + "/a.png"
-        document = json.loads(json.dumps(DOORS[door]).replace("{url}", address))
-        async with serving(path=door, **offered_by(upstream), **REMOTE) as client:
+        document = json.loads(json.dumps(ROUTES[route]).replace("{url}", address))
+        async with serving(path=route, **offered_by(upstream), **REMOTE) as client:
             assert (await client.ask(document)).status == 200
         [request] = upstream.requests
         assert request.json["messages"] == [{"role": "user", "content": [text(), image(address)]}]

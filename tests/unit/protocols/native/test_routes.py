@@ -1,4 +1,4 @@
-"""The door through a test client: what an answer looks like, how refusals look and in which order they come."""
+"""The route through a test client: what an answer looks like, how refusals look and in which order they come."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from quartapp import ChatError, chat_blueprint, create_app
 from quartapp.core.errors import KINDS
 from quartapp.core.events import Batch, Delta
 from quartapp.guards.auth import Authenticate
-from tests.support.doors import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving
+from tests.support.endpoints import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving
 
 KEY = "canary-7f3a9b1c2d4e5f60"
 

@@ -11,7 +11,7 @@ from quart import Request
 
 from quartapp import create_app
 from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall
-from tests.support.doors import (
+from tests.support.endpoints import (
     FAST,
     ID,
     PROMPT,

@@ -12,7 +12,7 @@ import pytest
 from quartapp.core.errors import KINDS
 from quartapp.core.events import Batch, Delta, Done, Event, Piece, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.protocols.native.whole import WholeAnswer, WholeToolCall, merge
-from tests.support.doors import PROMPT, STREAM, Client, Log, OwnModel, Reply, Silent, offered_by, serving
+from tests.support.endpoints import PROMPT, STREAM, Client, Log, OwnModel, Reply, Silent, offered_by, serving
 
 CHAT = "/ai/api/chat"
 JSON = {"Accept": "application/json"}

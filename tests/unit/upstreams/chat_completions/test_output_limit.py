@@ -13,10 +13,10 @@ import pytest
 
 from quartapp.core.events import Batch, Batches, Delta, Reasoning, ToolCall
 from quartapp.upstreams.chat_completions.output_limit import limited
-from tests.support.doors import STREAM, Client, OwnModel, chunk, event_stream, offered_by, serving
-from tests.support.forms import DONE, FORMS, TEXT, Form
+from tests.support.endpoints import STREAM, Client, OwnModel, chunk, event_stream, offered_by, serving
 from tests.support.loopback import Exchange, Loopback, head, reply
 from tests.support.responses_upstream import encode, message, stream
+from tests.support.wire_formats import DONE, FORMATS, TEXT, Format
 
 WHOLE = event_stream(chunk({"content": "a"}), chunk(finish_reason="stop"))
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
@@ -44,11 +44,11 @@ async def asked(client: Client, document: Mapping[str, Any], path: str = STREAM)
     return await client.send(json.dumps(question).encode(), path=path, headers={"Content-Type": "application/json"})
 
 
-async def asked_in(form: Form, client: Client) -> bytes:
-    """The body of an answer in that form."""
-    top, _, body = form.request("count canary-prompt", "m", ()).partition(b"\r\n\r\n")
+async def asked_in(format: Format, client: Client) -> bytes:
+    """The body of an answer in that format."""
+    top, _, body = format.request("count canary-prompt", "m", ()).partition(b"\r\n\r\n")
     method, target, _ = top.split(b"\r\n")[0].decode().split(" ")
-    headers = {"Accept": form.accept} | ({"Content-Type": "application/json"} if body else {})
+    headers = {"Accept": format.accept} | ({"Content-Type": "application/json"} if body else {})
     reply = await client.send(body, path=f"/ai{target}", method=method, headers=headers)
     assert reply.status == 200
     return reply.body
@@ -117,21 +117,21 @@ def unlimited(kind: str, *, at_once: bool) -> list[bytes]:
 
 @pytest.mark.parametrize("at_once", [True, False], ids=["one read", "many reads"])
 @pytest.mark.parametrize("kind", ["compatible", "responses"])
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
 async def test_an_answer_over_the_limit_ends_with_length_and_its_server_is_left(
-    form: Form, kind: str, at_once: bool
+    format: Format, kind: str, at_once: bool
 ) -> None:
     server = Unlimited(unlimited(kind, at_once=at_once))
     async with server:
         models = {"m": {"kind": kind, "base_url": server.base_url, "auth": "none", "retries": 0}}
         async with serving(CHAT_MODELS=models, CHAT_MAX_OUTPUT_TOKENS=LIMIT) as client:
-            body = await asked_in(form, client)
+            body = await asked_in(format, client)
             async with asyncio.timeout(5):
                 await server.left.wait()
-    said = body if form is TEXT else b"".join(re.findall(rb'"(?:text|delta|content)":"(.*?)"', body))
+    said = body if format is TEXT else b"".join(re.findall(rb'"(?:text|delta|content)":"(.*?)"', body))
     assert said.decode() == "".join(WORDS[:LIMIT])
-    assert form is TEXT or form.told(body) == DONE
-    assert form is TEXT or re.findall(rb'"(?:finish_reason|finishReason)":"(.*?)"', body) == [b"length"]
+    assert format is TEXT or format.ending(body) == DONE
+    assert format is TEXT or re.findall(rb'"(?:finish_reason|finishReason)":"(.*?)"', body) == [b"length"]
 
 
 async def test_the_limit_that_a_client_names_holds_where_the_server_ignores_it() -> None:

@@ -15,7 +15,7 @@ from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.plain import decode_plain
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from quartapp.upstreams.common.lenient_json import REFUSALS
-from tests.support.doors import chunk, event_stream
+from tests.support.endpoints import chunk, event_stream
 
 READERS: dict[str, Callable[[], ChunkParser]] = {
     "taken apart": lambda: ChunkParser(2**20),

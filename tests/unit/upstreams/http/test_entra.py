@@ -29,7 +29,7 @@ from quartapp.upstreams.parameters import Parameters
 from tests.support.azure_upstream import DEPLOYMENT, VERSION, Azure, refusal
 from tests.support.azure_upstream import WHOLE as AZURES
 from tests.support.clock import FakeClock
-from tests.support.doors import Client, serving
+from tests.support.endpoints import Client, serving
 from tests.support.loopback import Exchange, Loopback, reply
 from tests.support.serving import Servers
 from tests.support.tls import TlsLoopback, ca_file

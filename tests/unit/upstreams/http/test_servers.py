@@ -26,7 +26,7 @@ from quartapp.core.errors import ChatError, describe
 from quartapp.protocols.common.messages import ChatRequest
 from quartapp.upstreams.http.servers import PIECE_BYTES, Address, Server, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
-from tests.support.doors import Client, Reply, offered_by, serving
+from tests.support.endpoints import Client, Reply, offered_by, serving
 from tests.support.loopback import (
     CHUNKED_HEAD,
     EVENT_STREAM,

@@ -1,6 +1,6 @@
 """What a model's server can do on the wire, well and badly, to one request of the app's.
 
-Where a behaviour counts tokens, it sends so many and then waits for `Exchange.go`: a test has read them before the
+Where a script counts tokens, it sends so many and then waits for `Exchange.go`: a test has read them before the
 rest comes.
 """
 
@@ -46,7 +46,7 @@ class Exchange:
         return self.prompt.split()[-1]
 
     def go(self) -> None:
-        """Lets the behaviour go on after its tokens; from any thread."""
+        """Lets the script go on after its tokens; from any thread."""
         self.loop.call_soon_threadsafe(self.released.set)
 
     async def send(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ def token(text: str = "token ") -> bytes:
 FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
 WHOLE_END = FINISH + http_chunk(b"data: [DONE]\n\n") + LAST_CHUNK
 
-Behaviour = Callable[[Exchange, int], Awaitable[None]]
+Script = Callable[[Exchange, int], Awaitable[None]]
 
 
 async def whole(exchange: Exchange, count: int) -> None:
@@ -220,9 +220,9 @@ async def _for_ever(exchange: Exchange, data: bytes) -> None:
         await asyncio.sleep(0)
 
 
-BEHAVIOURS: Mapping[str, Behaviour] = {
-    behaviour.__name__: behaviour
-    for behaviour in (
+SCRIPTS: Mapping[str, Script] = {
+    script.__name__: script
+    for script in (
         whole, paced, one_more, finish_stall, finish_reset, no_head, stall, trickle, comments, reset, reset_at_once,
         end_in_chunk, end_early, done_early, error_object, garbage, endless_line, endless_body, not_http,
         endless_headers, half_headers, status, endless_error,

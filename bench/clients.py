@@ -1,6 +1,6 @@
-"""The clients of the benchmark: `python -m bench.readers` takes a Load on standard input and prints a Reading.
+"""The clients of the benchmark: `python -m bench.clients` takes a Load on standard input and prints a Measurement.
 
-A read is noted with its time and nothing more; the tokens are looked for after the last answer, so that the readers
+A read is noted with its time and nothing more; the tokens are looked for after the last answer, so that the clients
 hardly delay themselves. An answer that is not whole ends the process with status 1 and says what was wrong.
 """
 
@@ -47,8 +47,8 @@ class Load(msgspec.Struct, frozen=True):
     """Keep all answers open after the first token, until standard input ends."""
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """What the readers saw. All answers were whole, or none of this was printed."""
+class Measurement(msgspec.Struct, frozen=True):
+    """What the clients saw. All answers were whole, or none of this was printed."""
 
     answers: int
     tokens: int
@@ -96,7 +96,7 @@ class Answer:
         return None if load.last_bytes.encode() in body[-400:] else f"ends in {body[-60:]!r}"
 
 
-class Reader(asyncio.Protocol):
+class Client(asyncio.Protocol):
     """One connection: asks, reads to the end, and asks again until it has asked often enough."""
 
     def __init__(self, load: Load) -> None:
@@ -152,27 +152,27 @@ def request_bytes(load: Load) -> bytes:
     return head.encode() + body
 
 
-async def read_one(load: Load, index: int, turns: asyncio.Semaphore) -> Reader:
+async def read_one(load: Load, index: int, turns: asyncio.Semaphore) -> Client:
     """Waits for its turn, connects and reads until there is no more to ask."""
     await asyncio.sleep(index * load.ramp_s / load.connections + index * GOLDEN % 1 * load.interval_s)
     loop = asyncio.get_running_loop()
     async with turns:
-        _, reader = await loop.create_connection(lambda: Reader(load), "127.0.0.1", load.port)
-        await reader.finished
-    return reader
+        _, client = await loop.create_connection(lambda: Client(load), "127.0.0.1", load.port)
+        await client.finished
+    return client
 
 
-async def read_all(load: Load) -> tuple[list[Reader], float]:
-    """All connections' readers, and the seconds from the first request to the last end."""
+async def read_all(load: Load) -> tuple[list[Client], float]:
+    """All connections' clients, and the seconds from the first request to the last end."""
     begin_us, turns = now_us(), asyncio.Semaphore(load.at_once)
     async with asyncio.timeout(LIMIT_S):
-        readers = await asyncio.gather(*[read_one(load, index, turns) for index in range(load.connections)])
-    return readers, (now_us() - begin_us) / 1e6
+        clients = await asyncio.gather(*[read_one(load, index, turns) for index in range(load.connections)])
+    return clients, (now_us() - begin_us) / 1e6
 
 
-def check_whole(load: Load, readers: list[Reader]) -> None:
+def check_whole(load: Load, clients: list[Client]) -> None:
     """Raises SystemExit, naming the first fault, unless every answer asked for came whole."""
-    answers = [answer for reader in readers for answer in reader.answers]
+    answers = [answer for client in clients for answer in client.answers]
     expected = load.connections * load.requests_each
     faults = [fault for answer in answers if (fault := answer.fault(load))]
     if faults or len(answers) != expected:
@@ -183,11 +183,11 @@ def percentile_ms(ordered_us: list[int], share: float) -> float:
     return ordered_us[min(len(ordered_us) - 1, int(len(ordered_us) * share))] / 1000
 
 
-def reading(readers: list[Reader], wall_s: float) -> Reading:
-    answers = [(answer.asked_us, answer.delays_us()) for reader in readers for answer in reader.answers]
+def measurement(clients: list[Client], wall_s: float) -> Measurement:
+    answers = [(answer.asked_us, answer.delays_us()) for client in clients for answer in client.answers]
     firsts = sorted(seen[0][0] - asked_us for asked_us, seen in answers)
     delays = sorted(delay for _, seen in answers for _, delay in seen)
-    return Reading(
+    return Measurement(
         answers=len(answers),
         tokens=len(delays),
         wall_s=wall_s,
@@ -204,14 +204,14 @@ async def main() -> None:
     load = msgspec.json.decode(sys.stdin.buffer.readline(), type=Load)
     gc.freeze()
     gc.disable()  # a pause here would be counted as a delay of the server
-    readers, wall_s = await read_all(load)
-    check_whole(load, readers)
-    sys.stdout.buffer.write(msgspec.json.encode(reading(readers, wall_s)) + b"\n")
+    clients, wall_s = await read_all(load)
+    check_whole(load, clients)
+    sys.stdout.buffer.write(msgspec.json.encode(measurement(clients, wall_s)) + b"\n")
     sys.stdout.flush()
     if load.hold:
         await asyncio.to_thread(sys.stdin.buffer.read)
-    for reader in readers:
-        reader.transport.abort()
+    for client in clients:
+        client.transport.abort()
 
 
 if __name__ == "__main__":

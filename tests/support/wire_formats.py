@@ -1,4 +1,4 @@
-"""The forms of an answer, each with what its readers make of a body: whole, failed and why, or cut."""
+"""The formats of an answer, each with what its readers make of a body: whole, failed and why, or cut."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 
 Document = dict[str, Any]
 
-#: What `Form.told` says of a whole answer; of a failed one it says the error's code.
+#: What `Format.ending` says of a whole answer; of a failed one it says the error's code.
 DONE = "done"
 
 _CODES = {kind.message: code for code, kind in KINDS.items()}
@@ -33,10 +33,10 @@ def code_of_ours(body: bytes) -> str:
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """One way to ask, and to be answered.
 
-    `told` reads a body's terminal: DONE, the code of the error, or None where it has none; it raises AssertionError
+    `ending` reads a body's terminal: DONE, the code of the error, or None where it has none; it raises AssertionError
     for a second one, and for anything after it. `refused` reads the code in the body of a refusal. `ping` is what
     keeps a silent connection alive, where there is room for it.
     """
@@ -44,7 +44,7 @@ class Form:
     name: str
     path: str
     document: Callable[[str, str | None], Document]
-    told: Callable[[bytes], str | None]
+    ending: Callable[[bytes], str | None]
     refused: Callable[[bytes], str] = code_of_ours
     refusal_type: str = "application/json"
     accept: str = "*/*"
@@ -102,7 +102,7 @@ def _only_end(said: Sequence[Any], ends: Sequence[Any]) -> Any:
     return ends[0] if ends else None
 
 
-def _told_by_records(records: Sequence[Document]) -> str | None:
+def _ending_in_records(records: Sequence[Document]) -> str | None:
     end = _only_end(records, [record for record in records if record["type"] in ("done", "error")])
     return end and str(end.get("code", DONE))
 
@@ -112,34 +112,34 @@ def records(body: bytes) -> list[Document]:
     return [json.loads(line) for line in body.split(b"\n")[:-1]]
 
 
-def told_by_ndjson(body: bytes) -> str | None:
-    return _told_by_records(records(body))
+def ending_in_ndjson(body: bytes) -> str | None:
+    return _ending_in_records(records(body))
 
 
 def events(body: bytes) -> list[dict[str, str]]:
-    """The fields of each server-sent event that has come whole, without comments; `data` is one line in all forms."""
+    """The fields of each server-sent event that has come whole, without comments; `data` is one line in all formats."""
     blocks = body.decode().split("\n\n")[:-1]
     fields = [dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":")) for block in blocks]
     return [each for each in fields if each]
 
 
-def told_by_sse(body: bytes) -> str | None:
+def ending_in_sse(body: bytes) -> str | None:
     said = events(body)
     told = [json.loads(event["data"]) for event in said]
     names = [event.get("event") for event in said]
     assert (said[0].get("id"), names[0]) == ("0", "start")
     assert [name == "end" for name in names] == [record["type"] in ("done", "error") for record in told]
-    return _told_by_records(told)
+    return _ending_in_records(told)
 
 
-def told_by_chunks(body: bytes) -> str | None:
+def ending_in_chunks(body: bytes) -> str | None:
     """OpenAI's clients take `[DONE]` for the end, and an error object for a failure."""
     said: list[Any] = [data if data == "[DONE]" else json.loads(data) for data in _datas(body)]
     end = _only_end(said, [each for each in said if each == "[DONE]" or "error" in each])
     return DONE if end == "[DONE]" else end and code_of_openai_error(end)
 
 
-def told_by_parts(body: bytes) -> str | None:
+def ending_in_parts(body: bytes) -> str | None:
     """The AI SDK's clients take `finish` for the end; one that says `error` follows the part that shows why."""
     datas = _datas(body)
     parts = [json.loads(data) for data in datas if data != "[DONE]"]
@@ -156,11 +156,11 @@ def _datas(body: bytes) -> list[str]:
     return [event["data"] for event in events(body)]
 
 
-def told_by_object(body: bytes) -> str | None:
+def ending_in_object(body: bytes) -> str | None:
     return DONE if json.loads(body)["finish_reason"] else None
 
 
-def told_by_completion(body: bytes) -> str | None:
+def ending_in_completion(body: bytes) -> str | None:
     return DONE if json.loads(body)["choices"][0]["finish_reason"] else None
 
 
@@ -181,18 +181,24 @@ def _code_of_sentence(body: bytes) -> str:
     return _CODES[body.decode()]
 
 
-TEXT = Form("text", "/api/stream", ours, read_nothing, accept="text/plain")
-NDJSON = Form("NDJSON", "/api/stream", ours, told_by_ndjson, accept="application/x-ndjson", ping=b'{"type":"ping"}\n')
-SSE = Form("SSE", "/api/stream", ours, told_by_sse, accept="text/event-stream", ping=_PING_EVENT)
-SSE_GET = Form("SSE, GET", "/api/stream", ours, told_by_sse, accept="text/event-stream", method="GET", ping=_PING_EVENT)
-JSON = Form("JSON", "/api/chat", ours, told_by_object, is_streamed=False)
-CHUNKS = Form(
-    "OpenAI, streamed", "/v1/chat/completions", streamed_completion, told_by_chunks, _code_of_openai, ping=_PING_CHUNK
+TEXT = Format("text", "/api/stream", ours, read_nothing, accept="text/plain")
+NDJSON = Format(
+    "NDJSON", "/api/stream", ours, ending_in_ndjson, accept="application/x-ndjson", ping=b'{"type":"ping"}\n'
 )
-COMPLETION = Form(
-    "OpenAI, whole", "/v1/chat/completions", completion, told_by_completion, _code_of_openai, is_streamed=False
+SSE = Format("SSE", "/api/stream", ours, ending_in_sse, accept="text/event-stream", ping=_PING_EVENT)
+SSE_GET = Format(
+    "SSE, GET", "/api/stream", ours, ending_in_sse, accept="text/event-stream", method="GET", ping=_PING_EVENT
 )
-UI = Form("UI stream", "/api/ui", ui, told_by_parts, _code_of_sentence, "text/plain; charset=utf-8", ping=_PING_PART)
+JSON = Format("JSON", "/api/chat", ours, ending_in_object, is_streamed=False)
+CHUNKS = Format(
+    "OpenAI, streamed", "/v1/chat/completions", streamed_completion, ending_in_chunks, _code_of_openai, ping=_PING_CHUNK
+)
+COMPLETION = Format(
+    "OpenAI, whole", "/v1/chat/completions", completion, ending_in_completion, _code_of_openai, is_streamed=False
+)
+UI = Format(
+    "UI stream", "/api/ui", ui, ending_in_parts, _code_of_sentence, "text/plain; charset=utf-8", ping=_PING_PART
+)
 
-FORMS = (TEXT, NDJSON, SSE, SSE_GET, JSON, CHUNKS, COMPLETION, UI)
-STREAMED = tuple(form for form in FORMS if form.is_streamed)
+FORMATS = (TEXT, NDJSON, SSE, SSE_GET, JSON, CHUNKS, COMPLETION, UI)
+STREAMED = tuple(format for format in FORMATS if format.is_streamed)

@@ -1,4 +1,4 @@
-"""A reader of answers that hides nothing of how a body ended, and answers that are read for long."""
+"""A client of answers that hides nothing of how a body ended, and answers that are read for long."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-from tests.support.forms import DONE, FORMS, NDJSON, Form, records
 from tests.support.schema_check import hold_to_schema
-from tests.support.serving import CANARY_PROMPT, Server, Servers, asking
+from tests.support.serving import CANARY_PROMPT, Server, Servers, upstream_settings
+from tests.support.wire_formats import DONE, FORMATS, NDJSON, Format, records
 
 T = TypeVar("T")
 
 
-class Door(Protocol):
-    """Where a question is asked: a server, or a proxy before it. What readers received is kept for it in a file."""
+class Endpoint(Protocol):
+    """Where a question is asked: a server, or a proxy before it. What clients received is kept for it in a file."""
 
     port: int
     received_path: Path
 
 
-class Reader:
-    """One question over a connection of its own. `close` it, or leave with one of the three ways that readers have."""
+class RawClient:
+    """One question over a connection of its own. `close` it, or leave with one of the three ways that clients have."""
 
-    def __init__(self, door: Door, form: Form, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._door = door
+    def __init__(
+        self, endpoint: Endpoint, format: Format, stream: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._endpoint = endpoint
         self._stream = stream
         self._writer = writer
         self._received = bytearray()
-        self.form = form
+        self.format = format
         self.status = 0
         self.headers: dict[str, str] = {}
         self.body = b""
@@ -43,10 +45,10 @@ class Reader:
     @classmethod
     async def ask(
         cls,
-        door: Door,
+        endpoint: Endpoint,
         prompt: str,
         tag: str,
-        form: Form = NDJSON,
+        format: Format = NDJSON,
         model: str | None = None,
         receive_buffer_bytes: int | None = None,
         connection: str = "close",
@@ -56,12 +58,12 @@ class Reader:
         if receive_buffer_bytes is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", door.port))
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", endpoint.port))
         stream, writer = await asyncio.open_connection(sock=sock, limit=2**16)
         headers = (f"X-Request-ID: {tag}", f"Connection: {connection}")
-        writer.write(form.request(f"{prompt} {CANARY_PROMPT} {tag}", model, headers))
+        writer.write(format.request(f"{prompt} {CANARY_PROMPT} {tag}", model, headers))
         await writer.drain()
-        return cls(door, form, stream, writer)
+        return cls(endpoint, format, stream, writer)
 
     @property
     def port(self) -> int:
@@ -73,18 +75,18 @@ class Reader:
         return records(self.body)
 
     @property
-    def told(self) -> str | None:
+    def ending(self) -> str | None:
         """What the body says of the answer: DONE, the code of its error, or nothing."""
-        return self.form.told(self.body)
+        return self.format.ending(self.body)
 
     @property
     def refused(self) -> str:
         """The code of the error that came in the answer's place."""
-        return self.form.refused(self.body)
+        return self.format.refused(self.body)
 
     @property
     def seen(self) -> str:
-        """What a client of the form takes the reply for, once it is read: `whole`, or how it shows that it is not.
+        """What a client of the format takes the reply for, once it is read: `whole`, or how it shows that it is not.
 
         That is a status, an `error`, a body `aborted`, or one `cut`: an end that says nothing where it should.
         """
@@ -92,9 +94,9 @@ class Reader:
             return str(self.status)
         if not self.is_whole:
             return "aborted"
-        if self.form.is_streamed and not self.form.has_records:
+        if self.format.is_streamed and not self.format.has_records:
             return "whole"
-        return {DONE: "whole", None: "cut"}.get(self.told, "error")
+        return {DONE: "whole", None: "cut"}.get(self.ending, "error")
 
     async def read_head(self) -> int:
         """The status; sets `headers` too."""
@@ -129,7 +131,7 @@ class Reader:
         """Every byte that is received anywhere is one that the served document tells of."""
         media_type = self.headers.get("content-type", "")
         hold_to_schema(
-            self.form.method, self.form.path, self.status, media_type, self.body, is_whole=bool(self.is_whole)
+            self.format.method, self.format.path, self.status, media_type, self.body, is_whole=bool(self.is_whole)
         )
 
     async def _read_chunk(self) -> bytes:
@@ -168,7 +170,7 @@ class Reader:
         self._writer.transport.abort()
         with suppress(ConnectionError):
             await self._writer.wait_closed()
-        with self._door.received_path.open("ab") as received:
+        with self._endpoint.received_path.open("ab") as received:
             received.write(self._received + b"\n")
 
     async def __aenter__(self) -> Self:
@@ -178,9 +180,9 @@ class Reader:
         await self.close()
 
 
-async def in_each_form(check: Callable[[Form], Awaitable[None]], forms: Sequence[Form] = FORMS) -> None:
-    """Runs `check` for all `forms` at once, each to its end; raises the failures of all together."""
-    await all_of(check, forms, named=lambda form: f"form {form.name}")
+async def in_each_format(check: Callable[[Format], Awaitable[None]], formats: Sequence[Format] = FORMATS) -> None:
+    """Runs `check` for all `formats` at once, each to its end; raises the failures of all together."""
+    await all_of(check, formats, named=lambda format: f"format {format.name}")
 
 
 async def all_of(check: Callable[[T], Awaitable[None]], cases: Sequence[T], named: Callable[[T], str]) -> None:
@@ -201,26 +203,26 @@ class LongAnswers:
     KINDS = ("hypercorn", "gunicorn", "quartapp")
 
     def __init__(self, servers: Servers, base_url: str) -> None:
-        self._servers = {kind: servers.get(kind, **asking(base_url)) for kind in self.KINDS}
-        self._readers: Future[dict[tuple[str, Form], Reader]] = Future()
+        self._servers = {kind: servers.get(kind, **upstream_settings(base_url)) for kind in self.KINDS}
+        self._clients: Future[dict[tuple[str, Format], RawClient]] = Future()
         threading.Thread(target=self._run, name="long answers", daemon=True).start()
 
-    async def read(self, kind: str, form: Form) -> tuple[Server, Reader]:
-        """The server and the reader of one of the answers, read to its end."""
-        readers = await asyncio.shield(asyncio.wrap_future(self._readers))
-        return self._servers[kind], readers[kind, form]
+    async def read(self, kind: str, format: Format) -> tuple[Server, RawClient]:
+        """The server and the client of one of the answers, read to its end."""
+        clients = await asyncio.shield(asyncio.wrap_future(self._clients))
+        return self._servers[kind], clients[kind, format]
 
     def _run(self) -> None:
         try:
-            self._readers.set_result(asyncio.run(self._read_all()))
-        except Exception as error:  # noqa: BLE001 - the tests that wait for the readers raise it
-            self._readers.set_exception(error)
+            self._clients.set_result(asyncio.run(self._read_all()))
+        except Exception as error:  # noqa: BLE001 - the tests that wait for the clients raise it
+            self._clients.set_exception(error)
 
-    async def _read_all(self) -> dict[tuple[str, Form], Reader]:
-        keys = [(kind, form) for kind in self.KINDS for form in FORMS]
+    async def _read_all(self) -> dict[tuple[str, Format], RawClient]:
+        keys = [(kind, format) for kind in self.KINDS for format in FORMATS]
         return dict(zip(keys, await asyncio.gather(*(self._read(*key) for key in keys)), strict=True))
 
-    async def _read(self, kind: str, form: Form) -> Reader:
-        tag = f"long-{kind}-{FORMS.index(form)}"
-        async with await Reader.ask(self._servers[kind], f"paced:{self.TOKENS}", tag, form) as reader:
-            return await reader.read()
+    async def _read(self, kind: str, format: Format) -> RawClient:
+        tag = f"long-{kind}-{FORMATS.index(format)}"
+        async with await RawClient.ask(self._servers[kind], f"paced:{self.TOKENS}", tag, format) as client:
+            return await client.read()
