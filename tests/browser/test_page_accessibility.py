@@ -12,6 +12,7 @@ from playwright.async_api import Browser, expect
 
 from tests.support.page_states import RIGHT_TO_LEFT, STATES, VIEWS, editing, stopped, streaming, waiting
 from tests.support.pages import ChatPage, opened, page_server
+from tests.support.sampling import SOAK
 from tests.support.serving import ROOT, Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -43,8 +44,13 @@ def axe(needs: Callable[[str], str]) -> str:
     return AXE.read_text(encoding="utf-8")
 
 
+# The fast run looks at each state in the light, and at one state in each of the other views.
 LOOKED_AT = [
     *((state, "in the light") for state in STATES),
+    ("finished", "in the dark"),
+    *zip(("sourced", "list_open", "failed", "empty"), list(VIEWS)[2:], strict=True),
+]
+LOOKED_AT_IN_THE_SOAK = [
     *((state, "in the dark") for state in STATES if state not in ("waiting", "streaming", "stopped")),
     *((state, view) for view in list(VIEWS)[2:] for state in ("empty", "finished", "sourced", "failed", "list_open")),
 ]
@@ -59,17 +65,23 @@ async def faults(chat: ChatPage, axe: str) -> list[Any]:
     return [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in found["violations"]]
 
 
-@pytest.mark.parametrize("view", VIEWS)
-async def test_axe_finds_nothing_in_any_state(view: str, browser: Browser, server: Server, axe: str) -> None:
+@pytest.mark.parametrize(
+    ("state", "view"),
+    [
+        *LOOKED_AT,
+        *(pytest.param(*case, marks=SOAK) for case in LOOKED_AT_IN_THE_SOAK if case not in LOOKED_AT),
+    ],
+)
+async def test_axe_finds_nothing_in_any_state(
+    state: str, view: str, browser: Browser, server: Server, axe: str
+) -> None:
     options, script = VIEWS[view]
-    for state in [state for state, seen in LOOKED_AT if seen == view]:
-        async with opened(browser, reduced_motion="reduce", **options) as chat:
-            await chat.open(server)
-            await chat.page.evaluate(script)
-            await STATES[state](chat)
-            assert (state, await faults(chat, axe)) == (state, [])
-            wide = "document.scrollingElement.scrollWidth - innerWidth"
-            assert (state, await chat.page.evaluate(wide)) == (state, 0)
+    async with opened(browser, reduced_motion="reduce", **options) as chat:
+        await chat.open(server)
+        await chat.page.evaluate(script)
+        await STATES[state](chat)
+        assert await faults(chat, axe) == []
+        assert await chat.page.evaluate("document.scrollingElement.scrollWidth - innerWidth") == 0
 
 
 # -- by ear
