@@ -16,6 +16,7 @@ from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
 from quartapp.settings.settings import Settings
 from tests.support.endpoints import Log, serving
+from tests.support.scheduling import wait_all_tasks_blocked
 
 JSON = {"Content-Type": "application/json"}
 LIMIT = 1024
@@ -151,8 +152,7 @@ async def test_a_body_in_tiny_pieces_is_refused_before_its_end() -> None:
     async with client.request("/", method="POST", headers=JSON) as connection:
         for _ in range(300):
             await connection.send(b"a")
-            for _ in range(4):  # the app reads each piece by itself
-                await asyncio.sleep(0)
+            await wait_all_tasks_blocked()  # the app reads each piece by itself
         assert await asyncio.wait_for(connection.receive(), 5) == b"too_large"
 
 

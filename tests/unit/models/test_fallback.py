@@ -20,6 +20,7 @@ from quartapp.core.events import Attempt, Batch, Batches, Delta, Usage
 from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.upstreams.model import OpenStream
 from tests.support.clock import FakeClock
+from tests.support.scheduling import wait_all_tasks_blocked
 
 REQUEST = ChatRequest([{"role": "user", "content": "hello"}])
 TRANSIENT = ("upstream_error", "upstream_busy", "upstream_overloaded", "upstream_timeout", "upstream_truncated")
@@ -136,20 +137,15 @@ class Bench:
     def calls(self) -> dict[str, int]:
         return {model.name: model.calls for model in self.models}
 
-    async def settle(self) -> None:
-        """Lets everything run that does not wait for the clock."""
-        for _ in range(50):
-            await asyncio.sleep(0)
-
     async def advance(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        await self.settle()
+        await wait_all_tasks_blocked()
 
     async def run(self, max_timers: int = 100) -> list[Batch]:
         """All batches, with the clock wound on whenever everything waits for it."""
         reading = asyncio.ensure_future(self.read())
         for _ in range(max_timers):
-            await self.settle()
+            await wait_all_tasks_blocked()
             if reading.done():
                 break
             self.clock.advance(self.clock.until_next_s)
@@ -314,7 +310,7 @@ async def test_each_wait_is_twice_the_last_up_to_the_longest_and_half_of_it_is_c
     bench = Bench(jitter=jitter)
     model = bench.add(*[[ChatError("upstream_error")]] * len(waits), ANSWER, retries=len(waits))
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     for wait_s in waits:
         await assert_asked_after(bench, model, wait_s)
     assert answered(await reading)
@@ -324,7 +320,7 @@ async def test_each_wait_is_twice_the_last_up_to_the_longest_and_half_of_it_is_c
 async def test_the_server_is_given_the_time_it_asks_for(bench: Bench, retry_after_s: int) -> None:
     model = bench.add([busy(retry_after_s)], ANSWER, retries=1)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     await assert_asked_after(bench, model, retry_after_s)
     assert answered(await reading)
 
@@ -357,7 +353,7 @@ async def test_a_stand_in_is_not_waited_for_and_its_own_waits_begin_anew(bench: 
     bench.add([busy(3)], [busy(3)], retries=1)
     model = bench.add([busy()], ANSWER, retries=1)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     await bench.advance(3)
     assert bench.calls == {"a": 2, "b": 1}
     await assert_asked_after(bench, model, 0.125)
@@ -426,7 +422,7 @@ async def test_after_the_first_event_the_attempt_has_no_time_limit(bench: Bench)
     goes_on = asyncio.Event()
     bench.add([ANSWER[0], goes_on, ANSWER[1]], first_event_timeout_s=1)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     assert bench.clock.pending == 0
     await bench.advance(1000)
     goes_on.set()
@@ -441,7 +437,7 @@ async def test_an_attempt_that_says_nothing_in_its_time_is_closed_and_the_next_i
     bench.add([HANG], first_event_timeout_s=3)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     await bench.advance(2 - TICK_S)
     assert bench.calls == {"a": 1, "b": 0, "c": 0}
     await bench.advance(TICK_S)
@@ -464,10 +460,10 @@ async def test_bytes_without_an_event_do_not_give_an_attempt_more_time(bench: Be
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
     for said in comments:
-        await bench.settle()
+        await wait_all_tasks_blocked()
         await bench.advance(1)
         said.set()
-    await bench.settle()
+    await wait_all_tasks_blocked()
     await bench.advance(1 - TICK_S)
     assert bench.calls == {"a": 1, "b": 0}
     await bench.advance(TICK_S)
@@ -488,7 +484,7 @@ async def test_nothing_is_cancelled_while_whoever_reads_is_busy_with_something_e
 async def test_without_a_limit_an_attempt_has_all_the_time_of_the_answer(bench: Bench) -> None:
     bench.add([HANG])
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     assert bench.clock.pending == 0
     await cancelled(reading)
     bench.assert_all_closed()
@@ -520,7 +516,7 @@ async def test_an_answer_that_ends_as_its_attempts_time_runs_out_just_ends(bench
     bench.add([HANG], retries=1, first_event_timeout_s=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     acts: list[Callable[[], object]] = [lambda: bench.clock.advance(1), reading.cancel]
     for act in acts if first == "the limit" else reversed(acts):
         act()
@@ -535,9 +531,9 @@ async def test_an_event_that_came_in_time_is_not_lost_to_the_limit(bench: Bench)
     said = asyncio.Event()
     bench.add([said, *ANSWER], first_event_timeout_s=1)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     said.set()
-    await bench.settle()
+    await wait_all_tasks_blocked()
     await bench.advance(1)
     assert await reading == ANSWER
 
@@ -549,7 +545,7 @@ async def test_an_event_that_comes_as_the_time_runs_out_is_given_up_and_never_jo
     bench.add([said, Batch(10, [Delta("too late")])], first_event_timeout_s=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     said.set()
     bench.clock.advance(1)
     assert answered(await reading)
@@ -572,7 +568,7 @@ async def test_an_attempt_that_is_being_closed_is_not_disturbed_by_its_limit(ben
 
     attempts = FallbackModel([Candidate("a", Tidy("a", bench.journal), 0, 1.0)], max_wait_s=1, clock=bench.clock)
     reading = asyncio.ensure_future(anext(attempts.build(REQUEST)()))
-    await bench.settle()
+    await wait_all_tasks_blocked()
     reading.cancel()
     await closing.wait()
     await bench.advance(1)
@@ -597,7 +593,7 @@ async def test_an_attempt_that_will_not_be_cancelled_is_waited_for_and_its_event
     bench.add([RETURN_WHEN_CANCELLED, said, *ANSWER], first_event_timeout_s=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     await bench.advance(1000)
     assert bench.calls == {"a": 1, "b": 0}
     said.set()
@@ -609,7 +605,7 @@ async def test_an_answer_that_ends_in_a_wait_asks_nobody_any_more(bench: Bench) 
     bench.add([busy(3)], ANSWER, retries=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
-    await bench.settle()
+    await wait_all_tasks_blocked()
     assert bench.clock.pending == 1
     await cancelled(reading)
     assert bench.clock.pending == 0

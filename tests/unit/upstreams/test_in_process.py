@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from quartapp.upstreams.in_process import ASGIMessage, InProcessTransport
+from tests.support.scheduling import wait_all_tasks_blocked
 
 Receive = Callable[[], Awaitable[ASGIMessage]]
 Send = Callable[[ASGIMessage], Awaitable[None]]
@@ -134,8 +135,7 @@ async def test_the_app_is_at_most_a_message_ahead_of_its_reader() -> None:
         reads = response.aiter_raw()
         for number in range(10):
             assert await anext(reads) == b"%d" % number
-            for _ in range(20):
-                await asyncio.sleep(0)
+            await wait_all_tasks_blocked()
             assert len(sent) <= number + 2
 
 

@@ -31,6 +31,7 @@ from tests.support.azure_upstream import WHOLE as AZURES
 from tests.support.clock import FakeClock
 from tests.support.endpoints import Client, serving
 from tests.support.loopback import Exchange, Loopback, reply
+from tests.support.scheduling import wait_all_tasks_blocked
 from tests.support.serving import Servers
 from tests.support.tls import TlsLoopback, ca_file
 from tests.support.upstream_models import ask
@@ -93,12 +94,6 @@ async def token(credential: Credential, clock: FakeClock) -> AsyncIterator[Entra
     await token.close()
 
 
-async def settle() -> None:
-    """Lets tasks that have what they wait for come to their end."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def failure(token: EntraToken) -> ChatError:
     with pytest.raises(ChatError) as raised:
         await token()
@@ -122,7 +117,7 @@ async def test_a_token_is_kept_until_shortly_before_its_end(
     await token()
     clock.advance(LIFE_S - MARGIN_S - 1)
     assert await token() == "canary-token-1"
-    await settle()
+    await wait_all_tasks_blocked()
     assert credential.given == 1
 
 
@@ -133,10 +128,10 @@ async def test_near_its_end_a_token_is_renewed_while_nobody_waits(
     clock.advance(LIFE_S - MARGIN_S)
     credential.gate.clear()
     assert [await token() for _ in range(3)] == ["canary-token-1"] * 3
-    await settle()
+    await wait_all_tasks_blocked()
     assert len(credential.asked) == 2
     credential.gate.set()
-    await settle()
+    await wait_all_tasks_blocked()
     assert await token() == "canary-token-2"
 
 
@@ -147,11 +142,11 @@ async def test_a_token_that_names_an_earlier_time_is_renewed_then(
     await token()
     clock.advance(1799)
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     assert credential.given == 1
     clock.advance(1)
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     assert await token() == "canary-token-2"
 
 
@@ -162,7 +157,7 @@ async def test_a_token_that_names_a_time_too_late_is_renewed_before_its_end_all_
     await token()
     clock.advance(LIFE_S - MARGIN_S)
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     assert await token() == "canary-token-2"
 
 
@@ -186,11 +181,11 @@ async def test_tokens_of_a_short_life_are_not_asked_for_all_the_time(
     credential.life_s = MARGIN_S // 2
     for _ in range(PAUSE_S):
         await token()
-        await settle()
+        await wait_all_tasks_blocked()
         clock.advance(1)
     assert credential.given == 1
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     assert credential.given == 2
 
 
@@ -200,7 +195,7 @@ async def test_tokens_of_a_short_life_are_not_asked_for_all_the_time(
 async def test_however_many_ask_the_credential_is_asked_once(credential: Credential, token: EntraToken) -> None:
     credential.gate.clear()
     asking = [asyncio.ensure_future(token()) for _ in range(50)]
-    await settle()
+    await wait_all_tasks_blocked()
     credential.gate.set()
     assert await asyncio.gather(*asking) == ["canary-token-1"] * 50
     assert len(credential.asked) == 1
@@ -212,12 +207,12 @@ async def test_one_who_leaves_does_not_take_the_token_from_the_others(
 ) -> None:
     credential.gate.clear()
     asking = [asyncio.ensure_future(token()) for _ in range(3)]
-    await settle()
+    await wait_all_tasks_blocked()
     asking[leaving].cancel()
-    await settle()
+    await wait_all_tasks_blocked()
     assert [each.done() for each in asking] == [each == leaving for each in range(3)]
     credential.gate.set()
-    await settle()
+    await wait_all_tasks_blocked()
     stayed = [each.result() for each in asking if not each.cancelled()]
     assert (stayed, asking[leaving].cancelled()) == (["canary-token-1"] * 2, True)
     assert (credential.cancelled, len(credential.asked)) == (0, 1)
@@ -226,11 +221,11 @@ async def test_one_who_leaves_does_not_take_the_token_from_the_others(
 async def test_a_token_that_everyone_left_is_there_for_the_next(credential: Credential, token: EntraToken) -> None:
     credential.gate.clear()
     asking = asyncio.ensure_future(token())
-    await settle()
+    await wait_all_tasks_blocked()
     asking.cancel()
-    await settle()
+    await wait_all_tasks_blocked()
     credential.gate.set()
-    await settle()
+    await wait_all_tasks_blocked()
     assert await token() == "canary-token-1"
     assert len(credential.asked) == 1
 
@@ -258,7 +253,7 @@ async def test_a_failure_without_a_token_is_an_upstream_error_for_each_who_asked
     credential.failure = ClientAuthenticationError(CANARY)
     credential.gate.clear()
     asking = [asyncio.ensure_future(failure(token)) for _ in range(3)]
-    await settle()
+    await wait_all_tasks_blocked()
     credential.gate.set()
     errors = await asyncio.gather(*asking)
     assert {error.code for error in errors} == {"upstream_error"}
@@ -284,16 +279,16 @@ async def test_a_failed_renewal_keeps_a_good_token_and_rests_before_the_next(
     credential.failure = ClientAuthenticationError(CANARY)
     for _ in range(PAUSE_S):
         assert await token() == "canary-token-1"
-        await settle()
+        await wait_all_tasks_blocked()
         clock.advance(1)
     assert len(credential.asked) == 2
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     assert len(credential.asked) == 3
     credential.failure = None
     clock.advance(PAUSE_S)
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     assert await token() == "canary-token-2"
 
 
@@ -304,7 +299,7 @@ async def test_a_token_that_ends_while_its_renewal_rests_is_asked_for_at_once(
     clock.advance(LIFE_S - 1)
     credential.failure = ClientAuthenticationError(CANARY)
     await token()
-    await settle()
+    await wait_all_tasks_blocked()
     clock.advance(1)
     assert (await failure(token)).code == "upstream_error"
     credential.failure = None
@@ -333,7 +328,7 @@ async def test_closing_ends_a_renewal_and_closes_the_credential(credential: Cred
     token = EntraToken(credential, SCOPE, now=clock.time)
     credential.gate.clear()
     asking = asyncio.ensure_future(failure(token))
-    await settle()
+    await wait_all_tasks_blocked()
     await token.close()
     assert (credential.cancelled, credential.closed) == (1, 1)
     assert (await asking).code == "upstream_error"
@@ -347,7 +342,7 @@ async def test_nothing_of_a_token_is_told(
         credential.failure = ClientAuthenticationError(CANARY)
         clock.advance(LIFE_S - MARGIN_S)
         await token()
-        await settle()
+        await wait_all_tasks_blocked()
         clock.advance(LIFE_S)
         error = await failure(token)
     told = [repr(token), str(token), str(error), repr(error), str(describe(error, with_message=True)), caplog.text]
@@ -582,7 +577,8 @@ async def test_a_service_principal_of_the_environment_logs_in_over_tls(servers: 
     """In a process of its own: azure-identity takes its authorities from the system, which only it is told of."""
     issuing = Identity()
     async with TlsLoopback(issuing) as login, Azure(tokens=issuing.knows) as azure:
-        server = servers.start(
+        # aiohttp reads SSL_CERT_FILE when it is imported.
+        server = servers.start_fresh(
             "quartapp",
             **{name: str(value) for name, value in without_a_key(azure).items()},
             AZURE_CLIENT_ID="0a0a0a0a-0000-4000-8000-000000000000",
