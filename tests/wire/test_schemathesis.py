@@ -83,11 +83,18 @@ def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory, amount
         elif case.path.endswith("/api/chat"):
             case.headers["Accept"] = "application/json"  # without it, a GET is refused before its query is read
 
-    schemathesis.hook(before_call)
+    def filter_path_parameters(_: schemathesis.HookContext, parameters: dict[str, Any]) -> bool:
+        """Leave out line feeds, because no route of Werkzeug has one in a path: the reply is the app's own 404."""
+        return not any(end in str(value).upper() for value in (parameters or {}).values() for end in ("\n", "%0A"))
+
+    hooks = (before_call, filter_path_parameters)
+    for hook in hooks:
+        schemathesis.hook(hook)
     try:
         return list(_run(schema))
     finally:
-        unregister(before_call)
+        for hook in hooks:
+            unregister(hook)
 
 
 def _offer(asked: Any) -> None:
