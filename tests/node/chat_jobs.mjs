@@ -2,7 +2,7 @@
 
 import { text } from "node:stream/consumers";
 import * as chat from "./chat.mjs";
-import "./telling.js";
+import "./contract.js";
 
 const jobs = (await text(process.stdin)).trimEnd().split("\n").map(JSON.parse);
 for (const told of await Promise.all(jobs.map((job) => tell(chat, job)))) console.log(JSON.stringify(told));
