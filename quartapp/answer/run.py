@@ -97,8 +97,7 @@ class Run:
             return
         self._stop_pump()
         if self._finish_reason is not None:
-            self.state = State.ENDED
-            self._queue.add([Done(self._finish_reason, self._usage, self._extra)])
+            self._complete(self._finish_reason)
         else:
             self.error, self.is_refused = error, self.state is State.WAITING
             self.state = State.ENDED
@@ -236,7 +235,14 @@ class Run:
         """End the answer because the upstream has ended. A withdrawn finish reason is valid after all."""
         if self.state is State.OPEN and self._withdrawn_reason is not None:
             self._finish(self._withdrawn_reason)
-        self.end(ChatError("upstream_truncated"))
+        if self._finish_reason is None:
+            self.end(ChatError("upstream_truncated"))
+        elif self.state is not State.ENDED:
+            self._complete(self._finish_reason)
+
+    def _complete(self, finish_reason: str) -> None:
+        self.state = State.ENDED
+        self._queue.add([Done(finish_reason, self._usage, self._extra)])
 
     def _stop_pump(self) -> None:
         if self._pump_task is not None and self._pump_task is not asyncio.current_task():
@@ -251,5 +257,5 @@ class Run:
 
     def _end_tail(self) -> None:
         self._tail_until = None
-        self.end(ChatError("upstream_truncated"))
+        self._conclude()
         self._stop_pump()
