@@ -1,1 +1,4 @@
-"""Guards: the checks of a request before the model is called. Each guard returns or raises ChatError."""
+"""The checks of a request before the model is called.
+
+A `Guard` (`guard.py`), for example `Slots`, may return a lease. The other modules are functions that raise ChatError.
+"""

@@ -24,6 +24,7 @@ def accepted(offered: Sequence[str], default: str) -> str:
 
 
 def not_acceptable(offered: Sequence[str]) -> ChatError:
+    """Return not_acceptable, with the `offered` media types in the header `X-Offered`."""
     return ChatError("not_acceptable", path="Accept", headers={"X-Offered": ", ".join(offered)})
 
 
