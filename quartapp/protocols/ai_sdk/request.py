@@ -100,11 +100,14 @@ class UIBody(Strict):
 def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
     """Parse `body` into a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
     document = parse_document(UIBody, body, settings, depth_around=_DEPTH_AROUND)
-    paths = [f"messages.{index}" for index in range(len(document.messages))]
-    messages = [
-        turn for message, path in zip(document.messages, paths, strict=True) for turn in _turns(message, path, settings)
+    turns = [
+        (place, turn)
+        for place, message in enumerate(document.messages)
+        for turn in _turns(message, f"messages.{place}", settings)
     ]
-    return ChatRequest(check_messages(messages, settings, allow_system=settings.allow_system_role), document.model)
+    places, messages = [place for place, _ in turns], [turn for _, turn in turns]
+    checked = check_messages(messages, settings, allow_system=settings.allow_system_role, places=places)
+    return ChatRequest(checked, document.model)
 
 
 def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Message]:

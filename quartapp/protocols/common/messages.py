@@ -111,14 +111,18 @@ _USUAL: Final = frozenset({"role", "content"})
 _OF_ANSWERS: Final = ("refusal", "tool_calls", "reasoning", "reasoning_content", "extra")
 
 
-def check_messages(messages: Sequence[Message], settings: Settings, *, allow_system: bool) -> list[JsonObject]:
+def check_messages(
+    messages: Sequence[Message], settings: Settings, *, allow_system: bool, places: Sequence[int] | None = None
+) -> list[JsonObject]:
     """Return the messages as an upstream takes them, each tool call with its result (calls.settle).
+
+    `places` has the index of each message in the body of the client, if one message of the client becomes several.
 
     Raises ChatError: too_large, invalid_request.
     """
     if len(messages) > settings.max_messages:
         raise ChatError("too_large", path="messages")
-    for index, message in enumerate(messages):
+    for index, message in zip(places or range(len(messages)), messages, strict=True):
         if field := _field_at_fault(message, allow_system):
             reason: Reason = "invalid" if field.partition(".")[0] in Message.model_fields else "unknown"
             raise ChatError("invalid_request", path=f"messages.{index}.{field}", reason=reason)

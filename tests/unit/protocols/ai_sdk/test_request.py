@@ -217,6 +217,12 @@ def test_instructions_are_taken_where_a_setting_says_so() -> None:
     assert refused(document) == ("invalid_request", "messages.0.role")
 
 
+def test_a_fault_is_at_the_message_of_the_client_and_not_at_the_turn_that_it_becomes() -> None:
+    answer = message(tool(output="sunny"), text("It is sunny."), role="assistant")
+    document = body(HI, answer, message(text("Be brief."), role="system"))
+    assert refused(document) == ("invalid_request", "messages.2.role")
+
+
 # -- files
 
 
