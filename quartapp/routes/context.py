@@ -50,8 +50,8 @@ class RouteContext(NamedTuple):
     async def admit(self, leases: Leases | None = None) -> GuardContext:
         """Authenticate the client of the current request, then run the guards that need no body.
 
-        Every route calls it, those with an answer through `start_answer`. Without `leases` those of the guards are
-        settled at once, because the route starts no answer.
+        Every route calls it, those with an answer through `start_answer`, except the page, its files and the 204 of a
+        reconnect. Without `leases` those of the guards are settled at once, because the route starts no answer.
 
         Raises ChatError: unauthorized, and the refusal of a guard.
         """
