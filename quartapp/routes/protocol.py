@@ -22,9 +22,10 @@ class Reply(NamedTuple):
 
 
 class ErrorForm(NamedTuple):
-    """The form of errors: a JSON `component` with the code, or the sentence in text/plain if it is None.
+    """The form of errors: a JSON `component` of the OpenAPI document, or the sentence in text/plain if it is None.
 
-    `statuses` replaces statuses, and `names` replaces codes.
+    `statuses` replaces statuses, and `names` replaces codes. If the `error` of the component is an object, its `code`
+    is such a name.
     """
 
     component: str | None

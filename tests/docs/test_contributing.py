@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from tests.support.documents import blocks
 from tests.support.loopback import Answer, Loopback, reply
@@ -145,11 +146,17 @@ async def test_the_protocol_reports_a_truncated_answer_and_a_refusal(tmp_path: P
             last = json.loads((await answer.text()).splitlines()[-1])
             assert last == {"error": "The model's server ended the answer early."}
         async with client.post(GENERATE, json={"prompt": 1}) as refused:
-            assert (refused.status, await refused.json()) == (422, {"error": "Invalid value: 'prompt'."})
+            refusal, refused_as = await refused.json(), refused.content_type
+            assert (refused.status, refusal) == (422, {"error": "Invalid value: 'prompt'."})
         async with client.get(GENERATE) as refused:
             assert (refused.status, refused.headers["Allow"]) == (405, "POST, OPTIONS")
         async with client.get("/openapi.json") as document:
-            assert GENERATE in (await document.json())["paths"]
+            described = await document.json()
+    content = described["paths"][GENERATE]["post"]["responses"]["422"]["content"]
+    assert list(content) == [refused_as] == ["application/json"]
+    schema = Draft202012Validator(content[refused_as]["schema"] | {"components": described["components"]})
+    assert schema.is_valid(refusal)
+    assert not schema.is_valid({"message": refusal["error"]})
 
 
 def test_the_protocol_answers_as_the_page_shows(tmp_path: Path) -> None:
