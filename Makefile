@@ -29,7 +29,8 @@ setup: $(DEV_READY) $(NODE_READY) ## Installs everything that the checks and tes
 run: $(READY) ## Serves the chat and its page at http://127.0.0.1:8000
 	@$(PY) -m quartapp
 
-IN_PARALLEL := -n logical --dist loadfile
+# Tests wait half of their time, so two workers for each core. --dist loadfile, because fixtures belong to modules.
+IN_PARALLEL = -n $(shell $(PY) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist loadfile
 
 # Each worker and each server would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE

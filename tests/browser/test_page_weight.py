@@ -75,6 +75,7 @@ TIMED = """(() => {
 LONG_TEXT = (ROOT / "quartapp" / "mock" / "texts" / "tour.md").read_text(encoding="utf-8") * 30
 
 
+@pytest.mark.soak
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_long_answer_leaves_the_frames_to_the_page(browser: Browser, servers: Servers) -> None:
     """Ten times faster than the fastest models, 95 frames of 100 have half of their 16 ms left."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.documents import Block, blocks
+from tests.support.sampling import SOAK
 from tests.support.serving import FOREIGN, ROOT, Server
 
 TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
@@ -96,7 +97,7 @@ def walk(tmp_path: Path, needs: Callable[[str], str]) -> Iterator[Walk]:
 
 
 @pytest.mark.timeout(300)  # it starts up to four servers
-@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [TUTORIALS[-1], *(pytest.param(page, marks=SOAK) for page in TUTORIALS[:-1])])
 def test_a_tutorial_does_what_it_shows(page: Path, walk: Walk) -> None:
     for block in blocks(page):
         walk.follow(block)

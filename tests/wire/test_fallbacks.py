@@ -268,6 +268,7 @@ def assert_refused(question: Question, fault: Fault) -> None:
 # -- the matrix
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("fault", "plan"), CELLS, ids=str)
 async def test_before_the_first_event_a_failure_is_made_good_by_whoever_can(
     fault: Fault, plan: str, log: Log, closed_port: int

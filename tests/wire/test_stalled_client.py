@@ -73,6 +73,7 @@ async def test_a_stalled_reader_that_then_leaves_is_logged_once(server: Server, 
     assert "Traceback" not in server.log_text()
 
 
+@pytest.mark.soak
 async def test_each_stalled_reader_holds_no_more_memory_than_the_documentation_says(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:

@@ -64,6 +64,7 @@ BODIES = {
 # -- statuses and bodies
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("status", BY_STATUS)
 def test_a_status_has_its_code_whatever_the_body_is(status: int, body: str) -> None:
