@@ -126,6 +126,12 @@ async def test_a_complete_answer_ends_with_done_and_its_usage(bench: Bench) -> N
     assert events == [Start("id-1", "m"), Delta("one"), Delta(" two"), Done("stop", Usage(1, 2, 3))]
 
 
+async def test_done_has_the_last_state_of_the_server(bench: Bench) -> None:
+    bench.upstream.send(text("one"), Batch(1, extra={"a": 1}), Batch(1, extra={"a": 2}), STOP, LAST, END)
+    await bench.answer.begin()
+    assert (await bench.rest())[-1] == Done("stop", None, {"a": 2})
+
+
 async def test_an_empty_answer_is_complete(bench: Bench) -> None:
     bench.upstream.send(STOP, LAST, END)
     await bench.answer.begin()

@@ -97,11 +97,14 @@ def test_a_chunk_without_a_name_gets_none() -> None:
     assert told(payload) == [payload]
 
 
-def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads() -> None:
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads(has_begun: bool) -> None:
+    start = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]'
     errors = []
     for x in (b"\xc3\xa9", b"\xff"):
         reader = opened()
-        reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":"a"}}],"x":"' + x + b'"}\n')
+        reader.feed(start + b"}\n" if has_begun else b"")
+        reader.feed(start + b',"x":"' + x + b'"}\n')
         errors.append(reader.error.code if reader.error else None)
     assert errors == [None, "upstream_error"]
 
