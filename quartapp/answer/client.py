@@ -99,7 +99,7 @@ class Answer:
         self._run.end(ChatError("shutting_down", retry_after_s=1))
 
     def close(self) -> None:
-        """Close the upstream, write the line of the log, and call the observers with the report.
+        """Close the upstream, call the observers with the report, and write the line of the log.
 
         If the client has taken Done, the upstream's stream is read to its end first, within the rest of the tail.
         """
@@ -111,9 +111,9 @@ class Answer:
             self._run.cancel()
         self._timer.set()
         report = self._run.report(self._ending, self._labels)
-        log_report(report, with_message=self._limits.log_upstream_messages)
-        for observe in self._observers:
+        for observe in self._observers:  # before the log, because a filter of the host app may raise
             observe(report)
+        log_report(report, with_message=self._limits.log_upstream_messages)
 
     async def wait_closed(self) -> None:
         """Wait until the upstream is closed. `close` or `end` must have been called."""

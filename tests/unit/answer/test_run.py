@@ -162,6 +162,24 @@ async def test_a_failure_before_the_first_event_is_raised_by_begin(bench: Bench)
     assert len(bench.reports) == 1
 
 
+async def test_the_observers_get_the_report_although_the_log_raises(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: logging.LogRecord) -> bool:
+        raise ZeroDivisionError
+
+    log = logging.getLogger("quartapp.answer")
+    caplog.set_level(logging.INFO, log.name)
+    await bench.first_token_read()
+    log.addFilter(refuse)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            bench.answer.close()
+    finally:
+        log.removeFilter(refuse)
+    assert [report.ending for report in bench.reports] == ["reader_left"]
+
+
 async def test_an_exception_of_the_source_is_an_internal_error(bench: Bench) -> None:
     bench.upstream.send(ZeroDivisionError("secret"))
     with pytest.raises(ChatError, match="internal_error"):
