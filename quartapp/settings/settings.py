@@ -106,7 +106,7 @@ class Settings(Loaded):
     body_timeout_s: float = named("CHAT_BODY_TIMEOUT_S", 10, gt=0, le=3600)
     """Time for a request's body to arrive."""
     status_timeout_s: float = named("CHAT_STATUS_TIMEOUT_S", 10, gt=0, le=3600)
-    """How long to wait for the first event before sending the status. Then NDJSON and SSE start with 200 and pings."""
+    """Time to wait for the first event before sending the status. Then NDJSON and SSE start with 200 and pings."""
     keep_alive_s: float = named("CHAT_KEEP_ALIVE_S", 15, gt=0, le=3600)
     """A stream without events for this time gets a ping."""
     first_event_timeout_s: float = named("CHAT_FIRST_EVENT_TIMEOUT_S", 180, gt=0, le=DAY_S)
@@ -124,7 +124,7 @@ class Settings(Loaded):
     max_connections: int | None = named("CHAT_MAX_CONNECTIONS", None, "100", ge=1, le=200_000)
     """Largest number of connections to a model's server. Unset: twice CHAT_MAX_OPEN_STREAMS."""
     connection_keep_alive_s: float = named("CHAT_CONNECTION_KEEP_ALIVE_S", 75, gt=0, le=3600)
-    """How long an idle connection to a model's server stays open. Each new one costs a TLS handshake."""
+    """Time that an idle connection to a model's server stays open. Each new one costs a TLS handshake."""
     proxy: SecretStr | None = named("CHAT_PROXY", None, "http://proxy.example:3128")
     """HTTP proxy for models' servers, except those at localhost, 127.0.0.1 and ::1."""
     ca_file: str | None = named("CHAT_CA_FILE", None, "/etc/ssl/our-ca.pem")

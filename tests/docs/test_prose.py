@@ -7,6 +7,7 @@ import re
 import tokenize
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
             text = ast.get_docstring(node)
             if text:
                 yield getattr(node, "lineno", 1), text
+        if isinstance(node, ast.ClassDef):
+            yield from field_docstrings(node)
+
+
+def field_docstrings(node: ast.ClassDef) -> Iterator[tuple[int, str]]:
+    """Yield the strings below fields, which describe them."""
+    for field, below in pairwise(node.body):
+        match below:
+            case ast.Expr(value=ast.Constant(value=str(text))) if isinstance(field, ast.AnnAssign):
+                yield below.lineno, text
 
 
 def comments(path: Path) -> Iterator[tuple[int, str]]:
