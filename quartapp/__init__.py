@@ -18,9 +18,9 @@ from quartapp.blueprint import chat_blueprint
 from quartapp.core.errors import ChatError, SettingsError
 from quartapp.core.events import Annotation, Delta, Done, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.core.principal import Principal
+from quartapp.core.request import ChatRequest
 from quartapp.guards.auth import bearer_token
 from quartapp.models.own import Model
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.routes.replies import handle_errors, render
 from quartapp.settings.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
 from quartapp.core.errors import ChatError
+from quartapp.core.request import ChatRequest
 from quartapp.guards.guard import GuardContext, Guards, Leases
 from quartapp.guards.slots import RETRY_AFTER_S, Slots
 from quartapp.models.own import Model, ModelFunction
 from quartapp.models.registry import open_models
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 
 #: Seconds for the last bytes of an answer when its server stops.

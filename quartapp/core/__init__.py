@@ -1,1 +1,1 @@
-"""Types that every other folder uses: errors, events."""
+"""Types that every other folder uses: errors, events, requests, principals."""

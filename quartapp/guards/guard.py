@@ -10,7 +10,7 @@ from quart import Request
 
 from quartapp.answer.report import AnswerReport
 from quartapp.core.principal import Principal
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 
 log = logging.getLogger("quartapp.guards")
 

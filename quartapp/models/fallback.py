@@ -18,7 +18,7 @@ import msgspec
 from quartapp.answer.deadlines import Clock
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Usage
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.model import OpenStream, UpstreamModel
 
 #: Errors worth a retry or a fallback: transient, or specific to one server. Any other error comes from the request or

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from quartapp.core.errors import ChatError, host_failure
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.common.history import without_state
 from quartapp.upstreams.model import OpenStream

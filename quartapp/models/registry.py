@@ -9,11 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from quartapp.core.errors import ChatError, SettingsError
+from quartapp.core.request import ChatRequest
 from quartapp.mock import CATALOGUE, is_fault, offers
 from quartapp.models.config import Table, read_table, single_entry
 from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.models.own import Model, ModelFunction, OwnModel
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.settings.urls import host_and_port
 from quartapp.upstreams.entry import Entry

@@ -10,10 +10,10 @@ from quart import request
 
 from quartapp.answer.client import Answer
 from quartapp.core.errors import host_failure
+from quartapp.core.request import ChatRequest
 from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
 from quartapp.guards.guard import GuardContext, Leases
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import labels, request_id
 from quartapp.running import RunningChat

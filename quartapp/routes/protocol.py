@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from quart import Response
 
 from quartapp.core.errors import KINDS
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 from quartapp.routes.replies import Render, render
 
 

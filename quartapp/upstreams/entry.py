@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 from quartapp.settings.loader import Text, is_unicode
 from quartapp.settings.settings import DAY_S
 from quartapp.upstreams.common.history import Field as HistoryField

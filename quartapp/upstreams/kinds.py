@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 from quartapp.settings.urls import is_same_server
 from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.servers import Server

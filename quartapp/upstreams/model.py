@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from quartapp.core.events import Batches
-from quartapp.protocols.common.documents import JsonObject
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest, JsonObject
 
 #: Sends a built request and yields the batches of its answer. Each call is one attempt. Closing the generator closes
 #: the upstream. Raises ChatError.

@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from quartapp.core.errors import ChatError, Reason
+from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.protocols.chat_completions.request import CompletionBody
-from quartapp.protocols.common.documents import JsonObject, safe_path
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.protocols.common.documents import safe_path
 from quartapp.upstreams.common.history import ReturnedState
 from quartapp.upstreams.common.think_tags import ThinkTagMode
 

@@ -13,8 +13,8 @@ import pytest
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta
+from quartapp.core.request import ChatRequest
 from quartapp.models.config import single_entry
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.model import UpstreamModel
 from quartapp.upstreams.opener import Upstreams

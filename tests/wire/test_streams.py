@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from quartapp.core.events import Batch, Done, Failed, Raw, Start
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.bodies import CompletionParser, open_parser
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.in_process import ASGIApp, InProcessTransport

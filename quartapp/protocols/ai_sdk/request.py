@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationError
 
 from quartapp.core.errors import ChatError
+from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.protocols.common.attachments import base64_in, is_data_url
 from quartapp.protocols.common.calls import NonEmptyText
-from quartapp.protocols.common.documents import JsonObject, Strict, parse_document
-from quartapp.protocols.common.messages import ChatRequest, Message, Name, check_messages
+from quartapp.protocols.common.documents import Strict, parse_document
+from quartapp.protocols.common.messages import Message, Name, check_messages
 from quartapp.protocols.common.parts import Attachment, AudioPart, FilePart, ImagePart, TextPart, fault_in
 from quartapp.settings.settings import Settings
 

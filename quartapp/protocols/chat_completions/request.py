@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.common.documents import JsonObject, Strict, parse_document
-from quartapp.protocols.common.messages import ChatRequest, Message, Name, Tool, Typed, check_max_tokens, check_messages
+from quartapp.core.request import ChatRequest, JsonObject
+from quartapp.protocols.common.documents import Strict, parse_document
+from quartapp.protocols.common.messages import Message, Name, Tool, Typed, check_max_tokens, check_messages
 from quartapp.protocols.native.request import Number
 from quartapp.settings.settings import Settings
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from quartapp.core.events import CALL_STATE
-from quartapp.protocols.common.documents import JsonObject, Strict
+from quartapp.core.request import JsonObject
+from quartapp.protocols.common.documents import Strict
 
 #: The result that is sent for a call without one, if other calls of the same turn have a result.
 NO_RESULT: Final = "There is no result: this call was not answered."

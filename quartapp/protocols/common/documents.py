@@ -13,9 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from quartapp.core.errors import ChatError, Reason
+from quartapp.core.request import JsonObject
 from quartapp.settings.settings import Settings
-
-JsonObject = dict[str, Any]
 
 
 class Strict(BaseModel):

@@ -1,48 +1,23 @@
-"""The conversation of a client, its checks, and the request that every protocol parses its body into."""
+"""The conversation of a client, and its checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
 
-import msgspec
 from pydantic import ConfigDict, Field
 
 from quartapp.core.errors import ChatError, Reason
 from quartapp.core.events import TURN_STATE
+from quartapp.core.request import JsonObject
 from quartapp.protocols.common.calls import AnswerPart, NonEmptyText, ToolCallMessage, settle, state_in
-from quartapp.protocols.common.documents import JsonObject, Strict, safe_path
+from quartapp.protocols.common.documents import Strict, safe_path
 from quartapp.protocols.common.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
 from quartapp.settings.settings import Settings
 
 SYSTEM_ROLES = ("system", "developer")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class ChatRequest(msgspec.Struct, frozen=True):
-    """A checked request: messages in OpenAI's form, and `model` as the client named it (None is the default model).
-
-    `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which are sent only to a model
-    whose entry allows them. `whole` requests one object instead of a stream. `raw` requests the chunks of the upstream
-    if it has any. They contain the usage only with `include_usage`.
-
-    >>> ChatRequest([{"role": "user", "content": "Why is the sky blue?"}]).messages[-1]["content"]
-    'Why is the sky blue?'
-    """
-
-    messages: list[JsonObject]
-    model: str | None = None
-    params: JsonObject = {}
-    extras: JsonObject = {}
-    whole: bool = False
-    raw: bool = False
-    include_usage: bool = False
-
-    @property
-    def choices(self) -> int:
-        """Return the number of answers that the client requests at once."""
-        return int(self.params.get("n", 1))
 
 
 class Typed(Strict):

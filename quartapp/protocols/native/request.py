@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from quartapp.core.errors import ChatError
+from quartapp.core.request import ChatRequest
 from quartapp.protocols.common.documents import Strict, check_document, parse_document
-from quartapp.protocols.common.messages import ChatRequest, Message, Name, Tool, Typed, check_max_tokens, check_messages
+from quartapp.protocols.common.messages import Message, Name, Tool, Typed, check_max_tokens, check_messages
 from quartapp.settings.settings import Settings
 
 Number = Annotated[float, Field(allow_inf_nan=False)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from quartapp.core.events import Batch
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from quartapp.upstreams.common.bodies import CompleteBodyParser

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Delta, Reasoning, Refusal
+from quartapp.core.request import JsonObject
 from quartapp.protocols.chat_completions.chunk import ChunkDelta, StreamedChoice
-from quartapp.protocols.common.documents import JsonObject
 from quartapp.protocols.common.states import add_state, joined, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import AttachmentParser, cited_by

@@ -10,6 +10,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import CALL_STATE, TURN_STATE, ToolCall, Usage
+from quartapp.core.request import JsonObject
 from quartapp.protocols.chat_completions.chunk import (
     ChunkCall,
     ChunkDelta,
@@ -20,7 +21,6 @@ from quartapp.protocols.chat_completions.chunk import (
     text_in,
 )
 from quartapp.protocols.chat_completions.encode import call_object, usage_object
-from quartapp.protocols.common.documents import JsonObject
 from quartapp.upstreams.chat_completions.attached import images_of
 from quartapp.upstreams.common.failures import from_error_object
 from quartapp.upstreams.common.lenient_json import to_text

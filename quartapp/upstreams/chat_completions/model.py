@@ -7,8 +7,7 @@ from typing import Final
 from urllib.parse import quote
 
 from quartapp.core.events import Batches
-from quartapp.protocols.common.documents import JsonObject
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.upstreams.chat_completions.bodies import open_parser
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.http.servers import Server

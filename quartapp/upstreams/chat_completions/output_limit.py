@@ -20,8 +20,8 @@ import msgspec
 from msgspec.structs import replace
 
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
+from quartapp.core.request import JsonObject
 from quartapp.protocols.chat_completions.chunk import ChunkCall
-from quartapp.protocols.common.documents import JsonObject
 from quartapp.upstreams.common.lenient_json import parse, to_text
 
 _TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted

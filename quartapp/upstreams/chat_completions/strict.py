@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from quartapp.core.events import CALL_STATE, ToolCall
+from quartapp.core.request import JsonObject
 from quartapp.protocols.chat_completions.chunk import ChunkCall, CompletionChunk, Function, StreamedChoice, Word
 from quartapp.protocols.chat_completions.encode import call_object
-from quartapp.protocols.common.documents import JsonObject
 from quartapp.upstreams.common.lenient_json import REFUSALS
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.tool_calls import Fragment

@@ -12,8 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.common.documents import JsonObject
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.upstreams.common.marks import Origin
 
 #: Fields that an entry may list: state of a turn or a call, and the two names that servers use for thoughts.

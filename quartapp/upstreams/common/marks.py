@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 
 #: The beginning of each mark.
 PREFIX: Final = b"qa-"

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from quartapp.core.events import Usage
+from quartapp.core.request import JsonObject
 from quartapp.protocols.chat_completions.encode import usage_object
-from quartapp.protocols.common.documents import JsonObject
 
 # OpenAI's chat completions; its Responses API and Anthropic; Ollama; Bedrock.
 _SENT = ("prompt_tokens", "input_tokens", "prompt_eval_count", "inputTokenCount")

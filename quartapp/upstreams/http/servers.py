@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from quartapp.core.errors import ChatError, SettingsError, UpstreamFault
 from quartapp.core.events import Batches
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 from quartapp.settings.loader import client_headers, client_proxy
 from quartapp.settings.urls import host_and_port, is_loopback, is_server
 from quartapp.upstreams.common.bodies import Parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 from quartapp.upstreams.common.history import ReturnedState
 
 

@@ -7,8 +7,7 @@ from typing import Final
 
 import msgspec
 
-from quartapp.protocols.common.documents import JsonObject
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.model import OpenStream

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from typing import Any, Final
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.common.documents import JsonObject
+from quartapp.core.request import JsonObject
 
 # Parameters without an equivalent in the API or in our events, each with the value that requests nothing.
 _CANNOT: Final[Mapping[str, Any]] = {

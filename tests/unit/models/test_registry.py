@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from quart.testing.app import LifespanError
 
+from quartapp.core.request import ChatRequest
 from quartapp.models.registry import open_models
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from tests.support.endpoints import NDJSON, STREAM, Client, Log, chunk, event_stream, serving
 from tests.support.loopback import Answer, Loopback, reply

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
+from quartapp.core.request import ChatRequest
 from quartapp.protocols.ai_sdk.request import parse_ui
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from tests.support.examples import examples
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from quartapp.core.errors import ChatError
+from quartapp.core.request import ChatRequest
 from quartapp.protocols.chat_completions.request import parse_completion
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.parameters import check_extras
 from tests.support.endpoints import chunk, event_stream, offered_by, serving

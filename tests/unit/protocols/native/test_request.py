@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
+from quartapp.core.request import ChatRequest
 from quartapp.protocols.common.documents import parse_json
-from quartapp.protocols.common.messages import ChatRequest
 from quartapp.protocols.native.request import parse, parse_query
 from quartapp.settings.settings import Settings
 from tests.support.examples import examples

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from quartapp.core.events import Batch, Delta, Raw, Usage
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.bodies import CompletionParser, open_parser
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser

@@ -15,7 +15,7 @@ import pytest
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Delta
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.servers import Address, Server
 from quartapp.upstreams.parameters import Parameters

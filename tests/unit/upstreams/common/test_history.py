@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.protocols.native.request import parse
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.common.history import ReturnedState, without_state

@@ -23,7 +23,7 @@ from quart.testing.app import LifespanError
 
 from quartapp import chat_blueprint
 from quartapp.core.errors import ChatError, describe
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.upstreams.http.servers import PIECE_BYTES, Address, Server, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
 from tests.support.endpoints import Client, Reply, offered_by, serving

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from quartapp.core.errors import ChatError
-from quartapp.protocols.common.messages import ChatRequest
+from quartapp.core.request import ChatRequest
 from quartapp.settings.settings import Settings
 from quartapp.upstreams.entry import Entry
 from quartapp.upstreams.model import UpstreamModel
