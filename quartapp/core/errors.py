@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 
 
-class Kind(NamedTuple):
+class ErrorKind(NamedTuple):
     """The HTTP status and the message of an error code."""
 
     status: int
@@ -52,37 +52,39 @@ Code = Literal[
     "deadline_exceeded",
 ]
 
-KINDS: Final[Mapping[str, Kind]] = {
-    "bad_request": Kind(400, "The request body is not valid JSON in UTF-8."),
-    "too_deep": Kind(400, "The request body is nested too deeply."),
+ERROR_KINDS: Final[Mapping[str, ErrorKind]] = {
+    "bad_request": ErrorKind(400, "The request body is not valid JSON in UTF-8."),
+    "too_deep": ErrorKind(400, "The request body is nested too deeply."),
     # LiteLLM recognises these two errors by their text: "this model's maximum context length is" and "request was
     # rejected as a result of the safety system".
-    "context_too_long": Kind(400, "This model's maximum context length is shorter than this conversation."),
-    "content_filtered": Kind(400, "The request was rejected as a result of the safety system of the model's server."),
+    "context_too_long": ErrorKind(400, "This model's maximum context length is shorter than this conversation."),
+    "content_filtered": ErrorKind(
+        400, "The request was rejected as a result of the safety system of the model's server."
+    ),
     # 400 for each 4xx of the model's server, because the same request fails again, and clients retry every 5xx.
-    "upstream_refused": Kind(400, "The model's server refused the request."),
-    "unauthorized": Kind(401, "Valid credentials are needed."),
-    "upstream_unpaid": Kind(402, "The account at the model's server has no credit left."),
-    "forbidden": Kind(403, "This is not allowed for you."),
-    "not_found": Kind(404, "There is nothing at this address."),
-    "model_not_found": Kind(404, "This model is not offered here."),
-    "method_not_allowed": Kind(405, "This address does not take that method."),
-    "not_acceptable": Kind(406, "None of the accepted media types is offered here."),
-    "request_timeout": Kind(408, "The request body took too long to arrive."),
-    "too_large": Kind(413, "The request is larger than allowed."),
-    "unsupported_media_type": Kind(415, "Send the request body as application/json, not compressed."),
-    "invalid_request": Kind(422, "A field of the request is missing, unknown or not as documented."),
-    "rate_limited": Kind(429, "Too many requests; try again later."),
-    "budget_exceeded": Kind(429, "The token budget is used up; try again later."),
-    "upstream_busy": Kind(429, "The model is busy; try again later."),
-    "internal_error": Kind(500, "Something went wrong on our side."),
-    "upstream_error": Kind(502, "The model's server could not be reached or gave a broken answer."),
-    "upstream_truncated": Kind(502, "The model's server ended the answer early."),
-    "overloaded": Kind(503, "Too many answers are open; try again shortly."),
-    "shutting_down": Kind(503, "The server is shutting down; try again shortly."),
-    "upstream_overloaded": Kind(503, "The model's server is overloaded; try again shortly."),
-    "upstream_timeout": Kind(504, "The model's server was silent for too long."),
-    "deadline_exceeded": Kind(504, "The answer took longer than allowed."),
+    "upstream_refused": ErrorKind(400, "The model's server refused the request."),
+    "unauthorized": ErrorKind(401, "Valid credentials are needed."),
+    "upstream_unpaid": ErrorKind(402, "The account at the model's server has no credit left."),
+    "forbidden": ErrorKind(403, "This is not allowed for you."),
+    "not_found": ErrorKind(404, "There is nothing at this address."),
+    "model_not_found": ErrorKind(404, "This model is not offered here."),
+    "method_not_allowed": ErrorKind(405, "This address does not take that method."),
+    "not_acceptable": ErrorKind(406, "None of the accepted media types is offered here."),
+    "request_timeout": ErrorKind(408, "The request body took too long to arrive."),
+    "too_large": ErrorKind(413, "The request is larger than allowed."),
+    "unsupported_media_type": ErrorKind(415, "Send the request body as application/json, not compressed."),
+    "invalid_request": ErrorKind(422, "A field of the request is missing, unknown or not as documented."),
+    "rate_limited": ErrorKind(429, "Too many requests; try again later."),
+    "budget_exceeded": ErrorKind(429, "The token budget is used up; try again later."),
+    "upstream_busy": ErrorKind(429, "The model is busy; try again later."),
+    "internal_error": ErrorKind(500, "Something went wrong on our side."),
+    "upstream_error": ErrorKind(502, "The model's server could not be reached or gave a broken answer."),
+    "upstream_truncated": ErrorKind(502, "The model's server ended the answer early."),
+    "overloaded": ErrorKind(503, "Too many answers are open; try again shortly."),
+    "shutting_down": ErrorKind(503, "The server is shutting down; try again shortly."),
+    "upstream_overloaded": ErrorKind(503, "The model's server is overloaded; try again shortly."),
+    "upstream_timeout": ErrorKind(504, "The model's server was silent for too long."),
+    "deadline_exceeded": ErrorKind(504, "The answer took longer than allowed."),
 }
 
 #: The fault of a field.
@@ -98,7 +100,7 @@ _PATH: Final = "'[A-Za-z0-9_.?-]+'"
 #: Patterns of the messages that name a field, by code.
 NAMED_SENTENCES: Final[Mapping[str, str]] = {
     "invalid_request": "^(" + "|".join(naming.partition(":")[0] for naming in _NAMING.values()) + f"): {_PATH}\\.$",
-    "too_large": f"^{KINDS['too_large'].message[:-1]}: {_PATH}\\.$",
+    "too_large": f"^{ERROR_KINDS['too_large'].message[:-1]}: {_PATH}\\.$",
 }
 
 
@@ -139,8 +141,8 @@ class ChatError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(code)
-        if code not in KINDS:
-            nearest = difflib.get_close_matches(str(code), KINDS, n=1, cutoff=0)[0]
+        if code not in ERROR_KINDS:
+            nearest = difflib.get_close_matches(str(code), ERROR_KINDS, n=1, cutoff=0)[0]
             raise ValueError(
                 f"ChatError has no code {code!r}; docs/reference/protocol.md lists them, for example {nearest!r}"
             )
@@ -157,12 +159,12 @@ class ChatError(Exception):
     @property
     def status(self) -> int:
         """Return the HTTP status of the code, for example 429."""
-        return KINDS[self.code].status
+        return ERROR_KINDS[self.code].status
 
     @property
     def message(self) -> str:
         """Return the fixed sentence of the code. It never contains text of a client or of an upstream."""
-        message = KINDS[self.code].message
+        message = ERROR_KINDS[self.code].message
         return message if self.detail is None else f"{message} {self.detail}"
 
     @property

@@ -14,7 +14,7 @@ from quart import Quart
 from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 from werkzeug.routing import Rule
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS
 from quartapp.openapi.schemas import Json, reference, sentences
 from quartapp.routes.protocol import ErrorForm, Operation, Protocol, Reply
 
@@ -129,7 +129,7 @@ def _components(protocols: Sequence[Protocol]) -> Json:
             # Responses omit optional fields, but msgspec describes what it would parse.
             schema["properties"][name] = _without_null(field) if field.get("default", ...) is None else field
     found = {**named, **dict(zip(unions, schemas, strict=False))}
-    named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(KINDS)}
+    named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(ERROR_KINDS)}
     for protocol in protocols:
         found |= protocol.events
         for operation in protocol.operations.values():
@@ -151,7 +151,7 @@ def _refusals(form: ErrorForm, codes: Iterable[str]) -> dict[int, Reply]:
 
 
 def _list(form: ErrorForm, codes: Iterable[str]) -> str:
-    return "\n".join(f"- `{form.name(code)}`: {KINDS[code].message}" for code in codes)
+    return "\n".join(f"- `{form.name(code)}`: {ERROR_KINDS[code].message}" for code in codes)
 
 
 def _error_content(form: ErrorForm, codes: Collection[str]) -> Mapping[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from quartapp.core.errors import KINDS, NAMED_SENTENCES
+from quartapp.core.errors import ERROR_KINDS, NAMED_SENTENCES
 
 Json = dict[str, Any]
 
@@ -17,7 +17,7 @@ def reference(name: str) -> Json:
 
 def sentences(codes: Collection[str]) -> Json:
     """Return the schema of an error sentence: fixed, or with the name of the invalid field."""
-    fixed = {"type": "string", "enum": [KINDS[code].message for code in codes]}
+    fixed = {"type": "string", "enum": [ERROR_KINDS[code].message for code in codes]}
     named = [{"type": "string", "pattern": pattern} for code, pattern in NAMED_SENTENCES.items() if code in codes]
     return {"anyOf": [fixed, *named]} if named else fixed
 

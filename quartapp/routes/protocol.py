@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from pydantic import BaseModel
 from quart import Response
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS
 from quartapp.core.request import JsonObject
 from quartapp.routes.replies import Render, render
 
@@ -33,7 +33,7 @@ class ErrorForm(NamedTuple):
     names: Mapping[str, str] = {}
 
     def status(self, code: str) -> int:
-        return self.statuses.get(KINDS[code].status, KINDS[code].status)
+        return self.statuses.get(ERROR_KINDS[code].status, ERROR_KINDS[code].status)
 
     def name(self, code: str) -> str:
         """Return the name of our `code` in this protocol."""

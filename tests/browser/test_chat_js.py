@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Error, Page
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.conformance import chat_at
 from tests.support.loopback import Loopback, reply
 from tests.support.proxy import Proxy, Way, ends_after, falls_silent_after, in_slices, late, resets_after

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.hosts.foreign_page import TOKEN
 from tests.support.pages import ChatPage, opened, page_server
 from tests.support.proxy import Proxy, resets_after

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.support.serving import ROOT, Server, Servers, eventually
 

@@ -10,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.conformance import CLIENTS, IMAGE, TOLD_OF_IMAGE, Client, chat_at, each, each_of
 from tests.support.python_clients import LIMIT_S, Adapter, Question, Told, adapter_of
 from tests.support.raw_upstreams import RawUpstream

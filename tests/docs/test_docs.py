@@ -21,7 +21,7 @@ from bench.readme import FIGURES, figures, with_figures
 from quartapp import create_app
 from quartapp.__main__ import main
 from quartapp.core import events
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.protocols.native.formats import ACCEPTED, WHOLE
 from quartapp.settings.settings import Settings
 from tests.support.serving import Server, Servers, eventually

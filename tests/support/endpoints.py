@@ -15,7 +15,7 @@ import pytest
 from quart import Quart
 
 from quartapp import ChatRequest, Model, chat_blueprint
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Batches
 from quartapp.guards.auth import Authenticate
 from tests.support.loopback import Exchange, Loopback, head

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.http_client import Endpoint, RawClient, all_of, in_each_format
 from tests.support.raw_upstreams import RawUpstream
 from tests.support.serving import CANARY_KEY, Server, eventually

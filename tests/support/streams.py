@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Annotation, Delta, Done, Event, Failed, Image, Reasoning, Refusal, Start, ToolCall
 
 Record = dict[str, Any]

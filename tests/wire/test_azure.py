@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.azure_upstream import CHUNKS, DEPLOYMENT, SAFE, VERSION, WHOLE, Azure, cut, refusal
 from tests.support.endpoints import NDJSON, PROMPT, Client, chunk, event_stream, serving
 from tests.support.loopback import Answer, Loopback, reply

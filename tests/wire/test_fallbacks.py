@@ -16,7 +16,7 @@ import pytest
 from quart import Quart
 
 from quartapp import create_app
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.direct import Question
 from tests.support.endpoints import Log, chunk, event_stream
 from tests.support.http_client import RawClient, in_each_format

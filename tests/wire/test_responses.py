@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.endpoints import Client, Log, Reply, serving
 from tests.support.parsers import read_openai
 from tests.support.responses_upstream import (

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import asdict as to_fields
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS
 from quartapp.core.events import (
     TURN_STATE,
     Annotation,
@@ -49,7 +49,7 @@ OPENAI_CODES: Final[Mapping[str, str]] = {
 
 def error_object(code: str, message: str, param: str | None = None) -> dict[str, Any]:
     """Return an error in OpenAI's form, for the body of a refusal or the last event of a failed stream."""
-    kind = _error_type(KINDS[code].status)
+    kind = _error_type(ERROR_KINDS[code].status)
     return {"message": message, "type": kind, "code": OPENAI_CODES.get(code, code), "param": param}
 
 

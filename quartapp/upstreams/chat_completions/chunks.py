@@ -12,7 +12,7 @@ from quartapp.protocols.chat_completions.chunk import ChunkDelta, StreamedChoice
 from quartapp.protocols.common.states import add_state, joined, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import AttachmentParser, cited_by
-from quartapp.upstreams.chat_completions.event_data import KINDS, drop_from, error_in, is_error_event
+from quartapp.upstreams.chat_completions.event_data import TEXT_KINDS, drop_from, error_in, is_error_event
 from quartapp.upstreams.chat_completions.plain import MAX_MISSES, decode_plain
 from quartapp.upstreams.chat_completions.strict import decode, fragments_of
 from quartapp.upstreams.common.bodies import EventStreamParser
@@ -164,7 +164,7 @@ class ChunkParser(EventStreamParser):
         for place in odd.messages:
             choice = odd.chunk.choices[place]
             if not self._sends_messages and (choice.finish_reason or self._is_finished(choice.index)):
-                drop_from(choice.delta, {kind for kind in KINDS if (kind, choice.index) in self._streamed})
+                drop_from(choice.delta, {kind for kind in TEXT_KINDS if (kind, choice.index) in self._streamed})
                 choice.delta.tool_calls = None if self._calls.get(choice.index) else choice.delta.tool_calls
             elif choice.delta.is_event:
                 self._sends_messages = True

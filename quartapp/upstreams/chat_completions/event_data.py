@@ -17,7 +17,7 @@ from quartapp.upstreams.common.lenient_json import parse, parsed, to_text
 from quartapp.upstreams.common.marks import Origin
 
 #: Kinds of text in deltas that a final message may repeat.
-KINDS: Final = ("text", "thought", "refusal")
+TEXT_KINDS: Final = ("text", "thought", "refusal")
 
 
 def is_error_event(line: bytes, was_error: bool) -> bool:

@@ -9,7 +9,8 @@ from typing import get_args
 
 import pytest
 
-from quartapp.core.errors import KINDS, ChatError, Code, UpstreamFault, describe
+from quartapp.core.errors import ERROR_KINDS as KINDS
+from quartapp.core.errors import ChatError, Code, UpstreamFault, describe
 from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 
 KEY = "sk-canary-7f3a9b1c2d4e5f60"

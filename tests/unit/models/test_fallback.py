@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp import ChatRequest
-from quartapp.core.errors import KINDS, ChatError, Code
+from quartapp.core.errors import ERROR_KINDS as KINDS
+from quartapp.core.errors import ChatError, Code
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Usage
 from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.upstreams.model import OpenStream

@@ -18,7 +18,7 @@ import pytest
 from quart import Quart, render_template_string
 
 from quartapp import chat_blueprint
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.settings.settings import Settings
 from tests.support import vectors
 from tests.support.conformance import chat_at

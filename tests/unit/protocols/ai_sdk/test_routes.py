@@ -10,7 +10,7 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import ChatError
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
 from tests.support.endpoints import (
     ID,

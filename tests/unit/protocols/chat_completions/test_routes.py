@@ -10,7 +10,8 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import ChatError
-from quartapp.core.errors import KINDS, Code
+from quartapp.core.errors import ERROR_KINDS as KINDS
+from quartapp.core.errors import Code
 from quartapp.core.events import Batch, Delta, Piece, Reasoning, Refusal, ToolCall, Usage
 from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 from tests.support.endpoints import (

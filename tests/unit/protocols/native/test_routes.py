@@ -13,7 +13,7 @@ import pytest
 from quart import Blueprint, Quart, Request, Response, abort, request
 
 from quartapp import ChatError, chat_blueprint, create_app
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Delta
 from quartapp.guards.auth import Authenticate
 from tests.support.endpoints import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.core.errors import KINDS
+from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Delta, Done, Event, Piece, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.protocols.native.whole import WholeAnswer, WholeToolCall, merge
 from tests.support.endpoints import PROMPT, STREAM, Client, Log, OwnModel, Reply, Silent, offered_by, serving

@@ -13,7 +13,8 @@ import httpx2
 import openai
 import pytest
 
-from quartapp.core.errors import KINDS, ChatError, UpstreamFault, describe
+from quartapp.core.errors import ERROR_KINDS as KINDS
+from quartapp.core.errors import ChatError, UpstreamFault, describe
 from quartapp.models.fallback import TRANSIENT
 from quartapp.upstreams.common.failures import from_error_object, from_response
 from quartapp.upstreams.http.transport import TRANSPORT_ERRORS
