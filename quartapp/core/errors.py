@@ -146,7 +146,7 @@ class ChatError(Exception):
             raise ValueError(
                 f"ChatError has no code {code!r}; docs/reference/protocol.md lists them, for example {nearest!r}"
             )
-        self.code: str = code
+        self.code: Code = code
         self.path = path
         self.reason = reason
         self.retry_after_s = retry_after_s

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.core.errors import ChatError
+from quartapp.core.errors import ChatError, Code
 
 #: Fields of a tool call and of an answer with state of the server, which the next request must send back.
 CALL_STATE: Final = frozenset({"extra_content", "provider_specific_fields"})
@@ -116,7 +116,7 @@ class Done(Record, frozen=True, tag="done"):
 class Failed(Record, frozen=True, tag="error"):
     """The end of an answer that is not complete, always the last record, with its error."""
 
-    code: str
+    code: Code
     message: str
     id: str
     retry_after_s: int | None = None

@@ -129,7 +129,6 @@ def _components(protocols: Sequence[Protocol]) -> Json:
             # Responses omit optional fields, but msgspec describes what it would parse.
             schema["properties"][name] = _without_null(field) if field.get("default", ...) is None else field
     found = {**named, **dict(zip(unions, schemas, strict=False))}
-    named["Failed"]["properties"]["code"] = {"type": "string", "enum": list(ERROR_KINDS)}
     for protocol in protocols:
         found |= protocol.events
         for operation in protocol.operations.values():

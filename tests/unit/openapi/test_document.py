@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ from quartapp.blueprint import PROTOCOLS
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
 from quartapp.mock import CATALOGUE
+from quartapp.openapi.document import describe
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.native.request import parse
 from quartapp.routes.context import RouteContext
+from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import handle_errors, render
 from quartapp.routes.rules import EveryMethod, add_protocols
 from quartapp.running import RunningChat
@@ -85,6 +88,17 @@ async def test_the_document_is_valid_openapi() -> None:
         found = await served(app)
     assert found["openapi"].startswith("3.1.")
     assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
+
+
+@pytest.mark.parametrize("protocols", [chosen for size in range(5) for chosen in combinations(PROTOCOLS, size)])
+async def test_the_document_of_any_protocols_is_valid_openapi(protocols: tuple[Protocol, ...]) -> None:
+    blueprint = Blueprint("chosen", __name__)
+    add_protocols(blueprint, RouteContext(lambda: None, protocols=protocols))
+    app = host(("/ai", blueprint))
+    async with app.app_context():
+        found = describe(app, "chosen.", protocols, is_guarded=False)
+    assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
+    assert len(operations(found)) == sum(len(protocol.operations) for protocol in protocols)
 
 
 async def test_the_document_has_each_route_with_its_methods_and_nothing_else() -> None:

@@ -30,10 +30,10 @@ RECORDS: list[tuple[Event, str]] = [
         Done("length", Usage(1, 0, 1)),
         '{"type":"done","finish_reason":"length","usage":{"input_tokens":1,"output_tokens":0,"total_tokens":1}}',
     ),
-    (Failed("c", "m.", "id-1"), '{"type":"error","code":"c","message":"m.","id":"id-1"}'),
+    (Failed("overloaded", "m.", "id-1"), '{"type":"error","code":"overloaded","message":"m.","id":"id-1"}'),
     (
-        Failed("c", "m.", "id-1", 0),
-        '{"type":"error","code":"c","message":"m.","id":"id-1","retry_after_s":0}',
+        Failed("overloaded", "m.", "id-1", 0),
+        '{"type":"error","code":"overloaded","message":"m.","id":"id-1","retry_after_s":0}',
     ),
 ]
 
