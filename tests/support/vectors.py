@@ -30,8 +30,9 @@ from quartapp.core.events import (
 )
 from quartapp.protocols.ai_sdk import encode as ai_sdk
 from quartapp.protocols.chat_completions import encode as openai
-from quartapp.protocols.common.encoding import to_json
-from quartapp.protocols.native import ndjson, sse, text, whole
+from quartapp.protocols.common.encoding import to_json, to_json_lines
+from quartapp.protocols.native import formats as native
+from quartapp.protocols.native import whole
 
 Json = dict[str, Any]
 Encode = Callable[[Sequence[Event]], bytes]
@@ -58,9 +59,9 @@ class Case(NamedTuple):
 def encoder(format: str, case: Case) -> Encode:
     """What encodes the batches of one answer; for JSON, all of them at once."""
     makers: dict[str, Callable[[], Encode]] = {
-        "text": lambda: text.encode,
-        "ndjson": lambda: ndjson.encode,
-        "sse": lambda: sse.encode,
+        "text": lambda: native.encode_text,
+        "ndjson": lambda: to_json_lines,
+        "sse": lambda: native.encode_sse,
         "json": lambda: lambda events: to_json(whole.merge(events)),
         "openai": lambda: openai.ChunkEncoder(CREATED, include_usage=case.include_usage).encode,
         "ai_sdk": lambda: ai_sdk.PartEncoder().encode,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from quart import Response, request
 
 from quartapp.answer.client import Answer
@@ -13,12 +14,37 @@ from quartapp.guards.pages import refuse_unwanted_get
 from quartapp.openapi.schemas import event_schema, json_text, reference
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.native.formats import ACCEPTED, NDJSON, SSE, TEXT, WHOLE
-from quartapp.protocols.native.offer import Offer, OfferedModel, RequestLimits
 from quartapp.protocols.native.request import ChatBody, ChatQuery, parse, parse_query
 from quartapp.protocols.native.whole import WholeAnswer, merge
 from quartapp.routes.context import RouteContext
 from quartapp.routes.protocol import GET_ERRORS, HOST, POST_ERRORS, Operation, Protocol, Reply, Route
 from quartapp.routes.replies import collect, json_reply, stream_reply
+
+
+class OfferedModel(msgspec.Struct):
+    """A model that a request may name by its `id`. `is_mock` marks the mock model, which needs no key."""
+
+    id: str
+    is_mock: bool
+
+
+class RequestLimits(msgspec.Struct):
+    """The bounds of one request: the settings `CHAT_MAX_...` of the same names."""
+
+    max_body_bytes: int
+    max_json_values: int
+    max_messages: int
+    max_prompt_chars: int
+    max_attachments: int
+    max_attachment_bytes: int
+
+
+class Offer(msgspec.Struct):
+    """The offered models. Requests without a model go to `default`."""
+
+    default: str
+    models: list[OfferedModel]
+    limits: RequestLimits
 
 
 async def stream(context: RouteContext) -> Response:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quartapp.core.events import Delta, Done, Event, Failed, Ping, Reasoning, Refusal, Start, ToolCall, Usage
-from quartapp.protocols.native import ndjson, text
-from quartapp.protocols.native.formats import ACCEPTED
+from quartapp.protocols.common.encoding import to_json_lines
+from quartapp.protocols.native.formats import ACCEPTED, encode_text
 
 RECORDS: list[tuple[Event, str]] = [
     (Start("id-1", "m"), '{"type":"start","id":"id-1","model":"m"}'),
@@ -104,19 +104,19 @@ def known_fields(struct: msgspec.Struct) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("event", "line"), RECORDS)
 def test_a_record_is_one_line_of_json_without_what_does_not_apply(event: Event, line: str) -> None:
-    assert ndjson.encode([event]) == line.encode() + b"\n"
+    assert to_json_lines([event]) == line.encode() + b"\n"
 
 
 def test_several_events_are_several_lines_in_their_order() -> None:
     events, lines = zip(*RECORDS, strict=True)
-    assert ndjson.encode(events) == "".join(line + "\n" for line in lines).encode()
-    assert ndjson.encode([]) == b""
+    assert to_json_lines(events) == "".join(line + "\n" for line in lines).encode()
+    assert to_json_lines([]) == b""
 
 
 @pytest.mark.parametrize("string", HOSTILE, ids=ascii)
 def test_a_hostile_string_stays_inside_its_record(string: str) -> None:
     events: list[Event] = [Delta(string), ToolCall(0, string, string, string), Start(string, string), Done(string)]
-    data = ndjson.encode(events)
+    data = to_json_lines(events)
     assert records(data) == [expected(event) for event in events]
     assert b"\r" not in data
     assert not set(data) & set(range(0x20)) - {ord("\n")}
@@ -124,7 +124,7 @@ def test_a_hostile_string_stays_inside_its_record(string: str) -> None:
 
 @given(events=EVENTS)
 def test_every_event_comes_back_from_its_line(events: list[Event]) -> None:
-    assert records(ndjson.encode(events)) == [expected(event) for event in events]
+    assert records(to_json_lines(events)) == [expected(event) for event in events]
 
 
 # -- text
@@ -132,20 +132,20 @@ def test_every_event_comes_back_from_its_line(events: list[Event]) -> None:
 
 def test_text_is_what_the_model_says_to_its_reader_and_nothing_else() -> None:
     events = [event for event, _ in RECORDS]
-    assert text.encode([*events, Delta("b")]) == b"aab"
-    assert text.encode([Ping(), Reasoning("hm"), Done("stop")]) == b""
-    assert text.encode([]) == b""
+    assert encode_text([*events, Delta("b")]) == b"aab"
+    assert encode_text([Ping(), Reasoning("hm"), Done("stop")]) == b""
+    assert encode_text([]) == b""
 
 
 @pytest.mark.parametrize("string", HOSTILE, ids=ascii)
 def test_text_is_sent_as_it_is(string: str) -> None:
-    assert text.encode([Delta(string), Refusal(string)]).decode() == string * 2
+    assert encode_text([Delta(string), Refusal(string)]).decode() == string * 2
 
 
 @given(events=EVENTS)
 def test_text_is_the_joined_text_of_deltas_and_refusals(events: list[Event]) -> None:
     said = "".join(event.text for event in events if isinstance(event, Delta | Refusal))
-    assert text.encode(events).decode() == said
+    assert encode_text(events).decode() == said
 
 
 # -- the table
