@@ -21,24 +21,12 @@ class WholeToolCall(msgspec.Struct, omit_defaults=True):
     extra: dict[str, Any] | None = None
 
 
-class WholeAnnotation(msgspec.Struct, omit_defaults=True):
-    """A source of the text, with the fields of the record `annotation`."""
-
-    kind: str
-    url: str | None = None
-    title: str | None = None
-    start_index: int | None = None
-    end_index: int | None = None
-    file_id: str | None = None
-    filename: str | None = None
-    container_id: str | None = None
-    index: int | None = None
+class WholeAnnotation(Annotation, frozen=True, tag=False):
+    """A source of the text: the record `annotation` without its type."""
 
 
-class WholeImage(msgspec.Struct):
-    """An image of the answer, with the field of the record `image`."""
-
-    url: str
+class WholeImage(Image, frozen=True, tag=False):
+    """An image of the answer: the record `image` without its type."""
 
 
 class WholeAnswer(msgspec.Struct, omit_defaults=True):
