@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from msgspec import UNSET, Struct, UnsetType
 
 from quartapp.core.events import (
     Annotation,
@@ -24,20 +26,16 @@ from quartapp.core.events import (
     ToolCall,
     Usage,
 )
+from quartapp.protocols.ai_sdk import types as ui
 from quartapp.protocols.common.encoding import from_json, to_json, to_utf8
 from quartapp.protocols.common.format import Format
 from quartapp.protocols.common.states import add_state, joined
 
 HEADERS: Final[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
 
-EncodedPart = dict[str, Any]
-
-#: The key of our state in `providerMetadata`. `request` reads it when a client sends a part back.
-STATE_KEY: Final = "quartapp"
-
 _DATA = re.compile(r"data:(image/[a-z0-9.+-]+)", re.IGNORECASE)
 
-_FINISH_REASONS = {
+_FINISH_REASONS: Final[Mapping[str, ui.FinishReason]] = {
     "stop": "stop",
     "length": "length",
     "content_filter": "content-filter",
@@ -50,12 +48,10 @@ class PartEncoder:
     """The parts of one answer. The open part is remembered, because it has to end before another one starts."""
 
     def __init__(self) -> None:
-        self._open = ""
+        self._run: TextRun | None = None
         self._count = 0
         self._sources: set[str] = set()
-        self._calls: dict[int, list[str]] = {}
-        self._ids: dict[int, tuple[str, str]] = {}
-        self._ours: dict[int, EncodedPart] = {}
+        self._calls: dict[int, _Call] = {}
 
     def encode(self, events: Sequence[Event]) -> bytes:
         """Return the server-sent events for `events`; the last of an answer is `[DONE]`, after a failure too."""
@@ -65,87 +61,109 @@ class PartEncoder:
         parts = b"".join([b"data: " + to_json(part) + b"\n\n" for part in self._parts(event)])
         return parts + b"data: [DONE]\n\n" if isinstance(event, Done | Failed) else parts
 
-    def _parts(self, event: Event) -> Iterator[EncodedPart]:
+    def _parts(self, event: Event) -> Iterator[ui.StreamPart]:
         match event:
-            case Start(id, model):
-                yield {"type": "start", "messageId": id, "messageMetadata": {"model": model}}
-                yield {"type": "start-step"}
-            case Ping():  # transient: `onData` gets it, and no message contains it
-                yield {"type": "data-ping", "data": {}, "transient": True}
             case Delta(text) | Refusal(text) | Reasoning(text):
-                yield from self._text("reasoning" if isinstance(event, Reasoning) else "text", text)
+                yield from self._text(REASONING if isinstance(event, Reasoning) else TEXT, text)
+            case Start(id, model):
+                yield ui.StartPart(id, ui.StartMetadata(model))
+                yield ui.StartStepPart()
+            case Ping():
+                yield ui.PingPart({}, transient=True)
             case ToolCall():
                 yield from self._tool_call(event)
-            case Annotation(url=url, title=title):
+            case Annotation(url=str(url), title=title):
                 yield from self._source(url, title)
             case Image(url):
-                yield {"type": "file", "mediaType": _media_type(url), "url": url}
+                yield ui.ShownImagePart(_media_type(url), url)
             case Done():
                 yield from self._end(event)
             case Failed(_, message):
                 yield from self._close()
-                yield {"type": "finish-step"}
-                yield {"type": "error", "errorText": message}
-                yield _finish("error", None)
+                yield ui.FinishStepPart()
+                yield ui.ErrorPart(message)
+                yield ui.FinishPart("error")
 
-    def _end(self, done: Done) -> Iterator[EncodedPart]:
-        extra = done.extra
-        if extra and self._ours:  # in the first call, because a step with several calls has only one place
-            next(iter(self._ours.values()))["turn"] = extra
-        yield from self._close({"turn": extra} if extra else {})
-        yield from self._tool_inputs()
-        yield {"type": "finish-step"}
-        yield _finish(_FINISH_REASONS.get(done.finish_reason, "other"), done.usage)
+    def _end(self, done: Done) -> Iterator[ui.StreamPart]:
+        turn = done.extra or UNSET
+        if self._calls:  # in the first call, because a step with several calls has only one place
+            next(iter(self._calls.values())).state.turn = turn
+        yield from self._close(ui.AttachedState(turn=turn))
+        for call in self._calls.values():
+            yield _tool_input(call)
+        yield ui.FinishStepPart()
+        usage = UNSET if done.usage is None else ui.FinishMetadata(_counts(done.usage))
+        yield ui.FinishPart(_FINISH_REASONS.get(done.finish_reason, "other"), usage)
 
-    def _source(self, url: str | None, title: str | None) -> Iterator[EncodedPart]:
+    def _source(self, url: str, title: str | None) -> Iterator[ui.StreamPart]:
         """Yield a source once for each URL, because the SDK has no field for the position of a citation."""
-        if url is not None and url not in self._sources:
+        if url not in self._sources:
             self._sources.add(url)
-            source = {"type": "source-url", "sourceId": f"source-{len(self._sources)}", "url": url}
-            yield source | ({"title": title} if title else {})
+            yield ui.SourceUrlPart(f"source-{len(self._sources)}", url, title or UNSET)
 
-    def _text(self, kind: str, text: str) -> Iterator[EncodedPart]:
-        if self._open != kind:
+    def _text(self, run: TextRun, text: str) -> Iterator[ui.StreamPart]:
+        if self._run is not run:
             yield from self._close()
-            self._open = kind
+            self._run = run
             self._count += 1
-            yield {"type": f"{kind}-start", "id": str(self._count)}
-        yield {"type": f"{kind}-delta", "id": str(self._count), "delta": text}
+            yield run.start(str(self._count))
+        yield run.delta(str(self._count), text)
 
-    def _close(self, ours: EncodedPart | None = None) -> Iterator[EncodedPart]:
-        if self._open:
-            yield {"type": f"{self._open}-end", "id": str(self._count), **_metadata(ours)}
-            self._open = ""
+    def _close(self, state: ui.AttachedState | None = None) -> Iterator[ui.StreamPart]:
+        if self._run is not None:
+            yield self._run.end(str(self._count), _metadata(state))
+            self._run = None
 
-    def _tool_call(self, event: ToolCall) -> Iterator[EncodedPart]:
+    def _tool_call(self, event: ToolCall) -> Iterator[ui.StreamPart]:
         yield from self._close()
-        if event.index not in self._ids:
-            call = (event.id or f"call-{event.index}", event.name or "unknown")
-            self._ids[event.index], self._calls[event.index] = call, []
-            self._ours[event.index] = {} if event.kind is None else {"kind": event.kind}
-            yield {"type": "tool-input-start", "toolCallId": call[0], "toolName": call[1]}
+        call = self._calls.get(event.index)
+        if call is None:
+            state = ui.AttachedState(kind="custom" if event.kind else UNSET)
+            call = _Call(event.id or f"call-{event.index}", event.name or "unknown", state)
+            self._calls[event.index] = call
+            yield ui.ToolInputStartPart(call.id, call.name)
         if event.arguments:
-            self._calls[event.index].append(event.arguments)
-            call_id = self._ids[event.index][0]
-            yield {"type": "tool-input-delta", "toolCallId": call_id, "inputTextDelta": event.arguments}
-
+            call.arguments.append(event.arguments)
+            yield ui.ToolInputDeltaPart(call.id, event.arguments)
         if event.extra:
-            add_state(self._ours[event.index].setdefault("extra", {}), event.extra)
+            add_state(call.extra, event.extra)
 
-    def _tool_inputs(self) -> Iterator[EncodedPart]:
-        """Yield the complete input of each call.
 
-        Clients run the tool now, not earlier. Input that they cannot read is sent as an error of the model.
-        """
-        for index, (call_id, name) in self._ids.items():
-            text = "".join(self._calls[index])
-            ours = joined(self._ours[index])
-            part: EncodedPart = {"toolCallId": call_id, "toolName": name, **_metadata(ours)}
-            try:
-                value = text if "kind" in ours else _input(text)
-                yield {"type": "tool-input-available", **part, "input": value}
-            except (ValueError, RecursionError):
-                yield {"type": "tool-input-error", **part, "input": text, "errorText": "The arguments are not JSON."}
+class TextRun(NamedTuple):
+    """The types of the parts of a run of text or of reasoning."""
+
+    start: type[ui.TextStartPart]
+    delta: type[ui.TextDeltaPart]
+    end: type[ui.TextEndPart]
+
+
+TEXT: Final = TextRun(ui.TextStartPart, ui.TextDeltaPart, ui.TextEndPart)
+REASONING: Final = TextRun(ui.ReasoningStartPart, ui.ReasoningDeltaPart, ui.ReasoningEndPart)
+
+
+class _Call(Struct):
+    """A tool call so far."""
+
+    id: str
+    name: str
+    state: ui.AttachedState
+    arguments: list[str] = []
+    extra: dict[str, Any] = {}
+
+
+def _tool_input(call: _Call) -> ui.StreamPart:
+    """Return the complete input of a call.
+
+    Clients run the tool now, not earlier. Input that they cannot read is sent as an error of the model.
+    """
+    text, state = "".join(call.arguments), call.state
+    state.extra = joined(call.extra) or UNSET
+    metadata = _metadata(state)
+    try:
+        value = _input(text) if state.kind is UNSET else text
+        return ui.ToolInputAvailablePart(call.id, call.name, value, metadata)
+    except (ValueError, RecursionError):
+        return ui.ToolInputErrorPart(call.id, call.name, text, "The arguments are not JSON.", metadata)
 
 
 def _media_type(url: str) -> str:
@@ -153,13 +171,14 @@ def _media_type(url: str) -> str:
     return found[1].lower() if (found := _DATA.match(url)) else "image/*"
 
 
-def _metadata(ours: EncodedPart | None) -> EncodedPart:
+def _metadata(state: ui.AttachedState | None) -> ui.ProviderMetadata | UnsetType:
     """Return the field in which the SDK keeps state of the server that has to come back with the part."""
+    state = state or ui.AttachedState()
     try:
-        _check_value(ours)
+        _check_value([state.extra, state.turn])
     except ValueError:  # without its state the client can still show the call
-        ours = {name: value for name, value in (ours or {}).items() if name == "kind"}
-    return {"providerMetadata": {STATE_KEY: ours}} if ours else {}
+        state = ui.AttachedState(kind=state.kind)
+    return UNSET if state == ui.AttachedState() else ui.ProviderMetadata(state)
 
 
 def _input(text: str) -> Any:
@@ -188,23 +207,15 @@ def _check_names(value: dict[str, Any]) -> None:
         raise ValueError("a key that the SDK refuses")
 
 
-def _finish(reason: str, usage: Usage | None) -> EncodedPart:
-    finish: EncodedPart = {"type": "finish", "finishReason": reason}
-    if usage is not None:
-        finish["messageMetadata"] = {"usage": _counts(usage)}
-    return finish
-
-
-def _counts(usage: Usage) -> dict[str, int]:
-    """Return the token counts under the names that all versions of the SDK know."""
-    counts = {
-        "inputTokens": usage.input_tokens,
-        "outputTokens": usage.output_tokens,
-        "totalTokens": usage.total_tokens,
-        "cachedInputTokens": usage.cached_input_tokens,
-        "reasoningTokens": usage.reasoning_tokens,
-    }
-    return {name: count for name, count in counts.items() if count is not None}
+def _counts(usage: Usage) -> ui.UsageCounts:
+    cached, reasoning = usage.cached_input_tokens, usage.reasoning_tokens
+    return ui.UsageCounts(
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.total_tokens,
+        UNSET if cached is None else cached,
+        UNSET if reasoning is None else reasoning,
+    )
 
 
 UI_MESSAGE_STREAM: Final = Format("text/event-stream", lambda: PartEncoder().encode, headers=HEADERS)

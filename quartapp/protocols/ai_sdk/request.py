@@ -34,8 +34,8 @@ _RESULTS = ("output-available", "output-error", "output-denied")
 _PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
 _DENIED = "The user did not allow this call."
 
-#: The key of our state in `providerMetadata`. `encode` writes it, and clients send it back.
-STATE_KEY = "quartapp"
+# The field of `types.ProviderMetadata`, which clients send back.
+_STATE_KEY = "quartapp"
 
 
 class UIPart(Strict):
@@ -69,7 +69,7 @@ class UIPart(Strict):
     def own_state(self) -> JsonObject:
         """Return our state of the part. Calls with a result keep it in another field than calls without."""
         places = (self.callProviderMetadata, self.resultProviderMetadata, self.providerMetadata)
-        found = [place.get(STATE_KEY) for place in places if isinstance(place, dict)]
+        found = [place.get(_STATE_KEY) for place in places if isinstance(place, dict)]
         return next((each for each in found if isinstance(each, dict)), {})
 
 
@@ -177,7 +177,7 @@ def _add(part: UIPart, step: _Step, path: str, *, is_answer: bool) -> None:
         if part.state not in (*_RESULTS, *_PENDING):
             raise ChatError("invalid_request", path=path)
         step.calls.append(_call(part, path))
-        if part.state in _RESULTS or _is_denied(part):
+        if part.state in _RESULTS or _approval(part).get("approved") is False:
             step.results.append(_result(part))
     elif not is_answer and part.type not in _OF_ANSWERS and not part.type.startswith("data-"):
         raise ChatError("invalid_request", path=f"{path}.type")
@@ -222,12 +222,7 @@ def _call(part: UIPart, path: str) -> JsonObject:
     value = part.rawInput if part.input is None else part.input
     is_text = isinstance(value, str) and (is_custom or part.input is None)
     arguments = value if is_text else json.dumps({} if value is None else value)
-    call: JsonObject = {
-        "id": part.toolCallId,
-        "name": name,
-        "arguments": arguments,
-        "extra": part.own_state.get("extra"),
-    }
+    call = {"id": part.toolCallId, "name": name, "arguments": arguments, "extra": part.own_state.get("extra")}
     return call | {"kind": "custom"} if is_custom else call
 
 
@@ -237,10 +232,6 @@ def _result(part: UIPart) -> JsonObject:
         output = _approval(part).get("reason") or _DENIED
     content = output if isinstance(output, str) else json.dumps(output)
     return {"tool_call_id": part.toolCallId, "content": content}
-
-
-def _is_denied(part: UIPart) -> bool:
-    return _approval(part).get("approved") is False
 
 
 def _approval(part: UIPart) -> JsonObject:

@@ -1,4 +1,4 @@
-"""The types of the parts that `encode` writes: a subset of Vercel's UI message stream."""
+"""The parts of an answer: a subset of Vercel's UI message stream."""
 
 from __future__ import annotations
 
@@ -80,24 +80,16 @@ class TextEndPart(StreamPart, tag="text-end"):
     provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
-class ReasoningStartPart(StreamPart, tag="reasoning-start"):
+class ReasoningStartPart(TextStartPart, tag="reasoning-start"):
     """The start of a run of reasoning."""
 
-    id: str
 
-
-class ReasoningDeltaPart(StreamPart, tag="reasoning-delta"):
+class ReasoningDeltaPart(TextDeltaPart, tag="reasoning-delta"):
     """The next piece of the reasoning."""
 
-    id: str
-    delta: str
 
-
-class ReasoningEndPart(StreamPart, tag="reasoning-end"):
+class ReasoningEndPart(TextEndPart, tag="reasoning-end"):
     """The end of a run of reasoning."""
-
-    id: str
-    provider_metadata: ProviderMetadata | UnsetType = UNSET
 
 
 class ToolInputStartPart(StreamPart, tag="tool-input-start"):
