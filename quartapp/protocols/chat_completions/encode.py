@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import asdict as to_fields
 
-from quartapp.core.errors import ERROR_KINDS
+from quartapp.core.errors import ERROR_KINDS, Code
 from quartapp.core.events import (
     TURN_STATE,
     Annotation,
@@ -27,10 +27,10 @@ from quartapp.core.events import (
     ToolCall,
     Usage,
 )
+from quartapp.core.request import JsonObject
+from quartapp.protocols.chat_completions.types import ErrorType, OpenAIError, OpenAIErrorDetail
 from quartapp.protocols.common.encoding import from_json, to_json
 from quartapp.protocols.common.states import TextPieces, add_state, joined, without_thought_mark
-
-ChunkFields = dict[str, Any]
 
 _DONE = b"data: [DONE]\n\n"
 _TEXTS: Final[Mapping[type, str]] = {Delta: "content", Reasoning: "reasoning_content", Refusal: "refusal"}
@@ -46,18 +46,18 @@ OPENAI_CODES: Final[Mapping[str, str]] = {
     "upstream_unpaid": "insufficient_quota",
 }
 
+_ERROR_TYPES: Final[Mapping[int, ErrorType]] = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 
-def error_object(code: str, message: str, param: str | None = None) -> dict[str, Any]:
+
+def openai_error(code: Code, message: str, param: str | None = None) -> OpenAIError:
     """Return an error in OpenAI's form, for the body of a refusal or the last event of a failed stream."""
-    kind = _error_type(ERROR_KINDS[code].status)
-    return {"message": message, "type": kind, "code": OPENAI_CODES.get(code, code), "param": param}
-
-
-def _error_type(status: int) -> str:
-    if status >= 500:
-        return "server_error"
-    named = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-    return named.get(status, "invalid_request_error")
+    status = ERROR_KINDS[code].status
+    kind = "server_error" if status >= 500 else _ERROR_TYPES.get(status, "invalid_request_error")
+    return OpenAIError(OpenAIErrorDetail(message, kind, OPENAI_CODES.get(code, code), param))
 
 
 class ChunkEncoder:
@@ -66,7 +66,7 @@ class ChunkEncoder:
     def __init__(self, created: int, *, include_usage: bool) -> None:
         self._created = created
         self._include_usage = include_usage
-        self._head: ChunkFields = {}
+        self._head: JsonObject = {}
         self._is_raw = False
         self._has_role = False
 
@@ -77,15 +77,16 @@ class ChunkEncoder:
     def _event(self, event: Event) -> bytes:
         if isinstance(event, Raw):  # first, because there is one for each token
             self._is_raw = True
-            return b"data: " + _without_line_ends(event.payload) + b"\n\n"
+            # JSON has line ends only between tokens, and the parser of a stream would end its line there.
+            return b"data: " + event.payload.replace(b"\n", b" ").replace(b"\r", b" ") + b"\n\n"
         if isinstance(event, Ping):
             return _data(self._ping())
         if isinstance(event, Failed):
-            return b"data: " + to_json({"error": error_object(event.code, event.message)}) + b"\n\n"
+            return _data(openai_error(event.code, event.message))
         chunks = b"".join(map(_data, self.of(event)))
         return chunks + _DONE if isinstance(event, Done) else chunks
 
-    def of(self, event: Event) -> Iterator[ChunkFields]:
+    def of(self, event: Event) -> Iterator[JsonObject]:
         """Yield the chunks for `event`, decoded."""
         match event:
             case Start(id, model):
@@ -111,14 +112,14 @@ class ChunkEncoder:
                 if self._include_usage and usage is not None:
                     yield {**self._head, "choices": [], "usage": usage_object(usage)}
 
-    def _ping(self) -> ChunkFields:
+    def _ping(self) -> JsonObject:
         """Return a chunk with an empty delta, as in chunks with a finish_reason, because every client accepts it.
 
         Some parsers read a comment as an event without data, and clients fail on data that is no JSON.
         """
         return {**self._head, "choices": [{"index": 0, "delta": {}, "finish_reason": None}]}
 
-    def _chunk(self, delta: ChunkFields, finish_reason: str | None = None) -> ChunkFields:
+    def _chunk(self, delta: JsonObject, finish_reason: str | None = None) -> JsonObject:
         if not self._has_role:
             self._has_role = True
             delta = {"role": "assistant", **delta}
@@ -155,21 +156,16 @@ def annotation_object(event: Annotation) -> dict[str, Any]:
     return {"type": event.kind, event.kind: fields}
 
 
-def _data(chunk: ChunkFields) -> bytes:
+def _data(chunk: JsonObject | OpenAIError) -> bytes:
     return b"data: " + to_json(chunk) + b"\n\n"
 
 
-def _without_line_ends(payload: bytes) -> bytes:
-    """Replace line ends, which JSON has only between tokens, by spaces: the parser of a stream would end its line."""
-    return payload.replace(b"\n", b" ").replace(b"\r", b" ")
-
-
-def merge(chunks: Iterable[ChunkFields]) -> ChunkFields:
+def merge(chunks: Iterable[JsonObject]) -> JsonObject:
     """Merge the chunks of a complete answer into one completion.
 
     Texts and lists are joined, tool calls are merged by their index, and other fields keep their last value.
     """
-    completion: ChunkFields = {}
+    completion: JsonObject = {}
     choices: dict[int, _ChoiceMerger] = {}
     for chunk in chunks:
         for choice in chunk.get("choices") or ():
@@ -188,12 +184,12 @@ class _ChoiceMerger:
     """One choice of a completion, merged from its chunks."""
 
     def __init__(self) -> None:
-        self._message: ChunkFields = {"role": "assistant", "content": None}
-        self._calls: dict[int, ChunkFields] = {}
-        self._rest: ChunkFields = {"logprobs": None, "finish_reason": None}
+        self._message: JsonObject = {"role": "assistant", "content": None}
+        self._calls: dict[int, JsonObject] = {}
+        self._rest: JsonObject = {"logprobs": None, "finish_reason": None}
         self._has_thought_tag = False
 
-    def add(self, choice: ChunkFields) -> None:
+    def add(self, choice: JsonObject) -> None:
         delta = self._with_thought(choice.get("delta") or {})
         for call in delta.get("tool_calls") or ():
             fragment = {name: value for name, value in call.items() if name != "index"}
@@ -205,7 +201,7 @@ class _ChoiceMerger:
             elif name not in ("index", "delta") and value is not None:
                 self._rest[name] = value
 
-    def _with_thought(self, delta: ChunkFields) -> ChunkFields:
+    def _with_thought(self, delta: JsonObject) -> JsonObject:
         """Return the delta with a text that Gemini marks as a thought in `reasoning_content`.
 
         If tags in the text mark the thought too, the text stays where it is.
@@ -217,13 +213,13 @@ class _ChoiceMerger:
         self._has_thought_tag = self._has_thought_tag or str(text).startswith("<thought>")
         return rest if self._has_thought_tag else rest | {"content": None, "reasoning_content": text}
 
-    def merged(self, index: int) -> ChunkFields:
+    def merged(self, index: int) -> JsonObject:
         calls = [self._calls[number] for number in sorted(self._calls)]
         message = self._message | ({"tool_calls": [_joined(call) for call in calls]} if calls else {})
         return {"index": index, "message": _joined(message), **_joined(self._rest)}
 
 
-def _merge_into(merged: ChunkFields, added: ChunkFields) -> None:
+def _merge_into(merged: JsonObject, added: JsonObject) -> None:
     for name, value in added.items():
         known = merged.get(name)
         if name in TURN_STATE:
@@ -242,7 +238,7 @@ def _merge_into(merged: ChunkFields, added: ChunkFields) -> None:
             merged[name] = value
 
 
-def _joined(merged: ChunkFields) -> ChunkFields:
+def _joined(merged: JsonObject) -> JsonObject:
     return {name: _joined_value(name, value) for name, value in merged.items()}
 
 

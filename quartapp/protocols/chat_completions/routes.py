@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from quart import Response
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Event
 from quartapp.openapi.schemas import event_schema, json_text, reference
-from quartapp.protocols.chat_completions.encode import OPENAI_CODES, ChunkEncoder, error_object, merge
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES, ChunkEncoder, merge, openai_error
 from quartapp.protocols.chat_completions.request import CompletionBody, parse_completion
 from quartapp.protocols.chat_completions.types import Chunk, Completion, ModelCard, ModelList, OpenAIError
 from quartapp.protocols.common.encoding import to_json
@@ -43,13 +42,13 @@ async def completions(context: RouteContext) -> Response:
 async def models(context: RouteContext) -> Response:
     """Return the list of models."""
     await context.admit()
-    return _json({"object": "list", "data": [_model(name) for name in context.chat().models.names]})
+    return json_reply(to_json(ModelList("list", [_card(name) for name in context.chat().models.names])))
 
 
 async def model(context: RouteContext, name: str) -> Response:
     """Return one model. Raises ChatError: model_not_found."""
     await context.admit()
-    return _json(_model(context.chat().models.get(name).name))
+    return json_reply(to_json(_card(context.chat().models.get(name).name)))
 
 
 def _completion(events: Sequence[Event], chunks: ChunkEncoder) -> bytes:
@@ -60,12 +59,8 @@ def _completion(events: Sequence[Event], chunks: ChunkEncoder) -> bytes:
         raise ChatError("upstream_error") from error
 
 
-def _model(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "quartapp"}
-
-
-def _json(document: Any) -> Response:
-    return json_reply(to_json(document))
+def _card(name: str) -> ModelCard:
+    return ModelCard(name, "model", 0, "quartapp")
 
 
 def _render(error: ChatError) -> Response:
@@ -74,8 +69,7 @@ def _render(error: ChatError) -> Response:
     is_spent = error.code == "budget_exceeded" and error.retry_after_s is None
     if error.code in _MAY_BE_BILLED or error.code in _PERMANENT or is_spent:
         headers["x-should-retry"] = "false"
-    document = {"error": error_object(error.code, error.sentence, error.path)}
-    return json_reply(json.dumps(document).encode(), status, headers)
+    return json_reply(to_json(openai_error(error.code, error.sentence, error.path)), status, headers)
 
 
 _COMPLETIONS: Final = Operation(

@@ -1,7 +1,7 @@
-"""The types of the JSON bodies that `encode` and `routes` write as dicts.
+"""The types of JSON bodies: errors and models, and the schemas of chunks and completions, which are dicts.
 
-They only describe: no code creates an instance. Chunks of an upstream are sent unchanged, so all their fields are
-optional. The fields that OpenAI documents have types, and chunks may have more fields.
+Chunks of an upstream are sent unchanged, so all their fields are optional. The fields that OpenAI documents have types,
+and chunks may have more fields.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from msgspec import Struct
 
 from quartapp.protocols.chat_completions.chunk import Custom, Function
 
+ErrorType = Literal[
+    "authentication_error", "invalid_request_error", "permission_error", "rate_limit_error", "server_error"
+]
+
 
 class OpenAIErrorDetail(Struct):
     """The reason of a refusal in the form of OpenAI's API. `param` names the invalid field."""
 
     message: str
-    type: Literal[
-        "authentication_error", "invalid_request_error", "permission_error", "rate_limit_error", "server_error"
-    ]
+    type: ErrorType
     code: str
     param: str | None
 
