@@ -13,12 +13,29 @@ from typing import Any
 import msgspec
 
 from quartapp.core.errors import ChatError, describe, host_fault
-from quartapp.core.events import Usage
+from quartapp.core.events import Attempt, Usage
 
 log = logging.getLogger("quartapp.answer")
 
 #: Endings without a fault. The log reports each other ending as a warning.
 QUIET_ENDINGS = ("done", "reader_left")
+
+
+#: The largest number of failed attempts in a report.
+MAX_FAILED_ATTEMPTS = 20
+
+
+class FailedAttempts:
+    """The failed attempts of an answer as entries of its line. Errors would keep all objects of an attempt alive."""
+
+    def __init__(self) -> None:
+        self.entries: list[dict[str, Any]] = []
+
+    def add(self, attempt: Attempt, *, with_message: bool) -> None:
+        """Add an attempt, unless it is the only one: its error ends the answer, and is logged there."""
+        is_single = attempt.next is None and not self.entries
+        if not is_single and len(self.entries) < MAX_FAILED_ATTEMPTS:
+            self.entries.append({"model": attempt.model, **describe(attempt.error, with_message=with_message)})
 
 
 class AnswerReport(msgspec.Struct, frozen=True):

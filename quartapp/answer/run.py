@@ -13,15 +13,12 @@ from msgspec.structs import replace
 from quartapp.answer.deadlines import Clock, Deadline, DeadlineTimer
 from quartapp.answer.limits import Limits
 from quartapp.answer.queue import EventQueue
-from quartapp.answer.report import AnswerReport
-from quartapp.core.errors import ChatError, describe
+from quartapp.answer.report import AnswerReport, FailedAttempts
+from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Done, Failed, Start, Usage
 
 #: Seconds for usage and the end of the stream after the finish reason. A drop within them leaves the answer complete.
 TAIL_S = 2.0
-
-#: The largest number of failed attempts in a report.
-MAX_FAILED_ATTEMPTS = 20
 
 
 class State(Enum):
@@ -75,7 +72,7 @@ class Run:
         self._extra: dict[str, Any] | None = None
 
         self._current_model: str | None = model
-        self._failed_attempts: list[dict[str, Any]] = []
+        self._failed_attempts = FailedAttempts()
         self._own_failure: ChatError | None = None
 
     def start(self) -> None:
@@ -129,7 +126,7 @@ class Run:
             finish_reason=self._finish_reason,
             usage=self._usage,
             error=self.error,
-            failed_attempts=tuple(self._failed_attempts),
+            failed_attempts=tuple(self._failed_attempts.entries),
         )
 
     def deadlines(self, now: float) -> list[Deadline]:
@@ -143,7 +140,7 @@ class Run:
             found.append((self._tail_until, self._end_tail))
         if self.state is not State.ENDED:
             limits, started_at = self._limits, self.started_at
-            found.append((started_at + limits.answer_timeout_s, self._exceed))
+            found.append((started_at + limits.answer_timeout_s, lambda: self.end(ChatError("deadline_exceeded"))))
             if self._first_event_at is None:
                 found.append((started_at + limits.first_event_timeout_s, self._time_out))
             is_idle = self._first_event_at is not None and not self._queue.producer_waits
@@ -195,15 +192,8 @@ class Run:
             self._conclude()
 
     def _take_attempt(self, attempt: Attempt) -> None:
-        """Note a failed attempt as entries of the log, because the error would keep all objects of the attempt alive.
-
-        A single attempt without a successor is left out, because its error ends the answer and is logged there.
-        """
-        is_single = attempt.next is None and not self._failed_attempts
         self._current_model = attempt.next
-        if not is_single and len(self._failed_attempts) < MAX_FAILED_ATTEMPTS:
-            fault = describe(attempt.error, with_message=self._limits.log_upstream_messages)
-            self._failed_attempts.append({"model": attempt.model, **fault})
+        self._failed_attempts.add(attempt, with_message=self._limits.log_upstream_messages)
         if attempt.model == self._model:
             self._own_failure = attempt.error
         if attempt.timeouts:
@@ -247,9 +237,6 @@ class Run:
     def _stop_pump(self) -> None:
         if self._pump_task is not None and self._pump_task is not asyncio.current_task():
             self._pump_task.cancel()
-
-    def _exceed(self) -> None:
-        self.end(ChatError("deadline_exceeded"))
 
     def _time_out(self) -> None:
         """End the answer with the failure of the requested model, if it has failed, because it was not silent then."""

@@ -16,8 +16,8 @@ import pytest
 from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
 from quartapp.answer.queue import EVENT_BYTES
-from quartapp.answer.report import AnswerReport
-from quartapp.answer.run import MAX_FAILED_ATTEMPTS, TAIL_S
+from quartapp.answer.report import MAX_FAILED_ATTEMPTS, AnswerReport
+from quartapp.answer.run import TAIL_S
 from quartapp.core.errors import ChatError, Code, UpstreamFault
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
 from tests.support.clock import FakeClock
