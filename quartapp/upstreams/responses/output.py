@@ -18,6 +18,9 @@ from quartapp.upstreams.responses.calls import StreamedCall, StreamedCalls
 from quartapp.upstreams.responses.shapes import (
     DELTAS,
     PARTS,
+    PIECES,
+    SUMMARY,
+    THOUGHT,
     CallItem,
     ImageItem,
     Item,
@@ -26,7 +29,6 @@ from quartapp.upstreams.responses.shapes import (
     Place,
     ReasoningItem,
     ResponseEvent,
-    TextKind,
     TextPiece,
     read_item,
 )
@@ -34,11 +36,12 @@ from quartapp.upstreams.responses.texts import CompleteText, JoinedText, JoinedT
 
 _BETWEEN_PARTS: Final = "\n\n"
 
-_PART_KINDS: Final[Mapping[str, TextKind]] = {
-    "output_text": TextKind.ANSWER,
-    "text": TextKind.ANSWER,
-    "refusal": TextKind.REFUSAL,
-    "reasoning_text": TextKind.THOUGHT,
+# The kinds of texts in the parts of a message. `text` is an older name of `output_text`.
+_PART_KINDS: Final[Mapping[str, str]] = {
+    "output_text": "output_text",
+    "text": "output_text",
+    "refusal": "refusal",
+    THOUGHT: THOUGHT,
 }
 
 
@@ -108,8 +111,8 @@ class ResponseOutput:
         self._close_run()
         place = Place(event.output_index, item.id or None)
         complete = list(self._complete_texts(item, place))
-        for kind in TextKind:
-            self._texts.end_item(kind, place, [each for each in complete if each.kind is kind])
+        for kind in PIECES:
+            self._texts.end_item(kind, place, [each for each in complete if each.kind == kind])
         self._emit_item(place, item, complete, self.calls.open_at(place))
         self._texts.close_item(place)
 
@@ -118,7 +121,7 @@ class ResponseOutput:
         self._close_run()
         texts = [list(self._complete_texts(item, Place(None, item.id or None))) for item in items]
         for kind, sent in self._texts.by_kind.items():
-            compare(sent, [each for complete in texts for each in complete if each.kind is kind])
+            compare(sent, [each for complete in texts for each in complete if each.kind == kind])
         others = self.calls.others(item for item in items if isinstance(item, CallItem))
         for number, (item, complete) in enumerate(zip(items, texts, strict=True)):
             self._emit_item(Place(number, item.id or None), item, complete, others)
@@ -126,7 +129,7 @@ class ResponseOutput:
 
     def _complete_texts(self, item: Item, place: Place) -> Iterator[CompleteText]:
         """Yield the texts of an item that are not empty."""
-        parts: Iterable[tuple[TextKind, str | None]] = ()
+        parts: Iterable[tuple[str, str | None]] = ()
         if isinstance(item, ReasoningItem):
             parts = self._thoughts(item)
         elif isinstance(item, MessageItem):
@@ -135,16 +138,16 @@ class ResponseOutput:
             if text:
                 yield CompleteText(kind, place._replace(part=number), text)
 
-    def _thoughts(self, item: ReasoningItem) -> Iterator[tuple[TextKind, str | None]]:
+    def _thoughts(self, item: ReasoningItem) -> Iterator[tuple[str, str | None]]:
         """Yield the thoughts, or their summary if no thought was streamed.
 
         If only a summary was streamed, the summary is used, because the two have the same content.
         """
         sent = self._texts.by_kind
-        if item.content and (sent[TextKind.THOUGHT] or not sent[TextKind.SUMMARY]):
-            yield from ((TextKind.THOUGHT, part.text) for part in item.content)
-        elif not sent[TextKind.THOUGHT]:
-            yield from ((TextKind.SUMMARY, part.text) for part in item.summary or ())
+        if item.content and (sent[THOUGHT] or not sent[SUMMARY]):
+            yield from ((THOUGHT, part.text) for part in item.content)
+        elif not sent[THOUGHT]:
+            yield from ((SUMMARY, part.text) for part in item.summary or ())
 
     def _emit_item(
         self, place: Place, item: Item, texts: Iterable[CompleteText], unnamed: Iterator[StreamedCall]
@@ -201,12 +204,12 @@ class ResponseOutput:
         self._deltas.clear()
 
 
-def _kind_and_text(part: ItemPart) -> tuple[TextKind, str | None]:
+def _kind_and_text(part: ItemPart) -> tuple[str, str | None]:
     """Return the kind of a message part, and its text. Raises ChatError for text of an unknown kind."""
     kind = _PART_KINDS.get(part.type)
     if kind is None and (part.text or part.refusal):
         raise ChatError("upstream_error")
-    return kind or TextKind.ANSWER, part.refusal if kind is TextKind.REFUSAL else part.text
+    return kind or "output_text", part.refusal if kind == "refusal" else part.text
 
 
 def _given(delta: str | None) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Mapping
-from enum import Enum, auto
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -25,36 +24,25 @@ T = TypeVar("T")
 _NOTHING: Final = msgspec.Raw(b"null")
 
 
-class TextKind(Enum):
-    """The kind of a text."""
-
-    ANSWER = auto()
-    REFUSAL = auto()
-    THOUGHT = auto()
-    SUMMARY = auto()
-
-
 TextPiece = type[Delta] | type[Reasoning] | type[Refusal]
 
-#: The type of the pieces of each kind of text.
-PIECES: Final[Mapping[TextKind, TextPiece]] = {
-    TextKind.ANSWER: Delta,
-    TextKind.REFUSAL: Refusal,
-    TextKind.THOUGHT: Reasoning,
-    TextKind.SUMMARY: Reasoning,
+THOUGHT: Final = "reasoning_text"
+SUMMARY: Final = "reasoning_summary_text"
+
+#: The kinds of texts by the API's names, with the type of their pieces.
+PIECES: Final[Mapping[str, TextPiece]] = {
+    "output_text": Delta,
+    "refusal": Refusal,
+    THOUGHT: Reasoning,
+    SUMMARY: Reasoning,
 }
 
-_EVENT_NAMES: Final = {
-    "output_text": TextKind.ANSWER,
-    "refusal": TextKind.REFUSAL,
-    "reasoning_text": TextKind.THOUGHT,
-    "reasoning_summary_text": TextKind.SUMMARY,
-    "reasoning": TextKind.THOUGHT,  # in the Open Responses standard
-}
+# `reasoning` is the name in the Open Responses standard.
+_KINDS: Final = {**{name: name for name in PIECES}, "reasoning": THOUGHT}
 
-#: Events with a delta of a text, and with a complete text.
-DELTAS: Final[Mapping[str, TextKind]] = {f"response.{name}.delta": kind for name, kind in _EVENT_NAMES.items()}
-PARTS: Final[Mapping[str, TextKind]] = {f"response.{name}.done": kind for name, kind in _EVENT_NAMES.items()}
+#: The kind of the text in events with a delta, and in events with a complete text.
+DELTAS: Final[Mapping[str, str]] = {f"response.{name}.delta": kind for name, kind in _KINDS.items()}
+PARTS: Final[Mapping[str, str]] = {f"response.{name}.done": kind for name, kind in _KINDS.items()}
 
 
 class Place(NamedTuple):

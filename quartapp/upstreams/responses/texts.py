@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from quartapp.core.errors import ChatError
-from quartapp.upstreams.responses.shapes import PIECES, Name, Place, TextKind
+from quartapp.upstreams.responses.shapes import PIECES, Name, Place
 
 MAX_PARTS: Final = 2048
 
@@ -23,7 +23,7 @@ _HALF: Final = "\ufffd"
 class JoinedText:
     """A text that was sent, with the names that its events had. After its end, a delta begins another text."""
 
-    def __init__(self, kind: TextKind, place: Place) -> None:
+    def __init__(self, kind: str, place: Place) -> None:
         self.kind = kind
         self.piece = PIECES[kind]
         self.number, self.id, self.part = place
@@ -54,7 +54,7 @@ class CompleteText(msgspec.Struct):
     `rest` is the text that was not sent. `begun` is the sent text that it continues, if there is one.
     """
 
-    kind: TextKind
+    kind: str
     place: Place
     text: str
     rest: str = ""
@@ -65,11 +65,11 @@ class JoinedTexts:
     """The texts of one response. Raises ChatError, upstream_error, for more than MAX_PARTS."""
 
     def __init__(self) -> None:
-        self.by_kind: dict[TextKind, list[JoinedText]] = {kind: [] for kind in TextKind}
+        self.by_kind: dict[str, list[JoinedText]] = {kind: [] for kind in PIECES}
         # The last text with a name, for each part and for None; the name None is for all.
-        self._last: dict[tuple[TextKind, Name, int | None], JoinedText] = {}
+        self._last: dict[tuple[str, Name, int | None], JoinedText] = {}
 
-    def streamed(self, kind: TextKind, place: Place) -> JoinedText:
+    def streamed(self, kind: str, place: Place) -> JoinedText:
         """Return the text that a delta continues."""
         text = self._find(kind, place)
         if text is None or text.has_ended:
@@ -77,7 +77,7 @@ class JoinedTexts:
         self._learn(text, place)
         return text
 
-    def begin(self, kind: TextKind, place: Place) -> JoinedText:
+    def begin(self, kind: str, place: Place) -> JoinedText:
         """Return a new text."""
         if sum(map(len, self.by_kind.values())) == MAX_PARTS:
             raise ChatError("upstream_error")
@@ -88,29 +88,27 @@ class JoinedTexts:
 
     def end_part(self, complete: CompleteText) -> None:
         """Compare a complete part with the sent text."""
-        kind, place = complete.kind, complete.place
-        text = self._find(kind, place)
+        place = complete.place
+        text = self._find(complete.kind, place)
         if text is None:
             compare([], [complete])
             return
         is_named = not text.is_renamed(place) and place.part is not None and place.part == text.part
-        sent = _same([text], [complete], is_named=is_named)
-        compare(sent, [complete])
-        if sent:
+        if compare([text], [complete], is_named=is_named):
             text.has_ended = True
             self._learn(text, place)
 
-    def end_item(self, kind: TextKind, place: Place, complete: Sequence[CompleteText]) -> None:
+    def end_item(self, kind: str, place: Place, complete: Sequence[CompleteText]) -> None:
         """Compare the complete texts of an item with the sent ones."""
         sent = [text for text in self.by_kind[kind] if text.is_in(place)]
-        compare(_same(sent, complete, is_named=not any(text.is_renamed(place) for text in sent)), complete)
+        compare(sent, complete, is_named=not any(text.is_renamed(place) for text in sent))
 
     def close_item(self, place: Place) -> None:
         """Record that all texts of an item were sent."""
         for text in (text for texts in self.by_kind.values() for text in texts if text.is_in(place)):
             text.has_ended = text.has_item_ended = True
 
-    def _find(self, kind: TextKind, place: Place) -> JoinedText | None:
+    def _find(self, kind: str, place: Place) -> JoinedText | None:
         keys = ((kind, name, part) for name in (place.id, place.number, None) for part in (place.part, None))
         found = (self._last[key] for key in keys if key in self._last)
         return next((text for text in found if text.may_be(place)), None)
@@ -124,27 +122,28 @@ class JoinedTexts:
             self._last |= {(text.kind, name, part): text for part in (text.part, None)}
 
 
-def compare(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) -> None:
+def compare(
+    sent: Sequence[JoinedText], complete: Sequence[CompleteText], *, is_named: bool = True
+) -> Sequence[JoinedText]:
     """Set the rests of complete texts of one kind: after the sent texts if they begin with these, or each by itself.
 
-    Raises ChatError, upstream_error, if they contradict the sent texts.
+    Return `sent`, or no text if the complete texts are others: all of `sent` has ended differently, and no name shows
+    that they are the same. Raises ChatError, upstream_error, if the complete texts contradict the sent ones.
     """
-    rest = _joined_rest(sent, complete)
+    whole = "".join([each.text for each in complete])
+    rest = _text_rest(_joined(sent), whole)
+    if rest is None and not is_named and all(text.has_ended for text in sent):
+        sent, rest = [], whole
     if rest is None:
         _compare_each(sent, complete)
-        return
+        return sent
     left = len(rest)
     for each in reversed(complete):
         size = min(left, len(each.text))
         each.rest = each.text[len(each.text) - size :]
         each.begun = sent[-1] if sent and 0 < size < len(each.text) else None
         left -= size
-
-
-def _same(sent: Sequence[JoinedText], complete: Sequence[CompleteText], *, is_named: bool) -> Sequence[JoinedText]:
-    """Return `sent`, or no text if all of it has ended with another text and not by the same name."""
-    is_other = not is_named and all(text.has_ended for text in sent) and _joined_rest(sent, complete) is None
-    return [] if is_other else sent
+    return sent
 
 
 def _compare_each(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) -> None:
@@ -167,10 +166,6 @@ def _compare_each(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) 
         each.rest = rest
     if is_new and left:
         raise ChatError("upstream_error")  # a sent text differs, and cannot be matched by a name
-
-
-def _joined_rest(sent: Sequence[JoinedText], complete: Sequence[CompleteText]) -> str | None:
-    return _text_rest(_joined(sent), "".join(each.text for each in complete))
 
 
 def _joined(sent: Iterable[JoinedText]) -> str:
