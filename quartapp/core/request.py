@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import msgspec
 
 JsonObject = dict[str, Any]
+
+
+def without(document: JsonObject, names: Container[str]) -> JsonObject:
+    """Return the fields of `document` that are not in `names`."""
+    return {name: value for name, value in document.items() if name not in names}
 
 
 class ChatRequest(msgspec.Struct, frozen=True):

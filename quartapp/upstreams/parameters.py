@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from quartapp.core.errors import ChatError, Reason
-from quartapp.core.request import ChatRequest, JsonObject
+from quartapp.core.request import ChatRequest, JsonObject, without
 from quartapp.protocols.chat_completions.request import CompletionBody
 from quartapp.protocols.common.documents import safe_path
 from quartapp.upstreams.common.history import ReturnedState
@@ -77,12 +77,12 @@ class Parameters(msgspec.Struct, frozen=True):
         limit = self._limit(request)
         extras = {name: value for name, value in request.extras.items() if name in self.allow}
         merged = {**self.params, **extras, **request.params}
-        params = {name: value for name, value in merged.items() if name not in TOKEN_LIMITS}
+        params = without(merged, TOKEN_LIMITS)
         if tools := [*self.params.get("tools", ()), *request.params.get("tools", ())]:
             params["tools"] = tools
         if limit is not None:
             params[self.output_limit] = limit
-        return {name: value for name, value in params.items() if name not in self.drop_params}
+        return without(params, self.drop_params)
 
     def most_tokens(self, request: ChatRequest) -> int:
         """Return the token limit of each answer to `request`, whether or not the server receives it."""
@@ -113,12 +113,8 @@ def _without_cache_control(messages: list[JsonObject]) -> list[JsonObject]:
     if not any(_cache_controls(messages)):
         return messages
     return [
-        {**message, "content": [_without_mark(part) for part in message["content"]]}
+        {**message, "content": [without(part, {CACHE_CONTROL}) for part in message["content"]]}
         if isinstance(message.get("content"), list)
         else message
         for message in messages
     ]
-
-
-def _without_mark(part: JsonObject) -> JsonObject:
-    return {name: value for name, value in part.items() if name != CACHE_CONTROL}

@@ -27,7 +27,7 @@ from quartapp.core.events import (
     ToolCall,
     Usage,
 )
-from quartapp.core.request import JsonObject
+from quartapp.core.request import JsonObject, without
 from quartapp.protocols.chat_completions.types import ErrorType, OpenAIError, OpenAIErrorDetail
 from quartapp.protocols.common.encoding import from_json, to_json
 from quartapp.protocols.common.states import TextPieces, add_state, joined, without_thought_mark
@@ -192,9 +192,8 @@ class _ChoiceMerger:
     def add(self, choice: JsonObject) -> None:
         delta = self._with_thought(choice.get("delta") or {})
         for call in delta.get("tool_calls") or ():
-            fragment = {name: value for name, value in call.items() if name != "index"}
-            _merge_into(self._calls.setdefault(call.get("index", 0), {}), fragment)
-        _merge_into(self._message, {name: value for name, value in delta.items() if name != "tool_calls"})
+            _merge_into(self._calls.setdefault(call.get("index", 0), {}), without(call, {"index"}))
+        _merge_into(self._message, without(delta, {"tool_calls"}))
         for name, value in choice.items():
             if name == "logprobs":
                 _merge_into(self._rest, {name: value})

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import ConfigDict, Field
 
 from quartapp.core.events import CALL_STATE
-from quartapp.core.request import JsonObject
+from quartapp.core.request import JsonObject, without
 from quartapp.protocols.common.documents import Strict
 
 #: The result that is sent for a call without one, if other calls of the same turn have a result.
@@ -116,7 +116,7 @@ def settle(turns: Sequence[JsonObject]) -> Iterator[JsonObject]:
                 turn = turn | {"tool_calls": [_mended(call, missing) for call in turn["tool_calls"]]}
                 call_results += [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
             else:
-                turn = _without(turn, "tool_calls", "extra")
+                turn = without(turn, {"tool_calls", "extra"})
         if turn["role"] != "assistant" or turn["content"] or turn.get("refusal") or "tool_calls" in turn:
             yield turn
         yield from call_results
@@ -156,7 +156,3 @@ def _is_object(text: str) -> bool:
         return isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-def _without(turn: JsonObject, *names: str) -> JsonObject:
-    return {name: value for name, value in turn.items() if name not in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-State = dict[str, Any]
+from quartapp.core.request import JsonObject, without
 
 # The texts that arrive in pieces within an entry of a list. Other texts arrive complete.
 _PIECES: Final = frozenset({"text", "thinking", "summary", "data"})
@@ -22,7 +22,7 @@ class _Entry(dict[str, Any]):
     """An object that was created here, so that fields can be added in place."""
 
 
-def add_state(known: State, added: State) -> None:
+def add_state(known: JsonObject, added: JsonObject) -> None:
     """Merge the state in a chunk into `known`. After the last chunk, `joined` returns the complete state.
 
     Texts are joined only if they are pieces of one list entry, because servers repeat other texts.
@@ -52,17 +52,15 @@ def joined(known: Any) -> Any:
             return known
 
 
-def without_thought_mark(state: State) -> tuple[State, bool]:
+def without_thought_mark(state: JsonObject) -> tuple[JsonObject, bool]:
     """Return the state without Gemini's mark of a thought, and whether it had the mark."""
     content = state.get("extra_content")
     google: Any = content.get("google") if isinstance(content, dict) else None
     if not isinstance(google, dict) or google.get("thought") is not True:
         return state, False
-    theirs = {name: value for name, value in google.items() if name != "thought"}
-    others = {name: value for name, value in content.items() if name != "google"} if content else {}
-    content = others | ({"google": theirs} if theirs else {})
-    rest = {name: value for name, value in state.items() if name != "extra_content"}
-    return rest | ({"extra_content": content} if content else {}), True
+    theirs = without(google, {"thought"})
+    content = without(content or {}, {"google"}) | ({"google": theirs} if theirs else {})
+    return without(state, {"extra_content"}) | ({"extra_content": content} if content else {}), True
 
 
 def _add_entries(entries: _Entries, added: list[Any]) -> None:
@@ -76,13 +74,13 @@ def _add_entries(entries: _Entries, added: list[Any]) -> None:
             entries.append(piece)
 
 
-def _continues(last: State, piece: State) -> bool:
+def _continues(last: JsonObject, piece: JsonObject) -> bool:
     """Return whether `piece` continues `last`. Thoughts arrive in pieces, and their signature arrives last."""
     is_same = last.get("type") == piece.get("type") and last.get("index") == piece.get("index")
     return is_same and not last.get("signature") and not (last.get("data") and "index" not in last)
 
 
-def _add_piece(entry: _Entry, piece: State) -> None:
+def _add_piece(entry: _Entry, piece: JsonObject) -> None:
     for name, value in piece.items():
         if name in _PIECES and isinstance(value, str):
             known = entry.get(name)

@@ -10,7 +10,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import CALL_STATE, TURN_STATE, ToolCall, Usage
-from quartapp.core.request import JsonObject
+from quartapp.core.request import JsonObject, without
 from quartapp.protocols.chat_completions.chunk import (
     ChunkCall,
     ChunkDelta,
@@ -197,7 +197,7 @@ def mend(odd: OddChunk, calls: dict[int, list[ToolCall]]) -> JsonObject:
 
 
 def _mended(choice: JsonObject, decoded: StreamedChoice, calls: list[ToolCall]) -> JsonObject:
-    rest = {name: value for name, value in _object(choice).items() if name not in ("delta", "message", "text")}
+    rest = without(_object(choice), ("delta", "message", "text"))
     sent = _delta_of(_object(choice))
     # The older `function_call` stays unchanged.
     delta = _mended_delta(sent, decoded.delta, [] if is_old_call(sent) else calls)
@@ -216,5 +216,5 @@ def _mended_delta(sent: JsonObject, delta: ChunkDelta, calls: list[ToolCall]) ->
     new: JsonObject = {"content": delta.content, "reasoning_content": delta.reasoning_content, "refusal": delta.refusal}
     new |= {"tool_calls": [*map(call_object, calls)], "images": delta.images, "annotations": delta.annotations}
     empty = {name for name in ("role", "function_call") if _is_nothing(sent.get(name))}
-    rest = {name: value for name, value in sent.items() if name not in new.keys() | _RENAMED | empty}
+    rest = without(sent, new.keys() | _RENAMED | empty)
     return rest | {name: value for name, value in new.items() if value}

@@ -8,6 +8,7 @@ import msgspec
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Piece, Raw, ToolCall
+from quartapp.core.request import without
 from quartapp.protocols.chat_completions.chunk import CompletionChunk, StreamedChoice
 from quartapp.protocols.common.states import without_thought_mark
 from quartapp.upstreams.chat_completions import loose
@@ -232,7 +233,5 @@ class RawChunkParser(ChunkParser):
             document = loose.mend(odd, calls)
         for place, choice in enumerate(chunk.choices):
             document["choices"][place]["delta"] |= self._origin.mark(choice.delta.state)
-        rest = {
-            name: value for name, value in document.items() if name not in ("usage", "error")
-        }  # `error` is empty here
+        rest = without(document, ("usage", "error"))  # `error` is empty here
         return to_text(rest | {"model": self._model} | usage).encode()

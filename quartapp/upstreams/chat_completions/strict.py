@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from quartapp.core.events import CALL_STATE, ToolCall
-from quartapp.core.request import JsonObject
+from quartapp.core.request import JsonObject, without
 from quartapp.protocols.chat_completions.chunk import ChunkCall, CompletionChunk, Function, StreamedChoice, Word
 from quartapp.protocols.chat_completions.encode import call_object
 from quartapp.upstreams.common.lenient_json import REFUSALS
@@ -92,7 +92,7 @@ def _call_objects(sent: Sequence[JsonObject], calls: Sequence[ToolCall]) -> list
     """Return the calls, with their servers' other fields if each call can be matched."""
     if len(sent) != len(calls):
         return [call_object(call) for call in calls]
-    extras = [{name: value for name, value in each.items() if name not in _OF_CALLS} for each in sent]
+    extras = [without(each, _OF_CALLS) for each in sent]
     return [call_object(call) | extra for call, extra in zip(calls, extras, strict=True)]
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from quartapp.core.errors import ChatError
-from quartapp.core.request import ChatRequest, JsonObject
+from quartapp.core.request import ChatRequest, JsonObject, without
 from quartapp.upstreams.common.marks import Origin
 
 #: Fields that an entry may list: state of a turn or a call, and the two names that servers use for thoughts.
@@ -69,10 +69,10 @@ class ReturnedState(msgspec.Struct, frozen=True):
     def _turn(self, turn: JsonObject) -> JsonObject:
         if "extra" not in turn and "tool_calls" not in turn:
             return turn
-        sent = {name: value for name, value in turn.items() if name != "extra"} | self._state(turn)
+        sent = without(turn, {"extra"}) | self._state(turn)
         if "tool_calls" in turn:
             sent |= self._thoughts(turn)
-            sent["tool_calls"] = [_without_extra(call) | self._state(call) for call in turn["tool_calls"]]
+            sent["tool_calls"] = [without(call, {"extra"}) | self._state(call) for call in turn["tool_calls"]]
         return sent
 
     def _states(self, turns: Iterable[JsonObject]) -> Iterator[JsonObject]:
@@ -84,7 +84,7 @@ class ReturnedState(msgspec.Struct, frozen=True):
 
     def _state(self, holder: JsonObject) -> JsonObject:
         """Return the state of a turn or of a call that goes back to the server."""
-        extra = {name: value for name, value in holder.get("extra", {}).items() if name not in _THOUGHTS}
+        extra = without(holder.get("extra", {}), _THOUGHTS)
         if not extra:
             return extra
         own, unmarked = self.origin.unmark(extra)
@@ -100,10 +100,6 @@ def without_state(request: ChatRequest) -> ChatRequest:
     if not any("extra" in holder for turn in request.messages for holder in (turn, *turn.get("tool_calls", ()))):
         return request
     return msgspec.structs.replace(request, messages=ReturnedState().messages(request.messages))
-
-
-def _without_extra(call: JsonObject) -> JsonObject:
-    return {name: value for name, value in call.items() if name != "extra"}
 
 
 def _chars(state: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from quartapp.core.request import ChatRequest, JsonObject
+from quartapp.core.request import ChatRequest, JsonObject, without
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.http.servers import Server
 from quartapp.upstreams.model import OpenStream
@@ -51,5 +51,5 @@ class ResponsesModel:
             "model": parameters.model,
             "input": input_items(messages, first=first, returned=parameters.returned),
             "stream": True,
-            **{name: value for name, value in params.items() if name not in parameters.drop_params},
+            **without(params, parameters.drop_params),
         }

@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from typing import Any, Final
 
 from quartapp.core.errors import ChatError
-from quartapp.core.request import JsonObject
+from quartapp.core.request import JsonObject, without
 
 # Parameters without an equivalent in the API or in our events, each with the value that requests nothing.
 _CANNOT: Final[Mapping[str, Any]] = {
@@ -61,12 +61,12 @@ def check_params(params: JsonObject, dropped: Container[str]) -> None:
 
 def without_defaults(params: JsonObject) -> JsonObject:
     """Return a client's parameters without those that have no equivalent and request nothing."""
-    return {name: value for name, value in params.items() if name not in _CANNOT}
+    return without(params, _CANNOT)
 
 
 def response_params(params: JsonObject) -> JsonObject:
     """Return the parameters by the API's names. Unknown ones come from an entry, and stay unchanged."""
-    sent = {name: value for name, value in params.items() if name not in _MOVED}
+    sent = without(params, _MOVED)
     limits = [params[name] for name in _LIMITS if name in params]
     if limits:
         sent["max_output_tokens"] = min(limits)
