@@ -13,8 +13,15 @@ from pydantic import ConfigDict, Field, WithJsonSchema
 from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.protocols.common.documents import Strict, parse_document
-from quartapp.protocols.common.messages import Message, Name, Tool, Typed, check_max_tokens, check_messages
-from quartapp.protocols.native.request import Number
+from quartapp.protocols.common.messages import (
+    GenerationBody,
+    Message,
+    Name,
+    Number,
+    Typed,
+    check_max_tokens,
+    check_messages,
+)
 from quartapp.settings.settings import Settings
 
 _BIAS = Field(ge=-100, le=100)
@@ -28,7 +35,7 @@ class StreamOptions(Strict):
     include_obfuscation: bool | None = None
 
 
-class CompletionBody(Strict):
+class CompletionBody(GenerationBody):
     """The JSON body of a chat completion. Without `model` the default model answers.
 
     It may have parameters of compatible servers too. The schema does not list them, because the entry of each model
@@ -37,15 +44,12 @@ class CompletionBody(Strict):
 
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra={"additionalProperties": False})
 
-    model: Name | None = None
     messages: Annotated[list[Message], Field(min_length=1)]
-    stream: bool | None = None
     stream_options: StreamOptions | None = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     logit_bias: Annotated[dict[str, Bias], Field(max_length=1024)] | None = None
     logprobs: bool | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
     metadata: Annotated[JsonObject, WithJsonSchema({"type": "object", "maxProperties": 0})] | None = None
     modalities: Annotated[list[Name], WithJsonSchema({"const": ["text"]})] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
@@ -54,17 +58,10 @@ class CompletionBody(Strict):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     prompt_cache_key: Name | None = None
     reasoning_effort: Name | None = None
-    response_format: Typed | None = None
     safety_identifier: Name | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     service_tier: Annotated[Name, WithJsonSchema({"enum": ["auto", "default"]})] | None = None
-    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
     store: Annotated[bool, WithJsonSchema({"const": False})] | None = None
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
-    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
     user: Name | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 

@@ -1,4 +1,4 @@
-"""The conversation of a client, and its checks."""
+"""The conversation of a client, its checks, and the fields that several protocols have next to it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from quartapp.settings.settings import Settings
 SYSTEM_ROLES = ("system", "developer")
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Typed(Strict):
@@ -45,6 +46,21 @@ class Tool(Typed):
 
     type: Literal["function", "custom"]
     function: ToolFunction | None = None
+
+
+class GenerationBody(Strict):
+    """The fields of a request that several protocols have, by OpenAI's names."""
+
+    model: Name | None = None
+    stream: bool | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
+    response_format: Typed | None = None
 
 
 class Message(AnswerPart):

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest
 from quartapp.protocols.common.documents import Strict, check_document, parse_document
-from quartapp.protocols.common.messages import Message, Name, Tool, Typed, check_max_tokens, check_messages
+from quartapp.protocols.common.messages import GenerationBody, Message, Name, check_max_tokens, check_messages
 from quartapp.settings.settings import Settings
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
 
-
-class ChatBody(Strict):
+class ChatBody(GenerationBody):
     """The JSON body of a chat request: `messages`, or a single `message`."""
 
     message: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
-    model: Name | None = None
-    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[Number, Field(ge=0, le=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: Name | Annotated[list[Name], Field(min_length=1, max_length=4)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    tools: Annotated[list[Tool], Field(min_length=1, max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | Typed | None = None
-    response_format: Typed | None = None
-    stream: bool | None = None
 
 
 class ChatQuery(Strict):
