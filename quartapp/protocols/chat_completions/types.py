@@ -6,7 +6,7 @@ and chunks may have more fields.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Required, TypedDict
 
 from msgspec import Struct
 
@@ -85,14 +85,11 @@ class CompletionChoice(Struct):
     logprobs: Any = None
 
 
-class _Completion(TypedDict):
-    object: Literal["chat.completion"]
-    choices: list[CompletionChoice]
-
-
-class Completion(_Completion, total=False):
+class Completion(TypedDict, total=False):
     """OpenAI's `chat.completion`: a complete answer, merged from the chunks of its stream."""
 
+    object: Required[Literal["chat.completion"]]
+    choices: Required[list[CompletionChoice]]
     id: Any
     created: Any
     model: Any

@@ -9,7 +9,7 @@ from quartapp.core.events import Batch
 from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
-from quartapp.upstreams.common.bodies import CompleteBodyParser
+from quartapp.upstreams.common.bodies import CompleteBodyParser, on_one_line
 from quartapp.upstreams.common.marks import Origin
 from quartapp.upstreams.common.think_tags import ThinkTagMode
 
@@ -18,14 +18,10 @@ class CompletionParser(CompleteBodyParser):
     """A parser of one completion, as a chunk with the complete answer."""
 
     def _read(self, body: bytes) -> Batch:
-        # Line ends are white space in JSON, so the body becomes one line of a stream, without a line feed.
-        line = b"data:" + body.translate(_ONE_LINE)
+        line = b"data:" + on_one_line(body)
         self._parser = self._make(len(line))
         self._parser.feed(line)
         return self._parser.end()
-
-
-_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 
 
 def open_parser(

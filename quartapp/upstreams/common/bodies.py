@@ -16,6 +16,11 @@ _START_BYTES: Final = 64
 _LINE_ENDS_TO_SPACES: Final = bytes.maketrans(b"\r\n", b"  ")
 
 
+def on_one_line(document: bytes) -> bytes:
+    """Return JSON with spaces in place of line ends, which it has only as white space."""
+    return document.translate(_LINE_ENDS_TO_SPACES)
+
+
 class Parser(Protocol):
     """A parser of one body: bytes in, batches of events out. An `error`, once set, is final."""
 
@@ -123,7 +128,7 @@ class EventData:
         payload = bytes(self.lines)
         self.lines.clear()
         parsed(payload)
-        return payload.translate(_LINE_ENDS_TO_SPACES)  # JSON has line ends only as white space
+        return on_one_line(payload)
 
 
 class CompleteBodyParser(ABC):
