@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from quartapp.core.events import (
     Annotation,
@@ -24,7 +25,6 @@ from quartapp.core.events import (
     Refusal,
     Start,
     ToolCall,
-    Usage,
 )
 from quartapp.protocols.ai_sdk import types as ui
 from quartapp.protocols.common.encoding import from_json, to_json, to_utf8
@@ -85,21 +85,21 @@ class PartEncoder:
                 yield ui.FinishPart("error")
 
     def _end(self, done: Done) -> Iterator[ui.StreamPart]:
-        turn = done.extra or UNSET
+        turn = done.extra or None
         if self._calls:  # in the first call, because a step with several calls has only one place
             next(iter(self._calls.values())).state.turn = turn
         yield from self._close(ui.AttachedState(turn=turn))
         for call in self._calls.values():
             yield _tool_input(call)
         yield ui.FinishStepPart()
-        usage = UNSET if done.usage is None else ui.FinishMetadata(_counts(done.usage))
+        usage = None if done.usage is None else ui.FinishMetadata(ui.UsageCounts(**asdict(done.usage)))
         yield ui.FinishPart(_FINISH_REASONS.get(done.finish_reason, "other"), usage)
 
     def _source(self, url: str, title: str | None) -> Iterator[ui.StreamPart]:
         """Yield a source once for each URL, because the SDK has no field for the position of a citation."""
         if url not in self._sources:
             self._sources.add(url)
-            yield ui.SourceUrlPart(f"source-{len(self._sources)}", url, title or UNSET)
+            yield ui.SourceUrlPart(f"source-{len(self._sources)}", url, title or None)
 
     def _text(self, run: TextRun, text: str) -> Iterator[ui.StreamPart]:
         if self._run is not run:
@@ -118,7 +118,7 @@ class PartEncoder:
         yield from self._close()
         call = self._calls.get(event.index)
         if call is None:
-            state = ui.AttachedState(kind="custom" if event.kind else UNSET)
+            state = ui.AttachedState(kind="custom" if event.kind else None)
             call = _Call(event.id or f"call-{event.index}", event.name or "unknown", state)
             self._calls[event.index] = call
             yield ui.ToolInputStartPart(call.id, call.name)
@@ -157,10 +157,10 @@ def _tool_input(call: _Call) -> ui.StreamPart:
     Clients run the tool now, not earlier. Input that they cannot read is sent as an error of the model.
     """
     text, state = "".join(call.arguments), call.state
-    state.extra = joined(call.extra) or UNSET
+    state.extra = joined(call.extra) or None
     metadata = _metadata(state)
     try:
-        value = _input(text) if state.kind is UNSET else text
+        value = _input(text) if state.kind is None else text
         return ui.ToolInputAvailablePart(call.id, call.name, value, metadata)
     except (ValueError, RecursionError):
         return ui.ToolInputErrorPart(call.id, call.name, text, "The arguments are not JSON.", metadata)
@@ -171,14 +171,14 @@ def _media_type(url: str) -> str:
     return found[1].lower() if (found := _DATA.match(url)) else "image/*"
 
 
-def _metadata(state: ui.AttachedState | None) -> ui.ProviderMetadata | UnsetType:
+def _metadata(state: ui.AttachedState | None) -> ui.ProviderMetadata | None:
     """Return the field in which the SDK keeps state of the server that has to come back with the part."""
     state = state or ui.AttachedState()
     try:
         _check_value([state.extra, state.turn])
     except ValueError:  # without its state the client can still show the call
         state = ui.AttachedState(kind=state.kind)
-    return UNSET if state == ui.AttachedState() else ui.ProviderMetadata(state)
+    return None if state == ui.AttachedState() else ui.ProviderMetadata(state)
 
 
 def _input(text: str) -> Any:
@@ -205,17 +205,6 @@ def _check_names(value: dict[str, Any]) -> None:
     constructor = value.get("constructor")
     if "__proto__" in value or (isinstance(constructor, dict) and "prototype" in constructor):
         raise ValueError("a key that the SDK refuses")
-
-
-def _counts(usage: Usage) -> ui.UsageCounts:
-    cached, reasoning = usage.cached_input_tokens, usage.reasoning_tokens
-    return ui.UsageCounts(
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.total_tokens,
-        UNSET if cached is None else cached,
-        UNSET if reasoning is None else reasoning,
-    )
 
 
 UI_MESSAGE_STREAM: Final = Format("text/event-stream", lambda: PartEncoder().encode, headers=HEADERS)

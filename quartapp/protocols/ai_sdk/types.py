@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 
 FinishReason = Literal["stop", "length", "content-filter", "tool-calls", "other", "error"]
 
 
-class StreamPart(Struct, tag_field="type", rename="camel"):
+class StreamPart(Struct, tag_field="type", rename="camel", omit_defaults=True):
     """One part of the stream, with the names of the SDK."""
 
 
@@ -19,14 +19,14 @@ class StartMetadata(Struct):
     model: str
 
 
-class UsageCounts(Struct, rename="camel"):
+class UsageCounts(Struct, rename="camel", omit_defaults=True):
     """The token counts of the upstream, under the names of the SDK."""
 
     input_tokens: int
     output_tokens: int
     total_tokens: int
-    cached_input_tokens: int | UnsetType = UNSET
-    reasoning_tokens: int | UnsetType = UNSET
+    cached_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
 
 
 class FinishMetadata(Struct):
@@ -35,12 +35,12 @@ class FinishMetadata(Struct):
     usage: UsageCounts
 
 
-class AttachedState(Struct):
+class AttachedState(Struct, omit_defaults=True):
     """State that the client sends back with the part: of a call, of the complete step, and that a tool takes text."""
 
-    extra: dict[str, Any] | UnsetType = UNSET
-    turn: dict[str, Any] | UnsetType = UNSET
-    kind: Literal["custom"] | UnsetType = UNSET
+    extra: dict[str, Any] | None = None
+    turn: dict[str, Any] | None = None
+    kind: Literal["custom"] | None = None
 
 
 class ProviderMetadata(Struct):
@@ -77,7 +77,7 @@ class TextEndPart(StreamPart, tag="text-end"):
     """The end of a run of text."""
 
     id: str
-    provider_metadata: ProviderMetadata | UnsetType = UNSET
+    provider_metadata: ProviderMetadata | None = None
 
 
 class ReasoningStartPart(TextStartPart, tag="reasoning-start"):
@@ -112,7 +112,7 @@ class ToolInputAvailablePart(StreamPart, tag="tool-input-available"):
     tool_call_id: str
     tool_name: str
     input: Any
-    provider_metadata: ProviderMetadata | UnsetType = UNSET
+    provider_metadata: ProviderMetadata | None = None
 
 
 class ToolInputErrorPart(StreamPart, tag="tool-input-error"):
@@ -122,7 +122,7 @@ class ToolInputErrorPart(StreamPart, tag="tool-input-error"):
     tool_name: str
     input: str
     error_text: str
-    provider_metadata: ProviderMetadata | UnsetType = UNSET
+    provider_metadata: ProviderMetadata | None = None
 
 
 class SourceUrlPart(StreamPart, tag="source-url"):
@@ -130,7 +130,7 @@ class SourceUrlPart(StreamPart, tag="source-url"):
 
     source_id: str
     url: str
-    title: str | UnsetType = UNSET
+    title: str | None = None
 
 
 class ShownImagePart(StreamPart, tag="file"):
@@ -161,7 +161,7 @@ class FinishPart(StreamPart, tag="finish"):
     """The end of the answer, which is complete unless the reason is `error`."""
 
     finish_reason: FinishReason
-    message_metadata: FinishMetadata | UnsetType = UNSET
+    message_metadata: FinishMetadata | None = None
 
 
 UIMessageChunk = (
