@@ -8,17 +8,14 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser
 
 from tests.support.examples import register_profiles
 from tests.support.http_client import LongAnswers
-from tests.support.pages import launched
 from tests.support.raw_upstreams import RawUpstream
 from tests.support.sampling import mark_unsampled
 from tests.support.serving import FOREIGN, Servers
@@ -97,13 +94,6 @@ def needs() -> Callable[[str], str]:
         return path or pytest.skip(f"{program} is not installed")
 
     return find
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    """Chromium, as the build without windows if there is one: a page then costs a quarter of the time."""
-    async with launched(shutil.which("chromium-headless-shell") or needs("chromium")) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="session")

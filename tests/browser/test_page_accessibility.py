@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.support.page_states import RIGHT_TO_LEFT, STATES, VIEWS, editing, stopped, streaming, waiting
-from tests.support.pages import ChatPage, opened, page_server
+from tests.support.pages import ChatPage, opened
 from tests.support.sampling import SOAK
-from tests.support.serving import ROOT, Server, Servers
+from tests.support.serving import ROOT, Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 # -- axe, in each state
@@ -58,10 +45,10 @@ LOOKED_AT_IN_THE_SOAK = [
 
 async def faults(chat: ChatPage, axe: str) -> list[Any]:
     """What axe finds, and where. It tries inline styles, of which the console complains: no fault of the page."""
-    complaints = list(chat.complaints)
+    messages = list(chat.record.messages)
     await chat.page.evaluate(axe)
     found = await chat.page.evaluate("(tags) => axe.run({ runOnly: tags })", TAGS)
-    chat.complaints[:] = complaints
+    chat.record.messages[:] = messages
     return [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in found["violations"]]
 
 
@@ -117,7 +104,7 @@ async def test_stopping_is_announced(chat: ChatPage) -> None:
 
 
 async def test_a_notice_is_announced_when_it_appears(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script("Storage.prototype.setItem = () => { throw new Error('full'); };")
         await chat.open(server)
         await chat.listen()

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.support.loopback import CHUNKED_HEAD, Exchange, Loopback, http_chunk, reply
@@ -20,18 +19,6 @@ from tests.support.serving import Server, Servers, eventually
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COUNT = "1 2 3 4 5"
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 # -- asking
@@ -50,7 +37,7 @@ async def test_an_answer_is_read_as_it_comes_and_the_next_question_can_be_writte
 async def test_the_whole_conversation_is_sent_with_each_question(chat: ChatPage) -> None:
     await chat.ask("count to 5")
     await chat.ask("count to 2")
-    assert chat.asked()[1]["messages"] == [
+    assert chat.bodies()[1]["messages"] == [
         {"role": "user", "content": "count to 5"},
         {"role": "assistant", "content": COUNT},
         {"role": "user", "content": "count to 2"},
@@ -64,7 +51,7 @@ async def test_a_suggestion_asks_its_own_words(chat: ChatPage) -> None:
     await expect(suggestions.first).to_have_accessible_name(words)
     await suggestions.first.click()
     await chat.ended()
-    assert chat.asked()[0]["messages"] == [{"role": "user", "content": words}]
+    assert chat.bodies()[0]["messages"] == [{"role": "user", "content": words}]
     for part in ("table", "code", "list"):
         await expect(chat.answer().get_by_role(part).first).to_be_visible()
 
@@ -76,7 +63,7 @@ async def test_enter_sends_and_shift_with_enter_breaks_the_line(chat: ChatPage) 
     await chat.box.press_sequentially("two")
     await chat.box.press("Enter")
     await chat.ended()
-    assert chat.asked()[0]["messages"][0]["content"] == "one\ntwo"
+    assert chat.bodies()[0]["messages"][0]["content"] == "one\ntwo"
 
 
 async def test_nothing_is_sent_of_a_blank_box_or_while_an_answer_comes(chat: ChatPage) -> None:
@@ -87,7 +74,7 @@ async def test_nothing_is_sent_of_a_blank_box_or_while_an_answer_comes(chat: Cha
     await chat.box.fill("and then")
     await chat.box.press("Enter")
     await expect(chat.box).to_have_value("and then")
-    assert len(chat.asked()) == 1
+    assert len(chat.bodies()) == 1
 
 
 async def test_enter_that_ends_a_composition_sends_nothing(chat: ChatPage) -> None:
@@ -102,10 +89,11 @@ async def test_enter_that_ends_a_composition_sends_nothing(chat: ChatPage) -> No
     await devtools.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **enter})
     await devtools.send("Input.dispatchKeyEvent", {"type": "keyUp", **enter})
     await expect(chat.box).to_have_value("日本語")
-    assert chat.asked() == []
+    assert chat.bodies() == []
+    await devtools.detach()
     await chat.box.press("Enter")
     await chat.ended()
-    assert len(chat.asked()) == 1
+    assert len(chat.bodies()) == 1
 
 
 async def test_enter_breaks_the_line_where_there_is_no_mouse(browser: Browser, server: Server) -> None:
@@ -198,7 +186,7 @@ async def test_escape_stops_before_the_first_token_and_the_next_question_leaves_
     await chat.page.keyboard.press("Escape")
     await expect(chat.answer()).to_contain_text("Stopped.")
     await chat.ask("count to 2", "mock")
-    assert chat.asked()[1]["messages"] == [{"role": "user", "content": "count to 2"}]
+    assert chat.bodies()[1]["messages"] == [{"role": "user", "content": "count to 2"}]
 
 
 async def test_escape_stops_also_where_nothing_has_the_focus(chat: ChatPage) -> None:
@@ -248,7 +236,7 @@ async def test_the_last_answer_can_be_asked_for_again(chat: ChatPage) -> None:
     await expect(chat.button("Ask again")).to_have_count(1)
     await chat.button("Ask again").click()
     await chat.ended()
-    assert chat.asked()[2] == chat.asked()[1]
+    assert chat.bodies()[2] == chat.bodies()[1]
     await expect(chat.turns).to_have_count(4)
 
 
@@ -264,7 +252,7 @@ async def test_a_question_can_be_put_anew_and_what_came_after_it_goes(chat: Chat
     await chat.ended()
     await expect(chat.turns).to_have_count(2)
     await expect(chat.answer()).to_contain_text("1 2 3")
-    assert chat.asked()[2]["messages"] == [{"role": "user", "content": "count to 3"}]
+    assert chat.bodies()[2]["messages"] == [{"role": "user", "content": "count to 3"}]
 
 
 async def test_escape_leaves_a_question_as_it_was_and_stops_no_answer(chat: ChatPage) -> None:
@@ -302,7 +290,7 @@ async def test_thinking_is_folded_and_says_how_long_it_took(chat: ChatPage) -> N
     await expect(thoughts).to_be_visible()
     await expect(chat.answer()).to_contain_text("After some thought")
     await chat.ask("And then?")
-    assert "think aloud" not in str(chat.asked()[1])
+    assert "think aloud" not in str(chat.bodies()[1])
 
 
 async def test_thinking_can_be_read_while_it_lasts(browser: Browser, servers: Servers) -> None:
@@ -323,7 +311,7 @@ async def test_a_refusal_is_shown_as_one_and_sent_on_as_one(chat: ChatPage) -> N
     await expect(chat.answer().get_by_text("The model will not answer this.")).to_be_visible()
     await expect(chat.answer().get_by_text("I'm sorry, but I can't help with that")).to_be_visible()
     await chat.ask("count to 2", "mock")
-    assert chat.asked()[1]["messages"][1]["refusal"].startswith("I'm sorry")
+    assert chat.bodies()[1]["messages"][1]["refusal"].startswith("I'm sorry")
 
 
 @asynccontextmanager
@@ -438,7 +426,7 @@ async def test_an_answer_that_was_cut_at_its_limit_says_so_and_can_go_on(chat: C
     await expect(chat.answer()).to_contain_text("The answer was cut at its limit.")
     await chat.button("Continue").click()
     await chat.ended()
-    assert [message["role"] for message in chat.asked()[1]["messages"]] == ["user", "assistant", "user"]
+    assert [message["role"] for message in chat.bodies()[1]["messages"]] == ["user", "assistant", "user"]
 
 
 async def test_an_answer_that_a_filter_ended_says_so(chat: ChatPage) -> None:
@@ -452,7 +440,7 @@ async def test_instructions_go_first_where_the_server_takes_them(browser: Browse
         await chat.text("Instructions for this chat").click()
         await chat.log.get_by_role("textbox", name="Instructions").fill("Answer briefly.")
         await chat.ask("count to 5")
-        assert chat.asked()[0]["messages"][0] == {"role": "system", "content": "Answer briefly."}
+        assert chat.bodies()[0]["messages"][0] == {"role": "system", "content": "Answer briefly."}
         await chat.reload()
         await chat.text("Instructions for this chat").click()
         await expect(chat.log.get_by_role("textbox", name="Instructions")).to_have_value("Answer briefly.")
@@ -475,7 +463,7 @@ async def test_instructions_outlive_a_reload_before_the_first_question_and_no_de
         await chat.page.keyboard.press("Escape")
         await expect(instructions).to_have_value("")
         await chat.ask("count to 2")
-        assert [message["role"] for body in chat.asked() for message in body["messages"]] == ["system", "user", "user"]
+        assert [message["role"] for body in chat.bodies() for message in body["messages"]] == ["system", "user", "user"]
 
 
 async def test_no_place_for_instructions_is_offered_where_the_server_refuses_them(chat: ChatPage) -> None:

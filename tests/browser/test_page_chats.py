@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
-from tests.support.pages import STORED_CHATS, ChatPage, opened, page_server
-from tests.support.serving import Server, Servers
+from tests.support.pages import STORED_CHATS, ChatPage, opened
+from tests.support.serving import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: The end of what the mock model answers to a question that it does not know.
 LAST_WORDS = "<b>this is not bold</b>"
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 async def chats(chat: ChatPage) -> Locator:
@@ -58,7 +44,7 @@ async def test_a_reload_shows_the_same_chat_again(chat: ChatPage) -> None:
     await expect(chat.answer()).to_contain_text(LAST_WORDS)
     assert (await chat.answer().inner_text()).split() == text.split()
     await chat.ask("count to 2")
-    assert len(chat.asked()[1]["messages"]) == 3
+    assert len(chat.bodies()[1]["messages"]) == 3
 
 
 async def test_a_draft_outlives_a_reload(chat: ChatPage) -> None:
@@ -73,7 +59,7 @@ async def test_a_draft_outlives_a_reload(chat: ChatPage) -> None:
 
 async def test_another_tab_begins_with_nothing_and_lists_the_same_chats(chat: ChatPage, server: Server) -> None:
     await chat.ask("count to 5")
-    other = ChatPage(await chat.page.context.new_page())
+    other = await chat.new_tab()
     await other.open(server)
     await expect(other.turns).to_have_count(0)
     await other.ask("count to 2")
@@ -144,7 +130,7 @@ async def test_a_chat_that_another_tab_deleted_is_said_to_be_and_can_be_brought_
     await chat.ask("count to 3")
     await chat.button("New chat").click()
     listed = await chats(chat)
-    other = ChatPage(await chat.page.context.new_page())
+    other = await chat.new_tab()
     await other.open(server)
     await (await chats(other)).get_by_role("button", name="Delete count to 3").click()
     await listed.locator("li button").first.click()
@@ -205,7 +191,7 @@ CLOSED = 'for (const name of ["localStorage", "sessionStorage"]) ' + (
 
 
 async def test_a_full_store_is_told_and_the_chat_goes_on(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script(FULL)
         await chat.open(server)
         await chat.ask("count to 5")
@@ -214,7 +200,7 @@ async def test_a_full_store_is_told_and_the_chat_goes_on(browser: Browser, serve
 
 
 async def test_a_browser_that_keeps_nothing_does_as_well(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script(CLOSED)
         await chat.open(server)
         await chat.ask("count to 5")
@@ -268,7 +254,7 @@ async def test_a_chat_can_be_called_by_its_first_question_again(where: str, chat
     await chat.ask("count to 3")
     renaming = chat
     if where == "in another tab":
-        renaming = ChatPage(await chat.page.context.new_page())
+        renaming = await chat.new_tab()
         await renaming.open(server)
     for old, new, question in (("count to 3", "Three", "count to 4"), ("Three", "count to 3", "count to 5")):
         listed = await chats(renaming)
@@ -290,7 +276,7 @@ async def put_anew(chat: ChatPage, question: str) -> None:
 
 async def test_two_tabs_that_go_on_with_one_chat_end_with_two(chat: ChatPage, server: Server) -> None:
     await chat.ask("count to 2")
-    other = ChatPage(await chat.page.context.new_page())
+    other = await chat.new_tab()
     await other.open(server)
     await (await chats(other)).locator("li button").first.click()
     await chat.ask("count to 3")
@@ -305,7 +291,7 @@ async def test_two_tabs_that_go_on_with_one_chat_end_with_two(chat: ChatPage, se
 async def test_what_another_tab_deletes_comes_back_only_when_it_is_asked_in(chat: ChatPage, server: Server) -> None:
     await chat.choose("slow")
     await chat.send("count to 12")
-    other = ChatPage(await chat.page.context.new_page())
+    other = await chat.new_tab()
     await other.open(server)
     await (await chats(other)).get_by_role("button", name="Delete count to 12").click()
     await chat.ended()
@@ -355,11 +341,11 @@ async def test_the_chosen_model_outlives_a_reload(chat: ChatPage) -> None:
     await chat.choose("echoes")
     await chat.reload()
     await chat.ask("Hello?")
-    assert chat.asked()[0]["model"] == "echoes"
+    assert chat.bodies()[0]["model"] == "echoes"
     await chat.choose("")
     await chat.reload()
     await chat.ask("count to 3")
-    assert "model" not in chat.asked()[1]
+    assert "model" not in chat.bodies()[1]
 
 
 # -- the page's title and address
@@ -379,7 +365,7 @@ async def test_back_leads_to_the_chat_before_and_an_address_to_its_chat(chat: Ch
     await expect(chat.page).to_have_title("count to 3")
     await chat.page.go_forward()
     await expect(chat.question()).to_contain_text("count to 4")
-    other = ChatPage(await chat.page.context.new_page())
+    other = await chat.new_tab()
     await other.open(server, first.removeprefix(f"http://127.0.0.1:{server.port}"))
     await expect(other.question()).to_contain_text("count to 3")
 

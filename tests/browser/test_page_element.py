@@ -11,22 +11,12 @@ import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.support.hosts.foreign_page import TOKEN
-from tests.support.pages import ChatPage, opened, page_server
+from tests.support.pages import ChatPage, opened
 from tests.support.serving import ROOT, Server, Servers, eventually
 
 IN_A_BROWSER = pytest.mark.asyncio(loop_scope="module")
 
 CHAT = 'document.querySelector("quart-chat")'
-
-
-@pytest.fixture(scope="module")
-def host(servers: Servers) -> Server:
-    return servers.get("hypercorn", "foreign_page:app")
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -35,16 +25,9 @@ async def two(browser: Browser, host: Server) -> AsyncIterator[tuple[ChatPage, C
     async with opened(browser) as first:
         await first.page.goto(f"http://127.0.0.1:{host.port}/")
         first.scope = first.page.locator("#first")
-        second = ChatPage(first.page, first.page.locator("#second"))
+        second = first.neighbour("#second")
         await first.box.wait_for()
         yield first, second
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 Two = tuple[ChatPage, ChatPage]
@@ -172,7 +155,7 @@ async def test_two_on_a_page_know_nothing_of_each_other(two: Two) -> None:
     await second.page.evaluate(f"document.querySelector('#second').signIn('{TOKEN}')")
     await second.ask("count to 2")
     await expect(first.turns).to_have_count(2)
-    paths = [request.url.split("/", 3)[3] for request in first.requests if request.method == "POST"]
+    paths = [request.url.split("/", 3)[3] for request in first.posts()]
     assert paths == ["open/api/stream", "guarded/api/stream"]
     for chat, title in ((first, "count to 5"), (second, "count to 2")):
         await chat.button("Chats").click()
@@ -192,7 +175,7 @@ async def test_stopping_one_leaves_the_other_alone(browser: Browser, server: Ser
             }"""
         )
         first.scope = first.page.locator("main > quart-chat")
-        other = ChatPage(first.page, first.page.locator("#other"))
+        other = first.neighbour("#other")
         for chat in (first, other):
             await chat.choose("stalls")
             await chat.send("count to 5")
@@ -249,7 +232,7 @@ async def test_headings_and_placeholders_are_the_hosts(two: Two) -> None:
 )
 @IN_A_BROWSER
 async def test_the_headers_of_the_host_go_with_every_request(headers: str, browser: Browser, host: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script(
             f"""customElements.whenDefined("quart-chat").then(() => {{ {CHAT}.headers = {headers}; }});"""
         )
@@ -311,7 +294,7 @@ async def test_suggestions_that_are_null_are_none_and_those_set_before_it_is_on_
       Object.assign(other, { id: "other", suggestions: ["One"] });
       document.body.append(other);
     }""")
-    other = ChatPage(chat.page, chat.page.locator("#other"))
+    other = chat.neighbour("#other")
     await expect(other.log.get_by_role("button")).to_have_text(["One"])
 
 
@@ -475,8 +458,7 @@ async def test_the_example_is_a_page_with_it(browser: Browser, servers: Servers)
         await chat.open(server, "/page")
         await chat.log.get_by_role("button", name="Count to 20").click()
         await expect(chat.page.get_by_text("1 answered, the last in 50 characters.")).to_be_visible()
-        asked = next(request for request in chat.requests if request.method == "POST")
-        assert asked.headers["x-page"] == "/page"
+        assert chat.posts()[0].headers["x-page"] == "/page"
 
 
 # -- the page that tells of it

@@ -12,23 +12,11 @@ from playwright.async_api import Browser, expect
 
 from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.hosts.foreign_page import TOKEN
-from tests.support.pages import ChatPage, opened, page_server
+from tests.support.pages import ChatPage, opened
 from tests.support.proxy import Proxy, resets_after
-from tests.support.serving import Server, Servers
+from tests.support.serving import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 #: By model: the code, what to do about it, and what came of the answer.
@@ -46,7 +34,7 @@ async def test_an_error_says_what_happened_and_what_to_do_beneath_what_came(mode
     for words in (KINDS[code].message, advice, came):
         await expect(chat.answer()).to_contain_text(words)
     await expect(chat.answer()).to_contain_text(re.compile("For whoever runs this chat: [0-9a-f]{32}"))
-    assert len(chat.asked()) == 1
+    assert len(chat.bodies()) == 1
 
 
 async def test_trying_again_asks_the_same_once_and_takes_the_place_of_the_error(chat: ChatPage) -> None:
@@ -56,11 +44,11 @@ async def test_trying_again_asks_the_same_once_and_takes_the_place_of_the_error(
     await chat.ended()
     await expect(chat.answer()).to_contain_text("1 2 3 4 5")
     await expect(chat.text(KINDS["upstream_error"].message)).to_have_count(0)
-    assert [body["messages"] for body in chat.asked()] == [[{"role": "user", "content": "count to 5"}]] * 2
+    assert [body["messages"] for body in chat.bodies()] == [[{"role": "user", "content": "count to 5"}]] * 2
 
 
 async def test_a_named_wait_is_counted_down_and_then_the_hand_is_waited_for(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.clock.install()
         await chat.open(server)
         await chat.choose("busy")
@@ -70,14 +58,14 @@ async def test_a_named_wait_is_counted_down_and_then_the_hand_is_waited_for(brow
         await expect(chat.button("Try again in 4 s")).to_be_disabled()
         await chat.page.clock.run_for(60_000)
         await expect(chat.button("Try again")).to_be_enabled()
-        assert len(chat.asked()) == 1
+        assert len(chat.bodies()) == 1
         await chat.button("Try again").click()
         await expect(chat.button("Try again in 7 s")).to_be_disabled()
-        assert len(chat.asked()) == 2
+        assert len(chat.bodies()) == 2
 
 
 async def test_a_countdown_goes_on_while_the_element_is_off_the_page(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.clock.install()
         await chat.open(server)
         await chat.choose("busy")
@@ -93,7 +81,7 @@ async def test_a_countdown_goes_on_while_the_element_is_off_the_page(browser: Br
 
 
 async def test_a_clock_that_is_set_back_lengthens_no_countdown(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.clock.install()
         await chat.open(server)
         await chat.choose("busy")
@@ -106,7 +94,7 @@ async def test_a_clock_that_is_set_back_lengthens_no_countdown(browser: Browser,
 
 async def test_a_countdown_ends_with_its_card(browser: Browser, server: Server) -> None:
     """A chat that is off the page may come back; a card that has left its chat does not."""
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.clock.install()
         await chat.page.add_init_script(TIMERS)
         await chat.open(server)
@@ -150,7 +138,7 @@ async def test_a_broken_connection_is_told_and_what_came_stays(browser: Browser,
         await chat.ask("count to 5")
         await expect(chat.answer()).to_contain_text("The connection failed.")
         await expect(chat.answer()).to_contain_text("Check your connection, then try again.")
-        assert len(chat.asked()) == 1
+        assert len(chat.bodies()) == 1
         await chat.button("Try again").click()
         await chat.ended()
         await expect(chat.answer()).to_contain_text("1 2 3 4 5")
@@ -177,7 +165,7 @@ async def test_what_a_hosts_function_throws_is_told_as_any_error(thrown: str, ch
     await chat.ask("count to 5")
     await expect(chat.answer()).to_contain_text("no token")
     await expect(chat.button("Try again")).to_be_enabled()
-    assert chat.asked() == []
+    assert chat.bodies() == []
 
 
 async def test_an_id_that_is_a_number_is_told_as_any(chat: ChatPage) -> None:
@@ -259,11 +247,6 @@ async def test_an_answer_without_text_may_be_one(model: str, chat: ChatPage) -> 
 # -- signing in
 
 
-@pytest.fixture(scope="module")
-def host(servers: Servers) -> Server:
-    return servers.get("hypercorn", "foreign_page:app")
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def guarded(browser: Browser, host: Server) -> AsyncIterator[ChatPage]:
     """The page of a chat that wants to know who asks."""
@@ -282,7 +265,7 @@ async def test_who_is_refused_signs_in_and_the_question_is_asked_again(guarded: 
     await token.press("Enter")
     await guarded.ended()
     await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
-    assert len(guarded.asked()) == 3
+    assert len(guarded.bodies()) == 3
     await guarded.ask("count to 2")
     await expect(guarded.turns).to_have_count(4)
 
@@ -294,7 +277,7 @@ async def test_a_token_that_no_request_can_carry_is_not_accepted_and_another_may
         await token.fill(unsendable)
         await guarded.button("Sign in").click()
         await expect(guarded.text("This token was not accepted.")).to_be_visible()
-    assert len(guarded.asked()) == 1
+    assert len(guarded.bodies()) == 1
     await token.fill(TOKEN)
     await guarded.button("Sign in").click()
     await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
@@ -315,7 +298,7 @@ async def test_a_token_is_kept_nowhere_but_in_memory(guarded: ChatPage) -> None:
     kept = await guarded.page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])")
     assert "count to 5" in kept
     assert TOKEN not in kept
-    assert all(TOKEN not in request.url for request in guarded.requests)
+    assert all(TOKEN not in request.url for request in guarded.record.requests)
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
@@ -342,7 +325,7 @@ async def test_a_host_can_show_a_sign_in_of_its_own(when: str, guarded: ChatPage
     announced = await guarded.announcements()
     assert announced[-1] == "Answer finished, 5 words"
     assert any(said.startswith("Error") for said in announced) == (when == "later")
-    assert len(guarded.asked()) == 2
+    assert len(guarded.bodies()) == 2
 
 
 #: What a host's own sign-in, in front of the chat, says to who asks: a code, if it has one, and a page or JSON.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Route, expect
 
 from quartapp.core.errors import ERROR_KINDS as KINDS
@@ -18,18 +16,6 @@ from tests.support.serving import Server, Servers
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHAT = 'document.querySelector("quart-chat")'
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 async def stored(chat: ChatPage) -> Any:
@@ -211,14 +197,14 @@ async def test_the_chosen_model_is_chosen_in_the_next_tab_if_it_is_offered_there
     chat: ChatPage, server: Server
 ) -> None:
     await chat.choose("echoes")
-    other = ChatPage(await chat.page.context.new_page())
+    other = await chat.new_tab()
     await other.open(server)
     await expect(other.scope.get_by_label("Model", exact=True)).to_have_value("echoes")
     await other.choose("")
     await chat.choose("thinks")
     offer = {"default": "fast", "models": [{"id": "fast"}, {"id": "slow"}]}
     await chat.page.context.route("**/api/models", lambda route: route.fulfill(json=offer))
-    third = ChatPage(await chat.page.context.new_page())
+    third = await chat.new_tab()
     await third.open(server)
     await expect(third.scope.get_by_label("Model", exact=True)).to_have_value("")
     await expect(third.scope.get_by_label("Model", exact=True)).to_have_text("fast (default)fastslow")
@@ -232,10 +218,10 @@ async def test_a_chat_goes_on_beyond_the_servers_limits_and_says_so(browser: Bro
         await chat.open(page_server(servers, CHAT_MAX_MESSAGES="4", CHAT_MAX_PROMPT_CHARS="60"))
         for _ in range(4):
             await chat.ask("count to 5")
-        assert [len(asked["messages"]) for asked in chat.asked()] == [1, 3, 3, 3]
+        assert [len(asked["messages"]) for asked in chat.bodies()] == [1, 3, 3, 3]
         await expect(chat.turns).to_have_count(8)
         await chat.ask("count to 1" + " " * 45 + "0")
-        assert len(chat.asked()[-1]["messages"]) == 1
+        assert len(chat.bodies()[-1]["messages"]) == 1
         left_out = chat.log.get_by_text("no longer sent")
         await expect(left_out).to_have_count(1)
         await chat.reload()
@@ -313,7 +299,7 @@ async def test_a_part_of_an_answer_can_be_copied_and_keeps_its_error(browser: Br
         await chat.choose("mock")
         await chat.button("Continue").click()
         await chat.ended()
-        assert [message["role"] for message in chat.asked()[-1]["messages"]] == ["user", "assistant", "user"]
+        assert [message["role"] for message in chat.bodies()[-1]["messages"]] == ["user", "assistant", "user"]
 
 
 async def test_an_answer_says_which_model_gave_it(chat: ChatPage) -> None:

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
 from tests.support.hosts.foreign_page import TOKEN
 from tests.support.page_states import RIGHT_TO_LEFT
-from tests.support.pages import ChatPage, opened, page_server
+from tests.support.pages import ChatPage, opened
 from tests.support.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHAT = 'document.querySelector("quart-chat")'
 DARK, LIGHT = "rgb(26, 25, 24)", "rgb(253, 252, 249)"
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 async def box_of(element: Locator) -> Any:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, Locator, Route, expect
 
 from tests.support.hosts.foreign_page import TOKEN
-from tests.support.pages import ChatPage, opened, page_server
-from tests.support.serving import Server, Servers
+from tests.support.pages import ChatPage, opened
+from tests.support.serving import Server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -18,23 +15,6 @@ CHAT = 'document.querySelector("quart-chat")'
 
 # In one go, as frameworks do.
 MOVE = f"document.body.append({CHAT})"
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest.fixture(scope="module")
-def host(servers: Servers) -> Server:
-    return servers.get("hypercorn", "foreign_page:app")
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
-        await chat.open(server)
-        yield chat
 
 
 async def field(chat: ChatPage) -> Locator:
@@ -74,10 +54,9 @@ async def test_what_else_is_sent_and_how_is_the_hosts(chat: ChatPage) -> None:
       fetch: (url, init) => fetch(url, {{ ...init, headers: {{ ...init.headers, "X-Of-The-Host": "yes" }} }}),
     }})""")
     await chat.ask("count to 5", "echoes")
-    (asked,) = [request for request in chat.requests if request.method == "POST"]
-    assert asked.headers["x-of-the-host"] == "yes"
-    (said,) = chat.asked()
-    assert (said["temperature"], said["model"]) == (0.5, "echoes")
+    (request,) = chat.posts()
+    assert request.headers["x-of-the-host"] == "yes"
+    assert (request.post_data_json["temperature"], request.post_data_json["model"]) == (0.5, "echoes")
 
 
 async def test_a_silence_is_as_long_as_the_host_says(chat: ChatPage) -> None:
@@ -107,7 +86,7 @@ async def test_an_answer_goes_on_where_the_element_is_moved_to(chat: ChatPage) -
     await chat.page.evaluate(MOVE)
     await chat.ended()
     await expect(chat.answer()).to_contain_text("11 12")
-    assert len(chat.asked()) == 1
+    assert len(chat.bodies()) == 1
 
 
 async def test_what_is_watched_is_neither_lost_nor_doubled_by_a_move(chat: ChatPage) -> None:
@@ -156,7 +135,7 @@ async def test_its_doors_are_in_the_folder_that_src_names(src: str, chat: ChatPa
         src,
     )
     await chat.ask("count to 5")
-    assert [request.url.split("/", 3)[3] for request in chat.requests if request.method == "POST"] == ["ai/api/stream"]
+    assert [request.url.split("/", 3)[3] for request in chat.posts()] == ["ai/api/stream"]
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ ECHO = """async (texts) => {
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def chat(browser: Browser, servers: Servers) -> AsyncIterator[ChatPage]:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script(path=ROOT / "tests" / "node" / "markdown.js")
         await chat.open(page_server(servers))
         await chat.choose("echoes")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.support.loopback import EVENT_STREAM, Loopback, reply
-from tests.support.pages import STORED_CHATS, ChatPage, opened, page_server
+from tests.support.pages import STORED_CHATS, ChatPage, opened
 from tests.support.png import noise
 from tests.support.serving import Server, Servers
 
@@ -28,18 +26,6 @@ def text(words: str) -> dict[str, Any]:
 
 def source(url: str | None = None, **more: str) -> dict[str, Any]:
     return {"type": "annotation", "kind": "url_citation", **({"url": url} if url else {}), **more}
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def chat(browser: Browser, server: Server) -> AsyncIterator[ChatPage]:
-    async with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as chat:
-        await chat.open(server)
-        yield chat
 
 
 async def stored(chat: ChatPage) -> str:
@@ -152,14 +138,16 @@ async def test_the_sources_of_an_answer_are_numbered_links_each_of_them_once(cha
     await expect(found).to_have_text(words)
 
 
-async def test_the_copied_markdown_ends_with_the_sources(chat: ChatPage) -> None:
-    await chat.answered(text("Foxes jump."), *SOURCES)
-    await chat.answer().get_by_role("button", name="Copy").click()
-    await expect(chat.answer().get_by_role("button", name="Copied")).to_be_visible()
-    assert await chat.page.evaluate("navigator.clipboard.readText()") == (
-        "Foxes jump.\n\nSources:\n\n"
-        "1. [Foxes \\[1\\]](<https://fox.example/a>)\n2. [Dens](<https://den.example/>)\n3. fox.pdf"
-    )
+async def test_the_copied_markdown_ends_with_the_sources(browser: Browser, server: Server) -> None:
+    async with opened(browser, permissions=["clipboard-read", "clipboard-write"]) as chat:
+        await chat.open(server)
+        await chat.answered(text("Foxes jump."), *SOURCES)
+        await chat.answer().get_by_role("button", name="Copy").click()
+        await expect(chat.answer().get_by_role("button", name="Copied")).to_be_visible()
+        assert await chat.page.evaluate("navigator.clipboard.readText()") == (
+            "Foxes jump.\n\nSources:\n\n"
+            "1. [Foxes \\[1\\]](<https://fox.example/a>)\n2. [Dens](<https://den.example/>)\n3. fox.pdf"
+        )
 
 
 @pytest.mark.parametrize("ending", ["failed", "cut"])

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.support.pages import opened, page_server
+from tests.support.pages import opened
 from tests.support.serving import ROOT, Server, Servers
 
 STATIC = ROOT / "quartapp" / "static"
@@ -22,11 +22,6 @@ MOST_GZIPPED_BYTES = {
 }
 
 
-@pytest.fixture(scope="module")
-def server(servers: Servers) -> Server:
-    return page_server(servers)
-
-
 def file_of(path: str) -> Path:
     return STATIC / re.sub("^/static/([0-9a-f]{16}/)?", "", path) if path != "/" else STATIC / "index.html"
 
@@ -35,11 +30,11 @@ def file_of(path: str) -> Path:
 @pytest.mark.parametrize("name", MOST_GZIPPED_BYTES)
 async def test_all_that_the_page_loads_is_light(name: str, browser: Browser, server: Server) -> None:
     question, found, most_bytes = MOST_GZIPPED_BYTES[name]
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.open(server)
         await chat.ask(question)
         await expect(chat.answer().locator(found).first).to_be_visible()
-        paths = {urlsplit(request.url).path for request in chat.requests if request.url.startswith("http")}
+        paths = {urlsplit(request.url).path for request in chat.record.requests if request.url.startswith("http")}
     loaded = [file_of(path) for path in paths - {"/api/stream", "/api/models"}]
     weights = {path.name: len(gzip.compress(path.read_bytes(), 9)) for path in loaded}
     assert sum(weights.values()) <= most_bytes, weights
@@ -80,7 +75,7 @@ LONG_TEXT = (ROOT / "quartapp" / "mock" / "texts" / "tour.md").read_text(encodin
 async def test_a_long_answer_leaves_the_frames_to_the_page(browser: Browser, servers: Servers) -> None:
     """Ten times faster than the fastest models, 95 frames of 100 have half of their 16 ms left."""
     server = servers.get("quartapp", CHAT_MODEL="mock-echo", CHAT_MOCK_TOKENS_PER_S="2000")
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script(TIMED)
         await chat.open(server)
         await chat.page.evaluate("(text) => document.querySelector('quart-chat').ask(text)", LONG_TEXT[:50_000])
@@ -107,7 +102,7 @@ ANSWER = """async ([text, count]) => {
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_fifty_answers_leave_nothing_behind(browser: Browser, server: Server) -> None:
-    async with opened(browser) as chat:
+    async with opened(browser, fresh=True) as chat:
         await chat.open(server)
         devtools = await chat.page.context.new_cdp_session(chat.page)
 

@@ -12,8 +12,8 @@ import sys
 
 from playwright.async_api import Page
 
-from tests.support.pages import launched
 from tests.support.serving import ROOT, servers_for_a_while
+from tests.support.tabs import launched
 from tests.support.xss import BOMBS
 
 CHARS = 100_000

@@ -1,4 +1,4 @@
-"""The chat's page in a real Chromium, used as a reader uses it: by the roles and names of what is on it."""
+"""The chat's page in a real Chromium, used as people use it: by the roles and names of its elements."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Locator, Page, Request, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, Request, expect
 
 from tests.support.serving import Server, Servers
+from tests.support.tabs import MEDIA, PageRecord, new_context, tabs_of
 
-CLOSED = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
-
-#: Every way an answer can go, by the name it is chosen by; the first is the one that answers unless another is.
+#: The mock models by their names in the page. The first is the default.
 MODELS = {
     "mock": "mock",
     "echoes": "mock-echo",
@@ -36,37 +34,35 @@ DONE = {"type": "done", "finish_reason": "stop"}
 #: An expression for the stored chats, as JSON. Another key of the store has the chosen model.
 STORED_CHATS = 'Object.entries(localStorage).find(([key]) => !key.endsWith(" model"))[1]'
 
-#: What axe and the like may not find, and no console may say, is collected of each page.
+#: The console's message of a response with an error status, which tests expect.
 IGNORED_MESSAGE = "Failed to load resource"
 
 
 def page_server(servers: Servers, **more: str) -> Server:
-    """A chat with all these models, as fast as they are."""
+    """Return the server of a chat that offers all `MODELS`, without a limit of tokens per second."""
     models = {name: {"kind": "mock", "model": model} for name, model in MODELS.items()}
     settings = {"CHAT_MODELS": json.dumps(models), "CHAT_MOCK_TOKENS_PER_S": "0", "CHAT_RETRIES": "0"}
     return servers.get("quartapp", **settings, **more)
 
 
-@asynccontextmanager
-async def launched(path: str) -> AsyncIterator[Browser]:
-    """Chromium without a way to any name or address but this machine's own."""
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=path, args=CLOSED)
-        yield chromium
-        await chromium.close()
-
-
 class ChatPage:
-    """A page with one chat on it, or the chat in `scope`, and all that the page asked for and complained of."""
+    """The chat at `scope` of a page, by default its only one; `record` is of all chats of the page."""
 
-    def __init__(self, page: Page, scope: Locator | None = None) -> None:
+    def __init__(self, page: Page, scope: Locator | None = None, record: PageRecord | None = None) -> None:
         self.page = page
         self.scope = scope or page.locator("quart-chat")
-        self.requests: list[Request] = []
-        self.complaints: list[str] = []
-        page.on("request", lambda request: self.requests.append(request))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda message: self.complaints.append(message.text))
+        self.record = record or PageRecord(page)
+        self.tabs: list[ChatPage] = []
+
+    def neighbour(self, selector: str) -> ChatPage:
+        """Return another chat of the same page."""
+        return ChatPage(self.page, self.page.locator(selector), self.record)
+
+    async def new_tab(self) -> ChatPage:
+        """Open a tab with the same stores; it is checked and closed with this one."""
+        tab = ChatPage(await self.page.context.new_page())
+        self.tabs.append(tab)
+        return tab
 
     async def open(self, server: Server, path: str = "/") -> None:
         await self.page.goto(f"http://127.0.0.1:{server.port}{path}")
@@ -76,7 +72,7 @@ class ChatPage:
         await self.page.reload()
         await self.box.wait_for()
 
-    # -- what is on it
+    # -- elements
 
     @property
     def box(self) -> Locator:
@@ -106,7 +102,7 @@ class ChatPage:
     def text(self, words: str) -> Locator:
         return self.scope.get_by_text(words)
 
-    # -- what is done with it
+    # -- actions
 
     async def choose(self, model: str) -> None:
         await self.scope.get_by_label("Model", exact=True).select_option(model)
@@ -116,14 +112,14 @@ class ChatPage:
         await self.button("Send").click()
 
     async def ask(self, text: str, model: str | None = None) -> None:
-        """Asks, and waits until the answer has ended, however it did."""
+        """Send `text`, and wait until its answer has ended in any way."""
         if model:
             await self.choose(model)
         await self.send(text)
         await self.ended()
 
     async def answered(self, *records: Any, end: Any = DONE) -> None:
-        """Asks, and waits until the answer has ended, of which these are the records."""
+        """Send a question, and wait for the end of its answer, which has these records."""
         lines = [{"type": "start", "id": "1", "model": "fast"}, *records, end]
         answer = {"body": "".join(json.dumps(line) + "\n" for line in lines), "content_type": "application/x-ndjson"}
         await self.page.route("**/api/stream", lambda route: route.fulfill(**answer), times=1)
@@ -133,19 +129,23 @@ class ChatPage:
         await expect(self.button("Send")).to_be_visible()
         await expect(self.log.locator("[aria-busy]")).to_have_count(0)
 
-    # -- what came of it
+    # -- results
 
-    def asked(self) -> list[Any]:
-        """The bodies of the requests for an answer."""
-        return [request.post_data_json for request in self.requests if request.method == "POST"]
+    def posts(self) -> list[Request]:
+        """Return the requests for an answer."""
+        return [request for request in self.record.requests if request.method == "POST"]
+
+    def bodies(self) -> list[Any]:
+        """Return the bodies of the requests for an answer."""
+        return [request.post_data_json for request in self.posts()]
 
     async def announcements(self) -> list[str]:
-        """What the status has said since `listen`."""
-        said: list[str] = await self.page.evaluate("globalThis.announced")
-        return said
+        """Return the texts of the status since `listen`."""
+        texts: list[str] = await self.page.evaluate("globalThis.announced")
+        return texts
 
     async def listen(self) -> None:
-        """Begins to note what is said to those who do not see the page."""
+        """Start to record the texts of the status, which a screen reader announces."""
         await self.status.evaluate(
             """(status) => {
               globalThis.announced = [];
@@ -156,14 +156,26 @@ class ChatPage:
 
 
 @asynccontextmanager
-async def opened(browser: Browser, **options: Any) -> AsyncIterator[ChatPage]:
-    """A page with a store of its own; none of its requests leaves the machine, and nothing on it fails."""
-    context = await browser.new_context(**options)
-    context.set_default_timeout(10_000)
-    chat = ChatPage(await context.new_page())
-    yield chat
-    await context.close()
-    places = {(urlsplit(request.url).scheme, urlsplit(request.url).hostname) for request in chat.requests}
-    assert places <= {("http", "127.0.0.1"), ("data", None)}
-    complaints = [said for said in chat.complaints if not said.startswith(IGNORED_MESSAGE)]
-    assert complaints == [], complaints
+async def opened(browser: Browser, *, fresh: bool = False, **options: Any) -> AsyncIterator[ChatPage]:
+    """Open a tab with empty stores; none of its requests may leave the machine, and none of its scripts may fail.
+
+    With `fresh`, or with `options` of Playwright's context that a page cannot change, no other test uses the tab.
+    """
+    is_own = fresh or not options.keys() <= {"viewport", *MEDIA}
+    async with _new_tab(browser, options) if is_own else tabs_of(browser).tab(**options) as page:
+        chat = ChatPage(page)
+        yield chat
+    for record in [chat.record, *(tab.record for tab in chat.tabs)]:
+        record.close()
+        assert record.places() <= {("http", "127.0.0.1"), ("data", None)}
+        complaints = [text for text in record.errors + record.messages if not text.startswith(IGNORED_MESSAGE)]
+        assert complaints == []
+
+
+@asynccontextmanager
+async def _new_tab(browser: Browser, options: dict[str, Any]) -> AsyncIterator[Page]:
+    context = await new_context(browser, **options)
+    try:
+        yield await context.new_page()
+    finally:
+        await context.close()

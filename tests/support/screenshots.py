@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from playwright.async_api import Browser
 
 from tests.support.page_states import STATES, VIEWS
-from tests.support.pages import launched, opened, page_server
+from tests.support.pages import opened, page_server
 from tests.support.serving import ROOT, Server, servers_for_a_while
+from tests.support.tabs import launched
 
 SCREENSHOTS = ROOT / "docs" / "screenshots"
 PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
