@@ -1,66 +1,59 @@
-"""The JavaScript module in a real Chromium: as the chat serves it, with every fault, and through bad lines."""
+"""The JavaScript module in a real Chromium, as the chat serves it: with each fault, and on bad connections."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Error, Page
+from playwright.async_api import Browser, Page
 
 from quartapp.core.errors import ERROR_KINDS as KINDS
 from tests.support.conformance import chat_at
 from tests.support.loopback import Loopback, reply
 from tests.support.proxy import Proxy, Way, ends_after, falls_silent_after, in_slices, late, resets_after
 from tests.support.serving import ROOT, Server, Servers, eventually
+from tests.support.tabs import PageRecord, Tabs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COUNT = "1 2 3 4 5"
-CUT = "1 2 3"
+PARTIAL = "1 2 3"
 USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
 DONE = {"type": "done", "finish_reason": "stop", "usage": USAGE}
 
-TELL = "async ([module, job]) => tell(await import(module), job)"
+READ = "async ([module, job]) => tell(await import(module), job)"
 
-# Asks, reads the first piece, and stays.
+# Reads the first piece of an answer, and keeps the response open.
 STAY = """async ([module, options]) => {
   const { ask } = await import(module);
   globalThis.staying = ask("count to 5", options);
   await globalThis.staying.next();
 }"""
 
-Told = Mapping[str, Any]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    context = await browser.new_context()
-    context.set_default_timeout(20_000)
-    await context.add_init_script(path=ROOT / "tests" / "node" / "contract.js")
-    yield context
-    await context.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(context: BrowserContext) -> AsyncIterator[Page]:
-    """A page of its own; none of its requests may leave the machine, and none of its scripts or promises fail."""
-    page = await context.new_page()
-    hosts: set[str | None] = set()
-    errors: list[Error] = []
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
-    page.on("pageerror", lambda error: errors.append(error))
-    yield page
-    await page.close()
-    assert hosts <= {"127.0.0.1"}
-    assert errors == []
+Result = Mapping[str, Any]
 
 
 @pytest.fixture(scope="module")
-def chat(servers: Servers) -> Server:
+def tabs(browser: Browser) -> Tabs:
+    return Tabs(browser, ROOT / "tests" / "node" / "contract.js")
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(tabs: Tabs) -> AsyncIterator[Page]:
+    """An empty page; none of its requests may leave the machine, and none of its scripts or promises may fail."""
+    async with tabs.tab() as page:
+        record = PageRecord(page)
+        yield page
+    record.close()
+    assert {host for _, host in record.places()} <= {"127.0.0.1"}
+    assert record.errors == []
+
+
+@pytest.fixture(scope="module")
+def server(servers: Servers) -> Server:
     return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
@@ -68,40 +61,40 @@ def origin(server: Server) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-async def tell(page: Page, model: str = "mock", module: str = "/static/chat.js", **more: Any) -> Told:
-    """What comes of asking with the module that the page's own server has."""
+async def read(page: Page, model: str = "mock", module: str = "/static/chat.js", **more: Any) -> Result:
+    """Return the result of one question, by the module that the page's own server has."""
     job = {"question": "count to 5", "body": {"model": model}, **more}
-    told: Told = await page.evaluate(TELL, [module, job])
-    return told
+    result: Result = await page.evaluate(READ, [module, job])
+    return result
 
 
-def text(told: Told) -> str:
-    return "".join(told["yielded"])
+def text(result: Result) -> str:
+    return "".join(result["yielded"])
 
 
 def tagged(tag: str) -> dict[str, str]:
-    """The header under which the server's log knows a request."""
+    """Return the header that gives a request its id in the server's log."""
     return {"X-Request-ID": tag}
 
 
 async def endings(server: Server, tag: str) -> list[str]:
-    """How the answers to requests with this tag ended, once there is one."""
+    """Wait for an answer to a request with this tag, and return how each ended."""
     await eventually(lambda: server.answer_lines(client_id=tag))
     return [line["ending"] for line in server.answer_lines(client_id=tag)]
 
 
-async def test_a_page_under_a_strict_policy_reads_an_answer(page: Page, chat: Server) -> None:
+async def test_a_page_with_a_strict_policy_reads_an_answer(page: Page, server: Server) -> None:
     """The chat's own page allows scripts of its server alone."""
-    await page.goto(origin(chat))
-    told = await tell(page, headers=tagged("page-text"))
-    assert (text(told), told["returned"]) == (COUNT, DONE)
-    assert await endings(chat, "page-text") == ["done"]
-    told = await tell(page, each="records")
-    assert [record["type"] for record in told["yielded"]][::6] == ["start", "done"]
+    await page.goto(origin(server))
+    result = await read(page, headers=tagged("page-text"))
+    assert (text(result), result["returned"]) == (COUNT, DONE)
+    assert await endings(server, "page-text") == ["done"]
+    result = await read(page, each="records")
+    assert [record["type"] for record in result["yielded"]][::6] == ["start", "done"]
 
 
-async def test_a_page_below_a_prefix_asks_its_own_chat(page: Page, servers: Servers) -> None:
-    """As the page on JavaScript begins."""
+async def test_a_page_below_a_prefix_uses_its_own_chat(page: Page, servers: Servers) -> None:
+    """Run the first script of the page on JavaScript."""
     server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     written = (ROOT / "docs" / "reference" / "javascript.md").read_text(encoding="utf-8")
     script = re.findall(r'<script type="module">\n(.*?)</script>', written, re.DOTALL)[0]
@@ -110,23 +103,23 @@ async def test_a_page_below_a_prefix_asks_its_own_chat(page: Page, servers: Serv
     await page.get_by_text(COUNT).wait_for()
 
 
-async def test_a_page_of_another_origin_reads_answers_and_refusals(page: Page, servers: Servers) -> None:
+async def test_a_page_of_another_origin_reads_answers_and_errors(page: Page, servers: Servers) -> None:
     async with Loopback(reply(200, b"", {"Content-Type": "text/html"})) as elsewhere:
         server = servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0", CHAT_ORIGINS=elsewhere.origin)
         await page.goto(elsewhere.origin)
         module = f"{origin(server)}/static/chat.js"
-        told = await tell(page, module=module, headers={"X-Auth": "a-token"})
-        assert text(told) == COUNT
-        told = await tell(page, "fault-status:429", module=module, retries=0)
-        assert (told["error"]["code"], told["error"]["retryAfterSeconds"]) == ("upstream_busy", 7)
-        assert re.fullmatch("[0-9a-f]{32}", told["error"]["id"])
+        result = await read(page, module=module, headers={"X-Auth": "a-token"})
+        assert text(result) == COUNT
+        result = await read(page, "fault-status:429", module=module, retries=0)
+        assert (result["error"]["code"], result["error"]["retryAfterSeconds"]) == ("upstream_busy", 7)
+        assert re.fullmatch("[0-9a-f]{32}", result["error"]["id"])
 
 
-#: What each fault of a model comes to: the code, the status, and the text before it.
+#: The code, the status and the text before it, for each fault of a model.
 FAULTS: Mapping[str, tuple[str, int, str]] = {
-    "fault-error-object": ("upstream_error", 200, CUT),
-    "fault-drop": ("upstream_error", 200, CUT),
-    "fault-no-finish": ("upstream_truncated", 200, CUT),
+    "fault-error-object": ("upstream_error", 200, PARTIAL),
+    "fault-drop": ("upstream_error", 200, PARTIAL),
+    "fault-no-finish": ("upstream_truncated", 200, PARTIAL),
     "fault-status:500": ("upstream_error", 502, ""),
     "fault-status:503": ("upstream_overloaded", 503, ""),
     "fault-context-too-long": ("context_too_long", 400, ""),
@@ -134,89 +127,91 @@ FAULTS: Mapping[str, tuple[str, int, str]] = {
 
 
 @pytest.mark.parametrize("model", FAULTS)
-async def test_each_fault_is_told_as_what_it_is_and_asked_once(
+async def test_each_fault_is_an_error_with_its_code_after_one_request(
     model: str, page: Page, servers: Servers, upstream: str
 ) -> None:
     code, status, partial = FAULTS[model]
     server = chat_at(servers, upstream, model)
     tag = f"page-{model.replace(':', '-')}"
     await page.goto(origin(server))
-    told = await tell(page, model, headers=tagged(tag), maxRetryAfterSeconds=1)
-    error = told["error"]
+    result = await read(page, model, headers=tagged(tag), maxRetryAfterSeconds=1)
+    error = result["error"]
     assert (error["name"], error["code"], error["status"]) == ("ChatError", code, status)
-    assert (error["message"], error["text"], text(told)) == (KINDS[code].message, partial, partial)
+    assert (error["message"], error["text"], text(result)) == (KINDS[code].message, partial, partial)
     assert await endings(server, tag) == [code]
 
 
 @pytest.mark.parametrize(("way", "name"), [("break", None), ("abort", "AbortError")])
-async def test_whoever_leaves_ends_the_answer(way: str, name: str | None, page: Page, chat: Server) -> None:
-    await page.goto(origin(chat))
-    told = await tell(page, "fault-stall:3", headers=tagged(f"page-{way}"), leave={"after": "3", "way": way})
-    assert (text(told), told.get("error", {}).get("name")) == (CUT, name)
-    assert await endings(chat, f"page-{way}") == ["reader_left"]
+async def test_a_page_that_stops_reading_ends_the_answer(
+    way: str, name: str | None, page: Page, server: Server
+) -> None:
+    await page.goto(origin(server))
+    result = await read(page, "fault-stall:3", headers=tagged(f"page-{way}"), leave={"after": "3", "way": way})
+    assert (text(result), result.get("error", {}).get("name")) == (PARTIAL, name)
+    assert await endings(server, f"page-{way}") == ["reader_left"]
 
 
-async def test_closing_the_tab_ends_the_answer(page: Page, chat: Server) -> None:
-    await page.goto(origin(chat))
+async def test_closing_the_tab_ends_the_answer(page: Page, server: Server) -> None:
+    await page.goto(origin(server))
     options = {"body": {"model": "fault-stall:3"}, "headers": tagged("page-closed")}
     await page.evaluate(STAY, ["/static/chat.js", options])
     await page.close()
-    assert await endings(chat, "page-closed") == ["reader_left"]
+    assert await endings(server, "page-closed") == ["reader_left"]
 
 
-# -- bad lines
+# -- bad connections
 
-#: More than the head of an answer has, and less than the whole.
+#: A number of bytes within the body of an answer.
 WITHIN_BYTES = 430
 
 
-async def through(page: Page, chat: Server, way: Way, **more: Any) -> tuple[Told, int]:
-    """What comes of asking through a proxy, on the connection that carried the page, and how often it was sent."""
-    async with Proxy(chat.port, way) as proxy:
+async def through(page: Page, server: Server, way: Way, **more: Any) -> tuple[Result, int]:
+    """Ask through a proxy, on the connection that carried the page; return the result and the number of requests."""
+    async with Proxy(server.port, way) as proxy:
         await page.goto(proxy.origin)
-        return await tell(page, **more), proxy.posts
+        return await read(page, **more), proxy.posts
 
 
 @pytest.mark.parametrize("way", [in_slices(1), in_slices(2, most_bytes=3), late(0.05)], ids=["slices", "bits", "late"])
-async def test_an_answer_that_comes_oddly_is_the_same(way: Way, page: Page, chat: Server) -> None:
-    said = "日本語 👩‍👩‍👧 é"
-    told, posts = await through(page, chat, way, model="mock-echo", question=said)
-    assert (text(told), told["returned"]["type"], posts) == (said, "done", 1)
+async def test_an_answer_in_small_or_late_pieces_is_the_same(way: Way, page: Page, server: Server) -> None:
+    question = "日本語 👩‍👩‍👧 é"
+    result, posts = await through(page, server, way, model="mock-echo", question=question)
+    assert (text(result), result["returned"]["type"], posts) == (question, "done", 1)
 
 
-@pytest.mark.parametrize("cut", [ends_after, resets_after])
+@pytest.mark.parametrize("truncate", [ends_after, resets_after])
 @pytest.mark.parametrize("count", [WITHIN_BYTES, 480, 530, 10_000])
-async def test_an_answer_that_is_cut_is_told_from_a_whole_one_and_asked_once(
-    count: int, cut: Callable[[int], Way], page: Page, chat: Server
+async def test_a_truncated_answer_is_an_error_after_one_request(
+    count: int, truncate: Callable[[int], Way], page: Page, server: Server
 ) -> None:
-    told, posts = await through(page, chat, cut(count))
+    result, posts = await through(page, server, truncate(count))
     assert posts == 1
-    if "error" in told:
-        assert (told["error"]["code"], told["error"]["text"]) == ("network", text(told))
-        assert COUNT.startswith(text(told))
+    if "error" in result:
+        assert (result["error"]["code"], result["error"]["text"]) == ("network", text(result))
+        assert COUNT.startswith(text(result))
         assert count < 10_000
     else:
-        assert (text(told), told["returned"]) == (COUNT, DONE)
+        assert (text(result), result["returned"]) == (COUNT, DONE)
         assert count > WITHIN_BYTES
 
 
-@pytest.mark.parametrize("cut", [ends_after, resets_after])
+@pytest.mark.parametrize("truncate", [ends_after, resets_after])
 @pytest.mark.parametrize("count", [0, 100])
-async def test_a_response_that_is_cut_in_its_head_is_an_error_and_its_model_is_let_go_of(
-    count: int, cut: Callable[[int], Way], page: Page, chat: Server
+async def test_a_response_that_is_truncated_in_its_head_is_an_error_and_ends_the_answer(
+    count: int, truncate: Callable[[int], Way], page: Page, server: Server
 ) -> None:
-    """Chromium takes half a head for a whole one, and sends what got no answer on a used connection again by itself."""
-    tag = f"page-{cut.__name__}-{count}"
-    told, posts = await through(page, chat, cut(count), model="fault-stall:4", headers=tagged(tag))
-    assert told["yielded"] == []
-    assert told["error"]["code"] in ("network", "bad_answer")
-    await eventually(lambda: len(chat.answer_lines(client_id=tag, ending="reader_left")) == posts)
+    """Chromium accepts half a head as a complete one, and repeats a request that got no answer on a used connection."""
+    tag = f"page-{truncate.__name__}-{count}"
+    result, posts = await through(page, server, truncate(count), model="fault-stall:4", headers=tagged(tag))
+    assert result["yielded"] == []
+    assert result["error"]["code"] in ("network", "bad_answer")
+    await eventually(lambda: len(server.answer_lines(client_id=tag, ending="reader_left")) == posts)
 
 
-async def test_a_line_that_falls_silent_is_given_up_and_the_answer_with_it(page: Page, chat: Server) -> None:
+async def test_a_silent_connection_is_closed_and_ends_the_answer(page: Page, server: Server) -> None:
     silent = falls_silent_after(WITHIN_BYTES)
-    told, posts = await through(
-        page, chat, silent, model="fault-stall:4", idleSeconds=0.5, headers=tagged("page-silent")
+    result, posts = await through(
+        page, server, silent, model="fault-stall:4", idleSeconds=0.5, headers=tagged("page-silent")
     )
-    assert (told["error"]["code"], told["error"]["status"], posts) == ("idle", 200, 1)
-    assert await endings(chat, "page-silent") == ["reader_left"]
+    assert (result["error"]["code"], result["error"]["status"], posts) == ("idle", 200, 1)
+    assert await endings(server, "page-silent") == ["reader_left"]

@@ -1,20 +1,22 @@
-"""Pages over plain http, where browsers send no Sec-Fetch headers: what in them asks a model, and what does not."""
+"""Pages over plain http, where browsers send no Sec-Fetch headers: the requests that call a model, and the others."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
+import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
 from tests.support.loopback import Exchange, Loopback, head
 from tests.support.serving import Server, Servers, eventually
+from tests.support.tabs import launched
 
-ARGUMENTS = ["--no-sandbox", "--disable-dev-shm-usage", "--host-resolver-rules=MAP *.test 127.0.0.1"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Everything that has loaded or failed says so; a form and a link lead into a frame of their own.
+# Each element that has loaded or failed is counted; a form and a link lead into a frame of their own.
 ELEMENTS = """<!doctype html><meta charset="utf-8"><body><script>
 window.over = 0;
 const ours = document.createElement.bind(document);
@@ -46,23 +48,28 @@ source.onerror = source.onmessage = () => { source.close(); window.over += 1; };
 </script>"""
 
 
-@pytest_asyncio.fixture(loop_scope="function")
-async def chromium(needs: Callable[[str], str]) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=needs("chromium"), args=ARGUMENTS)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """Chromium, which finds every name that ends with `.test` at 127.0.0.1."""
+    async with launched(chromium, "MAP *.test 127.0.0.1") as browser:
         yield browser
-        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    async with await browser.new_page() as page:
+        yield page
 
 
 async def refused(server: Server, messages: int) -> None:
-    """Wait until `messages` requests were refused, and find that no model was asked."""
+    """Wait until `messages` requests were refused, and check that no model was called."""
     codes = re.compile('"error": "(forbidden|not_acceptable)"')
     await eventually(lambda: len(codes.findall(server.log_text())) >= messages, 20)
     assert server.answer_lines() == []
 
 
-async def sourced(page: Page) -> str:
-    """What an EventSource of the page's own gets."""
+async def last_event(page: Page) -> str:
+    """Return the last event of an EventSource of the page."""
     return str(
         await page.evaluate("""() => new Promise((resolve) => {
             const source = new EventSource("/api/stream?message=" + encodeURIComponent("count to 3"));
@@ -72,7 +79,7 @@ async def sourced(page: Page) -> str:
     )
 
 
-async def test_nothing_on_a_foreign_page_over_plain_http_asks_a_model(chromium: Browser, servers: Servers) -> None:
+async def test_nothing_on_a_foreign_page_over_plain_http_calls_a_model(page: Page, servers: Servers) -> None:
     server = servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
     html = (ELEMENTS % f"http://chat.test:{server.port}/api/stream?message=").encode()
 
@@ -80,19 +87,14 @@ async def test_nothing_on_a_foreign_page_over_plain_http_asks_a_model(chromium: 
         await exchange.send(head(headers={"Content-Type": "text/html", "Content-Length": str(len(html))}) + html)
 
     async with Loopback(answer) as foreign:
-        page = await chromium.new_page()
         await page.goto(foreign.origin.replace("127.0.0.1", "evil.test"))
         await page.wait_for_function("window.over >= 9")
         assert "sec-fetch-site" not in foreign.requests[0].headers
         await refused(server, 10)
-        await page.close()
 
 
-async def test_on_a_page_of_ours_a_script_asks_a_model_and_an_image_does_not(
-    chromium: Browser, servers: Servers
-) -> None:
+async def test_on_the_chats_own_page_a_script_calls_a_model_and_an_image_does_not(page: Page, servers: Servers) -> None:
     server = servers.start("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
-    page = await chromium.new_page()
     await page.goto(f"http://chat.test:{server.port}/")
     address = f"/api/stream?message={quote('count to 3')}"
     await page.evaluate(
@@ -105,6 +107,5 @@ async def test_on_a_page_of_ours_a_script_asks_a_model_and_an_image_does_not(
         address,
     )
     await refused(server, 1)
-    assert '"type":"done"' in await sourced(page)
+    assert '"type":"done"' in await last_event(page)
     await eventually(lambda: server.answer_lines(ending="done"))
-    await page.close()

@@ -1,4 +1,4 @@
-"""Markdown as it streams, in a real Chromium: what is made of it, whatever a model says, and what that costs."""
+"""Markdown as it streams, in a real Chromium: the elements, hostile texts, and the time that it takes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page
+from playwright.async_api import Browser, Page
 
 from tests.support.markdown_documents import DOCUMENTS
 from tests.support.serving import ROOT, Server, Servers
+from tests.support.tabs import PageRecord, new_context
 from tests.support.xss import BOMBS, PAYLOADS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-Told = Mapping[str, Any]
 
 #: The tab answers within this time, whatever is shown in it.
 MOST_LAG_MS = 500
@@ -26,57 +25,48 @@ MOST_LAG_MS = 500
 TRIES = 8
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    context = await browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    context.set_default_timeout(20_000)
-    await context.add_init_script(path=ROOT / "tests" / "node" / "markdown.js")
-    yield context
-    await context.close()
-
-
 @pytest.fixture(scope="module")
-def chat(servers: Servers) -> Server:
+def server(servers: Servers) -> Server:
     return servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
 
 
 class Tab:
-    """The chat's page under its policy, empty but for what a test shows in it, and all that went wrong in it."""
+    """The chat's page under its policy, empty but for the texts of a test, with its requests and what went wrong."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.wrong: list[str] = []
-        self.asked: list[str] = []
-        page.on("request", lambda request: self.asked.append(request.url))
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("dialog", lambda dialog: self.wrong.append(f"a dialog says {dialog.message}"))
-        page.on("popup", lambda popup: self.wrong.append("a window was opened"))
+        self.record = PageRecord(page)
+        self.opened: list[str] = []
+        page.on("dialog", lambda dialog: self.opened.append(f"a dialog with {dialog.message}"))
+        page.on("popup", lambda popup: self.opened.append("a window"))
 
-    async def tell(self, function: str, *arguments: Any) -> Any:
+    async def call(self, function: str, *arguments: Any) -> Any:
         return await self.page.evaluate(f"(given) => {function}(...given)", arguments)
 
     def loads(self) -> set[str]:
-        """What was asked for that is no module of the page's own."""
+        """Return the URLs that were requested and are no module of the page's own."""
         own = re.compile(r"/static/(element|vendor)/[\w./-]+\.js")
-        return {url for url in self.asked if not own.fullmatch(urlsplit(url).path) and not url.startswith("data:")}
+        urls = {request.url for request in self.record.requests}
+        return {url for url in urls if not own.fullmatch(urlsplit(url).path) and not url.startswith("data:")}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(context: BrowserContext, chat: Server) -> AsyncIterator[Tab]:
-    page = await context.new_page()
-    await page.goto(f"http://127.0.0.1:{chat.port}/", wait_until="networkidle")
-    await page.evaluate("document.body.replaceChildren()")
-    yield Tab(page)
-    await page.close()
+async def loaded(browser: Browser, server: Server) -> AsyncIterator[Tab]:
+    async with await new_context(browser, permissions=["clipboard-read", "clipboard-write"]) as context:
+        await context.add_init_script(path=ROOT / "tests" / "node" / "markdown.js")
+        page = await context.new_page()
+        await page.goto(f"http://127.0.0.1:{server.port}/", wait_until="networkidle")
+        await page.evaluate("document.body.replaceChildren()")
+        yield Tab(page)
 
 
 @pytest.fixture
-def tab(opened: Tab) -> Iterator[Tab]:
-    """A tab in which nothing may fail, and nothing be loaded but modules of the page."""
-    opened.asked.clear()
-    opened.wrong.clear()
-    yield opened
-    assert (opened.wrong, opened.loads()) == ([], set())
+def tab(loaded: Tab) -> Iterator[Tab]:
+    """A tab in which nothing may fail or open, and nothing may be loaded but modules of the page."""
+    for found in (loaded.record.requests, loaded.record.errors, loaded.opened):
+        found.clear()
+    yield loaded
+    assert (loaded.record.errors, loaded.opened, loaded.loads()) == ([], [], set())
 
 
 # -- what is made of it
@@ -207,7 +197,7 @@ MADE: Mapping[str, tuple[str, str]] = {
 @pytest.mark.parametrize("name", MADE)
 async def test_markdown_becomes(name: str, tab: Tab) -> None:
     text, html = MADE[name]
-    assert await tab.tell("rendered", text) == html
+    assert await tab.call("rendered", text) == html
 
 
 # -- as it streams
@@ -226,15 +216,15 @@ def cuts_of(text: str) -> Iterator[list[int]]:
 async def test_any_cut_of_a_text_comes_to_the_same(name: str, tab: Tab) -> None:
     """As it would be read in one piece."""
     text = DOCUMENTS[name]
-    told = await tab.tell("differing", text, list(cuts_of(text)))
-    assert told["wrong"] == [], told["whole"]
+    result = await tab.call("differing", text, list(cuts_of(text)))
+    assert result["wrong"] == [], result["whole"]
 
 
 async def test_all_documents_in_one_come_to_the_same_in_pieces(tab: Tab) -> None:
     text = "\n\n".join(f"{document}\n~~~\n~~~" for name, document in DOCUMENTS.items() if name != "code")
     pieces = [list(range(size, len(text), size)) for size in (1, 5, 64, 1_000)]
-    told = await tab.tell("differing", text, [[], *pieces])
-    assert told["wrong"] == []
+    result = await tab.call("differing", text, [[], *pieces])
+    assert result["wrong"] == []
 
 
 # -- whatever a model says
@@ -242,8 +232,8 @@ async def test_all_documents_in_one_come_to_the_same_in_pieces(tab: Tab) -> None
 
 @pytest.mark.parametrize("name", PAYLOADS)
 async def test_nothing_that_a_model_says_does_anything(name: str, tab: Tab) -> None:
-    told = await tab.tell("attack", PAYLOADS[name])
-    assert told == {"wrong": [], "fired": None, "violations": []}
+    result = await tab.call("attack", PAYLOADS[name])
+    assert result == {"wrong": [], "fired": None, "violations": []}
 
 
 @pytest.mark.sampled
@@ -253,14 +243,14 @@ async def test_the_tab_lives_through(name: str, size: str, tab: Tab) -> None:
     """And all of the text is there: its letters, where no link hides some in its address."""
     bomb = f"{BOMBS[name]}\n\nThe end"
     for _ in range(TRIES):
-        told = await tab.tell("bomb", bomb, len(bomb) if size == "one piece" else len(bomb) // 20)
-        if told["lagMs"] < MOST_LAG_MS:
+        result = await tab.call("bomb", bomb, len(bomb) if size == "one piece" else len(bomb) // 20)
+        if result["lagMs"] < MOST_LAG_MS:
             break
-    assert told["lagMs"] < MOST_LAG_MS
-    assert told["wrong"] == []
-    assert told["text"].rstrip().endswith("The end")
+    assert result["lagMs"] < MOST_LAG_MS
+    assert result["wrong"] == []
+    assert result["text"].rstrip().endswith("The end")
     if "https" not in bomb:
-        assert letters(told["text"]) == letters(re.sub(r"^```\w+", "", bomb))
+        assert letters(result["text"]) == letters(re.sub(r"^```\w+", "", bomb))
 
 
 def letters(text: str) -> str:
@@ -273,40 +263,40 @@ def letters(text: str) -> str:
 async def test_what_is_settled_is_not_touched_again(tab: Tab) -> None:
     """Selected text stays selected and what has the focus keeps it, while blocks of every kind come after them."""
     rest = DOCUMENTS["lists"] + DOCUMENTS["tables"] + DOCUMENTS["code"] + "[later]: https://later.example/\n"
-    told = await tab.tell("settle", "Read [this](https://a.example/) first.\n\nThen\nthat.\n", rest)
-    assert told == {"touched": 0, "selected": "first", "focused": "https://a.example/"}
+    result = await tab.call("settle", "Read [this](https://a.example/) first.\n\nThen\nthat.\n", rest)
+    assert result == {"touched": 0, "selected": "first", "focused": "https://a.example/"}
 
 
 async def test_what_is_selected_in_a_growing_paragraph_stays_so(tab: Tab) -> None:
-    told = await tab.tell(
+    result = await tab.call(
         "settle", "Read [this](https://a.example/) first", " and *then* read on, `as long` as it goes."
     )
-    assert (told["selected"], told["focused"]) == ("first", "https://a.example/")
+    assert (result["selected"], result["focused"]) == ("first", "https://a.example/")
 
 
 async def test_a_link_whose_address_comes_at_the_end_becomes_one_then(tab: Tab) -> None:
     text = "Read [this][1].\n\nThen that.\n\n" + "And more.\n\n" * 3
-    assert "<a" not in await tab.tell("rendered", text)
-    assert "https://a.example/" in await tab.tell("rendered", text + "[1]: https://a.example/", [len(text)])
+    assert "<a" not in await tab.call("rendered", text)
+    assert "https://a.example/" in await tab.call("rendered", text + "[1]: https://a.example/", [len(text)])
 
 
 async def test_an_answer_that_breaks_off_in_its_code_shows_all_that_came(tab: Tab) -> None:
-    html = await tab.tell("rendered", "```js\nlet a = 1;\n``", [3, 9, 16])
+    html = await tab.call("rendered", "```js\nlet a = 1;\n``", [3, 9, 16])
     assert "<code>let a = 1;\n``</code>" in html
 
 
 async def test_a_long_text_is_shown_by_and_by_and_whole_in_the_end(tab: Tab) -> None:
     """After a slice of work that took its time, the next call gives the page a rest."""
     text = "".join(f"Paragraph {number} of *many*.\n\n" for number in range(6_000))
-    told = await tab.tell("patience", text)
-    assert told == {"isAllShown": False, "isSomeShown": True, "isLeftAlone": True, "paragraphs": 6_000}
+    result = await tab.call("patience", text)
+    assert result == {"isAllShown": False, "isSomeShown": True, "isLeftAlone": True, "paragraphs": 6_000}
 
 
 async def test_a_long_table_goes_on_under_its_own_head(tab: Tab) -> None:
     rows = "".join(f"| {number} | row number {number} |\n" for number in range(1_000))
     text = f"| a | b |\n|---|---|\n{rows}\nThe end\n"
     for cuts in ([], list(range(100, len(text), 100))):
-        html = await tab.tell("rendered", text, cuts)
+        html = await tab.call("rendered", text, cuts)
         heads = html.count('<thead><tr><th scope="col">a</th><th scope="col">b</th></tr></thead>')
         assert heads == html.count("<table>") > 1
         assert re.findall(r"<tr><td>(\d+)</td>", html) == [str(number) for number in range(1_000)]
@@ -318,7 +308,7 @@ async def test_a_long_list_goes_on_with_its_own_numbers(tab: Tab) -> None:
     items = [f"{number}. item number {number}\n     goes on\n" for number in range(1, 1_000)]
     text = "".join(items) + "\nThe end\n"
     for cuts in ([], list(range(100, len(text), 100))):
-        html = await tab.tell("rendered", text, cuts)
+        html = await tab.call("rendered", text, cuts)
         starts = [int(start) for start in re.findall(r'<ol start="(\d+)">', html)]
         firsts = [int(first) for first in re.findall(r'<ol start="\d+"><li>item number (\d+)\n', html)]
         assert starts == firsts != []
@@ -350,10 +340,10 @@ SNIPPETS: Mapping[str, str] = {
 
 @pytest.mark.parametrize("language", SNIPPETS)
 async def test_code_is_coloured_once_it_is_closed(language: str, tab: Tab) -> None:
-    told = await tab.tell("colours", language, SNIPPETS[language])
-    assert told["before"] == 0
-    assert told["after"] > 0
-    assert (told["text"], told["wrong"]) == (SNIPPETS[language], [])
+    result = await tab.call("colours", language, SNIPPETS[language])
+    assert result["before"] == 0
+    assert result["after"] > 0
+    assert (result["text"], result["wrong"]) == (SNIPPETS[language], [])
 
 
 @pytest.mark.parametrize(
@@ -362,26 +352,26 @@ async def test_code_is_coloured_once_it_is_closed(language: str, tab: Tab) -> No
     ids=["of a language nobody knows", "of no language", "too long", "of too long a line"],
 )
 async def test_code_stays_plain_if_it_is(language: str, code: str, tab: Tab) -> None:
-    told = await tab.tell("colours", language, code, "```js\nlet b;\n```\n")
-    assert (told["after"], told["text"].rstrip("\n")) == (0, code.rstrip("\n"))
+    result = await tab.call("colours", language, code, "```js\nlet b;\n```\n")
+    assert (result["after"], result["text"].rstrip("\n")) == (0, code.rstrip("\n"))
 
 
 @pytest.mark.parametrize("line", ["let a = 1;\n", "a" * 1_024], ids=["in lines", "in a line"])
 async def test_long_code_is_laid_out_in_parts_wherever_it_is_cut(line: str, tab: Tab) -> None:
     """Of which only the last is laid out anew when more comes."""
     code = line * (60_000 // len(line))
-    whole = await tab.tell("partsOfCode", code, len(code))
+    whole = await tab.call("partsOfCode", code, len(code))
     assert max(whole) <= 2 * 8_192
     assert sum(whole) == len(code.rstrip("\n"))
     for chars in (1_024, 1_000, 16_384):
-        assert await tab.tell("partsOfCode", code, chars) == whole
+        assert await tab.call("partsOfCode", code, chars) == whole
 
 
 @pytest.mark.parametrize("way", ["clipboard", "command"])
 async def test_code_is_copied_as_it_was_written(way: str, tab: Tab) -> None:
     """With the characters that hide, and without the names that are shown for them; also by a page without TLS."""
     code = 'if (a !== "\u202eb\u200b") {\n\n\treturn "<&>";\n}'
-    await tab.tell("colours", "js", code)
+    await tab.call("colours", "js", code)
     if way == "command":
         await tab.page.evaluate("void (navigator.clipboard.writeText = () => Promise.reject(new Error()))")
     await tab.page.get_by_role("button", name="Copy").first.click()
@@ -391,7 +381,7 @@ async def test_code_is_copied_as_it_was_written(way: str, tab: Tab) -> None:
 
 
 async def test_wide_code_and_tables_can_be_reached_and_named(tab: Tab) -> None:
-    await tab.tell("attack", "```py\na\n```\n\n| a |\n|---|\n| b |\n")
+    await tab.call("attack", "```py\na\n```\n\n| a |\n|---|\n| b |\n")
     for name in ("Code, py", "Table"):
         group = tab.page.get_by_role("group", name=name)
         await group.focus()
@@ -409,4 +399,4 @@ OFFENCES += ["a href=https://b rel=opener", "p style=color:red", "p id=a", "p na
 @pytest.mark.parametrize("element", OFFENCES)
 async def test_the_check_for_offences_finds(element: str, tab: Tab) -> None:
     """Each kind that the texts above try to bring in."""
-    assert await tab.tell("planted", *element.split()) != []
+    assert await tab.call("planted", *element.split()) != []

@@ -56,7 +56,8 @@ async def test_what_else_is_sent_and_how_is_the_hosts(chat: ChatPage) -> None:
     await chat.ask("count to 5", "echoes")
     (request,) = chat.posts()
     assert request.headers["x-of-the-host"] == "yes"
-    assert (request.post_data_json["temperature"], request.post_data_json["model"]) == (0.5, "echoes")
+    (body,) = chat.bodies()
+    assert (body["temperature"], body["model"]) == (0.5, "echoes")
 
 
 async def test_a_silence_is_as_long_as_the_host_says(chat: ChatPage) -> None:
