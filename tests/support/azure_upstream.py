@@ -1,4 +1,4 @@
-"""Azure OpenAI on loopback: it checks whatever it is sent, and answers as Azure does."""
+"""Azure OpenAI on loopback: it checks each request, and answers as Azure does."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ WHOLE = reply(body=event_stream(*CHUNKS))
 
 
 def refusal(status: int, error: Any, headers: Mapping[str, str] | None = None) -> Answer:
-    """An error in Azure's words; `error` as a whole document if it is one."""
+    """Answer with an error as Azure sends it; `error` is the document, or the object in it."""
     document = error if "error" in error or "statusCode" in error else {"error": error}
-    told = {"Content-Type": "application/json", "x-ms-region": "Sweden Central", **(headers or {})}
-    return reply(status, json.dumps(document).encode(), told)
+    sent = {"Content-Type": "application/json", "x-ms-region": "Sweden Central", **(headers or {})}
+    return reply(status, json.dumps(document).encode(), sent)
 
 
 class Azure(Loopback):
-    """The resource, whose one deployment is asked with exactly one credential: `key`, or what `tokens` says of a token.
+    """A resource with one deployment, which accepts one credential: `key`, or a token for which `tokens` returns True.
 
-    With `version` it has the dated API alone, without only the v1 API. What it was sent against that is raised at its
-    end.
+    With `version` it has only the dated API, without it only the v1 API. A request that breaks these rules gets 400.
+    The end of the `async with` then raises an AssertionError.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Azure(Loopback):
         tokens: Callable[[str], bool] | None = None,
     ) -> None:
         super().__init__(self._answer_checked)
-        self._told = answer
+        self._reply = answer
         self._version = version
         self._key = key
         self._tokens = tokens
@@ -70,13 +70,13 @@ class Azure(Loopback):
         assert self._faults == []
 
     def then(self, answer: Answer) -> None:
-        """What it answers from now on."""
-        self._told = answer
+        """Answer so from now on."""
+        self._reply = answer
 
     async def _answer_checked(self, exchange: Exchange) -> None:
         faults = [*self._faults_of_target(exchange.request), *self._faults_of_credentials(exchange.request.headers)]
         self._faults += faults
-        await (reply(400) if faults else self._told)(exchange)
+        await (reply(400) if faults else self._reply)(exchange)
 
     def _faults_of_target(self, request: Received) -> list[str]:
         target = urlsplit(request.target)
@@ -105,7 +105,7 @@ class Azure(Loopback):
 
 
 async def cut(exchange: Exchange) -> None:
-    """Begins to answer, and breaks off."""
+    """Send a part of an answer, and close the connection."""
     body = event_stream(*CHUNKS[:3], done=False)
     await exchange.send(head(headers=EVENT_STREAM | {"Content-Length": str(2 * len(body))}) + body)
     exchange.close()

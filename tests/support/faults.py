@@ -190,7 +190,7 @@ async def read_fault(endpoint: Endpoint, upstream: RawUpstream, fault: Fault, fo
         exchange.go()
         async with timeout(fault.after_s + KNOWS_WITHIN_S):
             await client.read()
-    assert exchange.headers["authorization"] == f"Bearer {CANARY_KEY}"
+    assert exchange.request.headers["authorization"] == f"Bearer {CANARY_KEY}"
     assert upstream.requests(tag) == 1
     assert fault.phase is not Phase.WHOLE or client.body.count(b"token ") == 3
     return client

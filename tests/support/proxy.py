@@ -1,93 +1,116 @@
-"""A TCP proxy on loopback that does to answers what networks do: cuts them into pieces, holds them up, breaks them."""
+"""Proxies on loopback: one that delays, splits and breaks answers as networks do, and one that opens tunnels."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import struct
+import ssl
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
-from typing import Self
+
+from tests.support.loopback import Listener, Received, receive, reset, settle
 
 Pieces = AsyncGenerator[bytes, None]
 
-#: What becomes of the bytes that answer a POST. Its end is the connection's; a ConnectionResetError resets it.
+#: A change of the bytes that answer a POST. Its end closes the connection; a ConnectionResetError resets it.
 Way = Callable[[Pieces], Pieces]
 
 PIECE_BYTES = 65536
 
 
-class Proxy:
-    """Stands before the server on `port` as long as the `async with` lasts. `posts` counts the POSTs it was sent.
+class Proxy(Listener):
+    """A TCP proxy of the server on `target_port`. `posts` counts the POST requests of its clients.
 
-    From a connection's first POST on, what the server sends goes its `way`; before that it is left alone.
+    From a connection's first POST on, the server's bytes go through `way`; before that they are unchanged.
     """
 
-    def __init__(self, port: int, way: Way) -> None:
+    def __init__(self, target_port: int, way: Way) -> None:
+        super().__init__()
         self.posts = 0
-        self._target_port = port
+        self._target_port = target_port
         self._way = way
-        self._port = 0
-        self._server: asyncio.Server | None = None
-        self._links: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self._port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: object, where: TracebackType | None) -> None:
-        if self._server is not None:
-            self._server.close()
-        for link in self._links:
-            link.cancel()
-        await asyncio.gather(*self._links, return_exceptions=True)
-
-    @property
-    def origin(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = asyncio.ensure_future(self._link(reader, writer))
-        self._links.add(link)
-        try:
-            await asyncio.wait([link])
-        finally:
-            writer.close()  # a link that was cancelled before it began has not
-
-    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Passes on in both directions until one of them ends."""
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay in both directions until one of them ends."""
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        asked = asyncio.Event()
-        up = asyncio.ensure_future(self._ask(reader, server_writer, asked))
-        down = asyncio.ensure_future(self._answer(server_reader, writer, asked))
+        is_post = asyncio.Event()
+        up = asyncio.ensure_future(self._relay_requests(reader, server_writer, is_post))
+        down = asyncio.ensure_future(self._relay_responses(server_reader, writer, is_post))
         try:
             await asyncio.wait([up, down], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            server_writer.transport.abort()  # before anything is waited for: the link may be cancelled a second time
+            server_writer.transport.abort()  # before any await: the task may be cancelled a second time
             up.cancel()
             down.cancel()
             await asyncio.gather(up, down, return_exceptions=True)
 
-    async def _ask(self, client: asyncio.StreamReader, server: asyncio.StreamWriter, asked: asyncio.Event) -> None:
+    async def _relay_requests(
+        self, client: asyncio.StreamReader, server: asyncio.StreamWriter, is_post: asyncio.Event
+    ) -> None:
         async for piece in _pieces(client):
             if piece.startswith(b"POST "):
                 self.posts += 1
-                asked.set()
+                is_post.set()
             server.write(piece)
             await server.drain()
 
-    async def _answer(self, server: asyncio.StreamReader, client: asyncio.StreamWriter, asked: asyncio.Event) -> None:
+    async def _relay_responses(
+        self, server: asyncio.StreamReader, client: asyncio.StreamWriter, is_post: asyncio.Event
+    ) -> None:
         pieces = _pieces(server)
         try:
             async for piece in pieces:
-                if asked.is_set():
+                if is_post.is_set():
                     await _send(self._way(_again(piece, pieces)), client)
                     return
                 client.write(piece)
         except ConnectionResetError:
-            _reset(client)
+            reset(client)
+
+
+class TunnelProxy(Listener):
+    """An HTTP proxy that opens a tunnel for each CONNECT, or sends `answer` instead; over TLS with a `context`.
+
+    `requests` are those for tunnels; `relayed` has all bytes of tunnels, of both directions.
+    """
+
+    def __init__(self, answer: bytes | None = None, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(context)
+        self.requests: list[Received] = []
+        self.relayed = bytearray()
+        self._answer = answer
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: object, where: TracebackType | None) -> None:
+        await super().__aexit__(kind, error, where)
+        await settle()
+
+    def url(self, credentials: str = "") -> str:
+        scheme = "http" if self._context is None else "https"
+        return f"{scheme}://{credentials}localhost:{self.port}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await receive(reader)
+        self.requests.append(request)
+        if self._answer is not None:
+            writer.write(self._answer)
+            await writer.drain()
+            await reader.read()
+            return
+        port = request.target.rpartition(":")[2]
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", int(port))
+        writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        try:
+            await asyncio.gather(self._relay(reader, far_writer), self._relay(far_reader, writer))
+        finally:
+            far_writer.transport.abort()
+            writer.transport.abort()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for piece in _pieces(reader):
+            self.relayed += piece
+            writer.write(piece)
+            await writer.drain()
+        writer.close()
 
 
 async def _pieces(reader: asyncio.StreamReader) -> Pieces:
@@ -107,17 +130,11 @@ async def _send(pieces: Pieces, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends the connection with RST."""
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
 # -- ways
 
 
 def in_slices(seed: int, most_bytes: int = 30, delay_s: float = 0.001) -> Way:
-    """Pieces of 1 to `most_bytes` bytes, each so long after the other that it arrives on its own."""
+    """Split into pieces of 1 to `most_bytes` bytes, with a delay after each, so that they arrive separately."""
 
     async def way(pieces: Pieces) -> Pieces:
         chance = random.Random(seed)
@@ -133,7 +150,7 @@ def in_slices(seed: int, most_bytes: int = 30, delay_s: float = 0.001) -> Way:
 
 
 def late(delay_s: float) -> Way:
-    """Each piece after a delay."""
+    """Delay each piece."""
 
     async def way(pieces: Pieces) -> Pieces:
         async for piece in pieces:
@@ -144,7 +161,7 @@ def late(delay_s: float) -> Way:
 
 
 def ends_after(count: int) -> Way:
-    """The first `count` bytes, and then the end of the connection."""
+    """Send the first `count` bytes, and close the connection."""
 
     async def way(pieces: Pieces) -> Pieces:
         left = count
@@ -158,7 +175,7 @@ def ends_after(count: int) -> Way:
 
 
 def resets_after(count: int) -> Way:
-    """The first `count` bytes, and then a reset. What the other side has not read by then is lost to it."""
+    """Send the first `count` bytes, and reset the connection. The client loses the bytes that it has not read."""
 
     async def way(pieces: Pieces) -> Pieces:
         async for piece in ends_after(count)(pieces):
@@ -169,7 +186,7 @@ def resets_after(count: int) -> Way:
 
 
 def falls_silent_after(count: int) -> Way:
-    """The first `count` bytes, and then nothing, with the connection open."""
+    """Send the first `count` bytes, and then nothing, with the connection open."""
 
     async def way(pieces: Pieces) -> Pieces:
         async for piece in ends_after(count)(pieces):

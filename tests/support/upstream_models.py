@@ -1,4 +1,4 @@
-"""A model of a server on loopback: how it is opened and asked, and servers that never come to an end."""
+"""The model of a server on loopback, a question for it, and servers that never stop sending."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WHOLE = TOKEN + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"
 
 @asynccontextmanager
 async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
-    """The model that the settings name, of a server at `base_url`, until the `async with` ends."""
+    """Open the model that the settings name, of a server at `base_url`, until the `async with` ends."""
     settings = Settings.load({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": KEY, "CHAT_MODEL": "model-1", **given})
     upstreams = Upstreams(settings)
     try:
@@ -41,12 +41,12 @@ async def model_at(base_url: str, **given: Any) -> AsyncIterator[UpstreamModel]:
 
 
 async def ask(model: UpstreamModel, request: ChatRequest = QUESTION) -> str:
-    """The answer's text; an end without `[DONE]` shows as a missing full stop."""
-    said = ""
+    """Return the answer's text, and a full stop if it ended with `[DONE]`."""
+    text = ""
     async with aclosing(model.build(request)()) as batches:
         async for batch in batches:
-            said += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta)) + "." * batch.ended
-    return said
+            text += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta)) + "." * batch.ended
+    return text
 
 
 async def failure(model: UpstreamModel) -> ChatError:
@@ -55,14 +55,8 @@ async def failure(model: UpstreamModel) -> ChatError:
     return raised.value
 
 
-async def settle() -> None:
-    """Lets the client see what has already arrived at its sockets."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 class Memory:
-    """The most memory that Python holds while it is entered: `peak_bytes` once it is left."""
+    """A measure of the most memory that Python holds inside the `with`: `peak_bytes`."""
 
     peak_bytes = 0
 
@@ -76,14 +70,14 @@ class Memory:
 
 
 async def peak_bytes(model: UpstreamModel) -> int:
-    """The most memory that Python held while a failing answer was read."""
+    """Return the most memory that Python held while a failing answer was read."""
     with Memory() as memory:
         await failure(model)
     return memory.peak_bytes
 
 
 class Endless:
-    """Sends `head` and then `piece` for ever; counts what the client took before it left."""
+    """An answer of `head` and then `piece` for ever; `sent` counts the bytes before the client disconnected."""
 
     def __init__(self, head: bytes, piece: bytes) -> None:
         self._head = head

@@ -1,19 +1,19 @@
-"""What a model's server can do on the wire, well and badly, to one request of the app's.
+"""Scripts for the answer of a model's server to one request of the app, correct and faulty.
 
-Where a script counts tokens, it sends so many and then waits for `Exchange.go`: a test has read them before the
-rest comes.
+A script with a count sends so many tokens and then waits for `ScriptedExchange.go`: a test has read them before the
+script goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
+
+from tests.support.loopback import Exchange, http_chunk
 
 TICK_S = 0.05
 SLOW_TICK_S = 0.5
@@ -23,14 +23,13 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(eq=False)
-class Exchange:
-    """One request of the app's and its connection. `has_sent` is done when something of the answer is on its way,
-    `closed` when the connection is gone, whoever ended it."""
+class ScriptedExchange(Exchange):
+    """A request that a script answers. `has_sent` is done when the script has sent something.
 
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
-    writer: asyncio.StreamWriter
-    loop: asyncio.AbstractEventLoop
+    `closed` is done when the connection is closed, by either side.
+    """
+
+    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
     has_sent: Future[None] = field(default_factory=Future)
     closed: Future[None] = field(default_factory=Future)
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,15 +37,15 @@ class Exchange:
 
     @property
     def prompt(self) -> str:
-        return str(self.body["messages"][-1]["content"])
+        return str(self.request.json["messages"][-1]["content"])
 
     @property
     def tag(self) -> str:
-        """The prompt's last word, by which a test finds its exchange."""
+        """The last word of the prompt, by which a test finds its exchange."""
         return self.prompt.split()[-1]
 
     def go(self) -> None:
-        """Lets the script go on after its tokens; from any thread."""
+        """Let the script go on after its tokens; from any thread."""
         self.loop.call_soon_threadsafe(self.released.set)
 
     async def send(self, data: bytes) -> None:
@@ -57,25 +56,15 @@ class Exchange:
         await self.writer.drain()
 
     async def send_tokens(self, count: int) -> None:
-        """The head and `count` tokens; if there are any, waits until the test lets it go on."""
+        """Send the head and `count` tokens; if there are any, wait until the test calls `go`."""
         await self.send(HEAD + token() * count)
         if count:
             await self.released.wait()
 
-    def reset(self) -> None:
-        """Ends the connection with RST."""
-        linger = struct.pack("ii", 1, 0)
-        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.writer.transport.abort()
-
     def accusation(self) -> bytes:
-        """An error object that quotes key and prompt, as servers do."""
-        message = f"{self.headers.get('authorization')} may not ask {self.prompt!r}"
+        """Return an error object that quotes key and prompt, as servers do."""
+        message = f"{self.request.headers.get('authorization')} may not ask {self.prompt!r}"
         return json.dumps({"error": {"message": message, "type": "invalid_request_error", "code": "bad"}}).encode()
-
-
-def http_chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def event(document: Any) -> bytes:
@@ -89,14 +78,14 @@ def token(text: str = "token ") -> bytes:
 FINISH = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
 WHOLE_END = FINISH + http_chunk(b"data: [DONE]\n\n") + LAST_CHUNK
 
-Script = Callable[[Exchange, int], Awaitable[None]]
+Script = Callable[[ScriptedExchange, int], Awaitable[None]]
 
 
-async def whole(exchange: Exchange, count: int) -> None:
+async def whole(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD + token() * count + WHOLE_END)
 
 
-async def paced(exchange: Exchange, count: int) -> None:
+async def paced(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD)
     for _ in range(count):
         await exchange.send(token())
@@ -104,117 +93,117 @@ async def paced(exchange: Exchange, count: int) -> None:
     await exchange.send(WHOLE_END)
 
 
-async def one_more(exchange: Exchange, count: int) -> None:
+async def one_more(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(token("more"))
 
 
-async def finish_stall(exchange: Exchange, count: int) -> None:
-    """A whole answer by its finish_reason, without usage, `[DONE]` and end."""
+async def finish_stall(exchange: ScriptedExchange, count: int) -> None:
+    """Send an answer that is complete by its finish_reason, without usage, `[DONE]` and end."""
     await exchange.send(HEAD + token() * count + FINISH)
 
 
-async def finish_reset(exchange: Exchange, count: int) -> None:
+async def finish_reset(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(FINISH)
     exchange.reset()
 
 
-async def no_head(exchange: Exchange, count: int) -> None:
-    """Silence from the start."""
+async def no_head(exchange: ScriptedExchange, count: int) -> None:
+    """Send nothing."""
 
 
-async def stall(exchange: Exchange, count: int) -> None:
+async def stall(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD + token() * count)
 
 
-async def trickle(exchange: Exchange, count: int) -> None:
+async def trickle(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD)
     while True:
         await exchange.send(token())
         await asyncio.sleep(TICK_S)
 
 
-async def comments(exchange: Exchange, count: int) -> None:
+async def comments(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD + token() * count)
     while True:
         await exchange.send(http_chunk(b": still here\n\n"))
         await asyncio.sleep(TICK_S)
 
 
-async def reset(exchange: Exchange, count: int) -> None:
+async def reset(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     exchange.reset()
 
 
-async def reset_at_once(exchange: Exchange, count: int) -> None:
+async def reset_at_once(exchange: ScriptedExchange, count: int) -> None:
     exchange.reset()
 
 
-async def end_in_chunk(exchange: Exchange, count: int) -> None:
+async def end_in_chunk(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(token()[:-9])
     exchange.writer.write_eof()
 
 
-async def end_early(exchange: Exchange, count: int) -> None:
+async def end_early(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(LAST_CHUNK)
 
 
-async def done_early(exchange: Exchange, count: int) -> None:
+async def done_early(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(http_chunk(b"data: [DONE]\n\n"))
 
 
-async def error_object(exchange: Exchange, count: int) -> None:
+async def error_object(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(http_chunk(b"data: " + exchange.accusation() + b"\n\n"))
 
 
-async def garbage(exchange: Exchange, count: int) -> None:
+async def garbage(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(http_chunk(b"data: {" + exchange.prompt.encode() + b"\n\n"))
 
 
-async def endless_line(exchange: Exchange, count: int) -> None:
+async def endless_line(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await exchange.send(http_chunk(b"data: "))
     await _for_ever(exchange, http_chunk(b"x" * 1024))
 
 
-async def endless_body(exchange: Exchange, count: int) -> None:
+async def endless_body(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send_tokens(count)
     await _for_ever(exchange, token("x" * 1024))
 
 
-async def not_http(exchange: Exchange, count: int) -> None:
+async def not_http(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(b"SSH-2.0-OpenSSH_9.9\r\n")
 
 
-async def endless_headers(exchange: Exchange, count: int) -> None:
+async def endless_headers(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(b"HTTP/1.1 200 OK\r\n")
     await _for_ever(exchange, b"X-More: " + b"x" * 1024 + b"\r\n")
 
 
-async def half_headers(exchange: Exchange, count: int) -> None:
+async def half_headers(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD[:40])
     exchange.writer.write_eof()
 
 
-async def status(exchange: Exchange, count: int) -> None:
-    """An error of the status `count` that quotes key and prompt."""
+async def status(exchange: ScriptedExchange, count: int) -> None:
+    """Send an error with the status `count` that quotes key and prompt."""
     body = exchange.accusation()
     head = f"HTTP/1.1 {count} No\r\nRetry-After: 7\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     await exchange.send(head.encode() + body)
 
 
-async def endless_error(exchange: Exchange, count: int) -> None:
+async def endless_error(exchange: ScriptedExchange, count: int) -> None:
     await exchange.send(HEAD.replace(b"200 OK", b"500 No"))
     await _for_ever(exchange, http_chunk(b"x" * 1024))
 
 
-async def _for_ever(exchange: Exchange, data: bytes) -> None:
+async def _for_ever(exchange: ScriptedExchange, data: bytes) -> None:
     while True:
         await exchange.send(data * 16)
         await asyncio.sleep(0)

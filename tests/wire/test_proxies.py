@@ -22,8 +22,8 @@ from quartapp.upstreams.http.servers import Address, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
 from tests.support.endpoints import serving
 from tests.support.loopback import Loopback, reply
+from tests.support.proxy import TunnelProxy
 from tests.support.tls import AUTHORITY, LOCALHOST, TlsLoopback, ca_file
-from tests.support.tunnels import TunnelProxy
 from tests.support.upstream_models import KEY, MIB, WHOLE, Endless, ask, failure, model_at, peak_bytes
 
 OTHER_AUTHORITY = trustme.CA()
@@ -68,10 +68,12 @@ async def test_a_server_with_tls_is_asked_through_a_tunnel(trusted: str) -> None
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE)) as server:
         async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert [await ask(model), await ask(model)] == ["a.", "a."]
-        assert [(asked.method, f"https://{asked.target}/v1") for asked in proxy.asked] == [("CONNECT", away(server))]
+        assert [(request.method, f"https://{request.target}/v1") for request in proxy.requests] == [
+            ("CONNECT", away(server))
+        ]
         assert [request.headers["authorization"] for request in server.requests] == [f"Bearer {KEY}"] * 2
-    assert KEY not in str(proxy.asked)
-    assert KEY.encode() not in proxy.seen
+    assert KEY not in str(proxy.requests)
+    assert KEY.encode() not in proxy.relayed
 
 
 async def test_a_proxy_may_speak_tls_itself(trusted: str) -> None:
@@ -80,7 +82,7 @@ async def test_a_proxy_may_speak_tls_itself(trusted: str) -> None:
     async with TunnelProxy(context=context) as proxy, TlsLoopback(reply(body=WHOLE)) as server:
         async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert await ask(model) == "a."
-        assert len(proxy.asked) == 1
+        assert len(proxy.requests) == 1
 
 
 async def test_a_proxys_password_goes_to_the_proxy_alone(trusted: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -88,8 +90,8 @@ async def test_a_proxys_password_goes_to_the_proxy_alone(trusted: str, caplog: p
         async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE)) as server:
             async with model_at(away(server), CHAT_PROXY=proxy.url(CREDENTIALS), CHAT_CA_FILE=trusted) as model:
                 assert await ask(model) == "a."
-            [asked], [request] = proxy.asked, server.requests
-    assert asked.headers["proxy-authorization"] == BASIC
+            [tunnel], [request] = proxy.requests, server.requests
+    assert tunnel.headers["proxy-authorization"] == BASIC
     assert "proxy-authorization" not in request.headers
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert PASSWORD not in caplog.text
@@ -117,7 +119,7 @@ async def test_a_tunnel_that_is_refused_is_an_upstream_error(
         async with TunnelProxy(answer) as proxy, TlsLoopback(reply(body=WHOLE)) as server:
             async with model_at(away(server), CHAT_PROXY=proxy.url(CREDENTIALS), CHAT_CA_FILE=trusted) as model:
                 error = await failure(model)
-            assert (len(proxy.asked), server.connections) == (1, 0)
+            assert (len(proxy.requests), server.connections) == (1, 0)
     assert describe(error, with_message=True) == {
         "error": "upstream_error",
         "causes": ["ClientHttpProxyError"],
@@ -220,8 +222,8 @@ async def test_the_environments_proxy_is_asked_only_where_it_is_to_be_obeyed(
             settings = {"CHAT_OBEY_CLIENT_ENVIRONMENT": obeying, "CHAT_CA_FILE": trusted}
             async with model_at(server.base_url, **settings) as model:
                 assert await ask(model) == "a."
-            assert len(proxy.asked) == obeying
-        assert proxy.asked[0].headers["proxy-authorization"] == BASIC
+            assert len(proxy.requests) == obeying
+        assert proxy.requests[0].headers["proxy-authorization"] == BASIC
 
 
 @pytest.mark.parametrize(
@@ -329,7 +331,7 @@ async def test_behind_a_tunnel_no_less_is_asked_of_a_certificate(kind: str, trus
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE), UNTRUSTED[kind]) as server:
         async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert (await failure(model)).code == "upstream_error"
-        assert (len(proxy.asked), server.requests) == (1, [])
+        assert (len(proxy.requests), server.requests) == (1, [])
 
 
 async def test_without_the_setting_an_authority_of_ones_own_is_not_trusted() -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.http_client import RawClient
 from tests.support.raw_upstreams import RawUpstream
 from tests.support.serving import Server, Servers, eventually, upstream_settings
-from tests.support.upstream_scripts import Exchange
+from tests.support.upstream_scripts import ScriptedExchange
 from tests.support.wire_formats import FORMATS, NDJSON, TEXT, Format
 
 TOLD_WITHIN_S = 1.0
@@ -168,7 +168,7 @@ async def test_a_client_whose_connection_is_full_leaves_no_traceback(
 class Stuck:
     """Finds that an upstream's bytes have not moved for 20 looks in a row."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: ScriptedExchange) -> None:
         self._exchange = exchange
         self._seen: list[int] = []
 

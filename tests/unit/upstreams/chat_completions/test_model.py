@@ -19,7 +19,18 @@ from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.servers import Address, Server
 from quartapp.upstreams.parameters import Parameters
-from tests.support.loopback import CHUNKED_HEAD, EVENT_STREAM, Answer, Exchange, Loopback, head, http_chunk, raw, reply
+from tests.support.loopback import (
+    CHUNKED_HEAD,
+    EVENT_STREAM,
+    Answer,
+    Exchange,
+    Loopback,
+    head,
+    http_chunk,
+    raw,
+    reply,
+    settle,
+)
 from tests.support.upstream_models import (
     KEY,
     MIB,
@@ -32,7 +43,6 @@ from tests.support.upstream_models import (
     failure,
     model_at,
     peak_bytes,
-    settle,
 )
 
 

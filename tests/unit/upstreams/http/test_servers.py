@@ -37,6 +37,7 @@ from tests.support.loopback import (
     head,
     http_chunk,
     reply,
+    settle,
 )
 from tests.support.upstream_models import (
     MIB,
@@ -48,7 +49,6 @@ from tests.support.upstream_models import (
     failure,
     model_at,
     peak_bytes,
-    settle,
 )
 
 CONNECTING = ConnectionOptions(timeout_s=5, max_connections=10, keep_alive_s=5)
