@@ -221,7 +221,7 @@ async def test_text_that_comes_while_there_are_no_frames_is_drawn_with_the_next(
     }""")
     await chat.choose("stalls")
     await chat.send("count to 5")
-    await chat.page.wait_for_function("frames.length > 0", polling=20)  # by default it waits for frames
+    await chat.page.wait_for_function("() => frames.length > 0", polling=20)  # by default it waits for frames
     await expect(chat.answer()).not_to_contain_text("1")
     await chat.page.evaluate("globalThis.requestAnimationFrame = drawing; frames.forEach((draw) => draw())")
     await expect(chat.answer()).to_contain_text("1 2 3")
