@@ -69,7 +69,7 @@ def tab(loaded: Tab) -> Iterator[Tab]:
     assert (loaded.record.errors, loaded.opened, loaded.loads()) == ([], [], set())
 
 
-# -- what is made of it
+# -- elements
 
 HOST = ' rel="noopener noreferrer nofollow" target="_blank"'
 
@@ -82,7 +82,7 @@ def host(name: str) -> str:
     return f'<bdi class="host"> ({name})</bdi>'
 
 
-#: What each text comes to.
+#: Texts and their elements.
 MADE: Mapping[str, tuple[str, str]] = {
     "a paragraph": ("a\nb", "<p>a\nb</p>"),
     "breaks": ("a  \nb\\\nc<br>d<BR/>e", "<p>a<br>b<br>c<br>d<br>e</p>"),
@@ -203,8 +203,8 @@ async def test_markdown_becomes(name: str, tab: Tab) -> None:
 # -- as it streams
 
 
-def cuts_of(text: str) -> Iterator[list[int]]:
-    """Every cut in two of a text, even pieces of several sizes, and odd ones."""
+def places_of_cuts(text: str) -> Iterator[list[int]]:
+    """Yield the places of each cut of a text in two, of equal pieces, and of random ones."""
     yield []
     yield from ([place] for place in range(1, len(text)))
     yield from (list(range(size, len(text), size)) for size in (1, 2, 3, 7))
@@ -213,10 +213,10 @@ def cuts_of(text: str) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-async def test_any_cut_of_a_text_comes_to_the_same(name: str, tab: Tab) -> None:
-    """As it would be read in one piece."""
+async def test_a_text_in_any_pieces_becomes_the_same_elements(name: str, tab: Tab) -> None:
+    """Compare with the text in one piece."""
     text = DOCUMENTS[name]
-    result = await tab.call("differing", text, list(cuts_of(text)))
+    result = await tab.call("differing", text, list(places_of_cuts(text)))
     assert result["wrong"] == [], result["whole"]
 
 
@@ -227,11 +227,11 @@ async def test_all_documents_in_one_come_to_the_same_in_pieces(tab: Tab) -> None
     assert result["wrong"] == []
 
 
-# -- whatever a model says
+# -- hostile texts
 
 
 @pytest.mark.parametrize("name", PAYLOADS)
-async def test_nothing_that_a_model_says_does_anything(name: str, tab: Tab) -> None:
+async def test_no_hostile_text_runs_or_loads_anything(name: str, tab: Tab) -> None:
     result = await tab.call("attack", PAYLOADS[name])
     assert result == {"wrong": [], "fired": None, "violations": []}
 
@@ -240,7 +240,7 @@ async def test_nothing_that_a_model_says_does_anything(name: str, tab: Tab) -> N
 @pytest.mark.parametrize("size", ["one piece", "pieces"])
 @pytest.mark.parametrize("name", BOMBS)
 async def test_the_tab_lives_through(name: str, size: str, tab: Tab) -> None:
-    """And all of the text is there: its letters, where no link hides some in its address."""
+    """Check also that all letters of the text are shown, unless a link has some in its address."""
     bomb = f"{BOMBS[name]}\n\nThe end"
     for _ in range(TRIES):
         result = await tab.call("bomb", bomb, len(bomb) if size == "one piece" else len(bomb) // 20)
@@ -285,7 +285,7 @@ async def test_an_answer_that_breaks_off_in_its_code_shows_all_that_came(tab: Ta
     assert "<code>let a = 1;\n``</code>" in html
 
 
-async def test_a_long_text_is_shown_by_and_by_and_whole_in_the_end(tab: Tab) -> None:
+async def test_a_long_text_is_shown_in_steps_and_complete_in_the_end(tab: Tab) -> None:
     """After a slice of work that took its time, the next call gives the page a rest."""
     text = "".join(f"Paragraph {number} of *many*.\n\n" for number in range(6_000))
     result = await tab.call("patience", text)
@@ -357,19 +357,19 @@ async def test_code_stays_plain_if_it_is(language: str, code: str, tab: Tab) -> 
 
 
 @pytest.mark.parametrize("line", ["let a = 1;\n", "a" * 1_024], ids=["in lines", "in a line"])
-async def test_long_code_is_laid_out_in_parts_wherever_it_is_cut(line: str, tab: Tab) -> None:
-    """Of which only the last is laid out anew when more comes."""
+async def test_long_code_has_the_same_parts_in_any_pieces(line: str, tab: Tab) -> None:
+    """Only the last part is laid out again when more text comes."""
     code = line * (60_000 // len(line))
-    whole = await tab.call("partsOfCode", code, len(code))
-    assert max(whole) <= 2 * 8_192
-    assert sum(whole) == len(code.rstrip("\n"))
+    lengths = await tab.call("partsOfCode", code, len(code))
+    assert max(lengths) <= 2 * 8_192
+    assert sum(lengths) == len(code.rstrip("\n"))
     for chars in (1_024, 1_000, 16_384):
-        assert await tab.call("partsOfCode", code, chars) == whole
+        assert await tab.call("partsOfCode", code, chars) == lengths
 
 
 @pytest.mark.parametrize("way", ["clipboard", "command"])
 async def test_code_is_copied_as_it_was_written(way: str, tab: Tab) -> None:
-    """With the characters that hide, and without the names that are shown for them; also by a page without TLS."""
+    """Copy hidden characters themselves, not the names that are shown for them; also on a page without TLS."""
     code = 'if (a !== "\u202eb\u200b") {\n\n\treturn "<&>";\n}'
     await tab.call("colours", "js", code)
     if way == "command":
@@ -398,5 +398,5 @@ OFFENCES += ["a href=https://b rel=opener", "p style=color:red", "p id=a", "p na
 
 @pytest.mark.parametrize("element", OFFENCES)
 async def test_the_check_for_offences_finds(element: str, tab: Tab) -> None:
-    """Each kind that the texts above try to bring in."""
+    """Add each kind of element that hostile texts contain."""
     assert await tab.call("planted", *element.split()) != []

@@ -44,7 +44,7 @@ LOOKED_AT_IN_THE_SOAK = [
 
 
 async def faults(chat: ChatPage, axe: str) -> list[Any]:
-    """What axe finds, and where. It tries inline styles, of which the console complains: no fault of the page."""
+    """Return the violations that axe finds. The console reports the inline styles of axe, which are not the page's."""
     messages = list(chat.record.messages)
     await chat.page.evaluate(axe)
     found = await chat.page.evaluate("(tags) => axe.run({ runOnly: tags })", TAGS)
@@ -75,7 +75,7 @@ async def test_axe_finds_nothing_in_any_state(
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "texts"),
     [
         ("mock", ["Answering", "Answer finished, 5 words"]),
         ("drops", ["Answering", "Error: The model's server could not be reached or gave a broken answer."]),
@@ -84,11 +84,11 @@ async def test_axe_finds_nothing_in_any_state(
     ],
 )
 async def test_an_answer_is_announced_when_it_begins_and_when_it_ends(
-    model: str, said: list[str], chat: ChatPage
+    model: str, texts: list[str], chat: ChatPage
 ) -> None:
     await chat.listen()
     await chat.ask("count to 5", model)
-    assert await chat.announcements() == said
+    assert await chat.announcements() == texts
 
 
 async def test_one_word_is_one_word(chat: ChatPage) -> None:
@@ -114,7 +114,7 @@ async def test_a_notice_is_announced_when_it_appears(browser: Browser, server: S
         await expect(chat.status).to_have_text("")
         await chat.ask("count to 5")
         announced = await chat.announcements()
-        assert [("You are offline" in said, "cannot keep" in said) for said in announced] == [
+        assert [("You are offline" in text, "cannot keep" in text) for text in announced] == [
             (True, False),
             (False, False),
             (False, True),
@@ -123,7 +123,7 @@ async def test_a_notice_is_announced_when_it_appears(browser: Browser, server: S
         assert announced[-1].endswith("Answer finished, 5 words")
 
 
-async def test_the_conversation_is_not_read_out_token_by_token_and_says_that_it_is_busy(chat: ChatPage) -> None:
+async def test_the_conversation_is_busy_and_not_announced_token_by_token(chat: ChatPage) -> None:
     await streaming(chat)
     await expect(chat.log).to_have_attribute("aria-live", "off")
     await expect(chat.answer()).to_have_attribute("aria-busy", "true")
@@ -131,7 +131,7 @@ async def test_the_conversation_is_not_read_out_token_by_token_and_says_that_it_
     await expect(chat.answer()).not_to_have_attribute("aria-busy", "true")
 
 
-async def test_what_is_heard_is_what_is_there(chat: ChatPage) -> None:
+async def test_the_accessibility_tree_has_all_that_is_shown(chat: ChatPage) -> None:
     await chat.ask("Show me a table")
     await expect(chat.page.locator("body")).to_match_aria_snapshot("""
       - main:
@@ -193,7 +193,7 @@ async def test_the_tab_key_goes_through_the_page_in_the_order_in_which_it_is_rea
 
 
 async def test_what_has_the_focus_can_be_seen(chat: ChatPage) -> None:
-    """Also where it shows only under a mouse."""
+    """Check also buttons that are visible only under the mouse."""
     await chat.ask("count to 5")
     await chat.ask("count to 6")
     edit = chat.question().get_by_role("button", name="Edit")
@@ -227,7 +227,7 @@ async def test_where_is_written_can_be_seen_where_colours_are_forced(browser: Br
         await expect(chat.scope.locator(".composer")).to_have_css("outline-style", "solid")
 
 
-async def test_the_ring_around_what_is_written_is_whole(chat: ChatPage) -> None:
+async def test_the_focus_ring_around_the_box_is_not_covered(chat: ChatPage) -> None:
     """The shade that ends the conversation lies below the box: it is positioned, so the box has to be."""
     await chat.box.focus()
     await expect(chat.scope.locator(".composer")).to_have_css("position", "relative")
@@ -253,9 +253,9 @@ async def test_texts_run_in_their_own_direction(browser: Browser, server: Server
         await chat.ask("مرحبا", "echoes")
         for text in (chat.question().get_by_role("paragraph"), chat.answer().get_by_role("paragraph").first):
             await expect(text).to_have_text("مرحبا")
-            box, whole = await text.evaluate("""(paragraph) => {
+            inner, outer = await text.evaluate("""(paragraph) => {
               const range = new Range();
               range.selectNodeContents(paragraph);
               return [range.getBoundingClientRect().right, paragraph.getBoundingClientRect().right];
             }""")
-            assert abs(box - whole) < 1
+            assert abs(inner - outer) < 1

@@ -1,4 +1,4 @@
-"""The page as a reader uses it: asking, reading, stopping, asking again."""
+"""The page as people use it: sending, reading, stopping, editing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNT = "1 2 3 4 5"
 # -- asking
 
 
-async def test_an_answer_is_read_as_it_comes_and_the_next_question_can_be_written(chat: ChatPage) -> None:
+async def test_an_answer_is_shown_and_the_next_question_can_be_written(chat: ChatPage) -> None:
     await expect(chat.box).to_be_focused()
     await chat.ask("count to 5")
     await expect(chat.question()).to_contain_text("count to 5")
@@ -34,7 +34,7 @@ async def test_an_answer_is_read_as_it_comes_and_the_next_question_can_be_writte
     await expect(chat.box).to_be_focused()
 
 
-async def test_the_whole_conversation_is_sent_with_each_question(chat: ChatPage) -> None:
+async def test_the_complete_conversation_is_sent_with_each_question(chat: ChatPage) -> None:
     await chat.ask("count to 5")
     await chat.ask("count to 2")
     assert chat.bodies()[1]["messages"] == [
@@ -44,7 +44,7 @@ async def test_the_whole_conversation_is_sent_with_each_question(chat: ChatPage)
     ]
 
 
-async def test_a_suggestion_asks_its_own_words(chat: ChatPage) -> None:
+async def test_a_suggestion_sends_its_own_text(chat: ChatPage) -> None:
     suggestions = chat.log.get_by_role("button")
     await expect(suggestions).to_have_count(4)
     words = await suggestions.first.inner_text()
@@ -78,7 +78,7 @@ async def test_nothing_is_sent_of_a_blank_box_or_while_an_answer_comes(chat: Cha
 
 
 async def test_enter_that_ends_a_composition_sends_nothing(chat: ChatPage) -> None:
-    """As an input method does it: Enter takes the candidate, and the next Enter sends. Safari's comes a moment late."""
+    """Type as an input method does: Enter takes the candidate, the next Enter sends. Safari's comes a moment late."""
     devtools = await chat.page.context.new_cdp_session(chat.page)
     await chat.box.focus()
     await devtools.send("Input.imeSetComposition", {"text": "に", "selectionStart": 1, "selectionEnd": 1})
@@ -124,7 +124,7 @@ async def test_the_box_grows_with_its_text_up_to_a_limit(chat: ChatPage) -> None
 
 
 async def test_a_long_text_in_the_box_is_laid_out_once_and_can_be_scrolled(chat: ChatPage) -> None:
-    """What makes the box as high as its text is a copy of it, of which the limit needs no more than the beginning."""
+    """A copy of the text gives the box its height; because of the limit, the copy needs only the beginning."""
     for text in ("word " * 40_000, "line\n" * 250):
         await chat.box.fill(text)
         assert await chat.scope.locator(".composer .mirror").evaluate("(mirror) => mirror.textContent.length") < 5_000
@@ -153,7 +153,7 @@ async def test_a_question_is_shown_as_text_and_never_as_markup(chat: ChatPage) -
 # -- stopping and leaving
 
 
-async def test_stopping_keeps_what_came_and_lets_go_of_the_model(chat: ChatPage, server: Server) -> None:
+async def test_stopping_keeps_the_text_and_ends_the_answer(chat: ChatPage, server: Server) -> None:
     before = len(server.answer_lines(model="stalls", ending="reader_left"))
     await chat.choose("stalls")
     await chat.send("count to 5")
@@ -166,7 +166,7 @@ async def test_stopping_keeps_what_came_and_lets_go_of_the_model(chat: ChatPage,
 
 
 async def test_a_double_click_sends_and_stops_nothing(chat: ChatPage) -> None:
-    """The button that stops comes to where the first of the clicks was made."""
+    """The button that stops appears where the first click was made."""
     await chat.choose("stalls")
     await chat.box.fill("count to 5")
     box = await chat.button("Send").bounding_box()
@@ -213,7 +213,7 @@ async def test_leaving_the_page_ends_the_answer_and_what_came_of_it_is_there_on_
 
 
 async def test_text_that_comes_while_there_are_no_frames_is_drawn_with_the_next(chat: ChatPage) -> None:
-    """As in a hidden tab; Chromium without a screen would go on drawing in one."""
+    """Imitate a hidden tab, because Chromium without a screen goes on drawing in one."""
     await chat.page.evaluate("""() => {
       globalThis.frames = [];
       globalThis.drawing = requestAnimationFrame;
@@ -227,10 +227,10 @@ async def test_text_that_comes_while_there_are_no_frames_is_drawn_with_the_next(
     await expect(chat.answer()).to_contain_text("1 2 3")
 
 
-# -- asking again
+# -- editing
 
 
-async def test_the_last_answer_can_be_asked_for_again(chat: ChatPage) -> None:
+async def test_the_last_answer_can_be_generated_again(chat: ChatPage) -> None:
     await chat.ask("count to 5")
     await chat.ask("count to 2")
     await expect(chat.button("Ask again")).to_have_count(1)
@@ -240,7 +240,7 @@ async def test_the_last_answer_can_be_asked_for_again(chat: ChatPage) -> None:
     await expect(chat.turns).to_have_count(4)
 
 
-async def test_a_question_can_be_put_anew_and_what_came_after_it_goes(chat: ChatPage) -> None:
+async def test_an_edited_question_replaces_the_messages_after_it(chat: ChatPage) -> None:
     await chat.ask("count to 5")
     await chat.ask("count to 2")
     await chat.question().hover()
@@ -279,10 +279,10 @@ async def test_an_answer_is_copied_as_the_markdown_that_it_came_as(browser: Brow
         assert await chat.page.evaluate("navigator.clipboard.readText()") == markdown
 
 
-# -- what else an answer may hold
+# -- other parts of an answer
 
 
-async def test_thinking_is_folded_and_says_how_long_it_took(chat: ChatPage) -> None:
+async def test_thinking_is_folded_and_shows_its_duration(chat: ChatPage) -> None:
     await chat.ask("Why is the sky blue?", "thinks")
     thoughts = chat.answer().get_by_text("think aloud for a moment")
     await expect(thoughts).to_be_hidden()
@@ -318,20 +318,20 @@ async def test_a_refusal_is_shown_as_one_and_sent_on_as_one(chat: ChatPage) -> N
 async def in_steps(
     browser: Browser, servers: Servers, *steps: Iterable[dict[str, Any]]
 ) -> AsyncIterator[tuple[ChatPage, list[asyncio.Event]]]:
-    """A chat that is asked, and the events upon which each but the first of these parts of the answer comes."""
+    """Send a question; yield the chat, and for each part of the answer but the first the event that sends it."""
     events = [asyncio.Event() for _ in steps[1:]]
 
-    async def tell(exchange: Exchange) -> None:
+    async def answer(exchange: Exchange) -> None:
         await exchange.send(CHUNKED_HEAD)
         for step, event in zip(steps, [*events, None], strict=True):
             for delta in step:
-                said = json.dumps({"choices": [{"index": 0, "delta": delta}]})
-                await exchange.send(http_chunk(f"data: {said}\n\n".encode()))
+                chunk = json.dumps({"choices": [{"index": 0, "delta": delta}]})
+                await exchange.send(http_chunk(f"data: {chunk}\n\n".encode()))
             if event:
                 await event.wait()
         await exchange.send(http_chunk(b"data: [DONE]\n\n") + b"0\r\n\r\n")
 
-    async with Loopback(tell) as upstream, opened(browser) as chat:
+    async with Loopback(answer) as upstream, opened(browser) as chat:
         await chat.open(servers.start("quartapp", OPENAI_BASE_URL=upstream.base_url))
         await chat.send("Say it")
         yield chat, events
@@ -411,9 +411,9 @@ CALL = (
 
 
 async def test_a_call_of_a_tool_is_folded_with_its_arguments_laid_out(browser: Browser, servers: Servers) -> None:
-    said = b"".join(b'data: {"choices":[{"index":0,"delta":%b}]}\n\n' % delta for delta in CALL)
+    deltas = b"".join(b'data: {"choices":[{"index":0,"delta":%b}]}\n\n' % delta for delta in CALL)
     end = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}\n\ndata: [DONE]\n\n'
-    async with Loopback(reply(200, said + end)) as upstream, opened(browser) as chat:
+    async with Loopback(reply(200, deltas + end)) as upstream, opened(browser) as chat:
         await chat.open(servers.start("quartapp", OPENAI_BASE_URL=upstream.base_url))
         await chat.ask("What is the weather in Bern?")
         await chat.answer().get_by_text("Called weather").click()
@@ -421,7 +421,7 @@ async def test_a_call_of_a_tool_is_folded_with_its_arguments_laid_out(browser: B
         assert await arguments.inner_text() == '{\n  "city": "Bern",\n  "days": 3\n}'
 
 
-async def test_an_answer_that_was_cut_at_its_limit_says_so_and_can_go_on(chat: ChatPage) -> None:
+async def test_an_answer_that_reached_its_limit_shows_that_and_can_be_continued(chat: ChatPage) -> None:
     await chat.ask("count to 5", "cut")
     await expect(chat.answer()).to_contain_text("The answer was cut at its limit.")
     await chat.button("Continue").click()
@@ -429,7 +429,7 @@ async def test_an_answer_that_was_cut_at_its_limit_says_so_and_can_go_on(chat: C
     assert [message["role"] for message in chat.bodies()[1]["messages"]] == ["user", "assistant", "user"]
 
 
-async def test_an_answer_that_a_filter_ended_says_so(chat: ChatPage) -> None:
+async def test_an_answer_that_a_filter_ended_shows_that(chat: ChatPage) -> None:
     await chat.ask("count to 5", "filtered")
     await expect(chat.answer()).to_contain_text("A content filter ended the answer.")
 
@@ -474,14 +474,12 @@ async def test_no_place_for_instructions_is_offered_where_the_server_refuses_the
 
 
 async def away_px(chat: ChatPage) -> float:
-    """How far the end of the conversation is from what is seen of it."""
+    """Return the distance from the visible part of the conversation to its end."""
     away: float = await chat.log.evaluate("(log) => log.scrollHeight - log.scrollTop - log.clientHeight")
     return away
 
 
-async def test_the_end_stays_in_sight_until_the_reader_scrolls_away_and_again_after_a_jump(
-    browser: Browser, server: Server
-) -> None:
+async def test_the_end_stays_in_view_until_a_scroll_and_again_after_a_jump(browser: Browser, server: Server) -> None:
     async with opened(browser, viewport={"width": 800, "height": 400}) as chat:
         await chat.open(server)
         await chat.ask("Write a long explanation of how an answer streams")
@@ -545,23 +543,23 @@ async def test_the_end_stays_in_sight_in_a_window_of_another_height(browser: Bro
 
 
 @pytest.mark.parametrize("has_touch", [False, True])
-async def test_the_focus_is_not_lost_with_what_was_asked_again(
+async def test_the_focus_is_not_lost_when_an_answer_is_replaced(
     has_touch: bool, browser: Browser, server: Server
 ) -> None:
     async with opened(browser, has_touch=has_touch, is_mobile=has_touch) as chat:
         await chat.open(server)
-        there = chat.log if has_touch else chat.box
+        focused = chat.log if has_touch else chat.box
         await chat.ask("count to 5")
         await chat.button("Ask again").click()
-        await expect(there).to_be_focused()
+        await expect(focused).to_be_focused()
         await chat.ended()
         await chat.question().get_by_role("button", name="Edit").click()
         await chat.question().get_by_role("button", name="Ask").click()
-        await expect(there).to_be_focused()
+        await expect(focused).to_be_focused()
         await chat.ended()
         await chat.ask("count to 5", "drops")
         await chat.button("Try again").click()
-        await expect(there).to_be_focused()
+        await expect(focused).to_be_focused()
 
 
 async def test_tokens_never_move_the_focus(chat: ChatPage) -> None:

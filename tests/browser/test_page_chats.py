@@ -1,4 +1,4 @@
-"""What the page keeps in the browser: the list of chats, the one that is open, and what was not sent yet."""
+"""The data of the page in the browser: the list of chats, the open chat, and the draft."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAST_WORDS = "<b>this is not bold</b>"
 
 
 async def chats(chat: ChatPage) -> Locator:
-    """The list of chats, which is open then."""
+    """Open the list of chats, and return it."""
     listed = chat.page.get_by_role("dialog", name="Chats")
     if not await listed.is_visible():
         await chat.button("Chats").click()
@@ -31,7 +31,7 @@ def titles(listed: Locator) -> Locator:
 
 
 async def stored(chat: ChatPage) -> Any:
-    """What the browser keeps of all chats."""
+    """Return the stored chats."""
     return json.loads(await chat.page.evaluate(STORED_CHATS))
 
 
@@ -124,7 +124,7 @@ async def test_a_second_click_at_the_same_place_undoes_nothing(chat: ChatPage) -
     assert [kept["title"] for kept in await stored(chat)] == ["count to 3"]
 
 
-async def test_a_chat_that_another_tab_deleted_is_said_to_be_and_can_be_brought_back(
+async def test_a_chat_that_another_tab_deleted_is_shown_as_deleted_and_can_be_restored(
     chat: ChatPage, server: Server
 ) -> None:
     await chat.ask("count to 3")
@@ -141,7 +141,7 @@ async def test_a_chat_that_another_tab_deleted_is_said_to_be_and_can_be_brought_
     await expect(chat.answer()).to_contain_text("1 2 3")
 
 
-async def test_the_list_closes_with_escape_and_with_a_click_beside_it(chat: ChatPage) -> None:
+async def test_the_list_closes_with_escape_and_with_a_click_outside(chat: ChatPage) -> None:
     listed = await chats(chat)
     await chat.page.keyboard.press("Escape")
     await expect(listed).to_be_hidden()
@@ -152,7 +152,7 @@ async def test_the_list_closes_with_escape_and_with_a_click_beside_it(chat: Chat
 
 TURN = {"question": "Kept?", "reply": {"text": "Yes.", "ending": "done"}}
 
-#: What somebody, or an older version, may have left in the store, and the titles that are made of it.
+#: Odd contents of the store, and the titles of the chats that the page reads from each.
 ODD: dict[str, tuple[str, list[str]]] = {
     "no JSON": ("{", []),
     "no list": ('{"turns": []}', []),
@@ -166,7 +166,7 @@ ODD: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-async def test_whatever_the_store_holds_the_page_works(name: str, chat: ChatPage) -> None:
+async def test_the_page_works_with_any_content_of_the_store(name: str, chat: ChatPage) -> None:
     kept, expected = ODD[name]
     await chat.ask("count to 2")
     keys = "for (const key of Object.keys(localStorage)) localStorage[key] = kept"
@@ -190,7 +190,7 @@ CLOSED = 'for (const name of ["localStorage", "sessionStorage"]) ' + (
 )
 
 
-async def test_a_full_store_is_told_and_the_chat_goes_on(browser: Browser, server: Server) -> None:
+async def test_a_full_store_is_reported_and_the_chat_goes_on(browser: Browser, server: Server) -> None:
     async with opened(browser, fresh=True) as chat:
         await chat.page.add_init_script(FULL)
         await chat.open(server)
@@ -238,14 +238,14 @@ async def test_the_open_chat_is_left_as_it_is_by_a_click_in_a_list_that_is_older
 
 async def test_a_chat_is_called_by_its_first_question_until_it_is_renamed(chat: ChatPage) -> None:
     await chat.ask("count to 3")
-    await put_anew(chat, "count to 4")
+    await replace_question(chat, "count to 4")
     listed = await chats(chat)
     await expect(titles(listed)).to_have_text(["count to 4"])
     await listed.get_by_role("button", name="Rename count to 4").click()
     await chat.page.keyboard.type("Four")
     await chat.page.keyboard.press("Enter")
     await chat.page.keyboard.press("Escape")
-    await put_anew(chat, "count to 5")
+    await replace_question(chat, "count to 5")
     await expect(titles(await chats(chat))).to_have_text(["Four"])
 
 
@@ -266,7 +266,7 @@ async def test_a_chat_can_be_called_by_its_first_question_again(where: str, chat
         assert [kept["title"] for kept in await stored(chat)] == [new]
 
 
-async def put_anew(chat: ChatPage, question: str) -> None:
+async def replace_question(chat: ChatPage, question: str) -> None:
     await chat.question().hover()
     await chat.question().get_by_role("button", name="Edit").click()
     await chat.question().get_by_role("textbox").fill(question)
@@ -282,13 +282,15 @@ async def test_two_tabs_that_go_on_with_one_chat_end_with_two(chat: ChatPage, se
     await chat.ask("count to 3")
     await other.ask("count to 4")
     await chat.ask("count to 5")
-    asked = [[turn["question"] for turn in kept["turns"]] for kept in await stored(chat)]
-    assert asked == [["count to 2", "count to 3", "count to 5"], ["count to 2", "count to 4"]]
+    questions = [[turn["question"] for turn in kept["turns"]] for kept in await stored(chat)]
+    assert questions == [["count to 2", "count to 3", "count to 5"], ["count to 2", "count to 4"]]
     await other.reload()
     await expect(other.question(1)).to_contain_text("count to 4")
 
 
-async def test_what_another_tab_deletes_comes_back_only_when_it_is_asked_in(chat: ChatPage, server: Server) -> None:
+async def test_a_chat_that_another_tab_deletes_is_stored_again_with_the_next_question(
+    chat: ChatPage, server: Server
+) -> None:
     await chat.choose("slow")
     await chat.send("count to 12")
     other = await chat.new_tab()
@@ -328,7 +330,7 @@ ROOM_FOR_TWO_CHATS = """() => {
 
 
 async def test_what_has_come_is_kept_when_the_page_is_hidden(chat: ChatPage) -> None:
-    """A phone ends hidden pages without another word."""
+    """A phone ends hidden pages without an event."""
     await chat.choose("stalls")
     await chat.send("count to 5")
     await chat.text("1 2 3").wait_for()

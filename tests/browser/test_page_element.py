@@ -1,4 +1,4 @@
-"""The element on somebody else's page: below its style sheet, under its policy, twice, and driven by its script."""
+"""The element on the page of a host: below its style sheet, under its policy, twice, and driven by its script."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ async def test_a_src_of_the_host_works_behind_a_proxy_that_takes_a_prefix_off(
 
 @IN_A_BROWSER
 async def test_it_looks_the_same_there_as_at_home(browser: Browser, host: Server, two: Two) -> None:
-    """What a page says of its own elements gets through to none of those within."""
+    """Styles of the page for its own elements do not apply to elements within the chat."""
     styles = """(chat) => Array.from(chat.shadowRoot.querySelectorAll(".chat *"), (element) => {
       const { color, fontSize, fontFamily, display, visibility, letterSpacing, lineHeight } = getComputedStyle(element);
       return [element.className, color, fontSize, fontFamily, display, visibility, letterSpacing, lineHeight].join();
     }).join("\\n")"""
     chat, _ = two
     await chat.ask("count to 5")
-    there = await chat.scope.evaluate(styles)
+    embedded = await chat.scope.evaluate(styles)
     async with opened(browser) as home:
         await home.open(host, "/open/")
         await home.ask("count to 5")
-        assert await home.scope.evaluate(styles) == there
+        assert await home.scope.evaluate(styles) == embedded
 
 
 @IN_A_BROWSER
@@ -96,7 +96,7 @@ async def test_its_size_can_be_had_back_where_the_root_is_smaller(chat: ChatPage
 
 
 @IN_A_BROWSER
-async def test_it_is_as_high_as_its_page_says(chat: ChatPage) -> None:
+async def test_it_has_the_height_that_its_page_sets(chat: ChatPage) -> None:
     await chat.scope.evaluate("(chat) => { chat.style.height = '300px'; }")
     box = await chat.scope.bounding_box()
     assert box
@@ -333,35 +333,35 @@ async def test_another_src_is_for_another_element(chat: ChatPage) -> None:
     await expect(chat.answer()).to_contain_text("1 2 3 4 5")
 
 
-async def heard(chat: ChatPage, question: str, model: str) -> Any:
-    """What a page around the chat is told of one question, all the way up at its document."""
+async def events_of(chat: ChatPage, question: str, model: str) -> Any:
+    """Send a question, and return the chat's events that the document of the page receives."""
     await chat.page.evaluate(
         """() => {
-          globalThis.heard = [];
+          globalThis.received = [];
           for (const name of ["chat-ask", "chat-answer", "chat-error"]) {
             document.addEventListener(name, ({ type, detail, target, composed }) => {
               const { error, ...more } = detail;
-              heard.push([type, target.localName, composed, error ? error.code : more]);
+              received.push([type, target.localName, composed, error ? error.code : more]);
             });
           }
         }"""
     )
     await chat.ask(question, model)
-    return await chat.page.evaluate("heard")
+    return await chat.page.evaluate("received")
 
 
 @IN_A_BROWSER
-async def test_the_page_around_it_hears_of_questions_and_answers(chat: ChatPage) -> None:
+async def test_questions_and_answers_are_events_of_the_page(chat: ChatPage) -> None:
     usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
     answer = {"text": "1 2 3 4 5", "finishReason": "stop", "usage": usage}
-    assert await heard(chat, "count to 5", "mock") == [
+    assert await events_of(chat, "count to 5", "mock") == [
         ["chat-ask", "quart-chat", True, {"text": "count to 5"}],
         ["chat-answer", "quart-chat", True, answer],
     ]
 
 
 @IN_A_BROWSER
-async def test_the_page_around_it_may_ask_on_when_an_answer_has_come(chat: ChatPage) -> None:
+async def test_the_page_may_send_a_question_when_an_answer_has_come(chat: ChatPage) -> None:
     await chat.listen()
     await chat.page.evaluate(f"""() => {CHAT}.addEventListener(
       "chat-answer", ({{ target }}) => target.ask("count to 2"), {{ once: true }})""")
@@ -373,13 +373,13 @@ async def test_the_page_around_it_may_ask_on_when_an_answer_has_come(chat: ChatP
 
 
 @IN_A_BROWSER
-async def test_the_page_around_it_hears_of_errors(chat: ChatPage) -> None:
-    assert (await heard(chat, "count to 5", "drops"))[1:] == [["chat-error", "quart-chat", True, "upstream_error"]]
+async def test_errors_are_events_of_the_page(chat: ChatPage) -> None:
+    assert (await events_of(chat, "count to 5", "drops"))[1:] == [["chat-error", "quart-chat", True, "upstream_error"]]
 
 
 @pytest.mark.parametrize(("storage", "local", "session"), [("none", 0, 0), ("session", 0, 2), ("local", 1, 1)])
 @IN_A_BROWSER
-async def test_a_host_says_where_chats_are_kept(
+async def test_the_attribute_storage_sets_where_chats_are_kept(
     storage: str, local: int, session: int, browser: Browser, server: Server
 ) -> None:
     async with opened(browser) as chat:
@@ -415,7 +415,7 @@ async def test_it_takes_its_colours_and_fonts_from_the_page_where_it_is_given_th
     ("scheme", "preferred", "seen"),
     [(None, "dark", "dark"), (None, "light", "light"), ("light", "dark", "light")],
 )
-async def test_it_is_as_light_as_the_reader_or_the_host_wants_it(
+async def test_it_has_the_color_scheme_of_the_system_or_the_host(
     scheme: str | None, preferred: Literal["dark", "light"], seen: str, browser: Browser, server: Server
 ) -> None:
     async with opened(browser, color_scheme=preferred) as chat:
@@ -450,7 +450,7 @@ async def test_nothing_is_seen_before_the_style_sheet_has_come(browser: Browser,
 
 @IN_A_BROWSER
 async def test_the_example_is_a_page_with_it(browser: Browser, servers: Servers) -> None:
-    """Put where the project has the chat at /ai."""
+    """Serve the example from a project with the chat at /ai."""
     server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     html = (ROOT / "examples" / "element.html").read_text(encoding="utf-8")
     async with opened(browser) as chat:
@@ -461,7 +461,7 @@ async def test_the_example_is_a_page_with_it(browser: Browser, servers: Servers)
         assert chat.posts()[0].headers["x-page"] == "/page"
 
 
-# -- the page that tells of it
+# -- the documentation
 
 DOC = (ROOT / "docs" / "reference" / "element.md").read_text(encoding="utf-8")
 STATIC = ROOT / "quartapp" / "static"
@@ -470,25 +470,27 @@ SOURCES = "".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
 STYLES = (STATIC / "quart-chat.css").read_text(encoding="utf-8")
 
 
-def told(section: str, table: str) -> set[str]:
-    """The names in the first column of the table with that head."""
+def documented(section: str, table: str) -> set[str]:
+    """Return the names in the first column of the table with that head."""
     rows = DOC.partition(f"## {section}")[2].partition(f"| {table} |")[2].partition("\n\n")[0]
     return {name for row in rows.splitlines() for name in re.findall(r"`([\w-]+)", row.split("|")[1]) if "|" in row}
 
 
-def test_each_attribute_is_told() -> None:
+def test_each_attribute_is_documented() -> None:
     read = re.findall(r'(?:has|get)Attribute\("([\w-]+)"\)', SOURCES)
-    assert told("Attributes", "attribute") == {*read, "model", "user"}
+    assert documented("Attributes", "attribute") == {*read, "model", "user"}
 
 
-def test_each_event_is_told() -> None:
-    assert told("Properties", "event") == set(re.findall(r'emit\("([\w-]+)"', SOURCES))
+def test_each_event_is_documented() -> None:
+    assert documented("Properties", "event") == set(re.findall(r'emit\("([\w-]+)"', SOURCES))
 
 
-def test_each_custom_property_is_told() -> None:
-    assert told("Looks", "property") == {f"--{name}" for name in re.findall(r"var\(--(quart-chat-[\w-]+)", STYLES)}
+def test_each_custom_property_is_documented() -> None:
+    assert documented("Looks", "property") == {
+        f"--{name}" for name in re.findall(r"var\(--(quart-chat-[\w-]+)", STYLES)
+    }
 
 
-def test_each_part_is_told() -> None:
+def test_each_part_is_documented() -> None:
     listed = DOC.partition("there are parts: ")[2].partition("\n\n")[0]
     assert set(re.findall(r"`([\w-]+)`", listed)) == set(re.findall(r'part: "([\w-]+)"', SOURCES))

@@ -1,4 +1,4 @@
-"""What the page says of an answer that is not whole, and that it never asks again by itself."""
+"""Errors and truncated answers on the page, which never sends a request again by itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.serving import Server
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-#: By model: the code, what to do about it, and what came of the answer.
+#: By model: the code, the advice, and the text before the error.
 FAULTS = {
     "drops": ("upstream_error", "Try again in a moment.", "1 2 3"),
     "too-long": ("context_too_long", "New chat", ""),
@@ -28,16 +28,16 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("model", FAULTS)
-async def test_an_error_says_what_happened_and_what_to_do_beneath_what_came(model: str, chat: ChatPage) -> None:
-    code, advice, came = FAULTS[model]
+async def test_an_error_and_its_advice_are_shown_below_the_partial_answer(model: str, chat: ChatPage) -> None:
+    code, advice, text = FAULTS[model]
     await chat.ask("count to 5", model)
-    for words in (KINDS[code].message, advice, came):
+    for words in (KINDS[code].message, advice, text):
         await expect(chat.answer()).to_contain_text(words)
     await expect(chat.answer()).to_contain_text(re.compile("For whoever runs this chat: [0-9a-f]{32}"))
     assert len(chat.bodies()) == 1
 
 
-async def test_trying_again_asks_the_same_once_and_takes_the_place_of_the_error(chat: ChatPage) -> None:
+async def test_a_retry_sends_the_same_request_once_and_replaces_the_error(chat: ChatPage) -> None:
     await chat.ask("count to 5", "drops")
     await chat.choose("mock")
     await chat.button("Try again").click()
@@ -47,7 +47,7 @@ async def test_trying_again_asks_the_same_once_and_takes_the_place_of_the_error(
     assert [body["messages"] for body in chat.bodies()] == [[{"role": "user", "content": "count to 5"}]] * 2
 
 
-async def test_a_named_wait_is_counted_down_and_then_the_hand_is_waited_for(browser: Browser, server: Server) -> None:
+async def test_a_retry_after_is_counted_down_and_the_retry_needs_a_click(browser: Browser, server: Server) -> None:
     async with opened(browser, fresh=True) as chat:
         await chat.page.clock.install()
         await chat.open(server)
@@ -93,7 +93,7 @@ async def test_a_clock_that_is_set_back_lengthens_no_countdown(browser: Browser,
 
 
 async def test_a_countdown_ends_with_its_card(browser: Browser, server: Server) -> None:
-    """A chat that is off the page may come back; a card that has left its chat does not."""
+    """A chat that was removed from the page may come back; a card that was removed from its chat does not."""
     async with opened(browser, fresh=True) as chat:
         await chat.page.clock.install()
         await chat.page.add_init_script(TIMERS)
@@ -123,7 +123,7 @@ TIMERS = """(() => {
 })()"""
 
 
-async def test_a_broken_connection_is_told_and_what_came_stays(browser: Browser, server: Server) -> None:
+async def test_a_broken_connection_is_reported_and_the_partial_answer_stays(browser: Browser, server: Server) -> None:
     async with Proxy(server.port, resets_after(100_000)) as proxy, opened(browser) as chat:
         await chat.page.goto(proxy.origin)
         await chat.ask("Write a long explanation")
@@ -144,7 +144,7 @@ async def test_a_broken_connection_is_told_and_what_came_stays(browser: Browser,
         await expect(chat.answer()).to_contain_text("1 2 3 4 5")
 
 
-async def test_an_error_is_told_again_after_a_reload(chat: ChatPage) -> None:
+async def test_an_error_is_shown_again_after_a_reload(chat: ChatPage) -> None:
     await chat.ask("count to 5", "drops")
     await chat.reload()
     await expect(chat.answer()).to_contain_text("1 2 3")
@@ -160,7 +160,7 @@ async def test_an_older_question_is_not_tried_again_for_that_would_undo_what_fol
 
 
 @pytest.mark.parametrize("thrown", ["new Error('no token')", "'no token'"])
-async def test_what_a_hosts_function_throws_is_told_as_any_error(thrown: str, chat: ChatPage) -> None:
+async def test_an_exception_of_a_hosts_function_is_shown_as_an_error(thrown: str, chat: ChatPage) -> None:
     await chat.page.evaluate(f"() => {{ document.querySelector('quart-chat').headers = () => {{ throw {thrown}; }}; }}")
     await chat.ask("count to 5")
     await expect(chat.answer()).to_contain_text("no token")
@@ -168,7 +168,7 @@ async def test_what_a_hosts_function_throws_is_told_as_any_error(thrown: str, ch
     assert chat.bodies() == []
 
 
-async def test_an_id_that_is_a_number_is_told_as_any(chat: ChatPage) -> None:
+async def test_an_id_that_is_a_number_is_shown(chat: ChatPage) -> None:
     error = {"error": {"message": "Nope", "id": 5}}
     await chat.page.route("**/api/stream", lambda route: route.fulfill(status=500, json=error))
     await chat.ask("count to 5")
@@ -176,7 +176,7 @@ async def test_an_id_that_is_a_number_is_told_as_any(chat: ChatPage) -> None:
     await expect(chat.answer()).to_contain_text("For whoever runs this chat: 5")
 
 
-async def test_an_id_that_cannot_be_told_is_left_out(chat: ChatPage) -> None:
+async def test_an_id_that_cannot_be_converted_to_text_is_left_out(chat: ChatPage) -> None:
     throw = "throw Object.assign(new Error('odd'), { id: { toString() { throw new Error('untold'); } } })"
     await chat.page.evaluate(f"() => {{ document.querySelector('quart-chat').headers = () => {{ {throw}; }}; }}")
     await chat.ask("count to 5")
@@ -196,14 +196,14 @@ async def test_a_message_that_is_very_long_is_shortened_for_eye_and_ear(chat: Ch
     await expect(chat.answer().get_by_text("YYY")).to_have_text(short)
 
 
-async def test_where_there_is_no_chat_nobody_is_sent_to_sign_in(chat: ChatPage) -> None:
+async def test_a_404_is_shown_without_a_sign_in(chat: ChatPage) -> None:
     await chat.page.route("**/api/stream", lambda route: route.fulfill(status=404, body="nothing here"))
     await chat.ask("count to 5")
     await expect(chat.answer()).to_contain_text("There is no chat at this address.")
     await expect(chat.answer()).not_to_contain_text("sign in")
 
 
-#: What came of the answer, and what is said of it.
+#: The text on the page for each model.
 ENDS = {
     "filtered": "A content filter ended the answer.",
     "cut": "The answer was cut at its limit.",
@@ -211,14 +211,14 @@ ENDS = {
 
 
 @pytest.mark.parametrize("model", ENDS)
-async def test_an_answer_that_is_not_whole_says_why(model: str, chat: ChatPage) -> None:
+async def test_a_truncated_answer_shows_the_reason(model: str, chat: ChatPage) -> None:
     await chat.ask("count to 5", model)
     await expect(chat.answer()).to_contain_text(ENDS[model])
 
 
 START = {"type": "start", "model": "mock"}
 DONE = {"type": "done", "finish_reason": "stop"}
-#: The records of answers without a text, and what is heard and seen of them.
+#: The records of answers without a text, the status, and if the page reports that there is no answer.
 TEXTLESS: dict[str, tuple[list[dict[str, object]], str, bool]] = {
     "nothing at all": ([], "The model gave no answer", True),
     "white space": ([{"type": "delta", "text": " \n"}], "The model gave no answer", True),
@@ -229,12 +229,12 @@ TEXTLESS: dict[str, tuple[list[dict[str, object]], str, bool]] = {
 
 @pytest.mark.parametrize("name", TEXTLESS)
 async def test_an_answer_without_a_text_is_not_counted_in_words(name: str, chat: ChatPage) -> None:
-    records, said, is_none = TEXTLESS[name]
+    records, status, is_none = TEXTLESS[name]
     lines = "".join(json.dumps(record) + "\n" for record in [START, *records, DONE])
     answer = {"body": lines, "content_type": "application/x-ndjson"}
     await chat.page.route("**/api/stream", lambda route: route.fulfill(**answer))
     await chat.ask("count to 5")
-    await expect(chat.status).to_have_text(said)
+    await expect(chat.status).to_have_text(status)
     await expect(chat.text("The model gave no answer.")).to_have_count(int(is_none))
 
 
@@ -249,13 +249,13 @@ async def test_an_answer_without_text_may_be_one(model: str, chat: ChatPage) -> 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def guarded(browser: Browser, host: Server) -> AsyncIterator[ChatPage]:
-    """The page of a chat that wants to know who asks."""
+    """The page of a chat that requires a token."""
     async with opened(browser) as chat:
         await chat.open(host, "/guarded/")
         yield chat
 
 
-async def test_who_is_refused_signs_in_and_the_question_is_asked_again(guarded: ChatPage) -> None:
+async def test_after_a_sign_in_the_question_is_sent_again(guarded: ChatPage) -> None:
     await guarded.ask("count to 5")
     token = guarded.answer().get_by_label("Access token")
     await token.fill("wrong")
@@ -324,11 +324,11 @@ async def test_a_host_can_show_a_sign_in_of_its_own(when: str, guarded: ChatPage
     await expect(guarded.answer()).to_contain_text("1 2 3 4 5")
     announced = await guarded.announcements()
     assert announced[-1] == "Answer finished, 5 words"
-    assert any(said.startswith("Error") for said in announced) == (when == "later")
+    assert any(text.startswith("Error") for text in announced) == (when == "later")
     assert len(guarded.bodies()) == 2
 
 
-#: What a host's own sign-in, in front of the chat, says to who asks: a code, if it has one, and a page or JSON.
+#: The bodies of a 401 from a host's own sign-in in front of the chat.
 FOREIGN_401 = {
     "a page": "<h1>401</h1>",
     "a text": '{"error": "login required"}',
@@ -338,18 +338,18 @@ FOREIGN_401 = {
 
 
 @pytest.mark.parametrize("name", FOREIGN_401)
-async def test_whatever_says_401_the_host_is_told_and_nobody_is_asked_for_a_token(name: str, chat: ChatPage) -> None:
+async def test_any_401_is_an_event_for_the_host_and_shows_no_field_for_a_token(name: str, chat: ChatPage) -> None:
     refusal = {"status": 401, "body": FOREIGN_401[name]}
     await chat.page.route("**/api/stream", lambda route: route.fulfill(**refusal), times=1)
     await chat.page.evaluate(
         """() => {
-          globalThis.told = [];
+          globalThis.received = [];
           for (const name of ["chat-sign-in", "chat-error"])
-            document.addEventListener(name, ({ type, detail }) => told.push([type, detail.error.status]));
+            document.addEventListener(name, ({ type, detail }) => received.push([type, detail.error.status]));
         }"""
     )
     await chat.ask("count to 5")
-    assert await chat.page.evaluate("told") == [["chat-sign-in", 401], ["chat-error", 401]]
+    assert await chat.page.evaluate("received") == [["chat-sign-in", 401], ["chat-error", 401]]
     await expect(chat.answer()).to_contain_text("Sign in, then try again.")
     await expect(chat.answer().get_by_label("Access token")).to_have_count(0)
     await expect(chat.button("Try again")).to_be_enabled()

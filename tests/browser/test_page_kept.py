@@ -33,7 +33,7 @@ async def edit(chat: ChatPage, number: int, text: str) -> None:
 # -- until the new answer has begun
 
 
-async def test_a_failed_ask_again_leaves_the_old_answer_in_the_page_and_in_the_store(chat: ChatPage) -> None:
+async def test_a_failed_regeneration_keeps_the_old_answer_in_the_page_and_in_the_store(chat: ChatPage) -> None:
     await chat.ask("count to 5")
     before = await stored(chat)
     await chat.choose("busy")
@@ -84,7 +84,7 @@ async def test_the_old_answers_go_when_the_new_one_has_begun(chat: ChatPage) -> 
 
 
 @pytest.mark.parametrize("way", ["stop", "leave"])
-async def test_who_stops_or_leaves_before_the_new_answer_begins_has_the_old_one(
+async def test_stopping_or_leaving_before_the_new_answer_begins_keeps_the_old_one(
     way: str, chat: ChatPage, server: Server
 ) -> None:
     await chat.ask("count to 5")
@@ -125,7 +125,7 @@ async def test_what_is_sent_offline_stays_in_the_box(chat: ChatPage) -> None:
     await expect(chat.turns).to_have_count(4)
 
 
-async def test_enter_while_an_answer_comes_says_why_nothing_is_sent(chat: ChatPage) -> None:
+async def test_enter_during_an_answer_shows_why_nothing_is_sent(chat: ChatPage) -> None:
     await chat.choose("stalls")
     await chat.send("count to 5")
     await chat.box.fill("next")
@@ -213,12 +213,12 @@ async def test_the_chosen_model_is_chosen_in_the_next_tab_if_it_is_offered_there
 # -- limits
 
 
-async def test_a_chat_goes_on_beyond_the_servers_limits_and_says_so(browser: Browser, servers: Servers) -> None:
+async def test_a_chat_goes_on_beyond_the_servers_limits_and_shows_that(browser: Browser, servers: Servers) -> None:
     async with opened(browser) as chat:
         await chat.open(page_server(servers, CHAT_MAX_MESSAGES="4", CHAT_MAX_PROMPT_CHARS="60"))
         for _ in range(4):
             await chat.ask("count to 5")
-        assert [len(asked["messages"]) for asked in chat.bodies()] == [1, 3, 3, 3]
+        assert [len(body["messages"]) for body in chat.bodies()] == [1, 3, 3, 3]
         await expect(chat.turns).to_have_count(8)
         await chat.ask("count to 1" + " " * 45 + "0")
         assert len(chat.bodies()[-1]["messages"]) == 1
@@ -281,7 +281,7 @@ async def test_a_new_chat_begins_with_the_question_that_had_no_room(chat: ChatPa
     await expect(chat.box).to_have_value("count to 2")
 
 
-# -- what came of an answer
+# -- after an answer
 
 
 async def test_a_part_of_an_answer_can_be_copied_and_keeps_its_error(browser: Browser, server: Server) -> None:
@@ -302,7 +302,7 @@ async def test_a_part_of_an_answer_can_be_copied_and_keeps_its_error(browser: Br
         assert [message["role"] for message in chat.bodies()[-1]["messages"]] == ["user", "assistant", "user"]
 
 
-async def test_an_answer_says_which_model_gave_it(chat: ChatPage) -> None:
+async def test_an_answer_shows_its_model(chat: ChatPage) -> None:
     await chat.ask("hello", "echoes")
     await expect(chat.answer().locator(".figures")).to_contain_text("echoes")
     await chat.reload()
@@ -312,7 +312,7 @@ async def test_an_answer_says_which_model_gave_it(chat: ChatPage) -> None:
 # -- the store
 
 
-async def test_a_full_store_deletes_nothing_says_so_and_offers_to_choose_what_goes(chat: ChatPage) -> None:
+async def test_a_full_store_deletes_nothing_and_offers_chats_to_delete(chat: ChatPage) -> None:
     for count in (3, 4):
         await chat.ask(f"count to {count}")
         await chat.button("New chat").click()
@@ -336,7 +336,7 @@ async def test_a_full_store_deletes_nothing_says_so_and_offers_to_choose_what_go
     assert (await stored(chat))[0]["turns"][0]["reply"]["text"].endswith("8 9")
 
 
-async def test_the_next_user_of_a_browser_sees_none_of_the_last_ones_chats(chat: ChatPage) -> None:
+async def test_the_next_user_of_a_browser_sees_no_chats_of_the_last_one(chat: ChatPage) -> None:
     await chat.page.evaluate(f"{CHAT}.user = 'alice@example.com'")
     await chat.ask("count to 3")
     await chat.box.fill("half a thought")
@@ -369,7 +369,7 @@ async def test_clear_deletes_the_chats_and_the_draft_of_this_user_alone(chat: Ch
     await expect(chat.question()).to_contain_text("count to 2")
 
 
-async def test_a_part_of_another_release_is_told_and_not_loaded(chat: ChatPage) -> None:
+async def test_a_missing_module_is_reported_and_the_chat_goes_on(chat: ChatPage) -> None:
     await chat.page.route("**/element/chats.js", lambda route: route.fulfill(status=404))
     await chat.button("Chats").click()
     await expect(chat.text("Reload the page.")).to_be_visible()

@@ -1,4 +1,4 @@
-"""How the page looks where it is pressed for room, written from the right, or on a dark page."""
+"""The layout of the page in a small window, from right to left, and on a dark page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_the_words_of_a_button_stay_on_one_line(browser: Browser, servers:
 
 
 async def test_a_question_that_is_edited_can_be_seen_at_twice_the_size(browser: Browser, server: Server) -> None:
-    """As WCAG 2.4.11 has it: 1280 by 800 at 200 %."""
+    """Use the window of WCAG 2.4.11: 1280 by 800 at 200 %."""
     async with opened(browser, viewport={"width": 640, "height": 400}) as chat:
         await chat.open(server)
         await chat.ask("count to 5")
@@ -73,7 +73,7 @@ async def test_long_thoughts_can_be_scrolled_by_keyboard(chat: ChatPage) -> None
     await chat.page.wait_for_function("(element) => element.scrollTop > 0", arg=await thoughts.element_handle())
 
 
-#: What the page says of itself, and how the reader's system is; by how the chat is.
+#: The scheme of the system, a script, and the background of the chat.
 SCHEMES = {
     "the attribute is dark": ("light", f"{CHAT}.setAttribute('scheme', 'dark')", DARK),
     "the attribute is light": ("dark", f"{CHAT}.setAttribute('scheme', 'light')", LIGHT),
@@ -130,8 +130,8 @@ async def test_tables_and_questions_reach_the_edge_of_a_page_that_is_read_from_t
     await expect(cells.first).to_have_css("padding-right", "0px")
     await expect(cells.last).to_have_css("padding-left", "0px")
     await chat.page.mouse.move(0, 0)
-    asked, block = chat.question().locator(".asked"), chat.question()
-    gap = (await box_of(asked))["x"] - (await box_of(block))["x"]
+    text, block = chat.question().locator(".asked"), chat.question()
+    gap = (await box_of(text))["x"] - (await box_of(block))["x"]
     assert gap <= 17
 
 

@@ -1,4 +1,4 @@
-"""What a host may do to the element: move it, drive it while the reader is elsewhere, and give it what is unusual."""
+"""Uses of the element by a host: moving it, calling it while the focus is elsewhere, and unusual properties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOVE = f"document.body.append({CHAT})"
 
 
 async def field(chat: ChatPage) -> Locator:
-    """A field of the host's, which has the focus."""
+    """Add a field of the host, and give it the focus."""
     await chat.page.evaluate("document.body.prepend(document.createElement('input'))")
     field = chat.page.locator("body > input")
     await field.focus()
@@ -60,7 +60,7 @@ async def test_what_else_is_sent_and_how_is_the_hosts(chat: ChatPage) -> None:
     assert (body["temperature"], body["model"]) == (0.5, "echoes")
 
 
-async def test_a_silence_is_as_long_as_the_host_says(chat: ChatPage) -> None:
+async def test_a_silent_connection_ends_after_the_hosts_timeout(chat: ChatPage) -> None:
     await chat.page.evaluate(f"{CHAT}.idleSeconds = 0.2")
     await chat.ask("count to 5", "silent")
     await expect(chat.answer()).to_contain_text("The connection fell silent.")
@@ -122,11 +122,11 @@ async def test_an_element_that_is_taken_away_stops_its_answer(chat: ChatPage) ->
     await expect(chat.answer()).to_contain_text("Stopped.")
 
 
-# -- what it is asked with
+# -- requests
 
 
 @pytest.mark.parametrize("src", ["/ai", "/ai/", "/ai?x=1", "/ai#a", "ai"])
-async def test_its_doors_are_in_the_folder_that_src_names(src: str, chat: ChatPage) -> None:
+async def test_its_routes_are_in_the_folder_of_src(src: str, chat: ChatPage) -> None:
     await chat.page.evaluate(
         """(src) => {
           const chat = document.createElement("quart-chat");
@@ -171,7 +171,7 @@ async def test_stop_ends_an_answer_whose_headers_never_come(chat: ChatPage) -> N
 
 
 @pytest.mark.parametrize("what", ["an answer", "the network"])
-async def test_a_list_of_models_that_failed_is_asked_for_again(what: str, browser: Browser, server: Server) -> None:
+async def test_a_list_of_models_that_failed_is_requested_again(what: str, browser: Browser, server: Server) -> None:
     async with opened(browser) as chat:
         await chat.page.route("**/api/models", lambda route: route.abort(), times=1)
         async with chat.page.expect_event("requestfailed"):
@@ -186,11 +186,11 @@ async def test_a_list_of_models_that_failed_is_asked_for_again(what: str, browse
         await expect(chat.scope.get_by_label("Model", exact=True)).to_be_visible()
 
 
-async def test_a_list_that_never_comes_is_not_asked_for_with_each_answer(browser: Browser, server: Server) -> None:
-    asked: list[str] = []
+async def test_a_list_of_models_that_is_missing_is_requested_twice_at_most(browser: Browser, server: Server) -> None:
+    urls: list[str] = []
 
     async def refuse(route: Route) -> None:
-        asked.append(route.request.url)
+        urls.append(route.request.url)
         await route.fulfill(status=404)
 
     async with opened(browser) as chat:
@@ -198,4 +198,4 @@ async def test_a_list_that_never_comes_is_not_asked_for_with_each_answer(browser
         await chat.open(server)
         for _ in range(3):
             await chat.ask("count to 2")
-        assert len(asked) == 2
+        assert len(urls) == 2

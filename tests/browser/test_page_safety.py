@@ -1,6 +1,6 @@
-"""Whatever a model says, and whatever is found in the store, through the whole page: nothing runs, nothing loads.
+"""Hostile answers and hostile content of the store on the page: nothing runs, nothing loads.
 
-What leaves the machine, and what the policy had to refuse, is held against every page when it is closed.
+At the end of each test, a request to another host or a violation of the policy fails it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.xss import FIRE, PAYLOADS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# Has each text echoed, and tells what is in the answers that no answer may bring.
+# Gets each text echoed, and returns the elements of the answers that no answer may contain.
 ECHO = """async (texts) => {
   const chat = document.querySelector("quart-chat");
   const frame = () => new Promise(requestAnimationFrame);
@@ -43,7 +43,7 @@ async def chat(browser: Browser, servers: Servers) -> AsyncIterator[ChatPage]:
         yield chat
 
 
-async def test_nothing_that_a_model_says_runs_or_loads_or_leads_astray(chat: ChatPage) -> None:
+async def test_no_hostile_answer_runs_or_loads_anything_or_hides_a_host(chat: ChatPage) -> None:
     assert await chat.page.evaluate(ECHO, list(PAYLOADS.values())) == []
     assert await chat.page.evaluate("globalThis.__fired") is None
     assert await chat.page.evaluate(f"{FIRE}, globalThis.__fired") == 1  # it would have been seen
@@ -68,7 +68,7 @@ async def test_nothing_of_it_runs_when_a_chat_is_opened_again_or_listed(chat: Ch
 
 
 async def test_text_of_the_server_is_never_markup(chat: ChatPage) -> None:
-    """Of its errors, its models' names and its reasons."""
+    """Check errors, names of models, and reasons."""
     hostile = f'<img src="x" onerror="{FIRE}">'
     error = {"error": {"code": hostile, "message": hostile, "id": hostile}}
     await chat.page.route("**/api/stream", lambda route: route.fulfill(status=400, json=error))

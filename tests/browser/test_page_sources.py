@@ -1,4 +1,4 @@
-"""The images and the sources of an answer: shown, kept, copied, and never led astray by."""
+"""The images and the sources of an answer: shown, kept, copied, and safe."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_an_answer_of_images_alone_is_an_answer(chat: ChatPage) -> None:
     assert await chat.announcements() == ["Answering", "Answer finished, 2 images"]
 
 
-async def test_a_small_image_outlives_a_reload_and_of_a_large_one_it_is_said_that_it_does_not(chat: ChatPage) -> None:
+async def test_a_small_image_survives_a_reload_and_a_large_one_is_reported_as_not_kept(chat: ChatPage) -> None:
     small, large = noise(32), noise(200)
     await chat.answered(image(large), image(small))
     await expect(chat.answer().get_by_text("too large to be kept")).to_be_visible()
@@ -106,7 +106,7 @@ async def test_what_is_no_image_is_neither_shown_nor_linked(url: str, chat: Chat
     await expect(chat.answer().locator("img, a")).to_have_count(0)
 
 
-async def test_the_next_question_can_be_asked_after_an_image(chat: ChatPage) -> None:
+async def test_the_next_question_can_be_sent_after_an_image(chat: ChatPage) -> None:
     await chat.answered(image(noise(4)))
     await chat.ask("count to 3")
     await expect(chat.answer(1)).to_contain_text("1 2 3")
@@ -151,7 +151,7 @@ async def test_the_copied_markdown_ends_with_the_sources(browser: Browser, serve
 
 
 @pytest.mark.parametrize("ending", ["failed", "cut"])
-async def test_an_answer_that_is_cut_has_its_sources_too(ending: str, chat: ChatPage) -> None:
+async def test_a_truncated_answer_has_its_sources(ending: str, chat: ChatPage) -> None:
     fault = {"type": "error", "code": "upstream_error", "message": "Broken."}
     end = fault if ending == "failed" else {"type": "done", "finish_reason": "length"}
     await chat.answered(text("Foxes"), source("https://fox.example/a", title="Foxes"), end=end)
@@ -165,7 +165,7 @@ async def test_a_source_that_leads_nowhere_safe_is_no_link(chat: ChatPage) -> No
     await expect(chat.answer().get_by_role("link")).to_have_count(0)
 
 
-async def test_whatever_is_stored_as_images_and_sources_does_no_harm(chat: ChatPage) -> None:
+async def test_hostile_images_and_sources_in_the_store_do_no_harm(chat: ChatPage) -> None:
     await chat.answered(text("Foxes"))
     for images, sources in (
         ("x", 1),
@@ -185,7 +185,7 @@ async def test_whatever_is_stored_as_images_and_sources_does_no_harm(chat: ChatP
         await expect(chat.answer().locator("img, a")).to_have_count(0)
 
 
-async def test_a_part_that_could_not_be_loaded_is_told_and_the_text_is_there(chat: ChatPage) -> None:
+async def test_a_module_that_could_not_be_loaded_is_reported_and_the_text_is_shown(chat: ChatPage) -> None:
     await chat.page.route("**/element/beside.js", lambda route: route.fulfill(status=404))
     await chat.answered(text("Foxes"), *SOURCES)
     await expect(chat.answer()).to_contain_text("Foxes")

@@ -1,4 +1,4 @@
-"""What the page costs: bytes on the way, requests in a row, work a frame."""
+"""The costs of the page: bytes, consecutive requests, and script per frame."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.serving import ROOT, Server, Servers
 
 STATIC = ROOT / "quartapp" / "static"
 
-#: What is asked, what shows that all has come, and what that may weigh: the colours of code come with the first code.
+#: The question, an element of the complete answer, and the limit. The first code loads the colours of code.
 MOST_GZIPPED_BYTES = {
     "an answer without code": ("Write a long explanation", "h5", 69_000),
     "code in two languages": ("Show me a table", "figure:nth-of-type(2) .token-kwd", 72_000),
@@ -41,7 +41,7 @@ async def test_all_that_the_page_loads_is_light(name: str, browser: Browser, ser
 
 
 def imported(module: Path, known: set[Path]) -> set[Path]:
-    """What a module needs before it runs, and what that needs."""
+    """Return the modules that `module` imports, directly or not."""
     for name in re.findall(r'^(?:import|export)[^"]*?from "(\.[^"]+)";', module.read_text(), re.MULTILINE):
         path = (module.parent / name).resolve()
         if path not in known:
@@ -50,7 +50,7 @@ def imported(module: Path, known: set[Path]) -> set[Path]:
     return known
 
 
-def test_each_module_is_asked_for_with_the_page_and_not_one_after_the_other() -> None:
+def test_all_modules_are_requested_together_with_the_page() -> None:
     html = (STATIC / "index.html").read_text()
     linked = {STATIC / path for path in re.findall(r'"modulepreload" href="static/([^"]+)"', html)}
     assert linked == imported(STATIC / "quart-chat.js", set())
@@ -107,10 +107,10 @@ async def test_fifty_answers_leave_nothing_behind(browser: Browser, server: Serv
         devtools = await chat.page.context.new_cdp_session(chat.page)
 
         async def held() -> tuple[float, float]:
-            """Megabytes of the page's script, and nodes, once what is not needed is gone."""
+            """Return the megabytes of the page's script, and its nodes, after a garbage collection."""
             await devtools.send("HeapProfiler.collectGarbage")
-            told = (await devtools.send("Performance.getMetrics"))["metrics"]
-            values = {metric["name"]: metric["value"] for metric in told}
+            metrics = (await devtools.send("Performance.getMetrics"))["metrics"]
+            values = {metric["name"]: metric["value"] for metric in metrics}
             return values["JSHeapUsedSize"] / 1e6, values["Nodes"]
 
         await devtools.send("Performance.enable")
