@@ -67,8 +67,8 @@ def body(batches: Iterable[Sequence[Event]]) -> str:
 
 
 def _joined(events: Iterable[Event], *kinds: type) -> str:
-    said = [event for event in events if isinstance(event, Delta | Reasoning | Refusal)]
-    return "".join([event.text for event in said if isinstance(event, kinds)])
+    texts = [event for event in events if isinstance(event, Delta | Reasoning | Refusal)]
+    return "".join([event.text for event in texts if isinstance(event, kinds)])
 
 
 def record(event: Event) -> Json:
@@ -113,11 +113,11 @@ def whole_answer(events: Sequence[Event]) -> Json:
     start, done = the(Start, events), the(Done, events)
     assert start is not None
     assert done is not None
-    told = [
+    tool_calls = [
         _present(id=each[0].id, name=each[0].name, arguments=arguments(each), kind=each[0].kind, extra=extra(each))
         for each in calls(events).values()
     ]
-    answer = _present(reasoning=_joined(events, Reasoning), refusal=_joined(events, Refusal), tool_calls=told)
+    answer = _present(reasoning=_joined(events, Reasoning), refusal=_joined(events, Refusal), tool_calls=tool_calls)
     answer |= _present(annotations=attached(events, Annotation), images=attached(events, Image), extra=done.extra)
     if done.usage is not None:
         answer["usage"] = usage(done.usage)
@@ -199,12 +199,12 @@ _OPENAI_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 def openai_usage(usage: Usage | None) -> Json | None:
     if usage is None:
         return None
-    told: Json = dict(zip(_OPENAI_COUNTS, msgspec.structs.astuple(usage)[:3], strict=True))
+    counts: Json = dict(zip(_OPENAI_COUNTS, msgspec.structs.astuple(usage)[:3], strict=True))
     if usage.cached_input_tokens is not None:
-        told["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
+        counts["prompt_tokens_details"] = {"cached_tokens": usage.cached_input_tokens}
     if usage.reasoning_tokens is not None:
-        told["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
-    return told
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning_tokens}
+    return counts
 
 
 def openai_error(failed: Failed | None) -> Json | None:

@@ -1,4 +1,4 @@
-"""Asks an ASGI app without a server in between, and hides nothing of how a body ended."""
+"""Requests to an ASGI app without a server in between, with the exact end of each body."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Message = MutableMapping[str, Any]
 
 
 class Question:
-    """One question in one format, asked when it is entered, and what has been answered so far."""
+    """A question in one format, sent when the `async with` starts, and the response so far."""
 
     def __init__(self, app: Quart, format: Format, model: str | None = None, prompt: str = CANARY_PROMPT) -> None:
         head, _, body = format.request(prompt, model, ()).partition(b"\r\n\r\n")
@@ -55,7 +55,7 @@ class Question:
         await asyncio.wait([self._call])
 
     def leave(self) -> None:
-        """As a server tells it of a client that has gone."""
+        """Send the message of a server whose client has disconnected."""
         self._inbox.put_nowait({"type": "http.disconnect"})
 
     def cancel(self) -> None:
@@ -63,7 +63,7 @@ class Question:
         self._call.cancel()
 
     async def read(self) -> Self:
-        """Reads to the end, whichever way it ends."""
+        """Read to the end, complete or not."""
         await asyncio.wait([self._call])
         return self
 
@@ -72,7 +72,7 @@ class Question:
 
     @property
     def ending(self) -> str | None:
-        """How a client of the format takes the answer to have ended: DONE, the code of an error, or "aborted"."""
+        """Return the ending that a client of the format reads: DONE, the code of an error, or "aborted"."""
         if self.status != 200:
             return self.format.refused(self.body)
         if not self.is_whole:
@@ -80,7 +80,7 @@ class Question:
         return self.format.ending(self.body) if self.format.has_records or not self.format.is_streamed else "done"
 
     async def _receive(self, message: Message) -> None:
-        """What a server would do with a message of the app's."""
+        """Handle a message of the app as a server does."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             self.headers = {name.decode().lower(): value.decode() for name, value in message["headers"]}

@@ -1,4 +1,4 @@
-"""Asks a host app with the chat below /ai, through Quart's test client, and reads what it is told."""
+"""A client of a host app with the chat below /ai, through Quart's test client, and fake upstreams for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Reply:
 
     @property
     def events(self) -> list[dict[str, str]]:
-        """The fields of each server-sent event; comments are left out, and `data` is one line in all our formats."""
+        """Return the fields of each server-sent event without comments; `data` is one line in all our formats."""
         *blocks, rest = self.body.decode().split("\n\n")
         assert rest == ""
         lines = [[line for line in block.split("\n") if not line.startswith(":")] for block in blocks]
@@ -55,10 +55,10 @@ class Reply:
 
     @property
     def data(self) -> list[Any]:
-        """What server-sent events carry, up to `[DONE]`, which is the last if it is there."""
-        told = [event["data"] for event in self.events]
-        assert "[DONE]" not in told[:-1]
-        return [json.loads(data) for data in told if data != "[DONE]"]
+        """Return the data of server-sent events, without `[DONE]`, which may only be the last."""
+        data = [event["data"] for event in self.events]
+        assert "[DONE]" not in data[:-1]
+        return [json.loads(line) for line in data if line != "[DONE]"]
 
     @property
     def is_done(self) -> bool:
@@ -66,7 +66,7 @@ class Reply:
 
     @property
     def error(self) -> Any:
-        """The error of a refusal, once what all of them have in common is right."""
+        """Return the error of an error response, after a check of the parts that all of them share."""
         error = self.json["error"]
         assert self.headers["Content-Type"] == "application/json"
         assert self.headers["X-Content-Type-Options"] == "nosniff"
@@ -79,7 +79,7 @@ class Reply:
 
 
 class Client:
-    """Asks a host app, or one that is the chat itself."""
+    """A client of a host app, or of an app that is the chat itself."""
 
     def __init__(self, app: Quart, path: str = STREAM) -> None:
         self.app = app
@@ -101,16 +101,16 @@ class Client:
         return Reply(response.status_code, response.headers, bytes(await response.get_data(as_text=False)))
 
     async def get(self, query: Any = None, **headers: str) -> Reply:
-        """Asks by GET as a script of an own page does, with `query` where it is given."""
+        """Send a GET as a script of the app's own page does, with `query` if it is given."""
         headers = {"Sec-Fetch-Dest": "empty", **headers}
-        asked = urlencode({"message": PROMPT} if query is None else query, doseq=True)
-        return await self.send(path=f"{self.path}?{asked}", method="GET", headers=headers)
+        encoded = urlencode({"message": PROMPT} if query is None else query, doseq=True)
+        return await self.send(path=f"{self.path}?{encoded}", method="GET", headers=headers)
 
     @asynccontextmanager
     async def asking(self, document: Any = None, **headers: str) -> AsyncIterator[Any]:
-        """A connection on which the question has been sent, and nothing read yet."""
-        asked = {"Content-Type": "application/json", **headers}
-        async with self.test.request(self.path, method="POST", headers=asked) as connection:
+        """Send a question, and yield the connection before anything is read."""
+        headers = {"Content-Type": "application/json", **headers}
+        async with self.test.request(self.path, method="POST", headers=headers) as connection:
             await connection.send(json.dumps({"message": PROMPT} if document is None else document).encode())
             await connection.send_complete()
             yield connection
@@ -163,22 +163,22 @@ class Log:
 class OwnModel:
     """A model of a project's own."""
 
-    def __init__(self, *said: Batch | Exception) -> None:
-        self._said = said
+    def __init__(self, *batches: Batch | Exception) -> None:
+        self._batches = batches
 
     async def stream(self, request: ChatRequest, /) -> Batches:
-        for said in self._said:
-            if isinstance(said, Exception):
-                raise said
-            yield said
+        for batch in self._batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
 
 
 class Silent(Loopback):
-    """An upstream that sends its head, and then what `release` lets it; `left` is set once its client has gone."""
+    """An upstream that sends its head, and after `release` its body; `left` is set when its client has disconnected."""
 
-    def __init__(self, *said: bytes) -> None:
+    def __init__(self, *body: bytes) -> None:
         super().__init__(self._answer)
-        self._said = said
+        self._body = body
         self.asked, self.release, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def _answer(self, exchange: Exchange) -> None:
@@ -190,7 +190,7 @@ class Silent(Loopback):
         if leaving.done():
             self.left.set()
         else:
-            await exchange.send(b"".join(self._said))
+            await exchange.send(b"".join(self._body))
             exchange.close()
         for task in (leaving, released):
             task.cancel()
@@ -198,7 +198,7 @@ class Silent(Loopback):
 
 
 def chunk(delta: Any = None, finish_reason: str | None = None, **fields: Any) -> Any:
-    """A chat completion chunk as an upstream sends it; with `choices` in `fields`, of those."""
+    """Return a chat completion chunk as an upstream sends it; `fields` may replace its `choices`."""
     choice = {"index": 0, "delta": delta or {}, "finish_reason": finish_reason}
     return {
         "id": "up-1",
@@ -211,12 +211,14 @@ def chunk(delta: Any = None, finish_reason: str | None = None, **fields: Any) ->
 
 
 def event_stream(*chunks: Any, done: bool = True) -> bytes:
-    """The body of an upstream's answer."""
-    told = [each if isinstance(each, bytes) else json.dumps(each, separators=(",", ":")).encode() for each in chunks]
-    lines = [b"data: " + each for each in told]
+    """Return the body of an upstream's answer."""
+    encoded = [
+        chunk if isinstance(chunk, bytes) else json.dumps(chunk, separators=(",", ":")).encode() for chunk in chunks
+    ]
+    lines = [b"data: " + data for data in encoded]
     return b"".join(line + b"\n\n" for line in [*lines, *([b"data: [DONE]"] if done else [])])
 
 
 def offered_by(upstream: Loopback, model: str = "ours") -> dict[str, Any]:
-    """The settings of a chat whose one model is the server's."""
+    """Return the settings of a chat whose one model is the server's."""
     return {"OPENAI_BASE_URL": upstream.base_url, "CHAT_MODEL": model}

@@ -56,7 +56,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Fault:
-    """What the upstream does, in a few words too, and the code it must be told as.
+    """A fault of the upstream, in a few words too, and the code of its error.
 
     `after_s` is the limit that passes first, if one does.
     """
@@ -77,7 +77,7 @@ class Fault:
 
 
 def faults(phase: Phase, does: str, code: str, *prompts: str, after_s: float = 0) -> list[Fault]:
-    """One for each of `prompts`, which are told alike."""
+    """Return a fault for each of `prompts`, with the same code."""
     return [Fault(phase, does, prompt, code, after_s) for prompt in prompts]
 
 
@@ -142,7 +142,7 @@ def expected(fault: Fault, format: Format, *, over_http_1_0: bool = False) -> st
 async def check_each_form(
     endpoint: Endpoint, server: Server, upstream: RawUpstream, faults: Sequence[Fault], *, over_http_1_0: bool = False
 ) -> None:
-    """Each of `faults` in all formats, asked of `server` at `endpoint`, and nothing left of them afterwards."""
+    """Check each of `faults` in all formats, with `server` at `endpoint`, and that nothing is left afterwards."""
 
     async def check(fault: Fault, format: Format) -> None:
         client = await read_fault(endpoint, upstream, fault, format)
@@ -212,11 +212,11 @@ def assert_reported(client: RawClient, fault: Fault) -> None:
 @asynccontextmanager
 async def nothing_left(server: Server, upstream_port: int = 0) -> AsyncIterator[None]:
     """Nothing that was opened inside is open a moment later, and the log holds no traceback."""
-    files, said = server.open_fds(), len(server.log_text())
+    files, logged = server.open_fds(), len(server.log_text())
     yield
     await eventually(lambda: server.upstream_connections(upstream_port) == 0)
     await eventually(lambda: server.open_fds() <= files)
-    assert "Traceback" not in server.log_text()[said:]
+    assert "Traceback" not in server.log_text()[logged:]
 
 
 async def warm(server: Server, prompt: str = "whole:1", model: str | None = None) -> Server:
@@ -244,7 +244,7 @@ COLUMNS: Mapping[str, Sequence[Format]] = {
 
 
 def table() -> str:
-    """The matrix in Markdown; faults that are told alike in a few words share a row, and must share its cells."""
+    """Return the matrix in Markdown; faults with the same words share a row, and must share its cells."""
     head = ["the model's server …", *COLUMNS]
     rows = {fault.row: [fault.row, *(_cell(fault.row, formats) for formats in COLUMNS.values())] for fault in FAULTS}
     lines = [head, ["---"] * len(head), *rows.values()]

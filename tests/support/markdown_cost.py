@@ -50,15 +50,15 @@ def document() -> str:
 
 
 async def stream(page: Page) -> str:
-    told = await page.evaluate(STREAM, [document(), CHARS_PER_S])
-    figures = ", ".join(f"{name} {value:.1f}" for name, value in told.items())
+    times = await page.evaluate(STREAM, [document(), CHARS_PER_S])
+    figures = ", ".join(f"{name} {value:.1f}" for name, value in times.items())
     return f"{CHARS} characters at {CHARS_PER_S} a second, ms of render a frame: {figures}\n"
 
 
 async def bomb(page: Page, name: str) -> str:
     text = BOMBS[name]
-    told = [await page.evaluate("given => bomb(...given)", [text, chars]) for chars in (len(text), len(text) // 20)]
-    return f"{name}: no answer for {told[0]['lagMs']:.0f} ms in one piece, {told[1]['lagMs']:.0f} ms in twenty\n"
+    results = [await page.evaluate("given => bomb(...given)", [text, chars]) for chars in (len(text), len(text) // 20)]
+    return f"{name}: no answer for {results[0]['lagMs']:.0f} ms in one piece, {results[1]['lagMs']:.0f} ms in twenty\n"
 
 
 async def main() -> None:

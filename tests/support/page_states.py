@@ -1,4 +1,4 @@
-"""What the chat's page can be found at: its states, how to get there, and the ways of looking at it."""
+"""The states of the chat's page, the steps to each, and the views of the page."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ STATES: dict[str, Callable[[ChatPage], Awaitable[None]]] = {
     )
 }  # fmt: skip
 
-#: How the page is looked at, and what is done to it before.
+#: Options of the tab for each view, and a script to run before the state.
 VIEWS: dict[str, tuple[dict[str, Any], str]] = {
     "in the light": ({}, "0"),
     "in the dark": ({"color_scheme": "dark"}, "0"),

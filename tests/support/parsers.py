@@ -59,7 +59,7 @@ class NdjsonReader:
         return [read_object(line.decode()) for line in lines]
 
     def end(self) -> None:
-        expect(self._rest == b"", "the last line is whole")
+        expect(self._rest == b"", "the last line is complete")
 
 
 def read_ndjson(data: bytes) -> list[Json]:
@@ -74,7 +74,7 @@ def read_ndjson(data: bytes) -> list[Json]:
 
 @dataclass(frozen=True)
 class ServerSentEvent:
-    """What an `EventSource` dispatches."""
+    """An event that an `EventSource` dispatches."""
 
     data: str
     type: str = "message"
@@ -87,9 +87,9 @@ class Comment:
 
 
 class EventStreamReader:
-    """The standard's interpretation of an event stream, as its bytes come; comments are told too.
+    """A parser of event streams as the standard defines it, which also returns comments.
 
-    An event that no blank line has ended by the end of the stream is none.
+    An event without a blank line at the end of the stream is dropped.
     """
 
     def __init__(self) -> None:
@@ -103,10 +103,10 @@ class EventStreamReader:
         self.retry_ms: int | None = None
 
     def feed(self, data: bytes) -> list[ServerSentEvent | Comment]:
-        return [told for line in self._lines(self._decoder.decode(data)) for told in self._line(line)]
+        return [event for line in self._lines(self._decoder.decode(data)) for event in self._line(line)]
 
     def _lines(self, text: str) -> list[str]:
-        """The lines that `text` ends; a CR ends one at once, and an LF after it belongs to the same end."""
+        """Return the lines that `text` ends; a CR ends one at once, and an LF after it belongs to the same end."""
         if not text:
             return []
         if self._at_start:
@@ -141,14 +141,14 @@ class EventStreamReader:
 
 
 def read_event_stream(data: bytes) -> list[ServerSentEvent | Comment]:
-    """A whole stream, which leaves nothing open at its end."""
+    """Parse a complete stream; its last event has to end with a blank line."""
     expect(data == b"" or data.endswith(b"\n\n"), "a blank line ends the last event")
     return EventStreamReader().feed(data)
 
 
 def plain_data(data: bytes) -> list[str]:
-    """The data of a stream whose events have neither names nor ids."""
-    events = [told for told in read_event_stream(data) if isinstance(told, ServerSentEvent)]
+    """Return the data of a stream whose events have neither names nor ids."""
+    events = [event for event in read_event_stream(data) if isinstance(event, ServerSentEvent)]
     expect(events == [ServerSentEvent(event.data) for event in events], "events without names and ids")
     return [event.data for event in events]
 
@@ -162,14 +162,14 @@ PING: Json = {"index": 0, "delta": {}, "finish_reason": None}
 
 @dataclass
 class CompletionStream:
-    """What a client of OpenAI's API has read; `error` is the error object of a stream that broke."""
+    """The chunks of a stream of OpenAI's API; `error` is the error object at its end."""
 
     chunks: list[Json]
     error: Json | None = None
 
     @property
     def deltas(self) -> list[Json]:
-        """What the chunks add to the first choice, the role apart, which belongs to the first."""
+        """Return the deltas of the first choice, without the role, which is in the first."""
         return [{name: value for name, value in each["delta"].items() if name != "role"} for each in self.choices()]
 
     @property
@@ -184,16 +184,17 @@ class CompletionStream:
 
     @property
     def usage(self) -> Json | None:
-        told = [chunk for chunk in self.chunks if "usage" in chunk]
-        expect(all(chunk["choices"] == [] for chunk in told) and told == self.chunks[-1:][: len(told)], "usage is last")
-        return told[0]["usage"] if told else None
+        found = [chunk for chunk in self.chunks if "usage" in chunk]
+        expect(found == self.chunks[-1:][: len(found)], "usage is last")
+        expect(all(chunk["choices"] == [] for chunk in found), "a chunk with usage has no choices")
+        return found[0]["usage"] if found else None
 
     def choices(self) -> list[Json]:
         return [choice for chunk in self.chunks for choice in chunk["choices"]]
 
 
 def read_openai(data: bytes) -> CompletionStream:
-    """A stream of our own chunks: it ends in `[DONE]` or in an error, never in both."""
+    """Parse a stream of our own chunks, which ends in `[DONE]` or in an error, never in both."""
     *messages, last = plain_data(data) or [""]
     stream = CompletionStream([_chunk(message) for message in messages])
     if last != "[DONE]":
@@ -209,7 +210,7 @@ def read_openai(data: bytes) -> CompletionStream:
 def _chunk(message: str) -> Json:
     chunk = read_object(message)
     expect(chunk.keys() - {"usage"} == {"id", "object", "created", "model", "choices"}, "a chunk's names")
-    expect(chunk["object"] == "chat.completion.chunk", "what a chunk is called")
+    expect(chunk["object"] == "chat.completion.chunk", "a chunk's object")
     for choice in chunk["choices"]:
         expect(choice.keys() == {"index", "delta", "finish_reason"} and choice["index"] == 0, "a choice's names")
     return chunk

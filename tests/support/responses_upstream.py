@@ -1,4 +1,4 @@
-"""A server of OpenAI's Responses API: holds what it is asked to the API's own types, and answers as the API does."""
+"""A server of OpenAI's Responses API, which checks requests by the API's own types, and answers as the API does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.loopback import Exchange, Loopback, Received, reply
 Document = dict[str, Any]
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-_ASKED: TypeAdapter[Any] = TypeAdapter(ResponseCreateParamsStreaming)
+_PARAMETERS: TypeAdapter[Any] = TypeAdapter(ResponseCreateParamsStreaming)
 _NAMES = frozenset(TypeAdapter(ResponseCreateParamsStreaming).json_schema()["properties"])
 
 USAGE = {
@@ -27,15 +27,15 @@ USAGE = {
 }
 
 
-# -- what is answered: items, and the events that tell of them
+# -- responses: items, and their events
 
 
-def text(said: str) -> Document:
-    return {"type": "output_text", "text": said, "annotations": [], "logprobs": []}
+def text(content: str) -> Document:
+    return {"type": "output_text", "text": content, "annotations": [], "logprobs": []}
 
 
-def refusal(said: str) -> Document:
-    return {"type": "refusal", "refusal": said}
+def refusal(content: str) -> Document:
+    return {"type": "refusal", "refusal": content}
 
 
 def message(*parts: Document | str, id: str = "msg_1") -> Document:
@@ -44,9 +44,9 @@ def message(*parts: Document | str, id: str = "msg_1") -> Document:
 
 
 def thinking(*summary: str, id: str = "rs_1", content: Sequence[str] = ()) -> Document:
-    said = {"summary": [{"type": "summary_text", "text": each} for each in summary]}
+    summaries = {"summary": [{"type": "summary_text", "text": each} for each in summary]}
     thought = {"content": [{"type": "reasoning_text", "text": each} for each in content]} if content else {}
-    return {"id": id, "type": "reasoning", **said, **thought}
+    return {"id": id, "type": "reasoning", **summaries, **thought}
 
 
 def call(name: str = "weather", arguments: str = '{"city": "Rome"}', number: int = 1) -> Document:
@@ -55,10 +55,10 @@ def call(name: str = "weather", arguments: str = '{"city": "Rome"}', number: int
 
 
 def response(*output: Document, status: str = "completed", **fields: Any) -> Document:
-    """The response as an object; those that have ended say their usage."""
+    """Return the response as an object; those that have ended contain their usage."""
     usage = USAGE if status in ("completed", "incomplete") else None
-    said = {"error": None, "incomplete_details": None, "usage": usage, "instructions": None, "metadata": {}}
-    asked: Document = {
+    outcome = {"error": None, "incomplete_details": None, "usage": usage, "instructions": None, "metadata": {}}
+    parameters: Document = {
         "parallel_tool_calls": True,
         "tool_choice": "auto",
         "tools": [],
@@ -66,17 +66,17 @@ def response(*output: Document, status: str = "completed", **fields: Any) -> Doc
         "top_p": 1.0,
     }
     head = {"id": "resp_1", "object": "response", "created_at": 1.0, "model": "model-1", "status": status}
-    return {**head, **asked, **said, "output": list(output), **fields}
+    return {**head, **parameters, **outcome, "output": list(output), **fields}
 
 
 def begun() -> list[Document]:
-    """The events that tell nothing yet."""
+    """Return the events before the first item."""
     empty = response(status="in_progress")
     return [{"type": "response.created", "response": empty}, {"type": "response.in_progress", "response": empty}]
 
 
 def told(*items: Document) -> list[Document]:
-    """The events of whole items, one after another."""
+    """Return the events of complete items, one after another."""
     return [event for index, item in enumerate(items) for event in item_events(item, index)]
 
 
@@ -85,12 +85,12 @@ def ended(*items: Document, status: str = "completed", **fields: Any) -> list[Do
 
 
 def stream(*items: Document, status: str = "completed", **fields: Any) -> list[Document]:
-    """All events of a response."""
+    """Return all events of a response."""
     return [*begun(), *told(*items), *ended(*items, status=status, **fields)]
 
 
 def item_events(item: Document, index: int) -> list[Document]:
-    """How the API tells of an item: that it begins, its parts in pieces and whole, and that it is done."""
+    """Return the events of an item: its start, its parts in pieces and complete, and its end."""
     opened = {**item, "status": "in_progress"} | {name: [] for name in ("content", "summary") if name in item}
     opened |= {"arguments": ""} if item["type"] == "function_call" else {}
     place = {"item_id": item["id"], "output_index": index}
@@ -123,18 +123,18 @@ def _part_events(part: Document) -> Iterator[Document]:
     yield {"type": "response.content_part.done", "part": part}
 
 
-def _text_events(kind: str, field: str, said: str) -> Iterator[Document]:
-    yield from ({"type": f"{kind}.delta", "delta": piece} for piece in pieces(said))
-    yield {"type": f"{kind}.done", field: said}
+def _text_events(kind: str, field: str, content: str) -> Iterator[Document]:
+    yield from ({"type": f"{kind}.delta", "delta": piece} for piece in pieces(content))
+    yield {"type": f"{kind}.done", field: content}
 
 
-def pieces(said: str) -> list[str]:
-    """A text in pieces as tokens are, a few characters each."""
-    return [said[at : at + 4] for at in range(0, len(said), 4)]
+def pieces(content: str) -> list[str]:
+    """Split a text into pieces of four characters, about a token each."""
+    return [content[at : at + 4] for at in range(0, len(content), 4)]
 
 
 def encode(events: Iterable[Document]) -> bytes:
-    """The event stream, its events numbered."""
+    """Return the event stream, its events numbered."""
     return b"".join(data({**event, "sequence_number": number}) for number, event in enumerate(events))
 
 
@@ -142,11 +142,11 @@ def data(event: Document) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
 
 
-# -- what is asked
+# -- requests
 
 
 def fault_in(request: Received, key: str) -> str | None:
-    """What is wrong with a request, by the API's types; None if nothing is."""
+    """Return the fault of a request by the API's types; None if it has none."""
     if (request.method, request.target) != ("POST", "/v1/responses"):
         return f"{request.method} {request.target}"
     if request.headers.get("authorization") != f"Bearer {key}" or "api-key" in request.headers:
@@ -162,23 +162,23 @@ def fault_in_body(body: Document) -> str | None:
         return f"unknown: {unknown}"
     items = [_with_id(item) for item in body["input"]]
     try:
-        asked = _ASKED.validate_python(body | {"input": items}, strict=True)
-        list(asked.get("tools", ()))
+        parameters = _PARAMETERS.validate_python(body | {"input": items}, strict=True)
+        list(parameters.get("tools", ()))
     except ValidationError as error:
         return str(error)
     return None
 
 
 def _with_id(item: Document) -> Document:
-    """What was answered before has an id and a status by the types, and the API asks for neither."""
+    """Add an id and a status to an earlier answer, which the types require and the API does not."""
     is_answer = item.get("role") == "assistant" and isinstance(item["content"], list)
     return {"id": "msg_0", "status": "completed", **item} if is_answer else item
 
 
 class ResponsesServer(Loopback):
-    """Answers a question, the last text of a user, with what `answers` has for it: events, or the bytes of a stream.
+    """A server with an answer, events or the bytes of a stream, for each question: the last text of a user.
 
-    Whatever is wrong with a request is kept in `faults`, and refused with 400.
+    A faulty request gets 400, and its fault is added to `faults`.
     """
 
     def __init__(self, answers: Mapping[str, Sequence[Document] | bytes], *, key: str) -> None:

@@ -1,6 +1,6 @@
-"""What people see of the page. No test: somebody has to look.
+"""Screenshots of the page. No test: a person has to look at them.
 
-`python -m tests.support.screenshots` makes the README's two anew; `python -m tests.support.screenshots FOLDER` puts
+`python -m tests.support.screenshots` writes the README's two; `python -m tests.support.screenshots FOLDER` puts
 every state of the page there, in every way of looking at it.
 """
 

@@ -1,4 +1,4 @@
-"""Whether bytes tell an answer, the whole of it and nothing else, read by each format's independent reader."""
+"""Checks that bytes are an answer, complete and nothing else, with an independent parser for each format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.parsers import (
 from tests.support.ui_parser import read_ui_message
 from tests.support.vectors import CREATED, Case
 
-Told = Comment | ServerSentEvent
+Message = Comment | ServerSentEvent
 
 
 def check_text(case: Case, data: bytes) -> None:
@@ -41,9 +41,9 @@ def check_sse(case: Case, data: bytes) -> None:
     assert list(map(_decoded, read_event_stream(data))) == list(map(_expected, case.events))
 
 
-def _decoded(told: Told) -> Any:
-    assert not isinstance(told, Comment)
-    return (told.type, told.last_event_id, read_object(told.data))
+def _decoded(event: Message) -> Any:
+    assert not isinstance(event, Comment)
+    return (event.type, event.last_event_id, read_object(event.data))
 
 
 def _expected(event: Event) -> Any:
@@ -74,11 +74,11 @@ def check_openai(case: Case, data: bytes) -> None:
 
 
 def check_raw(case: Case, data: bytes) -> None:
-    """Chunks of the upstream's own say the same, byte by byte but for the line ends between tokens."""
-    *told, end = plain_data(data)
-    pings = [chunk for chunk in told if json.loads(chunk)["choices"] == [PING]]
+    """Check that the upstream's own chunks are the same bytes but for the line ends between tokens."""
+    *messages, end = plain_data(data)
+    pings = [chunk for chunk in messages if json.loads(chunk)["choices"] == [PING]]
     assert len(pings) == sum(isinstance(event, Ping) for event in case.events)
-    chunks = [chunk for chunk in told if chunk not in pings]
+    chunks = [chunk for chunk in messages if chunk not in pings]
     payloads = [event.payload for event in case.events if isinstance(event, Raw)]
     assert [chunk.split() for chunk in chunks] == [payload.decode().split() for payload in payloads]
     assert list(map(json.loads, chunks)) == list(map(json.loads, payloads))
@@ -102,7 +102,7 @@ def _without_text_id(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_lines(data: bytes) -> None:
-    """Every reader of lines finds the same ones, those too that end a line wherever Unicode does."""
+    """Check that each parser of lines finds the same lines, also if it ends lines as Unicode does."""
     assert data.decode().splitlines(keepends=True) == [line + "\n" for line in data.decode().split("\n")[:-1]]
 
 
@@ -116,7 +116,7 @@ CHECKS: Final[dict[str, Callable[[Case, bytes], None]]] = {
 }
 
 
-# -- whether a body, however it ended, passes for an answer that has ended
+# -- bodies that are accepted as a complete answer
 
 
 def _ndjson_ended(data: bytes) -> bool:
@@ -124,8 +124,8 @@ def _ndjson_ended(data: bytes) -> bool:
 
 
 def _sse_ended(data: bytes) -> bool:
-    told = EventStreamReader().feed(data)
-    return any(isinstance(each, ServerSentEvent) and each.type == "end" for each in told)
+    events = EventStreamReader().feed(data)
+    return any(isinstance(event, ServerSentEvent) and event.type == "end" for event in events)
 
 
 def _openai_ended(data: bytes) -> bool:

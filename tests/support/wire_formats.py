@@ -1,4 +1,4 @@
-"""The formats of an answer, each with what its readers make of a body: whole, failed and why, or cut."""
+"""The formats of an answer, and the ending that clients of each read from a body: complete, an error, or truncated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quartapp.protocols.chat_completions.encode import OPENAI_CODES
 
 Document = dict[str, Any]
 
-#: What `Format.ending` says of a whole answer; of a failed one it says the error's code.
+#: `Format.ending` of a complete answer; that of a failed one is the error's code.
 DONE = "done"
 
 _CODES = {kind.message: code for code, kind in KINDS.items()}
@@ -68,7 +68,7 @@ class Format:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-# -- what is asked
+# -- requests
 
 
 def ours(prompt: str, model: str | None) -> Document:
@@ -92,13 +92,13 @@ def ui(prompt: str, model: str | None) -> Document:
     return {"id": "c1", "messages": [message], "trigger": "submit-message"} | ({"model": model} if model else {})
 
 
-# -- what is read
+# -- responses
 
 
-def _only_end(said: Sequence[Any], ends: Sequence[Any]) -> Any:
-    """The one of `ends`, which nothing of what was `said` may follow; None if there is none."""
+def _only_end(messages: Sequence[Any], ends: Sequence[Any]) -> Any:
+    """Return the one of `ends`, which has to be the last message; None if there is none."""
     assert len(ends) < 2, f"more than one end: {ends}"
-    assert not ends or said[-1] is ends[0], f"something follows the end: {said[-1]}"
+    assert not ends or messages[-1] is ends[0], f"something follows the end: {messages[-1]}"
     return ends[0] if ends else None
 
 
@@ -108,7 +108,7 @@ def _ending_in_records(records: Sequence[Document]) -> str | None:
 
 
 def records(body: bytes) -> list[Document]:
-    """The records of NDJSON; the last line counts only if it ended."""
+    """Return the records of NDJSON; the last line counts only if it ended."""
     return [json.loads(line) for line in body.split(b"\n")[:-1]]
 
 
@@ -117,30 +117,30 @@ def ending_in_ndjson(body: bytes) -> str | None:
 
 
 def events(body: bytes) -> list[dict[str, str]]:
-    """The fields of each server-sent event that has come whole, without comments; `data` is one line in all formats."""
+    """Return the fields of each complete server-sent event, without comments; `data` is one line in all formats."""
     blocks = body.decode().split("\n\n")[:-1]
     fields = [dict(line.split(": ", 1) for line in block.split("\n") if not line.startswith(":")) for block in blocks]
     return [each for each in fields if each]
 
 
 def ending_in_sse(body: bytes) -> str | None:
-    said = events(body)
-    told = [json.loads(event["data"]) for event in said]
-    names = [event.get("event") for event in said]
-    assert (said[0].get("id"), names[0]) == ("0", "start")
-    assert [name == "end" for name in names] == [record["type"] in ("done", "error") for record in told]
-    return _ending_in_records(told)
+    received = events(body)
+    data = [json.loads(event["data"]) for event in received]
+    names = [event.get("event") for event in received]
+    assert (received[0].get("id"), names[0]) == ("0", "start")
+    assert [name == "end" for name in names] == [record["type"] in ("done", "error") for record in data]
+    return _ending_in_records(data)
 
 
 def ending_in_chunks(body: bytes) -> str | None:
-    """OpenAI's clients take `[DONE]` for the end, and an error object for a failure."""
-    said: list[Any] = [data if data == "[DONE]" else json.loads(data) for data in _datas(body)]
-    end = _only_end(said, [each for each in said if each == "[DONE]" or "error" in each])
+    """Accept `[DONE]` as the end and an error object as a failure, as OpenAI's clients do."""
+    messages: list[Any] = [data if data == "[DONE]" else json.loads(data) for data in _datas(body)]
+    end = _only_end(messages, [message for message in messages if message == "[DONE]" or "error" in message])
     return DONE if end == "[DONE]" else end and code_of_openai_error(end)
 
 
 def ending_in_parts(body: bytes) -> str | None:
-    """The AI SDK's clients take `finish` for the end; one that says `error` follows the part that shows why."""
+    """Accept `finish` as the end, as the AI SDK's clients do; the reason `error` follows the part with the error."""
     datas = _datas(body)
     parts = [json.loads(data) for data in datas if data != "[DONE]"]
     finish = _only_end(parts, [part for part in parts if part["type"] == "finish"])
