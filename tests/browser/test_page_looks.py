@@ -69,8 +69,10 @@ async def test_long_thoughts_can_be_scrolled_by_keyboard(chat: ChatPage) -> None
     await chat.page.keyboard.press("Tab")
     thoughts = chat.answer().get_by_role("region", name="Thoughts")
     await expect(thoughts).to_be_focused()
+    element = await thoughts.element_handle()
+    await chat.page.wait_for_function("(element) => element.scrollHeight > element.clientHeight", arg=element)
     await chat.page.keyboard.press("End")
-    await chat.page.wait_for_function("(element) => element.scrollTop > 0", arg=await thoughts.element_handle())
+    await chat.page.wait_for_function("(element) => element.scrollTop > 0", arg=element)
 
 
 #: The scheme of the system, a script, and the background of the chat.
