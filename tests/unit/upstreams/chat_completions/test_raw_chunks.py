@@ -9,6 +9,7 @@ import pytest
 
 from quartapp.core.events import Raw
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
+from quartapp.upstreams.common.marks import Origin
 
 LIMIT = 1_000_000
 USAGE = '{"model":"theirs","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}'
@@ -67,6 +68,30 @@ def test_the_fragments_of_a_call_are_passed_on_byte_by_byte() -> None:
 def test_a_reason_to_finish_in_openais_words_or_unknown_ones_stands(reason: str) -> None:
     payloads = [chunk({"content": "a"}), chunk({}, reason)]
     assert told(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
+
+
+# -- state of the server
+
+
+def signed(signature: str) -> Any:
+    return {"content": "a", "extra_content": {"google": {"thought_signature": signature}}}
+
+
+@pytest.mark.parametrize(
+    ("origin", "sent", "received"),
+    [
+        (Origin("00000001"), "s", "s"),
+        (Origin("00000001"), "qa-00000002.s", "qa-00000001.qa-00000002.s"),
+        (Origin("00000001", is_only=False), "s", "qa-00000001.s"),
+        (Origin("00000001", is_only=False), "qa-00000002.s", "qa-00000001.qa-00000002.s"),
+    ],
+)
+def test_state_gets_a_mark_if_there_are_several_servers_or_it_looks_marked(
+    origin: Origin, sent: str, received: str
+) -> None:
+    assert [json.loads(each) for each in told(chunk(signed(sent)), origin=origin)] == [
+        json.loads(chunk(signed(received))) | {"model": "ours"}
+    ]
 
 
 # -- the name of the model
@@ -493,6 +518,27 @@ def test_an_answer_is_whole_when_each_of_its_choices_is() -> None:
         for index, reason in ((1, "length"), (1, "length"), (0, "eos"))
     ]
     assert reasons == [None, None, "stop"]
+
+
+def test_the_end_of_fewer_choices_than_requested_is_reported_once() -> None:
+    parser = opened(choices=2)
+    batches = [
+        parser.feed(f"data: {chunk({'content': 'a'})}\n\n".encode()),
+        parser.feed(f"data: {chunk({}, 'stop')}\n\n".encode()),
+        parser.feed(b"data: [DONE]\n\n"),
+        parser.end(),
+    ]
+    assert [batch.finish_reason for batch in batches] == [None, None, "stop", None]
+
+
+@pytest.mark.parametrize(("room", "code"), [(0, None), (-1, "upstream_error")])
+def test_chunks_of_exactly_the_limit_are_held_before_the_first_event(room: int, code: str | None) -> None:
+    payloads = [chunk({"role": "assistant"}), chunk({}), chunk({"content": "a"})]
+    size = sum(len(payload.replace("theirs", "ours")) for payload in payloads)
+    parser = RawChunkParser(size + room, model="ours", choices=1, include_usage=False)
+    batches = [parser.feed(f"data: {payload}\n\n".encode()) for payload in payloads]
+    assert [len(batch.pieces) for batch in batches[:2]] == [0, 0]
+    assert (parser.error and parser.error.code) == code
 
 
 def test_no_more_than_the_limit_is_held_before_the_first_event() -> None:

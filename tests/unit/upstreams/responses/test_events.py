@@ -695,6 +695,13 @@ def test_texts_that_come_in_another_order_than_they_are_in_the_output_are_told_o
     assert read(encode([piece("Two.", 1, "msg_2"), *ended(ONE, TWO)])) == said(Delta("Two.One. "))
 
 
+@pytest.mark.parametrize("id", ["", None])
+def test_the_rest_of_a_text_is_sent_if_the_complete_output_has_no_ids(id: str | None) -> None:
+    events = [piece("Two.", 1, "msg_2"), piece("par")]
+    output = [{**message("partial"), "id": id}, {**message("Two."), "id": id}]
+    assert read(encode([*events, *ended(*output)])) == said(Delta("Two.partial"))
+
+
 def test_a_text_whose_end_alone_has_names_is_told_once() -> None:
     events = [piece("One. ", None, None), part_done("One. "), piece("Two.", None, None), part_done("Two.", 1, "msg_2")]
     assert read(encode([*events, *ended(ONE, TWO)])) == said(Delta("One. Two."))
