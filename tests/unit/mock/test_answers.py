@@ -1,0 +1,132 @@
+"""The content of the mock model's answers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.support.mock_model import CHAT_PATH, WEATHER, ask, ask_with_usage, finish_reasons, request, text_of
+
+
+@pytest.mark.parametrize(
+    ("question", "ends_with"),
+    [("Count to 12", " 12"), ("please count up to 3!", " 3"), ("count to 999999999999999999", " 100000")],
+)
+async def test_it_counts_as_far_as_asked_but_not_over_the_limit(question: str, ends_with: str) -> None:
+    text = (await ask("mock", question, stream=False)).json["choices"][0]["message"]["content"]
+    assert text.startswith("1 2 3")
+    assert text.endswith(ends_with)
+
+
+async def test_the_tour_shows_each_element_of_markdown() -> None:
+    text = (await ask("mock", "a Markdown tour")).text
+    for element in ("# ", "\n   - ", "\n1. ", "```js\n", "|:--", "\n> ", "](https://", "`inline code`", "**"):
+        assert element in text or text.startswith(element), element
+
+
+async def test_the_long_answer_is_long_and_repeats_no_paragraph() -> None:
+    text = (await ask("mock", "a long answer")).text
+    paragraphs = text.split("\n\n")
+    assert 1400 <= len(text.split()) <= 1700
+    assert len(set(paragraphs)) == len(paragraphs)
+
+
+async def test_the_scripts_hold_families_flags_and_both_directions() -> None:
+    text = (await ask("mock", "some languages and emoji")).text
+    for sample in ("Grüße", "Καλημέρα", "Привет", "مرحبا", "שלום", "नमस्ते", "你好", "こんにちは", "안녕하세요", "สวัสดี"):
+        assert sample in text
+    assert "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}" in text
+    assert "\N{REGIONAL INDICATOR SYMBOL LETTER E}\N{REGIONAL INDICATOR SYMBOL LETTER U}" in text
+
+
+async def test_anything_else_is_echoed_with_a_hint() -> None:
+    text = (await ask("mock", "Hello there, decoder")).text
+    assert "Hello there, decoder" in text
+    assert "count to 20" in text
+
+
+async def test_the_echo_repeats_the_last_user_message_verbatim() -> None:
+    message = "  two  spaces,\n\ttabs,\n\n\nlines 👨‍👩‍👧‍👦 and a wordlongerthananytoken \n"
+    body = {"model": "mock-echo", "stream": True, "messages": [
+        {"role": "user", "content": "first"},
+        {"role": "user", "content": message},
+        {"role": "assistant", "content": "not this"},
+    ]}  # fmt: skip
+    reply = await request("POST", CHAT_PATH, json.dumps(body).encode())
+    assert reply.text == message
+
+
+@pytest.mark.parametrize(("question", "last"), [("how about 7?", "7"), ("no number", "20")])
+async def test_the_count_goes_to_the_number_in_the_message_or_to_20(question: str, last: str) -> None:
+    assert (await ask("mock-count", question)).text.split()[-1] == last
+
+
+async def test_reasoning_comes_before_the_text_and_is_counted() -> None:
+    reply = await ask_with_usage("mock-reasoning", "why?")
+    deltas = [event["choices"][0]["delta"] for event in reply.events[1:-3]]
+    fields = [next(iter(delta)) for delta in deltas]
+    assert fields == sorted(fields, reverse=True)
+    assert {"reasoning_content", "content"} == set(fields)
+    assert "why?" in reply.text
+    details = reply.events[-2]["usage"]["completion_tokens_details"]
+    assert details["reasoning_tokens"] == fields.count("reasoning_content")
+
+
+async def test_a_tool_call_comes_in_fragments_that_make_arguments_of_the_right_types() -> None:
+    reply = await ask("mock-tool-call", "Paris, in the spring", tools=[WEATHER])
+    deltas = [event["choices"][0]["delta"] for event in reply.events[1:-2]]
+    first, *fragments = [call for delta in deltas for call in delta["tool_calls"]]
+    assert (first["type"], first["function"]) == ("function", {"name": "weather", "arguments": ""})
+    assert first["id"]
+    assert len(fragments) > 3
+    arguments = json.loads("".join(fragment["function"]["arguments"] for fragment in fragments))
+    assert arguments == {"city": "Paris, in the spring", "days": 1, "unit": "celsius"}
+    assert finish_reasons(reply.events) == ["tool_calls"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("string", "Überall"),
+        ("integer", 1),
+        ("number", 1.5),
+        ("boolean", True),
+        ("array", []),
+        ("object", {}),
+        ("null", None),
+        ("unknown", "Überall"),
+    ],
+)
+async def test_an_argument_has_the_type_of_its_property(kind: str, value: object) -> None:
+    parameters = {"type": "object", "properties": {"it": {"type": kind}}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
+    reply = await ask("mock-tool-call", "Überall", stream=False, tools=[tool])
+    [call] = reply.json["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == json.dumps({"it": value}, ensure_ascii=False)
+
+
+async def test_a_tool_result_is_quoted() -> None:
+    messages = [{"role": "user", "content": "Paris?"}, {"role": "tool", "tool_call_id": "1", "content": "18 degrees"}]
+    body = {"model": "mock-tool-call", "stream": True, "tools": [WEATHER], "messages": messages}
+    reply = await request("POST", CHAT_PATH, json.dumps(body).encode())
+    assert "18 degrees" in reply.text
+    assert finish_reasons(reply.events) == ["stop"]
+
+
+async def test_without_tools_it_says_that_it_has_none() -> None:
+    assert "no tools" in (await ask("mock-tool-call")).text
+
+
+@pytest.mark.parametrize("parameters", [None, {}, {"properties": []}, {"properties": {"x": True}}])
+async def test_a_tool_with_a_strange_schema_is_called_all_the_same(parameters: object) -> None:
+    tool = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
+    reply = await ask("mock-tool-call", "x", tools=[tool])
+    assert finish_reasons(reply.events) == ["tool_calls"]
+
+
+async def test_a_refusal_comes_in_refusal_deltas() -> None:
+    events = (await ask("mock-refusal")).events
+    assert text_of(events) == ""
+    assert text_of(events, "refusal").startswith("I'm sorry")
+    assert finish_reasons(events) == ["stop"]
