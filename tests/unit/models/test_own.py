@@ -13,9 +13,11 @@ import pytest
 from quart import Quart, Request
 
 from quartapp import Annotation, ChatError, ChatRequest, Delta, Done, Image, Reasoning, ToolCall, Usage, chat_blueprint
-from quartapp.core.events import Batch
+from quartapp.core.events import Batch, Batches
 from quartapp.routes.replies import handle_errors, render
 from quartapp.upstreams.in_process import ASGIApp, InProcessTransport
+from tests.support.endpoints import Log, serving
+from tests.support.host_code import LEAVES
 
 QUESTION = {"message": "a haiku"}
 OPENAI = {"model": "haiku", "messages": [{"role": "user", "content": "a haiku"}], "stream": True}
@@ -299,6 +301,24 @@ async def test_an_app_that_was_not_started_says_what_to_do(
     assert sentence in caplog.text
     assert "KeyError" not in caplog.text + text
     assert line.getMessage().startswith("failed ")
+
+
+@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
+@pytest.mark.parametrize("has_begun", [False, True])
+async def test_a_model_that_wants_to_end_the_process_ends_one_answer(
+    leaving: BaseException, has_begun: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Leaving:
+        async def stream(self, request: ChatRequest, /) -> Batches:
+            if has_begun:
+                yield Batch(1, [Delta("a")])
+            raise leaving
+
+    log = Log(caplog)
+    async with serving(models={"own": Leaving()}) as client:
+        reply = await client.ask(Accept="application/x-ndjson")
+    code = reply.records[-1]["code"] if has_begun else reply.error["code"]
+    assert (code, log.only["ending"]) == ("internal_error", "internal_error")
 
 
 # -- citations and images

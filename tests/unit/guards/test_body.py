@@ -1,41 +1,21 @@
-"""Who may ask, and with what kind of body: the guards by themselves, behind a route that does nothing else."""
+"""The request's body: its content type, its size and its time limit, behind a route that only reads it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from quart import Quart, Request, Response, request
 
-from quartapp import ChatRequest
-from quartapp.core.errors import ChatError
-from quartapp.core.events import Batch, Batches, Delta
-from quartapp.guards.auth import Authenticate, authenticated
 from quartapp.guards.body import read_body
 from quartapp.settings.settings import Settings
-from tests.support.endpoints import Log, serving
+from tests.support.host_code import guarded
 from tests.support.scheduling import wait_all_tasks_blocked
 
 JSON = {"Content-Type": "application/json"}
+
+
 LIMIT = 1024
-
-
-def guarded(guard: Callable[[Request], Awaitable[bytes | str | None]], **config: Any) -> Any:
-    """A test client for a route that answers with what `guard` lets pass, or with the code it raised."""
-    app = Quart("host", static_folder=None)
-    app.config.from_mapping(config)
-
-    @app.post("/")
-    async def route() -> Response:
-        try:
-            passed = await guard(request)
-        except ChatError as error:
-            return Response(error.code, error.status)
-        return Response(passed if passed is not None else "nobody")
-
-    return app.test_client()
 
 
 def body_client(**config: Any) -> Any:
@@ -179,124 +159,3 @@ async def test_a_body_may_come_in_pieces() -> None:
 
 async def test_a_type_that_is_refused_is_refused_before_the_body_comes() -> None:
     assert await answered(body_client(), {"Content-Type": "text/plain"}) == (415, b"unsupported_media_type")
-
-
-# -- who asks
-
-
-def named(authenticate: Authenticate | None) -> Any:
-    async def name(request: Request) -> str | None:
-        principal = await authenticated(request, authenticate)
-        return None if principal is None else principal.id
-
-    return guarded(name)
-
-
-async def who(authenticate: Authenticate | None, **headers: str) -> bytes:
-    response = await named(authenticate).post("/", headers=headers)
-    return bytes(await response.get_data(as_text=False))
-
-
-def by_token(request: Request) -> str | None:
-    return {"token-1": "ann"}.get(request.headers.get("X-Auth", ""))
-
-
-async def by_token_later(request: Request) -> str | None:
-    await asyncio.sleep(0)
-    return by_token(request)
-
-
-class Login:
-    async def __call__(self, request: Request) -> str | None:
-        return by_token(request)
-
-
-@pytest.mark.parametrize("authenticate", [by_token, by_token_later, Login(), lambda request: by_token_later(request)])
-async def test_who_asks_is_what_the_host_says_sync_or_async(authenticate: Authenticate) -> None:
-    assert await who(authenticate, **{"X-Auth": "token-1"}) == b"ann"
-    assert await who(authenticate, **{"X-Auth": "token-2"}) == b"unauthorized"
-    assert await who(authenticate) == b"unauthorized"
-
-
-async def test_nobody_is_asked_for_where_the_host_asks_for_nobody() -> None:
-    assert await who(None) == b"nobody"
-
-
-async def test_a_name_that_is_empty_is_nobody() -> None:
-    assert await who(lambda _: "") == b"unauthorized"
-
-
-async def test_a_host_may_refuse_by_a_code_of_its_own() -> None:
-    def forbid(_: Request) -> str | None:
-        raise ChatError("forbidden")
-
-    assert await who(forbid) == b"forbidden"
-
-
-# -- what a hook of the host's own gets wrong
-
-
-class Unheard(BaseException):
-    """What is no Exception, from a host's own code."""
-
-
-LEAVES = [SystemExit("canary"), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), Unheard("canary")]
-
-
-@pytest.mark.parametrize(
-    "name", [" ", "\t", "ann\nforged line", "a" * 201, "a" * 2**20, "\x00", "\ud800", 0, 7, b"ann"]
-)
-async def test_a_name_that_is_not_fit_for_the_log_is_a_mistake_and_is_not_logged(
-    name: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    log = Log(caplog)
-    async with serving(authenticate=lambda _: name) as client:
-        assert (await client.ask()).error["code"] == "internal_error"
-    assert len(log.text) < 10_000
-    assert str(name)[:50] not in log.text or len(str(name)) < 3
-    assert [record.levelname for record in caplog.records if record.name == "quartapp.request"] == ["ERROR"]
-
-
-@pytest.mark.parametrize("name", ["a" * 200, "ann", "Ann Ng", "日本"])
-async def test_a_name_that_can_be_printed_is_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    log = Log(caplog)
-    async with serving(authenticate=lambda _: name) as client:
-        assert (await client.ask()).status == 200
-    assert log.only["who"] == name
-
-
-@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
-@pytest.mark.parametrize("is_async", [False, True])
-async def test_a_hook_that_wants_to_end_the_process_ends_one_request(
-    leaving: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    def leave(_: Request) -> str | None:
-        raise leaving
-
-    async def leave_later(request: Request) -> str | None:
-        await asyncio.sleep(0)
-        return leave(request)
-
-    log = Log(caplog)
-    async with serving(authenticate=leave_later if is_async else leave) as client:
-        reply = await client.ask()
-        assert (reply.error["code"], log.only["id"]) == ("internal_error", reply.error["id"])
-    assert type(leaving).__qualname__ in log.only["causes"]
-
-
-@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
-@pytest.mark.parametrize("has_begun", [False, True])
-async def test_a_model_that_wants_to_end_the_process_ends_one_answer(
-    leaving: BaseException, has_begun: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Leaving:
-        async def stream(self, request: ChatRequest, /) -> Batches:
-            if has_begun:
-                yield Batch(1, [Delta("a")])
-            raise leaving
-
-    log = Log(caplog)
-    async with serving(models={"own": Leaving()}) as client:
-        reply = await client.ask(Accept="application/x-ndjson")
-    code = reply.records[-1]["code"] if has_begun else reply.error["code"]
-    assert (code, log.only["ending"]) == ("internal_error", "internal_error")

@@ -1,0 +1,109 @@
+"""Authentication: the principal of a request, and hooks of the host app that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from quart import Request
+
+from quartapp.core.errors import ChatError
+from quartapp.guards.auth import Authenticate, authenticated
+from tests.support.endpoints import Log, serving
+from tests.support.host_code import LEAVES, guarded
+
+# -- who asks
+
+
+def named(authenticate: Authenticate | None) -> Any:
+    async def name(request: Request) -> str | None:
+        principal = await authenticated(request, authenticate)
+        return None if principal is None else principal.id
+
+    return guarded(name)
+
+
+async def who(authenticate: Authenticate | None, **headers: str) -> bytes:
+    response = await named(authenticate).post("/", headers=headers)
+    return bytes(await response.get_data(as_text=False))
+
+
+def by_token(request: Request) -> str | None:
+    return {"token-1": "ann"}.get(request.headers.get("X-Auth", ""))
+
+
+async def by_token_later(request: Request) -> str | None:
+    await asyncio.sleep(0)
+    return by_token(request)
+
+
+class Login:
+    async def __call__(self, request: Request) -> str | None:
+        return by_token(request)
+
+
+@pytest.mark.parametrize("authenticate", [by_token, by_token_later, Login(), lambda request: by_token_later(request)])
+async def test_who_asks_is_what_the_host_says_sync_or_async(authenticate: Authenticate) -> None:
+    assert await who(authenticate, **{"X-Auth": "token-1"}) == b"ann"
+    assert await who(authenticate, **{"X-Auth": "token-2"}) == b"unauthorized"
+    assert await who(authenticate) == b"unauthorized"
+
+
+async def test_nobody_is_asked_for_where_the_host_asks_for_nobody() -> None:
+    assert await who(None) == b"nobody"
+
+
+async def test_a_name_that_is_empty_is_nobody() -> None:
+    assert await who(lambda _: "") == b"unauthorized"
+
+
+async def test_a_host_may_refuse_by_a_code_of_its_own() -> None:
+    def forbid(_: Request) -> str | None:
+        raise ChatError("forbidden")
+
+    assert await who(forbid) == b"forbidden"
+
+
+# -- what a hook of the host's own gets wrong
+
+
+@pytest.mark.parametrize(
+    "name", [" ", "\t", "ann\nforged line", "a" * 201, "a" * 2**20, "\x00", "\ud800", 0, 7, b"ann"]
+)
+async def test_a_name_that_is_not_fit_for_the_log_is_a_mistake_and_is_not_logged(
+    name: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Log(caplog)
+    async with serving(authenticate=lambda _: name) as client:
+        assert (await client.ask()).error["code"] == "internal_error"
+    assert len(log.text) < 10_000
+    assert str(name)[:50] not in log.text or len(str(name)) < 3
+    assert [record.levelname for record in caplog.records if record.name == "quartapp.request"] == ["ERROR"]
+
+
+@pytest.mark.parametrize("name", ["a" * 200, "ann", "Ann Ng", "日本"])
+async def test_a_name_that_can_be_printed_is_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    log = Log(caplog)
+    async with serving(authenticate=lambda _: name) as client:
+        assert (await client.ask()).status == 200
+    assert log.only["who"] == name
+
+
+@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_hook_that_wants_to_end_the_process_ends_one_request(
+    leaving: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def leave(_: Request) -> str | None:
+        raise leaving
+
+    async def leave_later(request: Request) -> str | None:
+        await asyncio.sleep(0)
+        return leave(request)
+
+    log = Log(caplog)
+    async with serving(authenticate=leave_later if is_async else leave) as client:
+        reply = await client.ask()
+        assert (reply.error["code"], log.only["id"]) == ("internal_error", reply.error["id"])
+    assert type(leaving).__qualname__ in log.only["causes"]
