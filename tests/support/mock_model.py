@@ -27,7 +27,7 @@ class Exchange:
         scope = {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}
         self.task = asyncio.ensure_future(app(scope, self._inbox.get, self.sent.put))
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         self._inbox.put_nowait({"type": "http.disconnect"})
 
     async def read_until(self, text: bytes) -> bytes:

@@ -65,7 +65,7 @@ async def test_after_the_wait_the_answer_is_whole(name: str) -> None:
 async def test_a_stall_sends_its_tokens_and_then_nothing_until_the_client_leaves() -> None:
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body("fault-stall:2", stream=True))
     body = await exchange.read_until(b'" 2"')
-    exchange.leave()
+    exchange.disconnect()
     await exchange.task
     assert text_of(parse(body)) == "1 2"
     assert exchange.sent.empty()
@@ -133,7 +133,7 @@ async def test_garbage_stands_where_it_was_ordered_in_an_answer_that_is_else_who
 
 
 @pytest.mark.parametrize(
-    ("name", "start", "again"),
+    ("name", "start", "repeated"),
     [
         ("fault-endless-error", b'{"error":', b"upstream-secret " * 200),
         ("fault-endless-line", b'data: {"id":"x', b"x" * 100_000),
@@ -141,12 +141,12 @@ async def test_garbage_stands_where_it_was_ordered_in_an_answer_that_is_else_who
         ("fault-endless-comments", b": keep-alive\n\n", b": keep-alive\n\n" * 200),
     ],
 )
-async def test_an_endless_body_goes_on_until_the_client_leaves(name: str, start: bytes, again: bytes) -> None:
+async def test_an_endless_body_goes_on_until_the_client_leaves(name: str, start: bytes, repeated: bytes) -> None:
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body(name, stream=True))
-    body = await exchange.read_until(again or b"\n\n")
+    body = await exchange.read_until(repeated or b"\n\n")
     for _ in range(200):
         body += (await exchange.sent.get())["body"]
-    exchange.leave()
+    exchange.disconnect()
     await exchange.task
     assert body.startswith(start)
     assert name != "fault-endless-body" or text_of(parse(body)).startswith("111111")

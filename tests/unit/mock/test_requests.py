@@ -48,9 +48,9 @@ ATTACHED: list[tuple[list[Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("parts", "told"), ATTACHED)
-async def test_what_is_attached_is_told(parts: list[Any], told: str) -> None:
-    assert (await ask("mock", parts)).text == f"I was sent {told}"
+@pytest.mark.parametrize(("parts", "description"), ATTACHED)
+async def test_what_is_attached_is_told(parts: list[Any], description: str) -> None:
+    assert (await ask("mock", parts)).text == f"I was sent {description}"
 
 
 async def test_what_was_attached_before_is_not_told_again() -> None:

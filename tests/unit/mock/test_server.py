@@ -87,7 +87,7 @@ async def test_when_the_client_leaves_it_stops_at_once_and_leaves_no_task(name: 
     exchange = Exchange(create_mock(0.001), "POST", CHAT_PATH, chat_body(name, stream=True))
     if name != "fault-slow-first-byte":
         await exchange.sent.get()
-    exchange.leave()
+    exchange.disconnect()
     await exchange.task
     assert asyncio.all_tasks() == before
 
@@ -103,7 +103,7 @@ async def test_when_it_is_cancelled_it_leaves_no_task() -> None:
 
 async def test_a_client_who_leaves_before_the_body_is_there_gets_nothing() -> None:
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH)
-    exchange.leave()
+    exchange.disconnect()
     await exchange.task
     assert exchange.sent.empty()
 
