@@ -89,8 +89,8 @@ def test_the_log_reads_the_types_of_all_causes_and_none_of_their_words() -> None
     inner = crashed()
     outer = ConnectionError(f"{KEY} {PROMPT}")
     outer.__cause__ = inner
-    said = describe(raised_from(outer), with_message=True)
-    assert said == {"error": "upstream_error", "causes": ["ConnectionError", "ValueError"]}
+    fields = describe(raised_from(outer), with_message=True)
+    assert fields == {"error": "upstream_error", "causes": ["ConnectionError", "ValueError"]}
 
 
 def test_a_cause_is_told_by_its_context_where_it_has_no_cause() -> None:
@@ -106,11 +106,11 @@ def test_causes_that_go_round_in_a_circle_come_to_an_end() -> None:
 
 
 def test_a_fault_of_ours_is_told_with_its_place() -> None:
-    said = describe(raised_from(crashed(), "internal_error"))
-    assert said["causes"] == ["ValueError"]
-    assert re.fullmatch(r".*test_errors\.py:\d+ crash", said["at"][-1])
-    assert KEY not in json.dumps(said)
-    assert PROMPT not in json.dumps(said)
+    fields = describe(raised_from(crashed(), "internal_error"))
+    assert fields["causes"] == ["ValueError"]
+    assert re.fullmatch(r".*test_errors\.py:\d+ crash", fields["at"][-1])
+    assert KEY not in json.dumps(fields)
+    assert PROMPT not in json.dumps(fields)
 
 
 def test_the_frames_of_a_fault_are_the_innermost() -> None:
@@ -140,8 +140,8 @@ def test_the_upstreams_failure_is_told_by_its_names() -> None:
 
 
 def test_the_upstreams_sentence_is_told_only_on_request_and_without_keys() -> None:
-    said = describe(ChatError("upstream_busy", fault=FAULT), with_message=True)
-    assert said["upstream"]["message"] == f"You are ***: {PROMPT}"
+    fields = describe(ChatError("upstream_busy", fault=FAULT), with_message=True)
+    assert fields["upstream"]["message"] == f"You are ***: {PROMPT}"
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,9 @@ def test_the_upstreams_sentence_is_told_only_on_request_and_without_keys() -> No
 )
 def test_a_key_is_masked_wherever_it_stands(sentence: str) -> None:
     fault = UpstreamFault(message=sentence)
-    told = describe(ChatError("upstream_refused", fault=fault), with_message=True)["upstream"]["message"]
-    assert "***" in told
-    assert "canary" not in told
+    message = describe(ChatError("upstream_refused", fault=fault), with_message=True)["upstream"]["message"]
+    assert "***" in message
+    assert "canary" not in message
 
 
 def test_words_are_not_masked() -> None:
@@ -176,8 +176,8 @@ def test_words_are_not_masked() -> None:
 def test_masking_a_long_sentence_takes_no_longer_than_reading_it(sentence: str) -> None:
     # What would look at each character for each character would outlast the test's time limit many times.
     fault = UpstreamFault(message=sentence)
-    told = describe(ChatError("upstream_error", fault=fault), with_message=True)["upstream"]["message"]
-    assert len(told) <= 500
+    message = describe(ChatError("upstream_error", fault=fault), with_message=True)["upstream"]["message"]
+    assert len(message) <= 500
 
 
 def test_what_the_log_is_told_is_json_in_one_line() -> None:
