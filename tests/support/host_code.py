@@ -27,8 +27,14 @@ def guarded(guard: Callable[[Request], Awaitable[bytes | str | None]], **config:
     return app.test_client()
 
 
-class Unheard(BaseException):
-    """What is no Exception, from a host's own code."""
+class HostExit(BaseException):
+    """An exception of a host app that is no Exception."""
 
 
-LEAVES = [SystemExit("canary"), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), Unheard("canary")]
+BASE_EXCEPTIONS = [
+    SystemExit("canary"),
+    KeyboardInterrupt(),
+    GeneratorExit(),
+    asyncio.CancelledError(),
+    HostExit("canary"),
+]

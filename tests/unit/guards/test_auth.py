@@ -11,7 +11,7 @@ from quart import Request
 from quartapp.core.errors import ChatError
 from quartapp.guards.auth import Authenticate, authenticated
 from tests.support.endpoints import Log, serving
-from tests.support.host_code import LEAVES, guarded
+from tests.support.host_code import BASE_EXCEPTIONS, guarded
 
 # -- who asks
 
@@ -24,7 +24,7 @@ def named(authenticate: Authenticate | None) -> Any:
     return guarded(name)
 
 
-async def who(authenticate: Authenticate | None, **headers: str) -> bytes:
+async def principal_of(authenticate: Authenticate | None, **headers: str) -> bytes:
     response = await named(authenticate).post("/", headers=headers)
     return bytes(await response.get_data(as_text=False))
 
@@ -45,24 +45,24 @@ class Login:
 
 @pytest.mark.parametrize("authenticate", [by_token, by_token_later, Login(), lambda request: by_token_later(request)])
 async def test_who_asks_is_what_the_host_says_sync_or_async(authenticate: Authenticate) -> None:
-    assert await who(authenticate, **{"X-Auth": "token-1"}) == b"ann"
-    assert await who(authenticate, **{"X-Auth": "token-2"}) == b"unauthorized"
-    assert await who(authenticate) == b"unauthorized"
+    assert await principal_of(authenticate, **{"X-Auth": "token-1"}) == b"ann"
+    assert await principal_of(authenticate, **{"X-Auth": "token-2"}) == b"unauthorized"
+    assert await principal_of(authenticate) == b"unauthorized"
 
 
 async def test_nobody_is_asked_for_where_the_host_asks_for_nobody() -> None:
-    assert await who(None) == b"nobody"
+    assert await principal_of(None) == b"nobody"
 
 
 async def test_a_name_that_is_empty_is_nobody() -> None:
-    assert await who(lambda _: "") == b"unauthorized"
+    assert await principal_of(lambda _: "") == b"unauthorized"
 
 
 async def test_a_host_may_refuse_by_a_code_of_its_own() -> None:
     def forbid(_: Request) -> str | None:
         raise ChatError("forbidden")
 
-    assert await who(forbid) == b"forbidden"
+    assert await principal_of(forbid) == b"forbidden"
 
 
 # -- what a hook of the host's own gets wrong
@@ -90,20 +90,20 @@ async def test_a_name_that_can_be_printed_is_one(name: str, caplog: pytest.LogCa
     assert log.only["who"] == name
 
 
-@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
+@pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("is_async", [False, True])
 async def test_a_hook_that_wants_to_end_the_process_ends_one_request(
-    leaving: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
+    error: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def leave(_: Request) -> str | None:
-        raise leaving
+    def fail(_: Request) -> str | None:
+        raise error
 
-    async def leave_later(request: Request) -> str | None:
+    async def fail_later(request: Request) -> str | None:
         await asyncio.sleep(0)
-        return leave(request)
+        return fail(request)
 
     log = Log(caplog)
-    async with serving(authenticate=leave_later if is_async else leave) as client:
+    async with serving(authenticate=fail_later if is_async else fail) as client:
         reply = await client.ask()
         assert (reply.error["code"], log.only["id"]) == ("internal_error", reply.error["id"])
-    assert type(leaving).__qualname__ in log.only["causes"]
+    assert type(error).__qualname__ in log.only["causes"]

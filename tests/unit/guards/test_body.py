@@ -106,8 +106,8 @@ async def answered(client: Any, headers: dict[str, str], *pieces: bytes) -> tupl
 
 async def test_a_length_over_the_limit_is_refused_before_anything_comes() -> None:
     for length in (LIMIT + 1, 99_999_999_999):
-        told = await answered(body_client(), JSON | {"Content-Length": str(length)})
-        assert told == (413, b"too_large")
+        response = await answered(body_client(), JSON | {"Content-Length": str(length)})
+        assert response == (413, b"too_large")
 
 
 async def test_pieces_over_the_limit_are_refused_before_the_end_comes() -> None:
@@ -116,8 +116,8 @@ async def test_pieces_over_the_limit_are_refused_before_the_end_comes() -> None:
 
 @pytest.mark.parametrize("length", ["0", "1", "-1", "abc", "1.5", "", "9" * 30])
 async def test_a_length_that_is_not_true_does_no_harm(length: str) -> None:
-    told = await answered(body_client(), JSON | {"Content-Length": length}, b"a" * (LIMIT + 1))
-    assert told == (413, b"too_large")
+    response = await answered(body_client(), JSON | {"Content-Length": length}, b"a" * (LIMIT + 1))
+    assert response == (413, b"too_large")
 
 
 async def test_the_hosts_own_limit_counts_where_it_is_the_lower_one() -> None:

@@ -17,7 +17,7 @@ from quartapp.core.events import Batch, Batches
 from quartapp.routes.replies import handle_errors, render
 from quartapp.upstreams.in_process import ASGIApp, InProcessTransport
 from tests.support.endpoints import Log, serving
-from tests.support.host_code import LEAVES
+from tests.support.host_code import BASE_EXCEPTIONS
 
 QUESTION = {"message": "a haiku"}
 OPENAI = {"model": "haiku", "messages": [{"role": "user", "content": "a haiku"}], "stream": True}
@@ -78,13 +78,13 @@ async def eventful(_: ChatRequest) -> AsyncIterator[Reasoning | Delta | ToolCall
 
 
 class Poet:
-    def __init__(self, *said: Any) -> None:
-        self._said = said
+    def __init__(self, *verses: Any) -> None:
+        self._verses = verses
         self.is_closed = False
 
     async def stream(self, request: ChatRequest, /) -> AsyncIterator[Any]:
         try:
-            for each in self._said:
+            for each in self._verses:
                 if isinstance(each, Exception):
                     raise each
                 yield each
@@ -253,8 +253,8 @@ async def test_what_a_hook_raises_is_in_the_log_and_in_debug_mode_in_the_respons
     assert "Something went wrong on our side." in text
     assert (words in text) is is_watched
     [line] = [record for record in caplog.records if record.levelno == logging.ERROR]
-    said = json.loads(line.getMessage().removeprefix("failed "))
-    assert (said["method"], said["route"]) == ("POST", route)
+    fields = json.loads(line.getMessage().removeprefix("failed "))
+    assert (fields["method"], fields["route"]) == ("POST", route)
     assert words in caplog.text
     assert "Traceback (most recent call last)" in caplog.text
 
@@ -273,9 +273,9 @@ async def test_a_fault_of_ours_is_told_by_its_place_alone_in_debug_mode_too(capl
     app = Quart("host", static_folder=None)
     app.debug = True
     handle_errors(app, render)
-    ours: dict[str, Any] = {"__name__": "quartapp.routes.stream"}
-    exec("async def view(): raise ValueError('canary')", ours)
-    app.add_url_rule("/", "view", ours["view"])
+    frame_globals: dict[str, Any] = {"__name__": "quartapp.routes.stream"}
+    exec("async def view(): raise ValueError('canary')", frame_globals)
+    app.add_url_rule("/", "view", frame_globals["view"])
     response = await app.test_client().get("/?message=canary")
     [line] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert json.loads(line.getMessage().removeprefix("failed "))["causes"] == ["ValueError"]
@@ -303,19 +303,19 @@ async def test_an_app_that_was_not_started_says_what_to_do(
     assert line.getMessage().startswith("failed ")
 
 
-@pytest.mark.parametrize("leaving", LEAVES, ids=lambda leaving: type(leaving).__name__)
+@pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("has_begun", [False, True])
 async def test_a_model_that_wants_to_end_the_process_ends_one_answer(
-    leaving: BaseException, has_begun: bool, caplog: pytest.LogCaptureFixture
+    error: BaseException, has_begun: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Leaving:
+    class Failing:
         async def stream(self, request: ChatRequest, /) -> Batches:
             if has_begun:
                 yield Batch(1, [Delta("a")])
-            raise leaving
+            raise error
 
     log = Log(caplog)
-    async with serving(models={"own": Leaving()}) as client:
+    async with serving(models={"own": Failing()}) as client:
         reply = await client.ask(Accept="application/x-ndjson")
     code = reply.records[-1]["code"] if has_begun else reply.error["code"]
     assert (code, log.only["ending"]) == ("internal_error", "internal_error")
