@@ -98,7 +98,7 @@ def test_both_at_once_stop_the_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"\xff\xfe", "not TOML in UTF-8;"),
         (f'[models.a]\nkind = "{CANARY}'.encode(), "not TOML in UTF-8: "),
@@ -108,11 +108,11 @@ def test_both_at_once_stop_the_start() -> None:
         (b"[models]", "no models"),
     ],
 )
-def test_a_file_that_holds_no_models_stops_the_start(content: bytes, told: str, bare: Path) -> None:
+def test_a_file_that_holds_no_models_stops_the_start(content: bytes, message: str, bare: Path) -> None:
     (bare / "models.toml").write_bytes(content)
     with pytest.raises(SettingsError) as raised:
         read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"}))
-    assert str(raised.value).startswith(f"CHAT_MODELS_FILE: {told}")
+    assert str(raised.value).startswith(f"CHAT_MODELS_FILE: {message}")
     assert CANARY not in str(raised.value)
 
 
@@ -157,10 +157,10 @@ def file_fault(bare: Path, content: str) -> str:
 @pytest.mark.parametrize("name", ["gpt-4.1", "qwen2.5.1", "gpt-4.1 x"])
 def test_a_name_with_a_dot_and_without_quotes_is_told_with_them(name: str, bare: Path) -> None:
     written = ".".join(part if " " not in part else f'"{part}"' for part in name.split("."))
-    told = file_fault(bare, f'[models.{written}]\nkind = "mock"\n')
+    message = file_fault(bare, f'[models.{written}]\nkind = "mock"\n')
     first = name.partition(".")[0]
-    assert told.startswith(f"CHAT_MODELS_FILE: models.{first}: a name with a dot goes in quotes; ")
-    assert told.endswith(f'[models."{name}"]')
+    assert message.startswith(f"CHAT_MODELS_FILE: models.{first}: a name with a dot goes in quotes; ")
+    assert message.endswith(f'[models."{name}"]')
 
 
 def test_a_name_with_a_dot_and_in_quotes_is_one(bare: Path) -> None:
@@ -169,9 +169,9 @@ def test_a_name_with_a_dot_and_in_quotes_is_one(bare: Path) -> None:
 
 
 def test_a_wrong_entry_of_a_file_is_told_with_an_example_for_the_file(bare: Path) -> None:
-    told = file_fault(bare, '[models."a.b"]\nkind = "nothing"\n')
-    assert told.startswith('CHAT_MODELS_FILE: models."a.b".kind: ')
-    (bare / "models.toml").write_text(told.partition(", for example ")[2], encoding="utf-8")
+    message = file_fault(bare, '[models."a.b"]\nkind = "nothing"\n')
+    assert message.startswith('CHAT_MODELS_FILE: models."a.b".kind: ')
+    (bare / "models.toml").write_text(message.partition(", for example ")[2], encoding="utf-8")
     with pytest.raises(SettingsError, match="OPENAI_API_KEY is not set"):
         read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"}))
 
@@ -285,8 +285,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_wrong_entry_is_told_by_its_place_without_its_value(kind: str) -> None:
-    fields, told = WRONG[kind]
-    assert fault(**fields).startswith(told)
+    fields, message = WRONG[kind]
+    assert fault(**fields).startswith(message)
     assert CANARY not in fault(**fields)
 
 
@@ -315,23 +315,23 @@ def test_a_header_of_the_connection_is_not_an_entrys_to_set(name: str) -> None:
 
 @pytest.mark.parametrize("name", KEY_HEADERS)
 def test_a_header_that_carries_a_key_has_no_place_in_the_table(name: str) -> None:
-    told = fault(headers={name: CANARY})
-    assert told.startswith(f"CHAT_MODELS: models.one.headers.{name}: carries a key")
-    assert CANARY not in told
+    message = fault(headers={name: CANARY})
+    assert message.startswith(f"CHAT_MODELS: models.one.headers.{name}: carries a key")
+    assert CANARY not in message
 
 
 @pytest.mark.parametrize("value", [f"Bearer {CANARY}", f"basic {CANARY}", f"sk-{CANARY}", f" Bearer {CANARY}"])
 def test_a_key_is_seen_by_its_looks_too(value: str) -> None:
-    told = fault(headers={"X-Upstream": value})
-    assert told.startswith("CHAT_MODELS: models.one.headers.X-Upstream: carries a key")
-    assert CANARY not in told
+    message = fault(headers={"X-Upstream": value})
+    assert message.startswith("CHAT_MODELS: models.one.headers.X-Upstream: carries a key")
+    assert CANARY not in message
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:", f"X: {CANARY}", "X-\r\nY", "é", "x\x00", "(a)", "a/b"])
 def test_the_name_of_a_header_is_a_token(name: str) -> None:
-    told = fault(headers={name: CANARY})
-    assert told.startswith("CHAT_MODELS: models.one.headers: the name of a header has ")
-    assert CANARY not in told
+    message = fault(headers={name: CANARY})
+    assert message.startswith("CHAT_MODELS: models.one.headers: the name of a header has ")
+    assert CANARY not in message
 
 
 @pytest.mark.parametrize("value", [f"{CANARY}\r\nX-B: b", "a\x00", "a\tb", "a\x7f", "é"])
@@ -375,16 +375,16 @@ UNSENDABLE: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("kind", UNSENDABLE)
 def test_parameters_that_cannot_be_sent_are_told_by_their_place(kind: str) -> None:
-    params, told = UNSENDABLE[kind]
-    assert fault(params=params).startswith(f"CHAT_MODELS: models.one.{told}")
-    assert fault(params=params, max_output_tokens=5).startswith(f"CHAT_MODELS: models.one.{told}")
+    params, message = UNSENDABLE[kind]
+    assert fault(params=params).startswith(f"CHAT_MODELS: models.one.{message}")
+    assert fault(params=params, max_output_tokens=5).startswith(f"CHAT_MODELS: models.one.{message}")
     assert CANARY not in fault(params=params)
 
 
 @pytest.mark.parametrize("value", ["2024-01-01", "1979-05-27T07:32:00Z", "07:32:00", "inf", "nan", "[[1], [-inf]]"])
 def test_what_toml_has_and_json_has_not_stops_the_start(value: str, bare: Path) -> None:
-    told = file_fault(bare, f'[models.a]\nkind = "mock"\nparams = {{ x = {value} }}')
-    assert told.startswith("CHAT_MODELS_FILE: models.a.params.x")
+    message = file_fault(bare, f'[models.a]\nkind = "mock"\nparams = {{ x = {value} }}')
+    assert message.startswith("CHAT_MODELS_FILE: models.a.params.x")
 
 
 @pytest.mark.parametrize(
@@ -398,8 +398,8 @@ def test_what_toml_has_and_json_has_not_stops_the_start(value: str, bare: Path) 
     ],
 )
 def test_parameters_of_the_responses_api_have_its_shape(params: dict[str, Any], place: str) -> None:
-    told = fault(kind="responses", params=params)
-    assert told.startswith(f"CHAT_MODELS: models.one.params.{place}: ")
+    message = fault(kind="responses", params=params)
+    assert message.startswith(f"CHAT_MODELS: models.one.params.{place}: ")
     assert entry(params=params).params == params
 
 
@@ -455,10 +455,10 @@ def address_faults(url: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", WRONG_URLS)
 def test_an_address_that_cannot_be_asked_is_told_by_its_place_and_not_repeated(kind: str) -> None:
-    for place, told in address_faults(WRONG_URLS[kind]):
-        assert told.startswith(f"{place}: ")
-        assert CANARY not in told
-        assert not {"99999", "a..b", "^http"} & set(told.replace(";", " ").split())
+    for place, message in address_faults(WRONG_URLS[kind]):
+        assert message.startswith(f"{place}: ")
+        assert CANARY not in message
+        assert not {"99999", "a..b", "^http"} & set(message.replace(";", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -498,9 +498,9 @@ def test_an_address_that_the_clients_refuse_is_told_by_its_setting(name: str, ki
 
 @pytest.mark.parametrize("kind", UNASKABLE)
 def test_an_address_that_the_clients_refuse_is_told_by_its_field(kind: str) -> None:
-    told = fault(base_url=UNASKABLE[kind])
-    assert told.startswith("CHAT_MODELS: models.one.base_url: not a usable URL, ")
-    assert CANARY not in told
+    message = fault(base_url=UNASKABLE[kind])
+    assert message.startswith("CHAT_MODELS: models.one.base_url: not a usable URL, ")
+    assert CANARY not in message
 
 
 OPENAIS = ["https://api.openai.com/v1", "https://api.openai.com/v1/", "https://API.OpenAI.com:443/v1"]
@@ -540,17 +540,17 @@ def test_a_name_that_nobody_can_ask_by_stops_the_start(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fallbacks", "told"),
+    ("fallbacks", "message"),
     [
         (["local", "local"], "local is listed twice; each fallback is listed once"),
         (["local", "locla"], "locla is not another model of the table; for example local"),
         (["x y"], '"x y" is not another model of the table; for example local'),
     ],
 )
-def test_a_wrong_fallback_is_named(fallbacks: list[str], told: str) -> None:
+def test_a_wrong_fallback_is_named(fallbacks: list[str], message: str) -> None:
     with pytest.raises(SettingsError) as raised:
         table(a={"kind": "mock", "fallbacks": fallbacks}, local={"kind": "mock"})
-    assert str(raised.value) == f"CHAT_MODELS: models.a.fallbacks: {told}"
+    assert str(raised.value) == f"CHAT_MODELS: models.a.fallbacks: {message}"
 
 
 @pytest.mark.parametrize(
@@ -566,9 +566,9 @@ def test_a_wrong_fallback_is_named(fallbacks: list[str], told: str) -> None:
     ],
 )
 def test_what_may_be_a_key_in_the_place_of_its_name_is_not_repeated(key: str) -> None:
-    told = fault(key_env=key)
-    assert told.startswith("CHAT_MODELS: models.one.key_env: no such variable, nor line in .env; ")
-    assert key not in told
+    message = fault(key_env=key)
+    assert message.startswith("CHAT_MODELS: models.one.key_env: no such variable, nor line in .env; ")
+    assert key not in message
 
 
 # -- keys
@@ -627,9 +627,9 @@ def key_of(settings: Settings) -> str:
 @pytest.mark.parametrize("name", ["FAST_KEY", "OPENAI_API_KEY"])
 def test_a_key_that_cannot_be_sent_is_told_by_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, f"{CANARY}\n")
-    told = fault(key_env=name)
-    assert told.startswith(f"{name}: holds white space")
-    assert CANARY not in told
+    message = fault(key_env=name)
+    assert message.startswith(f"{name}: holds white space")
+    assert CANARY not in message
 
 
 @pytest.mark.parametrize(("name", "entry"), [("OPENAI_API_KEY", {}), ("FAST_KEY_2", {"key_env": "FAST_KEY_2"})])

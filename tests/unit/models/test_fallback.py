@@ -51,7 +51,7 @@ class Scripted:
     ) -> None:
         self.name = name
         self.journal = journal
-        self.said = asyncio.Event()
+        self.has_answered = asyncio.Event()
         self.built = 0
         self._scripts = list(scripts)
         self._refuses = refuses
@@ -70,26 +70,26 @@ class Scripted:
     async def stream(self) -> Batches:
         self.journal.append(f"{self.name} opened")
         try:
-            for said in self._scripts.pop(0):
-                if isinstance(said, Batch):
-                    yield Batch(said.size, said.pieces, said.finish_reason, said.usage, said.ended)
+            for step in self._scripts.pop(0):
+                if isinstance(step, Batch):
+                    yield Batch(step.size, step.pieces, step.finish_reason, step.usage, step.ended)
                 else:
-                    await self._do(said)
+                    await self._do(step)
         finally:
             self.journal.append(f"{self.name} closed")
 
-    async def _do(self, said: Any) -> None:
-        if isinstance(said, BaseException):
-            raise said
-        if isinstance(said, asyncio.Event):
-            await said.wait()
+    async def _do(self, step: Any) -> None:
+        if isinstance(step, BaseException):
+            raise step
+        if isinstance(step, asyncio.Event):
+            await step.wait()
             return
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            if said is HANG:
+            if step is HANG:
                 raise
-            if said is FAIL_WHEN_CANCELLED:
+            if step is FAIL_WHEN_CANCELLED:
                 raise ChatError("upstream_refused") from None
 
 
@@ -292,7 +292,7 @@ async def test_an_exception_that_is_no_error_of_an_answer_is_nobodys_to_mend(ben
 # -- waits
 
 
-async def assert_asked_after(bench: Bench, model: Scripted, seconds: float) -> None:
+async def assert_called_after(bench: Bench, model: Scripted, seconds: float) -> None:
     """The model is asked once more when exactly so much time has passed, and not before."""
     calls = model.calls
     await bench.advance(seconds - TICK_S)
@@ -313,7 +313,7 @@ async def test_each_wait_is_twice_the_last_up_to_the_longest_and_half_of_it_is_c
     reading = asyncio.ensure_future(bench.read())
     await wait_all_tasks_blocked()
     for wait_s in waits:
-        await assert_asked_after(bench, model, wait_s)
+        await assert_called_after(bench, model, wait_s)
     assert answered(await reading)
 
 
@@ -322,7 +322,7 @@ async def test_the_server_is_given_the_time_it_asks_for(bench: Bench, retry_afte
     model = bench.add([busy(retry_after_s)], ANSWER, retries=1)
     reading = asyncio.ensure_future(bench.read())
     await wait_all_tasks_blocked()
-    await assert_asked_after(bench, model, retry_after_s)
+    await assert_called_after(bench, model, retry_after_s)
     assert answered(await reading)
 
 
@@ -357,7 +357,7 @@ async def test_a_stand_in_is_not_waited_for_and_its_own_waits_begin_anew(bench: 
     await wait_all_tasks_blocked()
     await bench.advance(3)
     assert bench.calls == {"a": 2, "b": 1}
-    await assert_asked_after(bench, model, 0.125)
+    await assert_called_after(bench, model, 0.125)
     assert answered(await reading)
 
 
@@ -414,9 +414,9 @@ async def test_after_its_first_event_a_failure_is_the_answers(bench: Bench, begi
 
 @pytest.mark.parametrize("begins", BEGINNINGS)
 async def test_after_the_first_event_batches_pass_as_they_are(bench: Bench, begins: list[Batch]) -> None:
-    said = [*begins, COMMENT, Batch(3, usage=Usage(1, 2, 3)), Batch(2, ended=True), COMMENT]
-    bench.add(said, ANSWER, retries=1, first_event_timeout_s=1)
-    assert await bench.run() == said
+    batches = [*begins, COMMENT, Batch(3, usage=Usage(1, 2, 3)), Batch(2, ended=True), COMMENT]
+    bench.add(batches, ANSWER, retries=1, first_event_timeout_s=1)
+    assert await bench.run() == batches
 
 
 async def test_after_the_first_event_the_attempt_has_no_time_limit(bench: Bench) -> None:
@@ -457,13 +457,13 @@ async def test_an_attempt_that_says_nothing_in_its_time_is_closed_and_the_next_i
 
 async def test_bytes_without_an_event_do_not_give_an_attempt_more_time(bench: Bench) -> None:
     comments = [asyncio.Event() for _ in range(3)]
-    bench.add([step for said in comments for step in (said, COMMENT)] + [HANG], first_event_timeout_s=4)
+    bench.add([step for comment in comments for step in (comment, COMMENT)] + [HANG], first_event_timeout_s=4)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
-    for said in comments:
+    for comment in comments:
         await wait_all_tasks_blocked()
         await bench.advance(1)
-        said.set()
+        comment.set()
     await wait_all_tasks_blocked()
     await bench.advance(1 - TICK_S)
     assert bench.calls == {"a": 1, "b": 0}
@@ -529,11 +529,11 @@ async def test_an_answer_that_ends_as_its_attempts_time_runs_out_just_ends(bench
 
 
 async def test_an_event_that_came_in_time_is_not_lost_to_the_limit(bench: Bench) -> None:
-    said = asyncio.Event()
-    bench.add([said, *ANSWER], first_event_timeout_s=1)
+    is_due = asyncio.Event()
+    bench.add([is_due, *ANSWER], first_event_timeout_s=1)
     reading = asyncio.ensure_future(bench.read())
     await wait_all_tasks_blocked()
-    said.set()
+    is_due.set()
     await wait_all_tasks_blocked()
     await bench.advance(1)
     assert await reading == ANSWER
@@ -542,12 +542,12 @@ async def test_an_event_that_came_in_time_is_not_lost_to_the_limit(bench: Bench)
 async def test_an_event_that_comes_as_the_time_runs_out_is_given_up_and_never_joined_with_another_answer(
     bench: Bench,
 ) -> None:
-    said = asyncio.Event()
-    bench.add([said, Batch(10, [Delta("too late")])], first_event_timeout_s=1)
+    is_due = asyncio.Event()
+    bench.add([is_due, Batch(10, [Delta("too late")])], first_event_timeout_s=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
     await wait_all_tasks_blocked()
-    said.set()
+    is_due.set()
     bench.clock.advance(1)
     assert answered(await reading)
     assert bench.attempts == [("a", "upstream_timeout", "b")]
@@ -590,14 +590,14 @@ async def test_what_an_attempt_makes_of_its_cancelling_does_not_matter(bench: Be
 
 
 async def test_an_attempt_that_will_not_be_cancelled_is_waited_for_and_its_event_taken(bench: Bench) -> None:
-    said = asyncio.Event()
-    bench.add([RETURN_WHEN_CANCELLED, said, *ANSWER], first_event_timeout_s=1)
+    is_due = asyncio.Event()
+    bench.add([RETURN_WHEN_CANCELLED, is_due, *ANSWER], first_event_timeout_s=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
     await wait_all_tasks_blocked()
     await bench.advance(1000)
     assert bench.calls == {"a": 1, "b": 0}
-    said.set()
+    is_due.set()
     assert await reading == ANSWER
     assert reading.cancelling() == 0
 
@@ -625,10 +625,10 @@ async def test_an_answer_that_ends_between_two_attempts_asks_nobody_any_more(ben
     assert bench.clock.pending == 0
 
 
-@pytest.mark.parametrize("said", [[COMMENT, HANG], [*ANSWER, HANG]])
-async def test_an_answer_that_is_left_closes_its_attempt(bench: Bench, said: list[Any]) -> None:
+@pytest.mark.parametrize("script", [[COMMENT, HANG], [*ANSWER, HANG]])
+async def test_an_answer_that_is_left_closes_its_attempt(bench: Bench, script: list[Any]) -> None:
     bench.add([busy()])
-    bench.add(said, first_event_timeout_s=1)
+    bench.add(script, first_event_timeout_s=1)
     async with aclosing(bench.stream()) as batches:
         assert (await anext(batches)).attempt is not None
         await anext(batches)
@@ -664,7 +664,7 @@ def script(outcome: str) -> list[Any]:
     return scripts.get(outcome) or [COMMENT, ChatError(cast(Code, outcome))]
 
 
-def told(outcome: str) -> str:
+def code_of(outcome: str) -> str:
     return {"hangs": "upstream_timeout", "ends": "upstream_truncated"}.get(outcome, outcome)
 
 
@@ -673,8 +673,8 @@ def expected(plan: list[tuple[int, list[str]]]) -> list[tuple[str, str]]:
     turns: list[tuple[str, str]] = []
     for name, (retries, outcomes) in zip("abcd", plan, strict=False):
         for outcome in outcomes[: retries + 1]:
-            turns.append((name, told(outcome)))
-            if told(outcome) not in TRANSIENT:
+            turns.append((name, code_of(outcome)))
+            if code_of(outcome) not in TRANSIENT:
                 break
         _, last = turns[-1]
         if last == "answers" or (name == "a" and last not in TRANSIENT):
@@ -694,8 +694,8 @@ async def test_whatever_happens_one_answers_or_the_first_ones_error_is_told(plan
     )
     names = [name for name, _ in turns]
     assert bench.journal[::2] == [f"{name} opened" for name in names]
-    asked_next = [*names[1:], None]
+    following = [*names[1:], None]
     assert bench.attempts == [
-        (*turn, after) for turn, after in zip(turns, asked_next, strict=True) if turn[1] != "answers"
+        (*turn, after) for turn, after in zip(turns, following, strict=True) if turn[1] != "answers"
     ]
     bench.assert_all_closed()

@@ -20,7 +20,7 @@ V1 = "/ai/v1/chat/completions"
 QUESTION = {"role": "user", "content": "count"}
 
 
-def says(text: str) -> Answer:
+def answer_of(text: str) -> Answer:
     return reply(body=event_stream(chunk({"content": text}), chunk(finish_reason="stop")))
 
 
@@ -30,14 +30,14 @@ def compatible(server: Loopback, **fields: Any) -> dict[str, Any]:
 
 async def sent(entry: Mapping[str, Any], document: Mapping[str, Any] | None = None, *, path: str = STREAM) -> Any:
     """The body that the server of a model with these fields is sent for a question."""
-    async with Loopback(says("a")) as server, serving(CHAT_MODELS={"m": compatible(server, **entry)}) as client:
-        answered = await asked(client, {"messages": [QUESTION], **(document or {})}, path)
+    async with Loopback(answer_of("a")) as server, serving(CHAT_MODELS={"m": compatible(server, **entry)}) as client:
+        answered = await post(client, {"messages": [QUESTION], **(document or {})}, path)
         assert answered.status == 200
         [request] = server.requests
         return request.json
 
 
-async def asked(client: Client, document: Any, path: str = STREAM) -> Any:
+async def post(client: Client, document: Any, path: str = STREAM) -> Any:
     body = json.dumps({"model": "m", **document}).encode()
     return await client.send(body, path=path, headers={"Content-Type": "application/json"})
 
@@ -47,7 +47,7 @@ async def asked(client: Client, document: Any, path: str = STREAM) -> Any:
 
 async def test_a_client_picks_a_model_by_name_and_the_first_is_the_default() -> None:
     async with AsyncExitStack() as stack:
-        one, two = [await stack.enter_async_context(Loopback(says(text))) for text in ("one", "two")]
+        one, two = [await stack.enter_async_context(Loopback(answer_of(text))) for text in ("one", "two")]
         models = {"first": compatible(one, model="theirs-1"), "second": compatible(two)}
         client = await stack.enter_async_context(serving(CHAT_MODELS=models))
         assert (await client.ask()).body == b"one"
@@ -58,7 +58,7 @@ async def test_a_client_picks_a_model_by_name_and_the_first_is_the_default() -> 
 
 
 async def test_a_setting_names_another_default() -> None:
-    async with Loopback(says("a")) as server:
+    async with Loopback(answer_of("a")) as server:
         models = {"first": compatible(server), "second": compatible(server)}
         async with serving(CHAT_MODELS=models, CHAT_MODEL="second") as client:
             assert (await client.ask(**NDJSON)).records[0]["model"] == "second"
@@ -76,14 +76,14 @@ async def test_a_default_that_is_not_offered_stops_the_start(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["hidden", "theirs", "First", "first ", "__class__", "../first", "mock"])
 async def test_a_name_that_is_not_offered_is_404_and_lists_nothing(name: str) -> None:
-    async with Loopback(says("a")) as server:
+    async with Loopback(answer_of("a")) as server:
         models = {"first": compatible(server, model="theirs"), "hidden": compatible(server, offered=False)}
         async with serving(CHAT_MODELS=models) as client:
             refused = await client.ask({"message": "x", "model": name})
             assert (refused.status, refused.error["code"], refused.error["path"]) == (404, "model_not_found", "model")
             for private in ("first", "hidden", "theirs", "127.0.0.1"):
                 assert private not in refused.body.decode()
-            refused = await asked(client, {"messages": [QUESTION], "model": name}, V1)
+            refused = await post(client, {"messages": [QUESTION], "model": name}, V1)
             assert (refused.status, refused.json["error"]["code"]) == (404, "model_not_found")
             assert server.requests == []
 
@@ -99,15 +99,15 @@ async def test_the_list_of_models_has_those_that_are_offered_in_their_order() ->
 
 
 async def test_a_chunk_has_the_name_that_was_asked_for() -> None:
-    async with Loopback(says("a")) as server, serving(CHAT_MODELS={"m": compatible(server, model="t")}) as client:
-        streamed = await asked(client, {"messages": [QUESTION], "stream": True}, V1)
-        assert {told["model"] for told in streamed.data} == {"m"}
-        whole = await asked(client, {"messages": [QUESTION]}, V1)
-        assert whole.json["model"] == "m"
+    async with Loopback(answer_of("a")) as server, serving(CHAT_MODELS={"m": compatible(server, model="t")}) as client:
+        streamed = await post(client, {"messages": [QUESTION], "stream": True}, V1)
+        assert {chunk["model"] for chunk in streamed.data} == {"m"}
+        completion = await post(client, {"messages": [QUESTION]}, V1)
+        assert completion.json["model"] == "m"
 
 
 async def test_two_models_of_one_server_share_its_connection() -> None:
-    async with Loopback(says("a")) as server:
+    async with Loopback(answer_of("a")) as server:
         async with serving(CHAT_MODELS={"m": compatible(server), "n": compatible(server)}) as client:
             await client.ask({"message": "x", "model": "m"})
             await client.ask({"message": "x", "model": "n"})
@@ -115,7 +115,7 @@ async def test_two_models_of_one_server_share_its_connection() -> None:
 
 
 async def test_among_a_hundred_models_each_is_found() -> None:
-    async with Loopback(says("a")) as server:
+    async with Loopback(answer_of("a")) as server:
         models = {f"m{number}": compatible(server, model=f"theirs-{number}") for number in range(100)}
         async with serving(CHAT_MODELS=models) as client:
             for name in ("m0", "m57", "m99"):
@@ -197,10 +197,10 @@ async def test_more_tokens_than_the_model_gives_are_refused_by_the_name_the_clie
     path: str, status: int, retries: int
 ) -> None:
     async with (
-        Loopback(says("a")) as server,
+        Loopback(answer_of("a")) as server,
         serving(CHAT_MODELS={"m": compatible(server, max_output_tokens=9, retries=retries)}) as client,
     ):
-        refused = await asked(client, {"messages": [QUESTION], "max_tokens": 10}, path)
+        refused = await post(client, {"messages": [QUESTION], "max_tokens": 10}, path)
         assert refused.status == status
         assert b"max_tokens" in refused.body
         assert server.requests == []
@@ -208,17 +208,17 @@ async def test_more_tokens_than_the_model_gives_are_refused_by_the_name_the_clie
 
 async def test_several_answers_are_refused_where_the_model_is_not_told_how_many() -> None:
     async with (
-        Loopback(says("a")) as server,
+        Loopback(answer_of("a")) as server,
         serving(CHAT_MODELS={"m": compatible(server, drop_params=["n"])}) as client,
     ):
-        assert (await asked(client, {"messages": [QUESTION], "n": 1}, V1)).status == 200
-        refused = await asked(client, {"messages": [QUESTION], "n": 2}, V1)
+        assert (await post(client, {"messages": [QUESTION], "n": 1}, V1)).status == 200
+        refused = await post(client, {"messages": [QUESTION], "n": 2}, V1)
         assert (refused.status, refused.json["error"]["param"]) == (400, "n")
         assert ["n" in request.json for request in server.requests] == [False]
 
 
 async def test_a_system_prompt_of_the_entry_counts_before_that_of_all() -> None:
-    async with Loopback(says("a")) as server:
+    async with Loopback(answer_of("a")) as server:
         models = {"m": compatible(server, system_prompt="Own."), "n": compatible(server)}
         models |= {"o": compatible(server, system_prompt="")}
         async with serving(CHAT_MODELS=models, CHAT_SYSTEM_PROMPT="All.") as client:
@@ -231,7 +231,7 @@ async def test_a_system_prompt_of_the_entry_counts_before_that_of_all() -> None:
 
 async def test_headers_of_an_entry_are_sent_to_its_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONE_KEY", "canary-key-1")
-    async with Loopback(says("a")) as one, Loopback(says("a")) as two:
+    async with Loopback(answer_of("a")) as one, Loopback(answer_of("a")) as two:
         fields = {"headers": {"HTTP-Referer": "https://example.com"}, "key_env": "ONE_KEY"}
         async with serving(CHAT_MODELS={"m": compatible(one, **fields), "n": compatible(two)}) as client:
             await client.ask({"message": "x", "model": "m"})
@@ -243,14 +243,14 @@ async def test_headers_of_an_entry_are_sent_to_its_server_alone(monkeypatch: pyt
 
 
 async def test_thinking_in_tags_is_reasoning_unless_the_entry_says_otherwise() -> None:
-    answer = says("<think>hm</think>yes")
+    answer = answer_of("<think>hm</think>yes")
     async with Loopback(answer) as server:
         models = {"m": compatible(server), "n": compatible(server, think_tags="none")}
         async with serving(CHAT_MODELS=models) as client:
             thought = (await client.ask({"message": "x", "model": "m"}, **NDJSON)).records[1:-1]
-            said = (await client.ask({"message": "x", "model": "n"}, **NDJSON)).records[1:-1]
+            records = (await client.ask({"message": "x", "model": "n"}, **NDJSON)).records[1:-1]
     assert thought == [{"type": "reasoning", "text": "hm"}, {"type": "delta", "text": "yes"}]
-    assert said == [{"type": "delta", "text": "<think>hm</think>yes"}]
+    assert records == [{"type": "delta", "text": "<think>hm</think>yes"}]
 
 
 async def test_a_model_has_time_limits_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
@@ -270,7 +270,7 @@ async def test_a_model_has_time_limits_of_its_own(caplog: pytest.LogCaptureFixtu
 
 async def test_who_answers_has_its_own_time_limits() -> None:
     nowhere = {"kind": "compatible", "base_url": "http://127.0.0.1:1/v1", "retries": 1, "idle_timeout_s": 7}
-    async with Loopback(says("a")) as server:
+    async with Loopback(answer_of("a")) as server:
         table = {"m": {**nowhere, "fallbacks": ["n"]}, "n": compatible(server, answer_timeout_s=900)}
         models = open_models(
             Settings.load({"CHAT_MODELS": table, "CHAT_IDLE_TIMEOUT_S": 30, "CHAT_ANSWER_TIMEOUT_S": 60})
