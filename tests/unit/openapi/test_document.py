@@ -117,8 +117,8 @@ async def test_the_document_has_each_route_with_its_methods_and_nothing_else() -
 def test_examples_are_what_the_doors_take() -> None:
     for operation in operations(document()).values():
         if "requestBody" in operation:
-            told = operation["requestBody"]["content"]["application/json"]
-            check_body("application/json", json.dumps(told["example"]).encode(), told["schema"])
+            media_type = operation["requestBody"]["content"]["application/json"]
+            check_body("application/json", json.dumps(media_type["example"]).encode(), media_type["schema"])
 
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
@@ -346,41 +346,41 @@ MODELS = [name for name in CATALOGUE if name not in QUOTING]
 async def read_all(server: Server, models: Sequence[str]) -> list[RawClient]:
     """What each of `models` is made of in each format, asked for all at once."""
 
-    async def ask(model: str, format: Format) -> RawClient:
+    async def read_response(model: str, format: Format) -> RawClient:
         async with await RawClient.ask(
             server, "count to 5", f"{model}-{FORMATS.index(format)}", format, model
-        ) as reader:
-            return await reader.read()
+        ) as client:
+            return await client.read()
 
-    return list(await asyncio.gather(*(ask(model, format) for model in models for format in FORMATS)))
+    return list(await asyncio.gather(*(read_response(model, format) for model in models for format in FORMATS)))
 
 
 async def test_whatever_a_model_does_each_form_is_answered_as_the_document_says(servers: Servers) -> None:
-    for reader in await read_all(servers.get("hypercorn", **FAST, **LIMITS), MODELS):
-        hold(reader)
+    for client in await read_all(servers.get("hypercorn", **FAST, **LIMITS), MODELS):
+        hold(client)
 
 
 async def test_whatever_a_model_says_each_form_tells_as_the_document_says(servers: Servers) -> None:
     models = [name for name in MODELS if name.startswith("mock")]
-    readers = await read_all(servers.get("hypercorn", **FAST), [*models, "fault-drop:3"])
-    for reader in readers:
-        hold(reader)
-    records = {record["type"] for reader in readers for record in told(reader, "/api/stream")}
+    clients = await read_all(servers.get("hypercorn", **FAST), [*models, "fault-drop:3"])
+    for client in clients:
+        hold(client)
+    records = {record["type"] for client in clients for record in events_of(client, "/api/stream")}
     assert records >= {"start", "delta", "refusal", "done", "error"}
-    parts = {part["type"] for reader in readers for part in told(reader, "/api/ui")}
+    parts = {part["type"] for client in clients for part in events_of(client, "/api/ui")}
     assert parts >= {"start", "text-delta", "finish-step", "error", "finish"}
 
 
-def hold(reader: RawClient) -> None:
-    content_type = reader.headers.get("content-type", "")
-    format = reader.format
-    hold_to_schema(format.method, format.path, reader.status, content_type, reader.body, is_whole=reader.is_whole)
+def hold(client: RawClient) -> None:
+    content_type = client.headers.get("content-type", "")
+    format = client.format
+    hold_to_schema(format.method, format.path, client.status, content_type, client.body, is_whole=client.is_whole)
 
 
-def told(reader: RawClient, path: str) -> Iterator[Json]:
+def events_of(client: RawClient, path: str) -> Iterator[Json]:
     """What the events of a stream hold."""
-    is_stream = reader.headers.get("content-type", "").startswith("text/event-stream")
-    for event in events(reader.body.decode()) if is_stream and reader.format.path == path else ():
+    is_stream = client.headers.get("content-type", "").startswith("text/event-stream")
+    for event in events(client.body.decode()) if is_stream and client.format.path == path else ():
         if event["data"] != "[DONE]":
             yield json.loads(event["data"])
 
@@ -391,7 +391,7 @@ QUESTION = {"messages": [{"role": "user", "content": "Oslo"}], "tools": TOOLS}
 
 @pytest.mark.parametrize("model", QUOTING)
 @pytest.mark.parametrize(
-    ("path", "accept", "asked"),
+    ("path", "accept", "document"),
     [
         ("/api/stream", "application/x-ndjson", QUESTION),
         ("/api/stream", "text/event-stream", QUESTION),
@@ -401,10 +401,10 @@ QUESTION = {"messages": [{"role": "user", "content": "Oslo"}], "tools": TOOLS}
     ],
 )
 async def test_reasoning_and_tool_calls_are_as_the_document_says(
-    model: str, path: str, accept: str, asked: Json
+    model: str, path: str, accept: str, document: Json
 ) -> None:
     async with running(create_app(FAST)) as app:
-        response = await app.test_client().post(path, json={**asked, "model": model}, headers={"Accept": accept})
+        response = await app.test_client().post(path, json={**document, "model": model}, headers={"Accept": accept})
         body = await response.get_data(as_text=False)
     assert response.status_code == 200
     assert b"Oslo" in body or b"weather" in body
@@ -443,10 +443,10 @@ async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_fo
     async with running(host(("/ai", chat_blueprint(models={"everything": Everything()})))) as app:
         client = app.test_client()
         for format in FORMATS:
-            asked = format.document("hi", "everything")
-            ask: Any = client.get if format.method == "GET" else client.post
-            more = {"query_string": asked} if format.method == "GET" else {"json": asked}
-            response = await ask(f"/ai{format.path}", headers={"Accept": format.accept}, **more)
+            question = format.document("hi", "everything")
+            send: Any = client.get if format.method == "GET" else client.post
+            more = {"query_string": question} if format.method == "GET" else {"json": question}
+            response = await send(f"/ai{format.path}", headers={"Accept": format.accept}, **more)
             body = await response.get_data(as_text=False)
             assert response.status_code == 200
             hold_to_schema(format.method, format.path, 200, response.headers["Content-Type"], body)
@@ -459,9 +459,9 @@ async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_fo
 async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
     server = servers.get("hypercorn", **FAST, CHAT_STATUS_TIMEOUT_S="0.2", CHAT_KEEP_ALIVE_S="0.1")
     for format in (format for format in FORMATS if format.has_records):
-        async with await RawClient.ask(server, "count to 1", "ping", format, "fault-slow-first-token:0.6") as reader:
-            assert format.ping in (await reader.read()).body
-            hold(reader)
+        async with await RawClient.ask(server, "count to 1", "ping", format, "fault-slow-first-token:0.6") as client:
+            assert format.ping in (await client.read()).body
+            hold(client)
 
 
 @pytest.mark.parametrize("path", ["/api/stream", "/api/chat", "/v1/chat/completions", "/api/ui"])
@@ -482,11 +482,11 @@ async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
 async def test_refusals_are_as_the_document_says(path: str, method: str, headers: Json, body: bytes) -> None:
     async with running(create_app(FAST)) as app:
         sent = {"Content-Type": "application/json", **headers}
-        ask: Any = getattr(app.test_client(), method.lower())
-        response = await ask(path, data=body, headers=sent)
-        said = await response.get_data(as_text=False)
+        send: Any = getattr(app.test_client(), method.lower())
+        response = await send(path, data=body, headers=sent)
+        received = await response.get_data(as_text=False)
     assert response.status_code == 204 if method == "OPTIONS" else response.status_code >= 400
-    hold_to_schema(method, path, response.status_code, response.headers.get("Content-Type", ""), said)
+    hold_to_schema(method, path, response.status_code, response.headers.get("Content-Type", ""), received)
 
 
 @pytest.mark.parametrize(
