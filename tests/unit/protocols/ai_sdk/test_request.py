@@ -18,8 +18,8 @@ from tests.support.examples import examples
 CANARY = "canary7f3a"
 
 
-def text(said: str) -> dict[str, Any]:
-    return {"type": "text", "text": said}
+def text(content: str) -> dict[str, Any]:
+    return {"type": "text", "text": content}
 
 
 def message(*parts: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
@@ -171,9 +171,9 @@ def test_arguments_that_are_no_json_come_back_as_the_model_wrote_them() -> None:
 
 def test_what_our_stream_attached_to_parts_belongs_to_the_turn_and_its_calls() -> None:
     state, signed = {"extra_content": {"google": {"thought_signature": "s"}}}, {"reasoning_details": [{"data": "d"}]}
-    ours = {"quartapp": {"extra": state, "turn": signed}}
+    metadata = {"quartapp": {"extra": state, "turn": signed}}
     answer = message(
-        {"type": "reasoning", "text": "hm"}, tool(output="sunny", callProviderMetadata=ours), role="assistant"
+        {"type": "reasoning", "text": "hm"}, tool(output="sunny", callProviderMetadata=metadata), role="assistant"
     )
     [_, turn, _] = taken(body(HI, answer)).messages
     assert turn["extra"] == {"reasoning": "hm", **signed}

@@ -48,8 +48,8 @@ def question(model: str | None = None, text: str = PROMPT) -> dict[str, Any]:
 
 async def parts_of(*pieces: Piece, finish_reason: str = "stop", usage: Usage | None = None) -> list[Any]:
     """The parts between the start of an answer's step and its end, and the `finish`, when a model says `pieces`."""
-    said = Batch(1, list(pieces), finish_reason=finish_reason, usage=usage, ended=True)
-    async with serving(path=UI, models={"own": OwnModel(said)}) as client:
+    batch = Batch(1, list(pieces), finish_reason=finish_reason, usage=usage, ended=True)
+    async with serving(path=UI, models={"own": OwnModel(batch)}) as client:
         reply = await client.ask(question())
     start, step, *parts, finish = reply.data
     assert start == {
@@ -88,8 +88,8 @@ async def test_an_answer_is_parts_from_start_to_finish(client: Client) -> None:
 
 async def test_a_part_is_closed_before_another_begins() -> None:
     pieces: list[Piece] = [Reasoning("h"), Reasoning("m"), Delta("a"), Delta("b"), Reasoning("so"), Refusal("no")]
-    told = [(part["type"], part.get("id"), part.get("delta")) for part in await parts_of(*pieces)]
-    assert told == [
+    parts = [(part["type"], part.get("id"), part.get("delta")) for part in await parts_of(*pieces)]
+    assert parts == [
         ("reasoning-start", "1", None),
         ("reasoning-delta", "1", "h"),
         ("reasoning-delta", "1", "m"),
@@ -146,7 +146,7 @@ async def test_a_tool_call_has_its_input_once_the_answer_is_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"),
+    ("reason", "sent"),
     [
         ("stop", "stop"),
         ("length", "length"),
@@ -158,16 +158,18 @@ async def test_a_tool_call_has_its_input_once_the_answer_is_whole() -> None:
         ("__proto__", "other"),
     ],
 )
-async def test_a_reason_is_one_that_all_versions_know(reason: str, told: str) -> None:
+async def test_a_reason_is_one_that_all_versions_know(reason: str, sent: str) -> None:
     parts = await parts_of(Delta("a"), finish_reason=reason, usage=Usage(1, 2, 3))
     usage = {"inputTokens": 1, "outputTokens": 2, "totalTokens": 3}
-    assert parts[-1] == {"type": "finish", "finishReason": told, "messageMetadata": {"usage": usage}}
+    assert parts[-1] == {"type": "finish", "finishReason": sent, "messageMetadata": {"usage": usage}}
 
 
-@pytest.mark.parametrize("said", ["data: [DONE]\n\n", '"}\n\ndata: {"type":"finish"}', "\u2028\r\n", "\x00", "\ufeff"])
-async def test_what_a_model_says_is_never_a_part_of_its_own(client: Client, said: str) -> None:
-    reply = await client.ask(question("mock-echo", said))
-    assert text(reply) == said
+@pytest.mark.parametrize(
+    "prompt", ["data: [DONE]\n\n", '"}\n\ndata: {"type":"finish"}', "\u2028\r\n", "\x00", "\ufeff"]
+)
+async def test_what_a_model_says_is_never_a_part_of_its_own(client: Client, prompt: str) -> None:
+    reply = await client.ask(question("mock-echo", prompt))
+    assert text(reply) == prompt
     assert [part["type"] for part in reply.data].count("finish") == 1
 
 
@@ -199,8 +201,8 @@ async def test_a_failure_ends_with_error_and_finish(client: Client, log: Log, mo
 
 
 async def test_a_call_of_an_answer_that_failed_has_no_input_to_act_on() -> None:
-    said = OwnModel(Batch(1, [ToolCall(0, "c1", "pay", "{}")]), ChatError("upstream_error"))
-    async with serving(path=UI, models={"own": said}) as client:
+    model = OwnModel(Batch(1, [ToolCall(0, "c1", "pay", "{}")]), ChatError("upstream_error"))
+    async with serving(path=UI, models={"own": model}) as client:
         kinds = [part["type"] for part in (await client.ask(question())).data]
     assert "tool-input-available" not in kinds
     assert kinds[-3:] == ["finish-step", "error", "finish"]
@@ -235,15 +237,15 @@ def sentence_of(reply: Reply) -> str:
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("body", "sentence"),
     [
         ({"id": "c"}, "Missing required parameter: 'messages'."),
         (question() | {"trigger": "x"}, "Invalid value: 'trigger'."),
         (question() | {"messages": [{"id": "1", "role": "user", "parts": [], "odd": 1}]}, None),
     ],
 )
-async def test_the_sentence_names_the_field(client: Client, asked: dict[str, Any], sentence: str | None) -> None:
-    reply = await client.ask(asked)
+async def test_the_sentence_names_the_field(client: Client, body: dict[str, Any], sentence: str | None) -> None:
+    reply = await client.ask(body)
     assert (reply.status, sentence_of(reply)) == (422, sentence or "Unknown parameter: 'messages.0.odd'.")
 
 

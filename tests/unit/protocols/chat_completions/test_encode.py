@@ -24,8 +24,8 @@ Json = dict[str, Any]
 
 def merged(*deltas: Json) -> Json:
     """The message that `deltas` make."""
-    whole = merge({"choices": [{"index": 0, "delta": delta}]} for delta in deltas)
-    return dict(whole["choices"][0]["message"])
+    completion = merge({"choices": [{"index": 0, "delta": delta}]} for delta in deltas)
+    return dict(completion["choices"][0]["message"])
 
 
 @given(case=answers(fails=False))
@@ -53,21 +53,21 @@ def test_what_chunks_add_is_put_together_by_its_kind(deltas: list[Json], message
     assert merged(*deltas) == {"role": "assistant", **message}
 
 
-def call(index: int, **said: Any) -> Json:
-    return {"tool_calls": [{"index": index, **said}]}
+def call(index: int, **fields: Any) -> Json:
+    return {"tool_calls": [{"index": index, **fields}]}
 
 
 def test_a_tool_call_keeps_its_id_and_name_when_later_fragments_leave_them_empty() -> None:
     first = call(0, id="c", type="function", function={"name": "f", "arguments": "{"})
     later = call(0, id="", type="function", function={"name": "", "arguments": "}"})
-    told = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-    assert merged(first, later)["tool_calls"] == [told]
+    expected = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    assert merged(first, later)["tool_calls"] == [expected]
 
 
 def test_tool_calls_stand_in_the_order_of_their_indexes_whatever_those_are() -> None:
     fragments = [call(7, function={"arguments": "b"}), call(3, function={"arguments": "a"})]
-    told = [{"function": {"arguments": "aa"}}, {"function": {"arguments": "bb"}}]
-    assert merged(*fragments, *fragments)["tool_calls"] == told
+    expected = [{"function": {"arguments": "aa"}}, {"function": {"arguments": "bb"}}]
+    assert merged(*fragments, *fragments)["tool_calls"] == expected
 
 
 def test_half_a_surrogate_pair_that_an_upstream_escaped_is_mended() -> None:
@@ -103,14 +103,14 @@ CHUNKS = st.fixed_dictionaries(
 @examples(30)
 @given(stream=st.lists(CHUNKS, max_size=4))
 def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None:
-    reader = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
-    pieces = reader.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in stream).encode()).pieces
+    parser = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
+    pieces = parser.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in stream).encode()).pieces
     chunks = ChunkEncoder(CREATED, include_usage=True)
     completion = merge(chunk for piece in [Start("i", "m"), *pieces] for chunk in chunks.of(piece))
     assert json.loads(to_json(completion))["object"] == "chat.completion"
 
 
 def test_an_upstream_whose_chunks_are_no_chunks_is_refused() -> None:
-    reader = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
-    reader.feed(b'data: {"choices":[{"index":0,"delta":{"content":1}}]}\n\n')
-    assert isinstance(reader.error, ChatError)
+    parser = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
+    parser.feed(b'data: {"choices":[{"index":0,"delta":{"content":1}}]}\n\n')
+    assert isinstance(parser.error, ChatError)

@@ -19,7 +19,7 @@ HI = [{"role": "user", "content": "hi"}]
 CANARY = "canary7f3a"
 
 
-def asked(**fields: Any) -> dict[str, Any]:
+def body(**fields: Any) -> dict[str, Any]:
     return {"model": "m", "messages": HI, **fields}
 
 
@@ -80,15 +80,15 @@ async def test_each_parameter_reaches_the_models_server_as_it_was_sent() -> None
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_null_means_not_given(name: str) -> None:
-    assert taken(asked(**{name: None})).params == {}
+    assert taken(body(**{name: None})).params == {}
 
 
 def test_a_request_is_for_the_upstreams_own_chunks() -> None:
-    assert taken(asked(stream=True)) == ChatRequest(HI, "m", raw=True)
-    assert taken(asked(stream=True, stream_options={"include_usage": True})).include_usage
-    for document in (asked(), asked(stream=False), asked(stream=None, stream_options=None)):
+    assert taken(body(stream=True)) == ChatRequest(HI, "m", raw=True)
+    assert taken(body(stream=True, stream_options={"include_usage": True})).include_usage
+    for document in (body(), body(stream=False), body(stream=None, stream_options=None)):
         assert taken(document) == ChatRequest(HI, "m", whole=True, raw=True, include_usage=True)
-    assert taken(asked(n=3)).choices == 3
+    assert taken(body(n=3)).choices == 3
 
 
 def test_conversations_may_have_instructions_names_parts_calls_and_refusals() -> None:
@@ -101,10 +101,10 @@ def test_conversations_may_have_instructions_names_parts_calls_and_refusals() ->
         {"role": "tool", "content": "1", "tool_call_id": "c1"},
         {"role": "assistant", "refusal": "no"},
     ]
-    told = [{name: value for name, value in turn.items() if value is not None} for turn in turns]
+    sent = [{name: value for name, value in turn.items() if value is not None} for turn in turns]
     for index in (3, 5):
-        told[index]["content"] = None
-    assert taken(asked(messages=turns)).messages == told
+        sent[index]["content"] = None
+    assert taken(body(messages=turns)).messages == sent
 
 
 WITHOUT_EFFECT: list[tuple[str, Any]] = [
@@ -118,7 +118,7 @@ WITHOUT_EFFECT: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "value"), [*WITHOUT_EFFECT, *[(name, None) for name, _ in WITHOUT_EFFECT]])
 def test_openais_own_parameters_without_effect_are_taken_and_not_sent_on(name: str, value: Any) -> None:
-    request = taken(asked(**{name: value}))
+    request = taken(body(**{name: value}))
     assert (request.params, request.extras) == ({}, {})
 
 
@@ -128,8 +128,8 @@ def test_without_a_model_the_request_is_for_the_default() -> None:
 
 
 def test_two_equal_limits_are_taken_and_two_different_ones_refused() -> None:
-    assert taken(asked(max_tokens=5, max_completion_tokens=5)).params == {"max_tokens": 5, "max_completion_tokens": 5}
-    assert refused(asked(max_tokens=5, max_completion_tokens=6)) == ("invalid_request", "max_tokens")
+    assert taken(body(max_tokens=5, max_completion_tokens=5)).params == {"max_tokens": 5, "max_completion_tokens": 5}
+    assert refused(body(max_tokens=5, max_completion_tokens=6)) == ("invalid_request", "max_tokens")
 
 
 UNKNOWN = [
@@ -143,47 +143,47 @@ UNKNOWN = [
 @pytest.mark.parametrize("name", UNKNOWN)
 @pytest.mark.parametrize("value", [CANARY, {"x": CANARY}, True])
 def test_what_is_not_in_the_list_is_refused_by_its_name(name: str, value: Any) -> None:
-    assert refused(asked(**{name: value})) == ("invalid_request", name)
+    assert refused(body(**{name: value})) == ("invalid_request", name)
 
 
 def test_the_name_of_an_unknown_parameter_is_cut_to_harmless_characters() -> None:
-    assert refused(asked(**{"<b>é'" + "x" * 200: 1})) == ("invalid_request", "?b???" + "x" * 95)
+    assert refused(body(**{"<b>é'" + "x" * 200: 1})) == ("invalid_request", "?b???" + "x" * 95)
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"model": "", "messages": HI}, "model"),
     ({"model": "m"}, "messages"),
-    (asked(messages=[]), "messages"),
-    (asked(messages=[{"role": "function", "content": "x", "name": "f"}]), "messages.0.role"),
-    (asked(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "messages.0.content.0.image_url"),
-    (asked(stream="true"), "stream"),
-    (asked(stream_options={}), "stream_options"),
-    (asked(stream=False, stream_options={"include_usage": True}), "stream_options"),
-    (asked(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage"),
-    (asked(stream=True, stream_options={"x": CANARY}), "stream_options.x"),
-    (asked(n=0), "n"),
-    (asked(n=5), "n"),
-    (asked(n=True), "n"),
-    (asked(max_tokens=32_769), "max_tokens"),
-    (asked(max_completion_tokens=32_769), "max_completion_tokens"),
-    (asked(max_completion_tokens=0), "max_completion_tokens"),
-    (asked(temperature=2.1), "temperature"),
-    (asked(frequency_penalty=-2.1), "frequency_penalty"),
-    (asked(presence_penalty="1"), "presence_penalty"),
-    (asked(top_p=1.5), "top_p"),
-    (asked(top_logprobs=21), "top_logprobs"),
-    (asked(logprobs=1), "logprobs"),
-    (asked(verbosity=CANARY), "verbosity"),
-    (asked(reasoning_effort=""), "reasoning_effort"),
-    (asked(seed=2**63), "seed"),
-    (asked(stop=[]), "stop"),
-    (asked(stop=["a"] * 5), "stop"),
-    (asked(tools=[]), "tools"),
-    (asked(tools=[FUNCTION] * 129), "tools"),
-    (asked(tools=["x"]), "tools.0"),
-    (asked(user="a" * 201), "user"),
-    (asked(logit_bias={str(number): 1 for number in range(1025)}), "logit_bias"),
-    (asked(logit_bias=[1]), "logit_bias"),
+    (body(messages=[]), "messages"),
+    (body(messages=[{"role": "function", "content": "x", "name": "f"}]), "messages.0.role"),
+    (body(messages=[{"role": "user", "content": [{"type": "image_url"}]}]), "messages.0.content.0.image_url"),
+    (body(stream="true"), "stream"),
+    (body(stream_options={}), "stream_options"),
+    (body(stream=False, stream_options={"include_usage": True}), "stream_options"),
+    (body(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage"),
+    (body(stream=True, stream_options={"x": CANARY}), "stream_options.x"),
+    (body(n=0), "n"),
+    (body(n=5), "n"),
+    (body(n=True), "n"),
+    (body(max_tokens=32_769), "max_tokens"),
+    (body(max_completion_tokens=32_769), "max_completion_tokens"),
+    (body(max_completion_tokens=0), "max_completion_tokens"),
+    (body(temperature=2.1), "temperature"),
+    (body(frequency_penalty=-2.1), "frequency_penalty"),
+    (body(presence_penalty="1"), "presence_penalty"),
+    (body(top_p=1.5), "top_p"),
+    (body(top_logprobs=21), "top_logprobs"),
+    (body(logprobs=1), "logprobs"),
+    (body(verbosity=CANARY), "verbosity"),
+    (body(reasoning_effort=""), "reasoning_effort"),
+    (body(seed=2**63), "seed"),
+    (body(stop=[]), "stop"),
+    (body(stop=["a"] * 5), "stop"),
+    (body(tools=[]), "tools"),
+    (body(tools=[FUNCTION] * 129), "tools"),
+    (body(tools=["x"]), "tools.0"),
+    (body(user="a" * 201), "user"),
+    (body(logit_bias={str(number): 1 for number in range(1025)}), "logit_bias"),
+    (body(logit_bias=[1]), "logit_bias"),
 ]
 
 
@@ -194,12 +194,12 @@ def test_the_wrong_shape_is_told_by_its_path(document: dict[str, Any], path: str
 
 @pytest.mark.parametrize("bias", [101, -100.5, "1", True, None, [1]])
 def test_a_wrong_bias_is_told_by_its_token(bias: Any) -> None:
-    assert refused(asked(logit_bias={"7": bias})) == ("invalid_request", "logit_bias.7")
+    assert refused(body(logit_bias={"7": bias})) == ("invalid_request", "logit_bias.7")
 
 
 def test_limits_are_settings() -> None:
-    assert taken(asked(n=7), CHAT_MAX_CHOICES=7).choices == 7
-    assert refused(asked(n=2), CHAT_MAX_CHOICES=1) == ("invalid_request", "n")
-    assert refused(asked(max_tokens=8), CHAT_MAX_OUTPUT_TOKENS=7) == ("invalid_request", "max_tokens")
-    assert refused(asked(messages=HI * 3), CHAT_MAX_MESSAGES=2) == ("too_large", "messages")
-    assert refused(asked(messages=HI * 3), CHAT_MAX_PROMPT_CHARS=5) == ("too_large", "messages")
+    assert taken(body(n=7), CHAT_MAX_CHOICES=7).choices == 7
+    assert refused(body(n=2), CHAT_MAX_CHOICES=1) == ("invalid_request", "n")
+    assert refused(body(max_tokens=8), CHAT_MAX_OUTPUT_TOKENS=7) == ("invalid_request", "max_tokens")
+    assert refused(body(messages=HI * 3), CHAT_MAX_MESSAGES=2) == ("too_large", "messages")
+    assert refused(body(messages=HI * 3), CHAT_MAX_PROMPT_CHARS=5) == ("too_large", "messages")

@@ -53,13 +53,13 @@ def streamed(model: str = "mock", **fields: Any) -> dict[str, Any]:
     return question(model, stream=True, **fields)
 
 
-async def answered(body: bytes, asked: dict[str, Any]) -> Reply:
+async def answered(body: bytes, document: dict[str, Any]) -> Reply:
     """What becomes of `asked`, whose model is the one that is offered, when the upstream's answer is `body`."""
     async with (
         Loopback(reply(body=body)) as upstream,
-        serving(path=COMPLETIONS, **offered_by(upstream, asked["model"])) as client,
+        serving(path=COMPLETIONS, **offered_by(upstream, document["model"])) as client,
     ):
-        return await client.ask(asked)
+        return await client.ask(document)
 
 
 def error_of(reply: Reply) -> Any:
@@ -79,7 +79,7 @@ def error_of(reply: Reply) -> Any:
     return error
 
 
-def said(chunks: list[Any], field: str = "content", index: int = 0) -> str:
+def text_of(chunks: list[Any], field: str = "content", index: int = 0) -> str:
     """The text that the deltas of one choice have in `field`."""
     choices = [choice for each in chunks for choice in each["choices"] if choice["index"] == index]
     return "".join(choice["delta"].get(field) or "" for choice in choices)
@@ -94,7 +94,7 @@ async def test_a_stream_is_chunks_and_done(client: Client) -> None:
     assert reply.headers["Cache-Control"] == "no-cache, no-transform"
     assert reply.headers["X-Request-ID"]
     chunks = reply.data
-    assert said(chunks) == "1 2 3"
+    assert text_of(chunks) == "1 2 3"
     assert [each["object"] for each in chunks] == ["chat.completion.chunk"] * len(chunks)
     assert {each["model"] for each in chunks} == {"mock"}
     assert len({each["id"] for each in chunks}) == 1
@@ -111,8 +111,8 @@ async def test_a_chunk_is_the_upstreams_own_but_for_the_name_of_the_model() -> N
     )
     sent = json.dumps(strange, indent=1).replace("\n", "").encode()
     body = event_stream(sent, b'{"choices":[{"delta":{},"finish_reason":"stop","index":0}]}')
-    told = await answered(body, streamed("ours", stream_options={"include_usage": True}))
-    first, last = told.body.split(b"\n\n")[:2]
+    response = await answered(body, streamed("ours", stream_options={"include_usage": True}))
+    first, last = response.body.split(b"\n\n")[:2]
     assert first == b"data: " + sent.replace(b'"model": "theirs", "choices"', b'"model":"ours", "choices"')
     assert last == b'data: {"choices":[{"delta":{},"finish_reason":"stop","index":0}]}'
 
@@ -120,8 +120,8 @@ async def test_a_chunk_is_the_upstreams_own_but_for_the_name_of_the_model() -> N
 @pytest.mark.parametrize("name", ['a"b', "a/b:c", "é", "\\"])
 async def test_any_name_of_a_model_is_put_in_whole(name: str) -> None:
     body = event_stream(chunk({"content": "hi"}), chunk(finish_reason="stop"))
-    told = await answered(body, streamed(name))
-    assert {each["model"] for each in told.data} == {name}
+    response = await answered(body, streamed(name))
+    assert {each["model"] for each in response.data} == {name}
 
 
 async def test_usage_is_always_asked_for_and_told_to_those_who_ask() -> None:
@@ -142,8 +142,10 @@ async def test_a_role_is_no_event_so_that_a_failure_after_it_is_a_true_status(he
     refused = await answered(body, streamed("ours"))
     assert error_of(refused)["code"] == "upstream_error"
     assert "canary" not in refused.body.decode()
-    whole = await answered(event_stream(*held, chunk({"content": "a"}), chunk(finish_reason="stop")), streamed("ours"))
-    assert [each["choices"][0]["delta"] for each in whole.data[: len(held)]] == [
+    complete = await answered(
+        event_stream(*held, chunk({"content": "a"}), chunk(finish_reason="stop")), streamed("ours")
+    )
+    assert [each["choices"][0]["delta"] for each in complete.data[: len(held)]] == [
         each["choices"][0]["delta"] for each in held
     ]
 
@@ -161,7 +163,7 @@ async def test_a_role_is_no_event_so_that_a_failure_after_it_is_a_true_status(he
 async def test_a_failure_after_tokens_is_an_error_and_no_done(client: Client, log: Log, model: str, code: str) -> None:
     reply = await client.ask(streamed(model))
     *chunks, last = reply.data
-    assert (reply.status, said(chunks)) == (200, "1 2")
+    assert (reply.status, text_of(chunks)) == (200, "1 2")
     error = {"message": KINDS[code].message, "type": "server_error", "code": code, "param": None}
     assert last == {"error": error}
     assert not reply.is_done
@@ -190,9 +192,9 @@ async def test_several_choices_are_whole_when_each_of_them_is() -> None:
         for index, text in ((0, "a"), (1, "b"), (0, "c"), (1, "d"))
     ]
     ends = [chunk(choices=[{"index": index, "delta": {}, "finish_reason": "stop"}]) for index in (1, 0)]
-    whole = await answered(event_stream(*both, *ends), streamed("ours", n=2))
-    assert [said(whole.data, index=index) for index in (0, 1)] == ["ac", "bd"]
-    assert whole.is_done
+    complete = await answered(event_stream(*both, *ends), streamed("ours", n=2))
+    assert [text_of(complete.data, index=index) for index in (0, 1)] == ["ac", "bd"]
+    assert complete.is_done
     half = await answered(event_stream(*both, ends[0]), streamed("ours", n=2))
     assert half.data[-1]["error"]["code"] == "upstream_truncated"
     assert not half.is_done
@@ -200,22 +202,22 @@ async def test_several_choices_are_whole_when_each_of_them_is() -> None:
 
 async def test_the_mock_model_gives_as_many_choices_as_are_asked_for(client: Client) -> None:
     chunks = (await client.ask(streamed(n=2))).data
-    assert [said(chunks, index=index) for index in (0, 1, 2)] == ["1 2 3", "1 2 3", ""]
+    assert [text_of(chunks, index=index) for index in (0, 1, 2)] == ["1 2 3", "1 2 3", ""]
 
 
 # -- whole
 
 
 async def test_a_completion_is_merged_from_chunks(client: Client) -> None:
-    for asked in (question(), question(stream=False)):
-        reply = await client.ask(asked)
+    for document in (question(), question(stream=False)):
+        reply = await client.ask(document)
         assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
-        whole = reply.json
-        assert (whole["object"], whole["model"]) == ("chat.completion", "mock")
-        [choice] = whole["choices"]
+        completion = reply.json
+        assert (completion["object"], completion["model"]) == ("chat.completion", "mock")
+        [choice] = completion["choices"]
         assert (choice["index"], choice["finish_reason"], choice["logprobs"]) == (0, "stop", None)
         assert (choice["message"]["role"], choice["message"]["content"]) == ("assistant", "1 2 3")
-        assert whole["usage"].keys() >= USAGE.keys()
+        assert completion["usage"].keys() >= USAGE.keys()
 
 
 TOKEN = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": [{"token": "b", "logprob": -1.5, "bytes": None}]}
@@ -291,12 +293,12 @@ async def test_an_answer_with_a_large_header_is_an_answer(size: int) -> None:
 async def test_one_choice_of_a_server_that_ignores_n_is_a_complete_answer(end: str) -> None:
     one = [chunk({"content": "a"}), chunk(finish_reason="stop")]
     announced = [chunk({"role": "assistant"}, choices=[{"index": 1, "delta": {"role": "assistant"}}]), *one]
-    cut = b"" if end == "[DONE]" else b"data: [DONE]\n\n"
-    body = event_stream(*one).removesuffix(cut)
+    rest = b"" if end == "[DONE]" else b"data: [DONE]\n\n"
+    body = event_stream(*one).removesuffix(rest)
     assert (await answered(body, streamed("ours", n=2))).is_done
     [choice] = (await answered(body, question("ours", n=2))).json["choices"]
     assert (choice["message"]["content"], choice["finish_reason"]) == ("a", "stop")
-    reply = await answered(event_stream(*announced).removesuffix(cut), question("ours", n=2))
+    reply = await answered(event_stream(*announced).removesuffix(rest), question("ours", n=2))
     assert (reply.status, reply.json["error"]["code"]) == (502, "upstream_truncated")
 
 
@@ -315,12 +317,12 @@ async def test_what_clients_would_misread_is_in_openais_words_streamed_and_whole
     }
     assert last["choices"][0]["finish_reason"] == "tool_calls"
     assert counted["usage"].items() >= USAGE.items()
-    whole = (await answered(body, question("ours"))).json
-    assert whole["model"] == "ours"
-    assert whole["choices"][0]["message"]["tool_calls"] == calls
-    assert whole["choices"][0]["message"]["provider"] == {"model": "p"}
-    assert whole["choices"][0]["finish_reason"] == "tool_calls"
-    assert whole["usage"].items() >= USAGE.items()
+    completion = (await answered(body, question("ours"))).json
+    assert completion["model"] == "ours"
+    assert completion["choices"][0]["message"]["tool_calls"] == calls
+    assert completion["choices"][0]["message"]["provider"] == {"model": "p"}
+    assert completion["choices"][0]["finish_reason"] == "tool_calls"
+    assert completion["usage"].items() >= USAGE.items()
 
 
 async def test_choices_of_a_completion_come_in_their_order() -> None:
@@ -328,8 +330,8 @@ async def test_choices_of_a_completion_come_in_their_order() -> None:
         chunk(choices=[{"index": index, "delta": {"content": text}, "finish_reason": "stop"}])
         for index, text in ((1, "b"), (0, "a"))
     ]
-    whole = (await answered(event_stream(*chunks), question("ours", n=2))).json
-    assert [(each["index"], each["message"]["content"]) for each in whole["choices"]] == [(0, "a"), (1, "b")]
+    completion = (await answered(event_stream(*chunks), question("ours", n=2))).json
+    assert [(each["index"], each["message"]["content"]) for each in completion["choices"]] == [(0, "a"), (1, "b")]
 
 
 async def test_fields_that_change_their_type_do_no_harm() -> None:
@@ -404,7 +406,11 @@ async def test_a_model_without_chunks_is_told_in_ours(include_usage: bool) -> No
     assert ends == [None] * len(PIECES) + ["tool_calls"]
     deltas = [choice["delta"] for each in chunks for choice in each["choices"]]
     assert [delta.get("role") for delta in deltas] == ["assistant"] + [None] * len(PIECES)
-    assert (said(chunks), said(chunks, "reasoning_content"), said(chunks, "refusal")) == ("ab\ufffd", "hm", "no")
+    assert (text_of(chunks), text_of(chunks, "reasoning_content"), text_of(chunks, "refusal")) == (
+        "ab\ufffd",
+        "hm",
+        "no",
+    )
     assert [delta["tool_calls"] for delta in deltas if "tool_calls" in delta] == [
         [{"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{"}}],
         [{"index": 0, "function": {"arguments": "}"}}],
@@ -414,10 +420,10 @@ async def test_a_model_without_chunks_is_told_in_ours(include_usage: bool) -> No
 
 async def test_a_model_without_chunks_gives_a_completion_too() -> None:
     async with serving(path=COMPLETIONS, models=OWN) as client:
-        whole = (await client.ask(question("own"))).json
+        completion = (await client.ask(question("own"))).json
     message = {"role": "assistant", "content": "ab\ufffd", "reasoning_content": "hm", "refusal": "no"}
-    assert whole["choices"][0]["message"] == {**message, "tool_calls": [CALL]}
-    assert (whole["choices"][0]["finish_reason"], whole["usage"]) == ("tool_calls", USAGE)
+    assert completion["choices"][0]["message"] == {**message, "tool_calls": [CALL]}
+    assert (completion["choices"][0]["finish_reason"], completion["usage"]) == ("tool_calls", USAGE)
 
 
 # -- errors
@@ -515,11 +521,11 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "message"), MESSAGES)
+@pytest.mark.parametrize(("document", "message"), MESSAGES)
 async def test_the_message_names_the_field_because_clients_show_nothing_else(
-    client: Client, asked: dict[str, Any], message: str
+    client: Client, document: dict[str, Any], message: str
 ) -> None:
-    assert error_of(await client.ask(asked))["message"] == message
+    assert error_of(await client.ask(document))["message"] == message
 
 
 async def test_an_answer_that_took_too_long_is_not_asked_for_again() -> None:

@@ -64,17 +64,20 @@ def test_state_of_a_turn_is_accepted_in_each_form_in_which_it_was_sent() -> None
     kept = {"reasoning": "hm", "reasoning_details": details}
     turn = {"role": "assistant", "content": "a"}
     assert sent(turn | given) == [turn | {"extra": kept}]
-    ours = {"reasoning": "hm", "extra": {"reasoning_details": details, "unknown": 1}}
-    assert sent(turn | ours) == [turn | {"extra": kept}]
+    own_fields = {"reasoning": "hm", "extra": {"reasoning_details": details, "unknown": 1}}
+    assert sent(turn | own_fields) == [turn | {"extra": kept}]
 
 
 def test_citations_and_images_of_an_earlier_answer_are_accepted_and_not_sent() -> None:
     turn = {"role": "assistant", "content": "a"}
     cited = {"type": "url_citation", "url_citation": {"url": "https://a.example/", "title": "A"}}
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
-    theirs = {"annotations": [cited], "images": [image]}
-    ours = {"annotations": [{"kind": "url_citation", "url": "https://a.example/"}], "images": [image["image_url"]]}
-    assert sent(USER, turn | theirs, USER) == sent(USER, turn | ours, USER) == [USER, turn, USER]
+    openai_fields = {"annotations": [cited], "images": [image]}
+    own_fields = {
+        "annotations": [{"kind": "url_citation", "url": "https://a.example/"}],
+        "images": [image["image_url"]],
+    }
+    assert sent(USER, turn | openai_fields, USER) == sent(USER, turn | own_fields, USER) == [USER, turn, USER]
 
 
 @pytest.mark.parametrize("content", ["", None, []])
@@ -88,8 +91,8 @@ def test_an_answer_that_says_nothing_is_accepted_and_not_sent(content: Any, call
 
 def test_a_turn_without_any_result_loses_its_calls_and_their_state() -> None:
     assert sent(calling(call(), call("c2")), USER) == [USER]
-    said = {"role": "assistant", "content": "Let me see."}
-    assert sent(calling(call()) | said | {"reasoning": "hm"}, USER) == [said, USER]
+    text_turn = {"role": "assistant", "content": "Let me see."}
+    assert sent(calling(call()) | text_turn | {"reasoning": "hm"}, USER) == [text_turn, USER]
 
 
 def test_a_call_without_a_result_next_to_one_with_it_gets_a_fixed_one() -> None:

@@ -29,8 +29,8 @@ REMOTE: dict[str, Any] = {"CHAT_ALLOW_REMOTE_URLS": True}
 FILE_IDS = {"CHAT_ALLOW_FILE_IDS": True}
 
 
-def text(said: str = "hi") -> dict[str, Any]:
-    return {"type": "text", "text": said}
+def text(content: str = "hi") -> dict[str, Any]:
+    return {"type": "text", "text": content}
 
 
 def image(url: Any = PNG, **fields: Any) -> dict[str, Any]:
@@ -45,11 +45,11 @@ def sound(data: Any = "UklGRg==", format: str = "wav", **fields: Any) -> dict[st
     return {"type": "input_audio", "input_audio": {"data": data, "format": format, **fields}}
 
 
-def refusal(said: str = "no") -> dict[str, Any]:
-    return {"type": "refusal", "refusal": said}
+def refusal(content: str = "no") -> dict[str, Any]:
+    return {"type": "refusal", "refusal": content}
 
 
-def asked(*parts: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
+def body_with(*parts: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": list(parts), **fields}]}
 
 
@@ -89,29 +89,29 @@ TAKEN = {
 
 @pytest.mark.parametrize("kind", TAKEN)
 def test_an_attachment_goes_on_as_it_came(kind: str) -> None:
-    assert taken(asked(text(), TAKEN[kind])) == [text(), TAKEN[kind]]
+    assert taken(body_with(text(), TAKEN[kind])) == [text(), TAKEN[kind]]
 
 
 def test_an_attachment_needs_no_text_and_keeps_its_place() -> None:
-    assert taken(asked(image())) == [image()]
+    assert taken(body_with(image())) == [image()]
     parts = [image(), text("and"), image("data:image/gif;base64,R0lG"), text(""), sound(), file()]
-    assert taken(asked(*parts)) == parts
+    assert taken(body_with(*parts)) == parts
 
 
 def test_an_empty_detail_and_the_type_image_jpg_are_what_they_look_like() -> None:
-    assert taken(asked(image(detail=""))) == [image()]
+    assert taken(body_with(image(detail=""))) == [image()]
     jpeg = "data:image/jpeg;base64,/9j/4A=="
-    assert taken(asked(image(jpeg.replace("jpeg", "jpg")))) == [image(jpeg)]
+    assert taken(body_with(image(jpeg.replace("jpeg", "jpg")))) == [image(jpeg)]
 
 
 def test_null_means_not_given() -> None:
-    assert taken(asked(image(detail=None))) == [image()]
-    assert taken(asked(file(file_data=PDF, filename=None, file_id=None))) == [file(file_data=PDF)]
+    assert taken(body_with(image(detail=None))) == [image()]
+    assert taken(body_with(file(file_data=PDF, filename=None, file_id=None))) == [file(file_data=PDF)]
 
 
 def test_an_answer_may_have_parts_of_text_and_of_refusal() -> None:
     parts = [text("a"), refusal()]
-    assert taken(asked(*parts, role="assistant")) == parts
+    assert taken(body_with(*parts, role="assistant")) == parts
 
 
 ROLES = {"user": {}, "assistant": {}, "system": {}, "developer": {}, "tool": {"tool_call_id": "c1"}}
@@ -121,7 +121,7 @@ HOLD = {"user": ("text", "image_url", "file", "input_audio"), "assistant": ("tex
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("part", [text(), refusal(), image(), file(), sound()], ids=lambda part: str(part["type"]))
 def test_a_message_holds_parts_that_go_with_its_role(role: str, part: dict[str, Any]) -> None:
-    document = asked(text(), part, role=role, **ROLES[role])
+    document = body_with(text(), part, role=role, **ROLES[role])
     if part["type"] in HOLD.get(role, ("text",)):
         call = {"role": "assistant", "tool_calls": [{"id": "c1", "name": "f"}]}
         assert taken({"messages": [call, *document["messages"]]}) == [text(), part]
@@ -179,7 +179,7 @@ WRONG: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("part", "path"), WRONG)
 def test_the_wrong_shape_is_told_by_its_path(part: Any, path: str) -> None:
-    assert refused(asked(text(), part), **REMOTE, **FILE_IDS) == ("invalid_request", AT + path)
+    assert refused(body_with(text(), part), **REMOTE, **FILE_IDS) == ("invalid_request", AT + path)
 
 
 NO_IMAGES = [
@@ -212,7 +212,7 @@ NO_IMAGES = [
 
 @pytest.mark.parametrize("url", NO_IMAGES)
 def test_what_is_no_image_of_a_kind_that_is_taken_is_refused(url: str) -> None:
-    assert refused(asked(text(), image(url)), **REMOTE) == ("invalid_request", AT + ".image_url.url")
+    assert refused(body_with(text(), image(url)), **REMOTE) == ("invalid_request", AT + ".image_url.url")
 
 
 NO_BASE64 = [
@@ -225,10 +225,13 @@ NO_BASE64 = [
 @pytest.mark.parametrize("data", NO_BASE64)
 def test_what_is_no_base64_is_refused(data: str) -> None:
     head = "data:application/pdf;base64,"
-    assert refused(asked(text(), image(f"data:image/png;base64,{data}"))) == ("invalid_request", AT + ".image_url.url")
-    assert refused(asked(text(), file(file_data=data))) == ("invalid_request", AT + ".file.file_data")
-    assert refused(asked(text(), file(file_data=head + data))) == ("invalid_request", AT + ".file.file_data")
-    assert refused(asked(text(), sound(data))) == ("invalid_request", AT + ".input_audio.data")
+    assert refused(body_with(text(), image(f"data:image/png;base64,{data}"))) == (
+        "invalid_request",
+        AT + ".image_url.url",
+    )
+    assert refused(body_with(text(), file(file_data=data))) == ("invalid_request", AT + ".file.file_data")
+    assert refused(body_with(text(), file(file_data=head + data))) == ("invalid_request", AT + ".file.file_data")
+    assert refused(body_with(text(), sound(data))) == ("invalid_request", AT + ".input_audio.data")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,7 @@ def test_what_is_no_base64_is_refused(data: str) -> None:
      "data:a/b;base64x,AAAA", "data:a/b;base64;c=d,AAAA", "https://example.com/a.pdf"],
 )  # fmt: skip
 def test_what_is_no_file_in_a_data_url_is_refused(data: str) -> None:
-    assert refused(asked(text(), file(file_data=data)), **REMOTE) == ("invalid_request", AT + ".file.file_data")
+    assert refused(body_with(text(), file(file_data=data)), **REMOTE) == ("invalid_request", AT + ".file.file_data")
 
 
 @given(data=st.binary(min_size=1, max_size=50) | st.text("AZaz09+/=- \n", max_size=12).map(str.encode))
@@ -306,19 +309,19 @@ NO_ADDRESSES = [
 
 @pytest.mark.parametrize("url", ADDRESSES)
 def test_an_address_is_passed_on_where_a_setting_says_so(url: str) -> None:
-    assert taken(asked(text(), image(url, detail="low")), **REMOTE) == [text(), image(url, detail="low")]
-    assert refused(asked(text(), image(url))) == ("invalid_request", AT + ".image_url.url")
+    assert taken(body_with(text(), image(url, detail="low")), **REMOTE) == [text(), image(url, detail="low")]
+    assert refused(body_with(text(), image(url))) == ("invalid_request", AT + ".image_url.url")
 
 
 @pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_what_is_no_plain_address_is_refused_even_then(url: str) -> None:
-    assert refused(asked(text(), image(url)), **REMOTE) == ("invalid_request", AT + ".image_url.url")
+    assert refused(body_with(text(), image(url)), **REMOTE) == ("invalid_request", AT + ".image_url.url")
 
 
 def test_a_file_at_the_provider_may_be_named_where_a_setting_says_so() -> None:
     for part in (file(file_id="file-Ab_1"), file(file_id="a" * 200, filename="a.pdf")):
-        assert taken(asked(text(), part), **FILE_IDS) == [text(), part]
-        assert refused(asked(text(), part), **REMOTE) == ("invalid_request", AT + ".file.file_id")
+        assert taken(body_with(text(), part), **FILE_IDS) == [text(), part]
+        assert refused(body_with(text(), part), **REMOTE) == ("invalid_request", AT + ".file.file_id")
 
 
 ROUTES = {
@@ -368,36 +371,36 @@ SIZED = {
 @pytest.mark.parametrize("limit", [7, 8, 9])
 def test_an_attachment_may_have_as_many_bytes_as_the_limit_and_no_more(field: str, limit: int) -> None:
     within, over = SIZED[field](limit), SIZED[field](limit + 1)
-    assert taken(asked(within, within), CHAT_MAX_ATTACHMENT_BYTES=limit) == [within, within]
-    assert refused(asked(within, over), CHAT_MAX_ATTACHMENT_BYTES=limit) == ("too_large", f"{AT}.{field}")
+    assert taken(body_with(within, within), CHAT_MAX_ATTACHMENT_BYTES=limit) == [within, within]
+    assert refused(body_with(within, over), CHAT_MAX_ATTACHMENT_BYTES=limit) == ("too_large", f"{AT}.{field}")
 
 
 def test_the_limit_is_of_bytes_that_are_decoded_bare_or_not() -> None:
     part = file(file_data=data_of(9))
-    assert taken(asked(part), CHAT_MAX_ATTACHMENT_BYTES=9) == [part]
-    assert refused(asked(part), CHAT_MAX_ATTACHMENT_BYTES=8) == ("too_large", "messages.0.content.0.file.file_data")
+    assert taken(body_with(part), CHAT_MAX_ATTACHMENT_BYTES=9) == [part]
+    assert refused(body_with(part), CHAT_MAX_ATTACHMENT_BYTES=8) == ("too_large", "messages.0.content.0.file.file_data")
 
 
 def test_a_request_may_have_as_many_attachments_as_the_limit_in_all_messages_and_no_more() -> None:
-    three = {"messages": [*asked(image(), sound())["messages"], *asked(text(), file())["messages"]]}
+    three = {"messages": [*body_with(image(), sound())["messages"], *body_with(text(), file())["messages"]]}
     body = json.dumps(three).encode()
     assert len(parse(body, Settings.load({"CHAT_MAX_ATTACHMENTS": 3})).messages) == 2
     assert refused(three, CHAT_MAX_ATTACHMENTS=2) == ("too_large", "messages")
-    assert refused(asked(image()), CHAT_MAX_ATTACHMENTS=0) == ("too_large", "messages")
-    assert taken(asked(text(), text()), CHAT_MAX_ATTACHMENTS=0) == [text(), text()]
+    assert refused(body_with(image()), CHAT_MAX_ATTACHMENTS=0) == ("too_large", "messages")
+    assert taken(body_with(text(), text()), CHAT_MAX_ATTACHMENTS=0) == [text(), text()]
 
 
 def test_attachments_are_no_characters_of_the_prompt() -> None:
     long = [image("data:image/png;base64," + data_of(3000)), file(), sound(), text("1234")]
-    assert taken(asked(*long), CHAT_MAX_PROMPT_CHARS=4) == long
-    assert refused(asked(*long, text("5")), CHAT_MAX_PROMPT_CHARS=4) == ("too_large", "messages")
-    said = asked(text("123"), refusal("45"), role="assistant")
-    assert refused(said, CHAT_MAX_PROMPT_CHARS=4) == ("too_large", "messages")
+    assert taken(body_with(*long), CHAT_MAX_PROMPT_CHARS=4) == long
+    assert refused(body_with(*long, text("5")), CHAT_MAX_PROMPT_CHARS=4) == ("too_large", "messages")
+    sent = body_with(text("123"), refusal("45"), role="assistant")
+    assert refused(sent, CHAT_MAX_PROMPT_CHARS=4) == ("too_large", "messages")
 
 
 def test_a_message_may_have_a_thousand_parts_and_no_more() -> None:
-    assert len(taken(asked(*[text("a")] * 1000))) == 1000
-    assert refused(asked(*[text("a")] * 1001)) == ("invalid_request", "messages.0.content")
+    assert len(taken(body_with(*[text("a")] * 1000))) == 1000
+    assert refused(body_with(*[text("a")] * 1001)) == ("invalid_request", "messages.0.content")
 
 
 def test_the_body_that_the_protocol_advises_has_room_for_the_largest_attachment() -> None:
@@ -405,7 +408,7 @@ def test_the_body_that_the_protocol_advises_has_room_for_the_largest_attachment(
     loaded = Settings.load({"CHAT_MAX_BODY_BYTES": advised})
     url = "data:image/png;base64," + data_of(loaded.max_attachment_bytes)
     assert f"{len(url.partition(',')[2]):,}".replace(",", " ") in PROTOCOL
-    body = json.dumps(asked(text("a" * loaded.max_prompt_chars), image(url))).encode()
+    body = json.dumps(body_with(text("a" * loaded.max_prompt_chars), image(url))).encode()
     assert len(body) <= loaded.max_body_bytes
     assert len(parse(body, loaded).messages) == 1
 
@@ -428,23 +431,25 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMES | OTHER_NAMES, inner, max_size=3),
     max_leaves=4,
 )
-WHOLE = st.sampled_from([text(), refusal(), image(), file(), sound()])
+ALL_PARTS = st.sampled_from([text(), refusal(), image(), file(), sound()])
 
 
 @st.composite
 def wounded(draw: st.DrawFn) -> Any:
     """A part of which one field, or one of its inner object's, is another."""
-    part = json.loads(json.dumps(draw(WHOLE)))
+    part = json.loads(json.dumps(draw(ALL_PARTS)))
     inner = next((value for value in part.values() if isinstance(value, dict)), part)
     draw(st.sampled_from([part, inner]))[draw(NAMES | OTHER_NAMES)] = draw(VALUES)
     return part
 
 
-@given(parts=st.lists(WHOLE | wounded() | VALUES, min_size=1, max_size=3), role=st.sampled_from(["user", "assistant"]))
+@given(
+    parts=st.lists(ALL_PARTS | wounded() | VALUES, min_size=1, max_size=3), role=st.sampled_from(["user", "assistant"])
+)
 @examples(100)
 def test_a_path_leads_into_what_was_sent(parts: list[Any], role: str) -> None:
     """To a field that is there, or to one that is missing where all before it are: no name of ours is in it."""
-    document: Any = asked(*parts, role=role)
+    document: Any = body_with(*parts, role=role)
     *way, _ = path_refused(document).split(".")
     for step in way:
         document = document[int(step)] if isinstance(document, list) else document[step]

@@ -12,7 +12,7 @@ TEXT = {"type": "reasoning.text", "index": 0}
 
 
 @pytest.mark.parametrize(
-    ("pieces", "whole"),
+    ("pieces", "expected"),
     [
         ([{"a": {"b": "s"}}, {"a": {"c": "t"}}], {"a": {"b": "s", "c": "t"}}),
         ([{"a": {"b": "s"}}, {"a": {"b": "s"}}], {"a": {"b": "s"}}),
@@ -38,14 +38,14 @@ TEXT = {"type": "reasoning.text", "index": 0}
         ),
     ],
 )
-def test_pieces_of_state_are_put_together(pieces: list[dict[str, Any]], whole: dict[str, Any]) -> None:
+def test_pieces_of_state_are_put_together(pieces: list[dict[str, Any]], expected: dict[str, Any]) -> None:
     known: dict[str, Any] = {}
     for piece in pieces:
         earlier, before = joined(known), repr(joined(known))
         sent = repr(piece)
         add_state(known, piece)
         assert (repr(earlier), repr(piece)) == (before, sent)  # what was told already does not change
-    assert joined(known) == whole
+    assert joined(known) == expected
 
 
 class Copied(str):

@@ -144,8 +144,8 @@ def test_text_is_sent_as_it_is(string: str) -> None:
 
 @given(events=EVENTS)
 def test_text_is_the_joined_text_of_deltas_and_refusals(events: list[Event]) -> None:
-    said = "".join(event.text for event in events if isinstance(event, Delta | Refusal))
-    assert encode_text(events).decode() == said
+    joined = "".join(event.text for event in events if isinstance(event, Delta | Refusal))
+    assert encode_text(events).decode() == joined
 
 
 # -- the table

@@ -32,8 +32,10 @@ def refused(body: Any, **given: Any) -> tuple[str, str | None]:
     with pytest.raises(ChatError) as raised:
         parse(data, Settings.load(given))
     error = raised.value
-    told = f"{error} {error!r} {error.path} {error.message} {error.headers} {error.__cause__} {error.retry_after_s}"
-    assert CANARY not in told
+    description = (
+        f"{error} {error!r} {error.path} {error.message} {error.headers} {error.__cause__} {error.retry_after_s}"
+    )
+    assert CANARY not in description
     return error.code, error.path
 
 
@@ -506,7 +508,7 @@ NAMES = st.sampled_from(
         *("function", "name", "arguments", "id", "type", "temperature", "max_tokens", "seed", "stream", "tool_choice"),
     ]
 )
-LEAVES = st.one_of(
+SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
@@ -515,7 +517,7 @@ LEAVES = st.one_of(
     st.sampled_from(["user", "assistant", "tool", "system", "auto", "function", "\ud800", ""]),
 )
 DOCUMENTS = st.recursive(
-    LEAVES,
+    SCALARS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(max_size=5), inner, max_size=6),
     max_leaves=8,
 )
@@ -553,7 +555,7 @@ def test_random_bytes_are_taken_or_refused_and_nothing_else(body: bytes) -> None
 VALID = json.dumps({**messages(user("é"), {"role": "assistant", "tool_calls": [CALL]}, user()), "stop": ["a"]}).encode()
 
 
-@given(place=st.integers(0, len(VALID) - 1), cut=st.integers(0, 9), put=st.binary(max_size=4))
+@given(place=st.integers(0, len(VALID) - 1), size=st.integers(0, 9), put=st.binary(max_size=4))
 @examples(200)
-def test_a_right_body_with_a_wound_is_taken_or_refused_and_nothing_else(place: int, cut: int, put: bytes) -> None:
-    assert fate(VALID[:place] + put + VALID[place + cut :]) in FATES
+def test_a_right_body_with_a_wound_is_taken_or_refused_and_nothing_else(place: int, size: int, put: bytes) -> None:
+    assert fate(VALID[:place] + put + VALID[place + size :]) in FATES

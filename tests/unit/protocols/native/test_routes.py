@@ -127,7 +127,7 @@ async def test_a_tool_call_is_whole_once_its_fragments_are_joined(client: Client
 
 # -- the format
 
-TEXT, RECORDS, EVENTS, WHOLE = "text/plain", "application/x-ndjson", "text/event-stream", "application/json"
+TEXT, RECORDS, EVENTS, OBJECT = "text/plain", "application/x-ndjson", "text/event-stream", "application/json"
 
 
 @pytest.mark.parametrize(
@@ -157,10 +157,10 @@ TEXT, RECORDS, EVENTS, WHOLE = "text/plain", "application/x-ndjson", "text/event
         ("text/plain; charset=utf-8", TEXT),
         ("application/x-ndjson; charset=utf-8", RECORDS),
         ("application/x-ndjson;charset=utf-8;q=0.9, text/plain;q=0.1", RECORDS),
-        ("application/json", WHOLE),
-        ("application/json;q=0.9, text/plain;q=0.8", WHOLE),
+        ("application/json", OBJECT),
+        ("application/json;q=0.9, text/plain;q=0.8", OBJECT),
         ("application/json, application/x-ndjson", RECORDS),
-        ("application/*, application/x-ndjson;q=0", WHOLE),
+        ("application/*, application/x-ndjson;q=0", OBJECT),
         ("text/html", None),
         ("image/*", None),
         ("text/plain;q=0", None),
@@ -176,10 +176,10 @@ async def test_the_format_is_the_one_the_client_likes_best(client: Client, accep
     reply = await client.ask(Accept=accept)
     if chosen is None:
         assert reply.error["code"] == "not_acceptable"
-        assert reply.headers["X-Offered"] == ", ".join((TEXT, RECORDS, EVENTS, WHOLE))
+        assert reply.headers["X-Offered"] == ", ".join((TEXT, RECORDS, EVENTS, OBJECT))
     else:
         assert reply.status == 200
-        assert reply.headers["Content-Type"] == (WHOLE if chosen == WHOLE else f"{chosen}; charset=utf-8")
+        assert reply.headers["Content-Type"] == (OBJECT if chosen == OBJECT else f"{chosen}; charset=utf-8")
 
 
 async def test_without_a_wish_the_format_is_text(client: Client) -> None:
@@ -210,7 +210,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, WHOLE])
+@pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, OBJECT])
 @pytest.mark.parametrize("model", REFUSED)
 async def test_a_failure_before_the_first_event_is_a_true_status(
     client: Client, log: Log, model: str, accept: str
@@ -254,10 +254,10 @@ async def test_a_model_of_the_projects_own_that_crashes_is_an_internal_error(log
     assert f"ValueError: {KEY}" in log.text
 
 
-@pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, WHOLE])
+@pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, OBJECT])
 async def test_a_model_of_the_projects_own_may_cut_characters(accept: str) -> None:
-    said = Batch(1, [Delta("a\ud83d")], finish_reason="stop", ended=True)
-    async with serving(models={"own": OwnModel(said)}) as client:
+    batch = Batch(1, [Delta("a\ud83d")], finish_reason="stop", ended=True)
+    async with serving(models={"own": OwnModel(batch)}) as client:
         reply = await client.ask(Accept=accept)
     assert reply.status == 200
     assert "a\ufffd" in reply.body.decode()
@@ -269,7 +269,7 @@ async def test_a_model_of_the_projects_own_may_cut_characters(accept: str) -> No
 async def test_refusals_come_in_the_order_of_the_contract() -> None:
     document = {"message": PROMPT, "model": "fault-status:429"}
     headers = {"Content-Type": "text/plain", "Accept": "image/png"}
-    asked: dict[str, Any] = {"path": "/ai/nope", "method": "PUT", "headers": headers, "body": b"x" * 2000}
+    request_fields: dict[str, Any] = {"path": "/ai/nope", "method": "PUT", "headers": headers, "body": b"x" * 2000}
     steps: list[tuple[str, dict[str, Any], dict[str, str]]] = [
         ("not_found", {}, {}),
         ("method_not_allowed", {"path": STREAM}, {}),
@@ -287,18 +287,18 @@ async def test_refusals_come_in_the_order_of_the_contract() -> None:
         open_answer(client, **{"X-Auth": "token-1"}),
     ):
         for code, changed, header in steps:
-            asked |= changed
+            request_fields |= changed
             headers |= header
-            assert (await client.send(**asked)).error["code"] == code
+            assert (await client.send(**request_fields)).error["code"] == code
     async with serving(authenticate=by_token) as client:
-        assert (await client.send(**asked)).error["code"] == "upstream_busy"
+        assert (await client.send(**request_fields)).error["code"] == "upstream_busy"
 
 
 @asynccontextmanager
 async def open_answer(client: Client, **headers: str) -> AsyncIterator[None]:
     """An answer that has begun and does not end."""
-    asked = {"Content-Type": "application/json", **headers}
-    async with client.test.request(STREAM, method="POST", headers=asked) as connection:
+    fields = {"Content-Type": "application/json", **headers}
+    async with client.test.request(STREAM, method="POST", headers=fields) as connection:
         await connection.send(json.dumps({"message": PROMPT, "model": "fault-stall:1"}).encode())
         await connection.send_complete()
         await connection.receive()
@@ -387,10 +387,10 @@ async def test_nobody_is_refused_before_anything_of_the_body_comes() -> None:
 
 
 async def test_who_asks_is_found_out_once_a_request() -> None:
-    asked: list[str] = []
+    calls: list[str] = []
 
     def authenticate(request: Request) -> str:
-        asked.append(request.path)
+        calls.append(request.path)
         return "ann"
 
     async with serving(authenticate=authenticate) as client:
@@ -399,7 +399,7 @@ async def test_who_asks_is_found_out_once_a_request() -> None:
         await client.send(method="PUT")
         await client.send(method="HEAD")
         await client.get()
-    assert asked == [STREAM] * 2
+    assert calls == [STREAM] * 2
 
 
 def crash(_: Request) -> str:

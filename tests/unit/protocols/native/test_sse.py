@@ -27,7 +27,7 @@ from tests.support.endpoints import (
 
 SSE = {"Accept": "text/event-stream"}
 CHAT = "/ai/api/chat"
-EACH_DOOR = pytest.mark.parametrize("path", ["/ai/api/stream", CHAT])
+EACH_ROUTE = pytest.mark.parametrize("path", ["/ai/api/stream", CHAT])
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ async def test_the_first_event_has_an_id_and_the_last_a_name(client: Client, met
 
 async def test_an_event_carries_the_record_that_ndjson_has() -> None:
     pieces: list[Piece] = [Reasoning("hm\n\n"), Delta("a\r\nb\u2028c"), ToolCall(0, "c1", "f", "{}"), Refusal("no")]
-    said = Batch(1, pieces, finish_reason="stop", ended=True)
-    async with serving(models={"own": OwnModel(said)}) as client:
+    batch = Batch(1, pieces, finish_reason="stop", ended=True)
+    async with serving(models={"own": OwnModel(batch)}) as client:
         events = (await client.ask(**SSE)).data
         records = (await client.ask(Accept="application/x-ndjson")).records
     assert events[1:] == records[1:]
@@ -131,7 +131,7 @@ async def test_a_format_that_is_not_there_is_refused_with_the_list(client: Clien
     assert reply.headers["X-Offered"] == "text/plain, application/x-ndjson, text/event-stream, application/json"
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize(
     ("query", "path_at_fault"),
     [
@@ -171,15 +171,15 @@ async def test_bytes_that_are_no_text_stay_as_they_were_written(client: Client) 
 async def test_asking_again_after_the_end_is_told_to_stop_and_asks_no_model(
     client: Client, log: Log, method: str
 ) -> None:
-    again = {"Last-Event-ID": "0", **SSE}
-    reply = await (client.get(**again) if method == "GET" else client.ask(**again))
+    headers = {"Last-Event-ID": "0", **SSE}
+    reply = await (client.get(**headers) if method == "GET" else client.ask(**headers))
     assert (reply.status, reply.body, log.lines) == (204, b"", [])
 
 
 # -- asking that nobody meant
 
 
-@EACH_DOOR
+@EACH_ROUTE
 async def test_head_is_refused(client: Client, log: Log, path: str) -> None:
     reply = await client.send(path=f"{path}?message=hi", method="HEAD")
     assert (reply.status, reply.headers["Allow"]) == (405, "GET, POST, OPTIONS")
@@ -201,7 +201,7 @@ UNWANTED = [
 ]
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize("headers", UNWANTED)
 async def test_a_get_from_elsewhere_or_ahead_of_its_time_is_refused_and_asks_no_model(
     log: Log, path: str, headers: dict[str, str]
@@ -220,7 +220,7 @@ NO_FORMAT = {
     "nothing": {},
     "a format that is not wanted": {"Accept": "text/event-stream;q=0, application/json;q=0, */*"},
 }
-NOT_OURS = {
+FOREIGN = {
     "a foreign origin": {"Origin": "http://evil.example", **BOTH},
     "another port": {"Origin": "http://localhost:81", **BOTH},
     "a sandboxed frame": {"Origin": "null", **BOTH},
@@ -233,20 +233,20 @@ NOT_OURS = {
 }
 
 
-@EACH_DOOR
-@pytest.mark.parametrize("name", NO_FORMAT | NOT_OURS)
+@EACH_ROUTE
+@pytest.mark.parametrize("name", NO_FORMAT | FOREIGN)
 async def test_a_get_that_no_script_of_ours_has_sent_is_refused_and_asks_no_model(
     log: Log, path: str, name: str
 ) -> None:
     code = "not_acceptable" if name in NO_FORMAT else "forbidden"
     async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
-        headers = (NO_FORMAT | NOT_OURS)[name]
+        headers = (NO_FORMAT | FOREIGN)[name]
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers=headers)
         assert reply.error["code"] == code
     assert log.only["error"] == code
 
 
-@EACH_DOOR
+@EACH_ROUTE
 async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str) -> None:
     async with serving(path=path) as client:
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"Accept": "*/*"})
@@ -254,14 +254,14 @@ async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str
         assert "application/json" in reply.headers["X-Offered"]
 
 
-@EACH_DOOR
+@EACH_ROUTE
 async def test_a_browser_that_shows_no_page_is_told_which_header_is_missing(path: str) -> None:
     async with serving(path=path) as client:
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"User-Agent": BROWSER, **BOTH})
         assert (reply.error["code"], reply.error["path"]) == ("forbidden", "Referer")
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize(
     "headers",
     [
@@ -284,7 +284,7 @@ async def test_a_get_of_a_script_of_ours_is_answered_without_fetch_headers(path:
         assert reply.status == 200
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize(
     "headers",
     [
@@ -320,7 +320,7 @@ async def test_refusals_of_a_get_come_in_the_order_of_the_contract() -> None:
 # -- the log
 
 
-@EACH_DOOR
+@EACH_ROUTE
 @pytest.mark.parametrize(
     ("query", "headers"),
     [

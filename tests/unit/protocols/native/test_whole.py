@@ -44,27 +44,27 @@ def answer_of(reply: Reply) -> Any:
 
 async def test_an_answer_is_one_object(client: Client) -> None:
     reply = await client.ask()
-    whole = answer_of(reply)
-    usage = whole.pop("usage")
-    assert whole == {"model": "mock", "finish_reason": "stop", "text": "1 2 3"}
+    answer = answer_of(reply)
+    usage = answer.pop("usage")
+    assert answer == {"model": "mock", "finish_reason": "stop", "text": "1 2 3"}
     assert usage.keys() == {*COUNT, "cached_input_tokens", "reasoning_tokens"}
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 
 async def test_every_way_to_ask_for_it_gives_the_same(client: Client) -> None:
-    asked = {"message": PROMPT}
+    body = {"message": PROMPT}
     replies = [
-        await client.ask(asked),
-        await client.ask({**asked, "stream": True}),
-        await client.ask(asked, **JSON),
-        await client.get(asked),
+        await client.ask(body),
+        await client.ask({**body, "stream": True}),
+        await client.ask(body, **JSON),
+        await client.get(body),
     ]
     client.path = STREAM
     replies += [
-        await client.ask(asked, **JSON),
-        await client.ask({**asked, "stream": False}),
-        await client.ask({**asked, "stream": False}, Accept="application/x-ndjson"),
-        await client.get(asked, **JSON),
+        await client.ask(body, **JSON),
+        await client.ask({**body, "stream": False}),
+        await client.ask({**body, "stream": False}, Accept="application/x-ndjson"),
+        await client.get(body, **JSON),
     ]
     assert all(answer_of(reply) == answer_of(replies[0]) for reply in replies)
 
@@ -82,10 +82,10 @@ async def test_all_that_a_model_says_is_in_it() -> None:
         Refusal("n"),
         Refusal("o"),
     ]
-    said = Batch(1, pieces, finish_reason="tool_calls", usage=Usage(9, 3, 12), ended=True)
-    async with serving(path=CHAT, models={"own": OwnModel(said)}) as client:
-        whole = answer_of(await client.ask())
-    assert whole == {
+    batch = Batch(1, pieces, finish_reason="tool_calls", usage=Usage(9, 3, 12), ended=True)
+    async with serving(path=CHAT, models={"own": OwnModel(batch)}) as client:
+        answer = answer_of(await client.ask())
+    assert answer == {
         "model": "own",
         "finish_reason": "tool_calls",
         "text": "ab",
@@ -105,20 +105,20 @@ async def test_what_an_answer_has_none_of_is_left_out_but_for_its_text() -> None
 
 
 async def test_characters_that_a_model_cuts_in_two_are_whole_again() -> None:
-    said = [Batch(1, [Delta("a\ud83d")]), Batch(1, [Delta("\ude00\ud83d")], finish_reason="stop", ended=True)]
-    async with serving(path=CHAT, models={"own": OwnModel(*said)}) as client:
+    batches = [Batch(1, [Delta("a\ud83d")]), Batch(1, [Delta("\ude00\ud83d")], finish_reason="stop", ended=True)]
+    async with serving(path=CHAT, models={"own": OwnModel(*batches)}) as client:
         assert answer_of(await client.ask())["text"] == "a😀\ufffd"
 
 
 @pytest.mark.parametrize(("model", "field"), [("mock-reasoning", "reasoning"), ("mock-refusal", "refusal")])
 async def test_it_holds_what_the_stream_holds(client: Client, model: str, field: str) -> None:
     question = {"message": PROMPT, "model": model}
-    whole = answer_of(await client.ask(question))
+    answer = answer_of(await client.ask(question))
     client.path = STREAM
     records = (await client.ask(question, Accept="application/x-ndjson")).records
     for name, kind in (("text", "delta"), (field, field)):
-        assert whole[name] == "".join(record["text"] for record in records if record["type"] == kind)
-    assert whole[field]
+        assert answer[name] == "".join(record["text"] for record in records if record["type"] == kind)
+    assert answer[field]
 
 
 async def test_the_parameters_count_for_it_too(client: Client) -> None:
