@@ -49,7 +49,7 @@ def cors(reply: Reply) -> dict[str, str]:
     return {name.lower(): value for name, value in reply.headers.items() if name.lower().startswith("access-control-")}
 
 
-async def asked(client: Client, path: str, origin: str | None) -> Reply:
+async def get(client: Client, path: str, origin: str | None) -> Reply:
     client.path = path
     return await client.ask(ROUTES[path] or {"message": PROMPT}, **({} if origin is None else {"Origin": origin}))
 
@@ -60,7 +60,7 @@ async def asked(client: Client, path: str, origin: str | None) -> Reply:
 @EACH_ROUTE
 @pytest.mark.parametrize("origin", [FRONT, OTHER])
 async def test_an_origin_that_is_named_may_read(client: Client, path: str, origin: str) -> None:
-    reply = await asked(client, path, origin)
+    reply = await get(client, path, origin)
     assert reply.status == 200
     assert cors(reply) == {
         "access-control-allow-origin": origin,
@@ -72,14 +72,14 @@ async def test_an_origin_that_is_named_may_read(client: Client, path: str, origi
 @EACH_ROUTE
 @pytest.mark.parametrize("origin", [*FOREIGN, None])
 async def test_no_other_origin_may(client: Client, path: str, origin: str | None) -> None:
-    reply = await asked(client, path, origin)
+    reply = await get(client, path, origin)
     assert (reply.status, cors(reply), reply.headers["Vary"]) == (200, {}, "Origin")
 
 
 @EACH_ROUTE
 async def test_by_default_none_may(path: str) -> None:
     async with serving() as client:
-        reply = await asked(client, path, FRONT)
+        reply = await get(client, path, FRONT)
         preflight = await client.send(path=path, method="OPTIONS", headers={"Origin": FRONT, **PREFLIGHT})
     for each in (reply, preflight):
         assert cors(each) == {}
@@ -143,11 +143,11 @@ async def test_cookies_are_not_lent(client: Client) -> None:
 async def test_a_preflight_allows_the_doors_methods_and_headers(client: Client, path: str, methods: str) -> None:
     reply = await client.send(path=path, method="OPTIONS", headers={"Origin": FRONT, **PREFLIGHT})
     assert (reply.status, reply.body) == (204, b"")
-    told = cors(reply)
-    assert (told["access-control-allow-origin"], told["access-control-allow-methods"]) == (FRONT, methods)
-    allowed = told["access-control-allow-headers"].lower().split(", ")
+    headers = cors(reply)
+    assert (headers["access-control-allow-origin"], headers["access-control-allow-methods"]) == (FRONT, methods)
+    allowed = headers["access-control-allow-headers"].lower().split(", ")
     assert {"authorization", "content-type", "x-auth", "last-event-id", "*"} <= set(allowed)
-    assert told["access-control-max-age"] == "600"
+    assert headers["access-control-max-age"] == "600"
     assert reply.headers["Vary"] == "Origin"
 
 

@@ -57,9 +57,9 @@ async def test_a_plain_name_is_revalidated_by_its_etag(client: Client) -> None:
     for path in ("static/quart-chat.js", "static/chat.js"):
         first = await get(client, path)
         assert first.headers["Cache-Control"] == "no-cache"
-        again = await get(client, path, If_None_Match=first.headers["ETag"])
-        assert (again.status, again.body) == (304, b"")
-        assert again.headers["ETag"] == first.headers["ETag"]
+        second = await get(client, path, If_None_Match=first.headers["ETag"])
+        assert (second.status, second.body) == (304, b"")
+        assert second.headers["ETag"] == first.headers["ETag"]
         assert (await get(client, path, If_None_Match='"another"')).status == 200
 
 
@@ -103,11 +103,11 @@ async def test_each_encoding_has_an_etag_of_its_own(client: Client) -> None:
     assert crossed.status == 200
 
 
-@pytest.mark.parametrize("asked", ["bytes=3-9", "bytes=-5", "bytes=0-0,2-3", "bytes=9999999-", "lines=1-2", "-"])
-async def test_any_range_gets_the_complete_file(asked: str, client: Client) -> None:
+@pytest.mark.parametrize("byte_range", ["bytes=3-9", "bytes=-5", "bytes=0-0,2-3", "bytes=9999999-", "lines=1-2", "-"])
+async def test_any_range_gets_the_complete_file(byte_range: str, client: Client) -> None:
     conditions: list[dict[str, str]] = [{}, {"If_Range": '"another"'}]
     for condition in conditions:
-        reply = await get(client, "static/chat.js", Range=asked, **condition)
+        reply = await get(client, "static/chat.js", Range=byte_range, **condition)
         assert reply.status == 200
         assert reply.body == (STATIC / "chat.js").read_bytes()
 
