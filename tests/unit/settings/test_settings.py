@@ -277,11 +277,11 @@ def test_a_wrong_value_is_told_by_its_name_the_fault_and_an_example(name: str, w
     with pytest.raises(SettingsError) as raised:
         loads(name, wrong)
     example = (FIELDS[name].examples or [""])[0]
-    told = re.fullmatch(r"(?P<name>\w+): (?P<fault>[^;]{8,}); for example (?P<example>.+)", str(raised.value))
-    assert told is not None
-    assert (told["name"], told["example"]) == (name, f"{name}={example}")
+    message = re.fullmatch(r"(?P<name>\w+): (?P<fault>[^;]{8,}); for example (?P<example>.+)", str(raised.value))
+    assert message is not None
+    assert (message["name"], message["example"]) == (name, f"{name}={example}")
     assert CANARY not in str(raised.value)
-    assert "^" not in told["fault"]
+    assert "^" not in message["fault"]
     assert raised.value.__suppress_context__
 
 
