@@ -42,8 +42,8 @@ USAGE = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_inpu
 DONE = {"type": "done", "finish_reason": "stop", "usage": USAGE}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
-Told = Mapping[str, Any]
-Asked = Callable[..., Awaitable[list[Told]]]
+Result = Mapping[str, Any]
+Run = Callable[..., Awaitable[list[Result]]]
 
 
 @pytest.fixture(scope="session")
@@ -93,12 +93,12 @@ def test_its_types_its_page_and_itself_have_the_same_options_and_defaults() -> N
     declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8")
     interface = declared.partition("interface Options {")[2].partition("\n}")[0]
     assert sorted(re.findall(r"^  (\w+)\?:", interface, re.MULTILINE)) == sorted(written)
-    told = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
-    assert written.keys() <= told.keys()
+    documented = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert written.keys() <= documented.keys()
     defaults = {"retries": "2", "maxRetryAfterSeconds": "10", "idleSeconds": "45", "maxLineChars": "2 ** 23"}
     assert {name: default for name, default in written.items() if name in defaults} == defaults
     for name, default in (defaults | {"maxLineChars": "8,388,608"}).items():
-        assert told[name] == default
+        assert documented[name] == default
         assert re.search(rf"Default {default}[.;][^/]*\*/\n  {name}\?:", interface)
 
 
@@ -106,15 +106,15 @@ def test_its_error_has_the_fields_that_its_types_and_its_page_say() -> None:
     written = {*re.findall(r"this\.(\w+) =", SOURCE.read_text(encoding="utf-8")), "message", "cause"} - {"name"}
     declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8").partition("class ChatError")[2].partition("\n}")[0]
     assert {*re.findall(r"^  (\w+)\??: ", declared, re.MULTILINE), "message"} == written
-    told = PAGE.read_text(encoding="utf-8").partition("## Errors")[2].partition("| code | |")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE)) == written
+    section = PAGE.read_text(encoding="utf-8").partition("## Errors")[2].partition("| code | |")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == written
 
 
 def test_its_own_codes_stand_on_its_page_and_in_its_types() -> None:
     source = SOURCE.read_text(encoding="utf-8")
     own = re.findall(r"^  (\w+): \"", source.partition("MESSAGES = {")[2].partition("}")[0], re.MULTILINE)
-    told = PAGE.read_text(encoding="utf-8").partition("| code | |")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", told, re.MULTILINE) == own
+    section = PAGE.read_text(encoding="utf-8").partition("| code | |")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == own
     declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8")
     assert "code: " + " | ".join(f'"{code}"' for code in own) + " | (string & {});" in declared
     assert not KINDS.keys() & set(own)
@@ -136,8 +136,8 @@ def test_it_runs_where_it_should_and_typescript_agrees(node: Callable[..., str])
 
 
 def test_it_passes_its_own_tests(node: Callable[..., str]) -> None:
-    said = node("--test", "--test-reporter=tap", "chat.test.mjs")
-    counts = {name: int(count) for name, count in re.findall(r"^# (\w+) (\d+)$", said, re.MULTILINE)}
+    output = node("--test", "--test-reporter=tap", "chat.test.mjs")
+    counts = {name: int(count) for name, count in re.findall(r"^# (\w+) (\d+)$", output, re.MULTILINE)}
     assert counts["pass"] > 80
     assert counts["pass"] == counts["tests"]
 
@@ -168,9 +168,9 @@ def test_the_pages_program_for_node_runs(node: Callable[..., str], chat: Server,
 
 
 @pytest.fixture(scope="session")
-def vectors_told(node: Callable[..., str]) -> Callable[[str, int], Told]:
+def vector_results(node: Callable[..., str]) -> Callable[[str, int], Result]:
     @cache
-    def run(step: int) -> dict[str, Told]:
+    def run(step: int) -> dict[str, Result]:
         lines = map(json.loads, node("chat_vectors.mjs", str(step)).splitlines())
         return {line.pop("name"): line for line in lines}
 
@@ -180,25 +180,25 @@ def vectors_told(node: Callable[..., str]) -> Callable[[str, int], Told]:
 @pytest.mark.parametrize("step", [EVERY_SO_MANY_BYTES, pytest.param(1, marks=SOAK)])
 @pytest.mark.parametrize("case", vectors.load("ndjson"), ids=lambda case: case.name)
 def test_it_reads_a_vector_however_it_is_cut_and_takes_no_part_for_the_whole(
-    case: vectors.Case, step: int, vectors_told: Callable[[str, int], Told]
+    case: vectors.Case, step: int, vector_results: Callable[[str, int], Result]
 ) -> None:
     right = {"bytes": len(case.data), "right": True, "text": True, "cuts": [], "parts": []}
-    assert vectors_told(case.name, step) == right
+    assert vector_results(case.name, step) == right
 
 
 # -- Node and real servers
 
 
 @pytest.fixture
-def asked(needs: Callable[[str], str]) -> Asked:
+def run_jobs(needs: Callable[[str], str]) -> Run:
     """What came of jobs, which Node does all at once."""
     program = needs("node")
 
-    async def run(*jobs: Mapping[str, Any]) -> list[Told]:
+    async def run(*jobs: Mapping[str, Any]) -> list[Result]:
         process = await asyncio.create_subprocess_exec(program, "chat_jobs.mjs", cwd=NODE, stdin=PIPE, stdout=PIPE)
-        said, _ = await process.communicate("".join(json.dumps(job) + "\n" for job in jobs).encode())
+        output, _ = await process.communicate("".join(json.dumps(job) + "\n" for job in jobs).encode())
         assert process.returncode == 0
-        return [json.loads(line) for line in said.splitlines()]
+        return [json.loads(line) for line in output.splitlines()]
 
     return run
 
@@ -222,12 +222,12 @@ def tagged(tag: str) -> dict[str, Any]:
     return {"headers": {"X-Request-ID": tag}}
 
 
-def text(told: Told) -> str:
-    return "".join(told["yielded"])
+def text(result: Result) -> str:
+    return "".join(result["yielded"])
 
 
-async def test_an_answer_is_read_as_text_and_as_records(asked: Asked, chat: Server) -> None:
-    as_text, as_records = await asked(
+async def test_an_answer_is_read_as_text_and_as_records(run_jobs: Run, chat: Server) -> None:
+    as_text, as_records = await run_jobs(
         job(origin(chat), **tagged("js-text")), job(origin(chat), each="records", **tagged("js-records"))
     )
     assert (text(as_text), as_text["returned"]) == (COUNT, DONE)
@@ -244,7 +244,7 @@ async def endings(server: Server, tag: str, count: int) -> list[str]:
     return [line["ending"] for line in server.answer_lines(client_id=tag)]
 
 
-WHOLE = {
+COMPLETE = {
     "mock-echo": "one\ntwo\r\nthree\u2028 日本語 👩‍👩‍👧",
     "mock-reasoning": "one",
     "mock-refusal": "one",
@@ -258,13 +258,15 @@ WHOLE = {
 }
 
 
-async def test_odd_answers_are_whole(asked: Asked, chat: Server) -> None:
-    jobs = [job(origin(chat), model, question=[{"role": "user", "content": said}]) for model, said in WHOLE.items()]
-    told = dict(zip(WHOLE, await asked(*jobs), strict=True))
-    assert {model: each.get("error") for model, each in told.items()} == dict.fromkeys(WHOLE)
-    assert text(told["mock-echo"]) == WHOLE["mock-echo"]
-    assert text(told["mock-refusal"]).startswith("I'm sorry")
-    assert "Grüße aus Köln" in text(told["fault-split-utf8"])
+async def test_odd_answers_are_whole(run_jobs: Run, chat: Server) -> None:
+    jobs = [
+        job(origin(chat), model, question=[{"role": "user", "content": prompt}]) for model, prompt in COMPLETE.items()
+    ]
+    results = dict(zip(COMPLETE, await run_jobs(*jobs), strict=True))
+    assert {model: each.get("error") for model, each in results.items()} == dict.fromkeys(COMPLETE)
+    assert text(results["mock-echo"]) == COMPLETE["mock-echo"]
+    assert text(results["mock-refusal"]).startswith("I'm sorry")
+    assert "Grüße aus Köln" in text(results["fault-split-utf8"])
 
 
 #: What each fault of a model comes to: the code, the status, and the text before it.
@@ -287,32 +289,32 @@ FAULTS: Mapping[str, tuple[str, int, str]] = {
 MOCK = [model for model in FAULTS if model.startswith("fault")]
 
 
-async def test_each_fault_is_told_as_what_it_is_and_asked_once(asked: Asked, servers: Servers, upstream: str) -> None:
+async def test_each_fault_is_told_as_what_it_is_and_asked_once(run_jobs: Run, servers: Servers, upstream: str) -> None:
     """A wait that the server asks for is longer than the caller has time."""
     at = {model: chat_at(servers, upstream, model) for model in FAULTS}
     tags = {model: f"js-fault-{number}" for number, model in enumerate(FAULTS)}
     jobs = [job(origin(at[model]), model, maxRetryAfterSeconds=1, **tagged(tags[model])) for model in FAULTS]
-    for (model, (code, status, partial)), told in zip(FAULTS.items(), await asked(*jobs), strict=True):
-        error = told["error"]
+    for (model, (code, status, partial)), result in zip(FAULTS.items(), await run_jobs(*jobs), strict=True):
+        error = result["error"]
         assert (error["name"], error["code"], error["status"]) == ("ChatError", code, status), model
-        assert (error["message"], error["text"], text(told)) == (KINDS[code].message, partial, partial)
+        assert (error["message"], error["text"], text(result)) == (KINDS[code].message, partial, partial)
         assert error.get("retryAfterSeconds") == (7 if status in (429, 503) else None)
         assert re.fullmatch("[0-9a-f]{32}", error["id"])
         assert model not in MOCK or await endings(at[model], tags[model], 1) == [code]
 
 
-async def test_a_refusal_names_the_field(asked: Asked, chat: Server) -> None:
+async def test_a_refusal_names_the_field(run_jobs: Run, chat: Server) -> None:
     wrong = job(origin(chat)) | {"question": [{"role": "robot", "content": "a"}]}
     lost = job(origin(chat)) | {"url": f"{origin(chat)}/api/nowhere"}
-    (refused, not_found) = await asked(wrong, lost)
+    (refused, not_found) = await run_jobs(wrong, lost)
     assert (refused["error"]["code"], refused["error"]["path"]) == ("invalid_request", "messages.0.role")
     assert (not_found["error"]["code"], not_found["error"]["status"]) == ("not_found", 404)
 
 
 @pytest.mark.parametrize("way", ["break", "abort"])
-async def test_whoever_leaves_ends_the_answer(way: str, asked: Asked, chat: Server) -> None:
-    leave = {"after": "3", "way": way}
-    (left,) = await asked(job(origin(chat), "fault-stall:3", leave=leave, **tagged(f"js-{way}")))
+async def test_whoever_leaves_ends_the_answer(way: str, run_jobs: Run, chat: Server) -> None:
+    disconnect = {"after": "3", "way": way}
+    (left,) = await run_jobs(job(origin(chat), "fault-stall:3", leave=disconnect, **tagged(f"js-{way}")))
     assert text(left) == "1 2 3"
     assert left.get("error", {}).get("name") == ("AbortError" if way == "abort" else None)
     assert await endings(chat, f"js-{way}", 1) == ["reader_left"]
@@ -329,11 +331,11 @@ async def busy_once(exchange: Exchange, count: list[int]) -> None:
     await exchange.send(head(status, {**headers, "Content-Length": str(len(body))}) + body)
 
 
-async def test_a_busy_server_is_asked_again(asked: Asked) -> None:
+async def test_a_busy_server_is_asked_again(run_jobs: Run) -> None:
     count: list[int] = []
     async with Loopback(lambda exchange: busy_once(exchange, count)) as server:
-        (told,) = await asked(job(server.origin))
-        assert told == {"yielded": [], "returned": DONE}
+        (result,) = await run_jobs(job(server.origin))
+        assert result == {"yielded": [], "returned": DONE}
         assert [request.json for request in server.requests] == [{"model": "mock", "message": "count to 5"}] * 2
 
 
@@ -360,56 +362,56 @@ STRANGERS: Mapping[str, tuple[Answer, str, int, str]] = {
 
 
 @pytest.mark.parametrize("name", STRANGERS)
-async def test_a_server_that_is_no_chat(name: str, asked: Asked) -> None:
+async def test_a_server_that_is_no_chat(name: str, run_jobs: Run) -> None:
     answer, code, status, partial = STRANGERS[name]
     async with Loopback(answer) as server:
-        (told,) = await asked(job(server.origin))
+        (result,) = await run_jobs(job(server.origin))
         assert len(server.requests) == 1
-    error = told["error"]
-    assert (error["code"], error["status"], error["text"], text(told)) == (code, status, partial, partial)
+    error = result["error"]
+    assert (error["code"], error["status"], error["text"], text(result)) == (code, status, partial, partial)
 
 
-async def test_nobody_there_is_an_error_of_the_network(asked: Asked) -> None:
+async def test_nobody_there_is_an_error_of_the_network(run_jobs: Run) -> None:
     async with Loopback(reply()) as server:
         nowhere = server.origin
-    (told,) = await asked(job(nowhere))
-    assert (told["error"]["code"], told["error"].get("status")) == ("network", None)
+    (result,) = await run_jobs(job(nowhere))
+    assert (result["error"]["code"], result["error"].get("status")) == ("network", None)
 
 
 # -- Node through bad lines
 
 
-async def through(asked: Asked, chat: Server, *ways: Way, **more: Any) -> list[Told]:
+async def through(run_jobs: Run, chat: Server, *ways: Way, **more: Any) -> list[Result]:
     """What came of one job through a proxy for each way. Each was sent once."""
     async with AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(Proxy(chat.port, way)) for way in ways]
-        told = await asked(*(job(proxy.origin, **more) for proxy in proxies))
+        results = await run_jobs(*(job(proxy.origin, **more) for proxy in proxies))
         assert [proxy.posts for proxy in proxies] == [1] * len(ways)
-    return told
+    return results
 
 
-SAID = "日本語 👩‍👩‍👧 é"
+PROMPT = "日本語 👩‍👩‍👧 é"
 
 
-async def test_an_answer_in_pieces_of_any_size_is_the_same(asked: Asked, chat: Server) -> None:
+async def test_an_answer_in_pieces_of_any_size_is_the_same(run_jobs: Run, chat: Server) -> None:
     ways = [*map(in_slices, range(12)), in_slices(0, most_bytes=1), late(0.05)]
-    told = await through(asked, chat, *ways, model="mock-echo", question=SAID)
-    assert [text(each) for each in told] == [SAID] * len(ways)
-    assert {each["returned"]["type"] for each in told} == {"done"}
+    results = await through(run_jobs, chat, *ways, model="mock-echo", question=PROMPT)
+    assert [text(each) for each in results] == [PROMPT] * len(ways)
+    assert {each["returned"]["type"] for each in results} == {"done"}
 
 
-CUTS = [*range(0, 800, 40), 10_000]
+CUT_AT = [*range(0, 800, 40), 10_000]
 
 
-@pytest.mark.parametrize("cut", [ends_after, resets_after])
+@pytest.mark.parametrize("cut_after", [ends_after, resets_after])
 async def test_an_answer_that_is_cut_is_told_from_a_whole_one(
-    cut: Callable[[int], Way], asked: Asked, chat: Server
+    cut_after: Callable[[int], Way], run_jobs: Run, chat: Server
 ) -> None:
-    told = await through(asked, chat, *map(cut, CUTS))
-    outcomes = [each["error"]["code"] if "error" in each else "whole" for each in told]
+    results = await through(run_jobs, chat, *map(cut_after, CUT_AT))
+    outcomes = [each["error"]["code"] if "error" in each else "whole" for each in results]
     assert outcomes[0] == "network"
     assert outcomes[-1] == "whole"
-    for each, outcome in zip(told, outcomes, strict=True):
+    for each, outcome in zip(results, outcomes, strict=True):
         if outcome == "whole":
             assert (text(each), each["returned"]) == (COUNT, DONE)
         else:
@@ -418,12 +420,12 @@ async def test_an_answer_that_is_cut_is_told_from_a_whole_one(
             assert each["error"]["text"] == text(each)
 
 
-async def test_a_line_that_falls_silent_is_given_up_and_the_answer_with_it(asked: Asked, chat: Server) -> None:
+async def test_a_line_that_falls_silent_is_given_up_and_the_answer_with_it(run_jobs: Run, chat: Server) -> None:
     tags = ["js-silent-0", "js-silent-400"]
     for tag, count in zip(tags, (0, 400), strict=True):
-        (told,) = await through(
-            asked, chat, falls_silent_after(count), model="fault-stall:4", idleSeconds=0.5, **tagged(tag)
+        (result,) = await through(
+            run_jobs, chat, falls_silent_after(count), model="fault-stall:4", idleSeconds=0.5, **tagged(tag)
         )
-        assert told["error"]["code"] == "idle"
-        assert COUNT.startswith(told["error"]["text"])
+        assert result["error"]["code"] == "idle"
+        assert COUNT.startswith(result["error"]["text"])
         assert await endings(chat, tag, 1) == ["reader_left"]
