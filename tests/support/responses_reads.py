@@ -23,7 +23,7 @@ USED = Usage(3, 5, 8, 1, 2)
 
 
 @dataclass(frozen=True)
-class Said:
+class Answer:
     """All that a stream says; pieces of a kind that follow one another are one."""
 
     pieces: tuple[Piece, ...] = ()
@@ -33,22 +33,22 @@ class Said:
     error: str | None = None
 
 
-def read(*reads: bytes, reader: ResponseParser | CompleteResponseParser | None = None) -> Said:
-    reader = reader or ResponseParser(LIMIT)
+def read(*reads: bytes, parser: ResponseParser | CompleteResponseParser | None = None) -> Answer:
+    parser = parser or ResponseParser(LIMIT)
     batches = []
     for each in reads:
-        batches.append(reader.feed(each))
+        batches.append(parser.feed(each))
         assert batches[-1].size == len(each)
-        if reader.error is not None:
+        if parser.error is not None:
             break
     else:
-        batches.append(reader.end())
-    return Said(
+        batches.append(parser.end())
+    return Answer(
         pieces=tuple(join(piece for batch in batches for piece in batch.pieces)),
         finish_reason=next((batch.finish_reason for batch in batches if batch.finish_reason), None),
         usage=next((batch.usage for batch in batches if batch.usage), None),
         ended=any(batch.ended for batch in batches),
-        error=reader.error.code if reader.error else None,
+        error=parser.error.code if parser.error else None,
     )
 
 
@@ -69,12 +69,12 @@ def join(pieces: Iterable[Piece]) -> list[Piece]:
     return joined
 
 
-def said(*pieces: Piece, reason: str = "stop") -> Said:
-    return Said(pieces, reason, USED, ended=True)
+def completed(*pieces: Piece, reason: str = "stop") -> Answer:
+    return Answer(pieces, reason, USED, ended=True)
 
 
-def failed(code: str, *pieces: Piece) -> Said:
-    return Said(pieces, error=code)
+def failed(code: str, *pieces: Piece) -> Answer:
+    return Answer(pieces, error=code)
 
 
 ROME = '{"city": "Rome"}'
@@ -134,6 +134,6 @@ def item_added(item: Document, number: int = 0) -> Document:
     return {"type": "response.output_item.added", "output_index": number, "item": item}
 
 
-def failure(body: bytes) -> Said:
+def failure(body: bytes) -> Answer:
     """What is said with a failure, but for the usage."""
     return replace(read(body), usage=None)

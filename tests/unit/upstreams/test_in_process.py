@@ -47,7 +47,7 @@ class App:
 
 
 @asynccontextmanager
-async def asked(app: App, content: bytes = b"") -> AsyncIterator[httpx2.Response]:
+async def open_response(app: App, content: bytes = b"") -> AsyncIterator[httpx2.Response]:
     async with (
         httpx2.AsyncClient(transport=InProcessTransport(app)) as client,
         client.stream("POST", "http://app/v1/chat?a=1&b=%20", content=content, headers={"X-One": "1"}) as response,
@@ -67,7 +67,7 @@ async def test_the_app_is_given_the_request_and_its_body() -> None:
         await send(body(b"hello", more=False))
 
     app = App(script)
-    async with asked(app, "é".encode()) as response:
+    async with open_response(app, "é".encode()) as response:
         assert await response.aread() == b"hello"
     assert received == [{"type": "http.request", "body": "é".encode(), "more_body": False}]
     scope = {name: app.scope[name] for name in ("type", "method", "scheme", "path", "raw_path", "query_string")}
@@ -91,7 +91,7 @@ async def test_the_client_is_given_status_headers_and_body() -> None:
         await send(body(b"o"))
         await send(body(b" busy", more=False))
 
-    async with asked(App(script)) as response:
+    async with open_response(App(script)) as response:
         assert response.status_code == 429
         assert response.headers["retry-after"] == "7"
         assert [data async for data in response.aiter_raw()] == [b"to", b"o", b" busy"]
@@ -102,7 +102,7 @@ async def test_a_response_without_a_body_is_whole() -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
 
-    async with asked(App(script)) as response:
+    async with open_response(App(script)) as response:
         assert await response.aread() == b""
 
 
@@ -112,11 +112,11 @@ async def test_several_requests_at_once_are_calls_of_their_own() -> None:
         await send(START)
         await send(body(message["body"], more=False))
 
-    async def ask(content: bytes) -> bytes:
-        async with asked(App(script), content) as response:
+    async def post(content: bytes) -> bytes:
+        async with open_response(App(script), content) as response:
             return await response.aread()
 
-    assert await asyncio.gather(*(ask(b"%d" % number) for number in range(50))) == [b"%d" % n for n in range(50)]
+    assert await asyncio.gather(*(post(b"%d" % number) for number in range(50))) == [b"%d" % n for n in range(50)]
 
 
 # -- streaming
@@ -131,7 +131,7 @@ async def test_the_app_is_at_most_a_message_ahead_of_its_reader() -> None:
             await send(body(b"%d" % number))
             sent.append(number)
 
-    async with asked(App(script)) as response:
+    async with open_response(App(script)) as response:
         reads = response.aiter_raw()
         for number in range(10):
             assert await anext(reads) == b"%d" % number
@@ -148,7 +148,7 @@ async def test_what_the_app_sends_later_is_read_later() -> None:
         await go.wait()
         await send(body(b"second", more=False))
 
-    async with asked(App(script)) as response:
+    async with open_response(App(script)) as response:
         reads = response.aiter_raw()
         assert await anext(reads) == b"first"
         go.set()
@@ -164,7 +164,7 @@ async def test_a_drop_before_the_response_is_a_broken_connection() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(httpx2.ReadError):
-        async with asked(App(script)):
+        async with open_response(App(script)):
             pytest.fail("there is no response")
 
 
@@ -174,7 +174,7 @@ async def test_a_drop_in_the_body_is_a_broken_connection() -> None:
         await send(body(b"half"))
         raise asyncio.CancelledError
 
-    async with asked(App(script)) as response:
+    async with open_response(App(script)) as response:
         reads = response.aiter_raw()
         assert await anext(reads) == b"half"
         with pytest.raises(httpx2.ReadError) as raised:
@@ -190,7 +190,7 @@ async def test_a_crash_is_a_broken_connection_with_its_cause(messages: list[ASGI
         raise ValueError("the app's own fault")
 
     with pytest.raises(httpx2.ReadError) as raised:
-        async with asked(App(script)) as response:
+        async with open_response(App(script)) as response:
             await response.aread()
     assert isinstance(raised.value.__cause__, ValueError)
 
@@ -202,7 +202,7 @@ async def test_an_app_that_returns_without_an_end_has_broken_off(messages: list[
             await send(message)
 
     with pytest.raises(httpx2.ReadError):
-        async with asked(App(script)) as response:
+        async with open_response(App(script)) as response:
             await response.aread()
 
 
@@ -212,7 +212,7 @@ async def test_a_crash_after_a_whole_response_does_no_harm() -> None:
         await send(body(b"whole", more=False))
         raise ValueError("too late")
 
-    async with asked(App(script)) as response:
+    async with open_response(App(script)) as response:
         assert await response.aread() == b"whole"
 
 
@@ -230,7 +230,7 @@ async def test_leaving_cancels_an_app_that_is_silent() -> None:
         await silent_after(send, START, body(b"half"))
 
     app = App(script)
-    async with asked(app) as response:
+    async with open_response(app) as response:
         assert await anext(response.aiter_raw()) == b"half"
         assert not app.ended.done()
     assert app.ended.result() == "cancelled"
@@ -243,7 +243,7 @@ async def test_leaving_cancels_an_app_that_waits_to_send() -> None:
             await send(body(b"a"))
 
     app = App(script)
-    async with asked(app):
+    async with open_response(app):
         assert not app.ended.done()
     assert app.ended.result() == "cancelled"
 
@@ -252,12 +252,12 @@ async def test_leaving_before_the_response_starts_cancels_the_app() -> None:
     async def script(receive: Receive, send: Send) -> None:
         await silent_after(send)
 
-    async def ask() -> None:
-        async with asked(app):
+    async def post() -> None:
+        async with open_response(app):
             pytest.fail("there is no response")
 
     app = App(script)
-    client = asyncio.ensure_future(ask())
+    client = asyncio.ensure_future(post())
     await app.called.wait()
     client.cancel()
     await asyncio.wait([client])
@@ -275,13 +275,13 @@ async def test_an_app_that_clears_up_before_it_goes_is_waited_for() -> None:
             await asyncio.sleep(0)
             cleared.set()
 
-    async with asked(App(script)):
+    async with open_response(App(script)):
         assert not cleared.is_set()
     assert cleared.is_set()
 
 
 async def test_an_app_that_waits_for_the_end_of_its_client_is_told() -> None:
-    told: list[Any] = []
+    messages: list[Any] = []
 
     async def script(receive: Receive, send: Send) -> None:
         await receive()
@@ -289,12 +289,12 @@ async def test_an_app_that_waits_for_the_end_of_its_client_is_told() -> None:
         try:
             await silent_after(send, START)
         except asyncio.CancelledError:
-            told.append(await waiting)
+            messages.append(await waiting)
             raise
 
-    async with asked(App(script)):
-        assert told == []
-    assert told == [{"type": "http.disconnect"}]
+    async with open_response(App(script)):
+        assert messages == []
+    assert messages == [{"type": "http.disconnect"}]
 
 
 async def test_closing_twice_does_no_harm() -> None:
@@ -302,7 +302,7 @@ async def test_closing_twice_does_no_harm() -> None:
         await silent_after(send, START)
 
     app = App(script)
-    async with asked(app) as response:
+    async with open_response(app) as response:
         await response.aclose()
         await response.aclose()
     assert app.ended.result() == "cancelled"

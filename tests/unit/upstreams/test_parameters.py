@@ -75,9 +75,9 @@ async def test_a_fallback_receives_only_what_its_own_entry_allows() -> None:
             "second": entry(second, allow=["min_p"]),
         }
         async with serving(path=COMPLETIONS, CHAT_MODELS=models) as client:
-            asked = {"messages": marked(cache_control=MARK), "top_k": 40, "min_p": 0.1}
-            assert (await client.ask(asked)).status == 200
-    assert broken.requests[0].json.items() >= asked.items()
+            body = {"messages": marked(cache_control=MARK), "top_k": 40, "min_p": 0.1}
+            assert (await client.ask(body)).status == 200
+    assert broken.requests[0].json.items() >= body.items()
     sent = second.requests[0].json
     assert (sent.get("top_k"), sent["min_p"], sent["messages"]) == (None, 0.1, marked())
 

@@ -24,10 +24,10 @@ STREAM = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":
 
 
 def opened(
-    content_type: str = "application/json", max_line_bytes: int = 1000, **asked: Any
+    content_type: str = "application/json", max_line_bytes: int = 1000, **params: Any
 ) -> ChunkParser | CompletionParser:
     return open_parser(
-        ChatRequest([], model="ours", **asked),
+        ChatRequest([], model="ours", **params),
         content_type=content_type,
         max_line_bytes=max_line_bytes,
         think_tags="leading",
@@ -35,11 +35,11 @@ def opened(
 
 
 def read(body: bytes, size: int = 10_000, **given: Any) -> tuple[list[Batch], str | None]:
-    reader = opened(**given)
-    batches = [reader.feed(body[at : at + size]) for at in range(0, len(body), size)]
+    parser = opened(**given)
+    batches = [parser.feed(body[at : at + size]) for at in range(0, len(body), size)]
     assert sum(batch.size for batch in batches) == len(body)
-    batches.append(reader.end())
-    return batches, reader.error.code if reader.error else None
+    batches.append(parser.end())
+    return batches, parser.error.code if parser.error else None
 
 
 @pytest.mark.parametrize(

@@ -78,19 +78,19 @@ def event(document: Any) -> bytes:
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
-def read(reader: ChunkParser, reads: list[bytes]) -> list[Batch]:
+def read(parser: ChunkParser, reads: list[bytes]) -> list[Batch]:
     batches: list[Batch] = []
     for data in reads:
-        batches.append(reader.feed(data))
-        if reader.error is not None:
+        batches.append(parser.feed(data))
+        if parser.error is not None:
             return batches
-    return [*batches, reader.end()]
+    return [*batches, parser.end()]
 
 
 def records(batches: list[Batch]) -> list[Record]:
     """What was said, with each call whole where it begins, numbered in the order in which they are told."""
     pieces: list[Event] = [piece for batch in batches for piece in batch.pieces]
-    said: list[Record] = []
+    merged: list[Record] = []
     calls: dict[int, Record] = {}
     for record in streams.records(streams.joined(pieces)):
         if record["type"] == "tool_call" and "name" not in record:
@@ -99,12 +99,12 @@ def records(batches: list[Batch]) -> list[Record]:
             continue
         if record["type"] == "tool_call":
             calls[record["index"]] = record
-        said.append(record)
-    numbers = list(dict.fromkeys(record["index"] for record in said if "index" in record))
-    return [record | ({"index": numbers.index(record["index"])} if "index" in record else {}) for record in said]
+        merged.append(record)
+    numbers = list(dict.fromkeys(record["index"] for record in merged if "index" in record))
+    return [record | ({"index": numbers.index(record["index"])} if "index" in record else {}) for record in merged]
 
 
-def raw_reader() -> RawChunkParser:
+def raw_parser() -> RawChunkParser:
     return RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
 
 
@@ -115,7 +115,7 @@ def payloads(batches: list[Batch]) -> list[bytes]:
 @examples(80)
 @given(stream=STREAM)
 def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: list[Any]) -> None:
-    plain, raw = ChunkParser(LIMIT), raw_reader()
+    plain, raw = ChunkParser(LIMIT), raw_parser()
     reads = [event(document) for document in stream]
     read(plain, reads)
     read(raw, reads)
@@ -125,13 +125,13 @@ def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: l
 @examples(80)
 @given(stream=STREAM)
 def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
-    plain, raw, again = ChunkParser(LIMIT), raw_reader(), ChunkParser(LIMIT)
+    plain, raw, second = ChunkParser(LIMIT), raw_parser(), ChunkParser(LIMIT)
     reads = [event(document) for document in stream]
-    said = records(read(plain, reads))
+    expected = records(read(plain, reads))
     passed = payloads(read(raw, reads))
     if plain.error is None:
-        assert records(read(again, [b"data: " + payload + b"\n\n" for payload in passed])) == said
-        assert again.error is None
+        assert records(read(second, [b"data: " + payload + b"\n\n" for payload in passed])) == expected
+        assert second.error is None
 
 
 @examples(40)
@@ -139,7 +139,7 @@ def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
 @given(stream=STREAM, size=st.integers(1, 200))
 def test_a_stream_says_the_same_however_it_is_cut(stream: list[Any], size: int) -> None:
     data = b"".join(event(document) for document in stream)
-    whole, cut = (ChunkParser(LIMIT, think_tags="leading") for _ in range(2))
+    complete, split = (ChunkParser(LIMIT, think_tags="leading") for _ in range(2))
     reads = [data[at : at + size] for at in range(0, len(data), size)]
-    assert records(read(whole, [data])) == records(read(cut, reads))
-    assert (whole.error and whole.error.code) == (cut.error and cut.error.code)
+    assert records(read(complete, [data])) == records(read(split, reads))
+    assert (complete.error and complete.error.code) == (split.error and split.error.code)

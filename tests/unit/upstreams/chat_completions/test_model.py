@@ -465,12 +465,12 @@ class Waiting:
 
     def __init__(self, before: bytes) -> None:
         self._before = before
-        self.asked = asyncio.Event()
+        self.received = asyncio.Event()
         self.left = asyncio.Event()
 
     async def __call__(self, exchange: Exchange) -> None:
         await exchange.send(self._before)
-        self.asked.set()
+        self.received.set()
         try:
             await exchange.client_leaves()
         finally:
@@ -496,13 +496,13 @@ async def test_closing_the_answer_early_closes_the_connection() -> None:
 async def test_cancelling_an_answer_that_waits_closes_the_connection(before: bytes) -> None:
     answer = Waiting(before)
     async with Loopback(answer) as server, model_at(server.base_url) as model:
-        reader = asyncio.ensure_future(ask(model))
-        await answer.asked.wait()
+        task = asyncio.ensure_future(ask(model))
+        await answer.received.wait()
         await settle()
-        reader.cancel()
-        await asyncio.wait([reader])
+        task.cancel()
+        await asyncio.wait([task])
         await answer.left.wait()
-        assert reader.cancelled()
+        assert task.cancelled()
 
 
 async def test_closing_the_client_lets_go_of_idle_connections() -> None:
@@ -524,15 +524,15 @@ async def test_closing_the_client_lets_go_of_idle_connections() -> None:
 
 
 async def test_another_transport_takes_the_place_of_the_socket() -> None:
-    asked: list[httpx2.Request] = []
+    requests: list[httpx2.Request] = []
 
     class Transport(httpx2.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            asked.append(request)
+            requests.append(request)
             return httpx2.Response(200, content=WHOLE, request=request)
 
     server = Server(Address("http://mock/v1"), Transport())
     model = ChatCompletionsModel(server, Parameters(model="m", think_tags="none"))
     assert await ask(model) == "a."
     await server.close()
-    assert [str(request.url) for request in asked] == ["http://mock/v1/chat/completions"]
+    assert [str(request.url) for request in requests] == ["http://mock/v1/chat/completions"]

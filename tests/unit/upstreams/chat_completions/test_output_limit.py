@@ -18,33 +18,33 @@ from tests.support.loopback import Exchange, Loopback, head, reply
 from tests.support.responses_upstream import encode, message, stream
 from tests.support.wire_formats import DONE, FORMATS, TEXT, Format
 
-WHOLE = event_stream(chunk({"content": "a"}), chunk(finish_reason="stop"))
+COMPLETE = event_stream(chunk({"content": "a"}), chunk(finish_reason="stop"))
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class Unlimited(Loopback):
     """An upstream that sends an answer's bytes, and then waits; `left` is set once its client has gone."""
 
-    def __init__(self, said: Sequence[bytes]) -> None:
+    def __init__(self, pieces: Sequence[bytes]) -> None:
         super().__init__(self._answer)
-        self._said = said
+        self._pieces = pieces
         self.left = asyncio.Event()
 
     async def _answer(self, exchange: Exchange) -> None:
         with suppress(ConnectionError):
-            for data in self._said:
+            for data in self._pieces:
                 await exchange.send(data)
             await exchange.client_leaves()
         self.left.set()
         exchange.close()
 
 
-async def asked(client: Client, document: Mapping[str, Any], path: str = STREAM) -> Any:
+async def post(client: Client, document: Mapping[str, Any], path: str = STREAM) -> Any:
     question = {"messages": [{"role": "user", "content": "count canary-prompt"}], **document}
     return await client.send(json.dumps(question).encode(), path=path, headers={"Content-Type": "application/json"})
 
 
-async def asked_in(format: Format, client: Client) -> bytes:
+async def body_in(format: Format, client: Client) -> bytes:
     """The body of an answer in that format."""
     top, _, body = format.request("count canary-prompt", "m", ()).partition(b"\r\n\r\n")
     method, target, _ = top.split(b"\r\n")[0].decode().split(" ")
@@ -56,11 +56,11 @@ async def asked_in(format: Format, client: Client) -> bytes:
 
 async def sent(entry: Mapping[str, Any], document: Mapping[str, Any], **settings: Any) -> dict[str, int]:
     """The limits that the server of a model with these fields is sent."""
-    body = encode(stream(message("a"))) if entry.get("kind") == "responses" else WHOLE
+    body = encode(stream(message("a"))) if entry.get("kind") == "responses" else COMPLETE
     async with Loopback(reply(body=body)) as server:
         models = {"m": {"kind": "compatible", "base_url": server.base_url, "auth": "none", **entry}}
         async with serving(CHAT_MODELS=models, **settings) as client:
-            assert (await asked(client, document)).status == 200
+            assert (await post(client, document)).status == 200
         [request] = server.requests
         return {name: request.json[name] for name in LIMITS if name in request.json}
 
@@ -125,11 +125,11 @@ async def test_an_answer_over_the_limit_ends_with_length_and_its_server_is_left(
     async with server:
         models = {"m": {"kind": kind, "base_url": server.base_url, "auth": "none", "retries": 0}}
         async with serving(CHAT_MODELS=models, CHAT_MAX_OUTPUT_TOKENS=LIMIT) as client:
-            body = await asked_in(format, client)
+            body = await body_in(format, client)
             async with asyncio.timeout(5):
                 await server.left.wait()
-    said = body if format is TEXT else b"".join(re.findall(rb'"(?:text|delta|content)":"(.*?)"', body))
-    assert said.decode() == "".join(WORDS[:LIMIT])
+    text = body if format is TEXT else b"".join(re.findall(rb'"(?:text|delta|content)":"(.*?)"', body))
+    assert text.decode() == "".join(WORDS[:LIMIT])
     assert format is TEXT or format.ending(body) == DONE
     assert format is TEXT or re.findall(rb'"(?:finish_reason|finishReason)":"(.*?)"', body) == [b"length"]
 
@@ -237,12 +237,12 @@ async def collected(pieces: Sequence[Any], limit: int) -> tuple[str, str | None]
             yield Batch(1, [piece])
         yield Batch(1, [], finish_reason="stop")
 
-    said, reason = "", None
+    text, reason = "", None
     async for batch in limited(batches(), limit):
-        said += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta | Reasoning))
-        said += "".join(piece.arguments or "" for piece in batch.pieces if isinstance(piece, ToolCall))
+        text += "".join(piece.text for piece in batch.pieces if isinstance(piece, Delta | Reasoning))
+        text += "".join(piece.arguments or "" for piece in batch.pieces if isinstance(piece, ToolCall))
         reason = batch.finish_reason or reason
-    return said, reason
+    return text, reason
 
 
 OBEDIENT = {
@@ -266,10 +266,10 @@ async def test_an_answer_within_the_limit_is_never_cut_however_it_is_split(name:
 
 @pytest.mark.parametrize("text", ["日本語の文章です。" * 200, "x" * 4000, '{"a":1,"b":2},' * 300])
 async def test_a_text_without_spaces_has_a_limit_too(text: str) -> None:
-    said, reason = await collected([Delta(piece) for piece in re.findall("...?", text)], 20)
-    assert (text.startswith(said), len(said.encode()) <= 16 * 21, reason) == (True, True, "length")
-    said, reason = await collected([Delta(text)], 20)
-    assert (text.startswith(said), len(said.encode()) <= 128 * 21, reason) == (True, True, "length")
+    truncated, reason = await collected([Delta(piece) for piece in re.findall("...?", text)], 20)
+    assert (text.startswith(truncated), len(truncated.encode()) <= 16 * 21, reason) == (True, True, "length")
+    truncated, reason = await collected([Delta(text)], 20)
+    assert (text.startswith(truncated), len(truncated.encode()) <= 128 * 21, reason) == (True, True, "length")
 
 
 async def test_reasoning_text_and_calls_count_together() -> None:

@@ -17,7 +17,7 @@ from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from quartapp.upstreams.common.lenient_json import REFUSALS
 from tests.support.endpoints import chunk, event_stream
 
-READERS: dict[str, Callable[[], ChunkParser]] = {
+PARSERS: dict[str, Callable[[], ChunkParser]] = {
     "taken apart": lambda: ChunkParser(2**20),
     "kept": lambda: RawChunkParser(2**20, model="m", choices=1, include_usage=True),
 }
@@ -45,10 +45,10 @@ def with_field(place: type, name: str, value: Any) -> Any:
     return document
 
 
-def told(reader: ChunkParser, data: bytes) -> list[Any]:
+def events_of(parser: ChunkParser, data: bytes) -> list[Any]:
     """All that a reader tells of `data`, and of the end of the answer after it."""
-    batches = [reader.feed(data), reader.end()]
-    return [*map(facts, batches), reader.error and reader.error.code]
+    batches = [parser.feed(data), parser.end()]
+    return [*map(facts, batches), parser.error and parser.error.code]
 
 
 def facts(batch: Batch) -> list[Any]:
@@ -62,18 +62,18 @@ BEGUN = event_stream(chunk({"content": "first "}), done=False)
 NOT_PLAIN = event_stream(chunk({"refusal": ""}), done=False)
 
 
-@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("kind", PARSERS)
 @pytest.mark.parametrize(("place", "name"), FIELDS, ids=[f"{place.__name__}.{name}" for place, name in FIELDS])
 def test_each_field_of_a_chunk_says_the_same_on_the_short_way_as_on_the_long_one(
     kind: str, place: type, name: str
 ) -> None:
     for value in VALUES:
         data = event_stream(with_field(place, name, value), done=False)
-        short, long = READERS[kind](), READERS[kind]()
-        for reader in (short, long):
-            reader.feed(BEGUN)
+        short, long = PARSERS[kind](), PARSERS[kind]()
+        for parser in (short, long):
+            parser.feed(BEGUN)
         long.feed(NOT_PLAIN)
-        assert told(short, data) == told(long, data), value
+        assert events_of(short, data) == events_of(long, data), value
 
 
 def is_plain(document: Any) -> bool:

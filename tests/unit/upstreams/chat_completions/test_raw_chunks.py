@@ -16,14 +16,14 @@ USAGE = '{"model":"theirs","choices":[],"usage":{"prompt_tokens":1,"completion_t
 
 
 def opened(**given: Any) -> RawChunkParser:
-    asked: dict[str, Any] = {"model": "ours", "choices": 1, "include_usage": False, **given}
-    return RawChunkParser(LIMIT, **asked)
+    fields: dict[str, Any] = {"model": "ours", "choices": 1, "include_usage": False, **given}
+    return RawChunkParser(LIMIT, **fields)
 
 
-def told(*payloads: str, **given: Any) -> list[str]:
-    reader = opened(**given)
-    batch = reader.feed("".join(f"data: {payload}\n\n" for payload in payloads).encode())
-    assert reader.error is None
+def payloads_of(*payloads: str, **given: Any) -> list[str]:
+    parser = opened(**given)
+    batch = parser.feed("".join(f"data: {payload}\n\n" for payload in payloads).encode())
+    assert parser.error is None
     return [piece.payload.decode() for piece in batch.pieces if isinstance(piece, Raw)]
 
 
@@ -54,20 +54,20 @@ FAITHFUL = {
 @pytest.mark.parametrize("kind", FAITHFUL)
 def test_a_chunk_that_clients_can_take_is_passed_on_byte_by_byte(kind: str) -> None:
     payload = chunk(FAITHFUL[kind], x_groq={"id": "1"}, timings={"prompt_n": 1})
-    assert told(payload) == [payload.replace("theirs", "ours")]
+    assert payloads_of(payload) == [payload.replace("theirs", "ours")]
 
 
 def test_the_fragments_of_a_call_are_passed_on_byte_by_byte() -> None:
     begun: Any = {"id": "a", "function": {"name": "f", "arguments": ""}}
     fragments = [begun, *[{"function": {"arguments": "{}"}}] * 2]
     payloads = [chunk({"tool_calls": [{"index": 0, **fragment}]}) for fragment in fragments]
-    assert told(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
+    assert payloads_of(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "pause_turn", ""])
 def test_a_reason_to_finish_in_openais_words_or_unknown_ones_stands(reason: str) -> None:
     payloads = [chunk({"content": "a"}), chunk({}, reason)]
-    assert told(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
+    assert payloads_of(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
 
 
 # -- state of the server
@@ -89,7 +89,7 @@ def signed(signature: str) -> Any:
 def test_state_gets_a_mark_if_there_are_several_servers_or_it_looks_marked(
     origin: Origin, sent: str, received: str
 ) -> None:
-    assert [json.loads(each) for each in told(chunk(signed(sent)), origin=origin)] == [
+    assert [json.loads(each) for each in payloads_of(chunk(signed(sent)), origin=origin)] == [
         json.loads(chunk(signed(received))) | {"model": "ours"}
     ]
 
@@ -114,12 +114,12 @@ def test_the_name_that_is_replaced_is_the_chunks_own(kind: str) -> None:
     choices = '"choices":[{"index":0,"delta":{"content":"a","provider":{"model":"p"}}}]'
     payload = NAMED[kind] % choices
     expected = json.loads(payload) | {"model": "ours"}
-    assert [json.loads(each) for each in told(payload, payload)] == [expected] * 2
+    assert [json.loads(each) for each in payloads_of(payload, payload)] == [expected] * 2
 
 
 def test_a_chunk_without_a_name_gets_none() -> None:
     payload = '{"choices":[{"index":0,"delta":{"content":"a"}}],"x":{"y":1}}'
-    assert told(payload) == [payload]
+    assert payloads_of(payload) == [payload]
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
@@ -127,10 +127,10 @@ def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads(has_begun
     start = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]'
     errors = []
     for x in (b"\xc3\xa9", b"\xff"):
-        reader = opened()
-        reader.feed(start + b"}\n" if has_begun else b"")
-        reader.feed(start + b',"x":"' + x + b'"}\n')
-        errors.append(reader.error.code if reader.error else None)
+        parser = opened()
+        parser.feed(start + b"}\n" if has_begun else b"")
+        parser.feed(start + b',"x":"' + x + b'"}\n')
+        errors.append(parser.error.code if parser.error else None)
     assert errors == [None, "upstream_error"]
 
 
@@ -148,21 +148,21 @@ NULLS = {
 def test_usage_that_is_null_is_left_out_unless_it_was_asked_for(end: str, left: str) -> None:
     head = chunk({"content": '"usage":null, "usage": null'}, x=1)[:-2]
     payload, expected = head + end.replace("x", "1", 1), (head + left.replace("x", "1", 1)).replace("theirs", "ours")
-    assert told(payload) == [expected]
-    assert told(payload, include_usage=True) == [payload.replace("theirs", "ours")]
+    assert payloads_of(payload) == [expected]
+    assert payloads_of(payload, include_usage=True) == [payload.replace("theirs", "ours")]
     assert json.loads(expected)["choices"] == json.loads(payload)["choices"]
 
 
 def test_usage_that_is_null_is_left_out_where_it_comes_first() -> None:
-    assert told('{ "usage": null, "choices":[{"index":0,"delta":{"content":"a"}}]}') == [
+    assert payloads_of('{ "usage": null, "choices":[{"index":0,"delta":{"content":"a"}}]}') == [
         '{ "choices":[{"index":0,"delta":{"content":"a"}}]}'
     ]
 
 
 def test_a_chunk_of_usage_alone_is_for_those_who_asked() -> None:
     payloads = [chunk({"content": "a"}), loose([], usage={"prompt_tokens": 1})]
-    assert len(told(*payloads)) == 1
-    assert len(told(*payloads, include_usage=True)) == 2
+    assert len(payloads_of(*payloads)) == 1
+    assert len(payloads_of(*payloads, include_usage=True)) == 2
 
 
 COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
@@ -199,7 +199,7 @@ def test_usage_by_other_names_is_told_by_openais(kind: str, place: str) -> None:
     usage, counts = READABLE[kind]
     choices = [] if place == "alone" else [{"index": 0, "delta": {}}]
     fields = {"x_groq": {"id": "1"}} if place == "in an odd chunk" else {}
-    *_, mended = told(chunk({"content": "a"}), loose(choices, usage=usage, **fields), include_usage=True)
+    *_, mended = payloads_of(chunk({"content": "a"}), loose(choices, usage=usage, **fields), include_usage=True)
     counted = dict(zip((*COUNTS, "prompt_tokens_details", "completion_tokens_details"), counts, strict=False))
     assert json.loads(mended)["usage"] == usage | counted
 
@@ -207,7 +207,7 @@ def test_usage_by_other_names_is_told_by_openais(kind: str, place: str) -> None:
 @pytest.mark.parametrize("usage", ["none", "", [1], [], {}, {"prompt_tokens": "many"}, True, 7])
 def test_what_is_no_usage_is_left_out(usage: Any) -> None:
     for include_usage in (True, False):
-        [mended] = told(chunk({"content": "a"}, usage=usage), include_usage=include_usage)
+        [mended] = payloads_of(chunk({"content": "a"}, usage=usage), include_usage=include_usage)
         assert json.loads(mended) == json.loads(chunk({"content": "a"}).replace("theirs", "ours"))
 
 
@@ -217,8 +217,8 @@ def test_what_is_no_usage_is_left_out(usage: Any) -> None:
 def test_usage_as_openai_has_it_keeps_its_details(details: Any) -> None:
     usage = {"prompt_tokens": 1, "completion_tokens": 2, **details}
     payload = chunk({}, usage=usage)
-    assert told(chunk({"content": "a"}), payload, include_usage=True)[1:] == [payload.replace("theirs", "ours")]
-    [mended] = told(loose([{"index": None, "delta": {"content": "a"}}], usage=usage), include_usage=True)
+    assert payloads_of(chunk({"content": "a"}), payload, include_usage=True)[1:] == [payload.replace("theirs", "ours")]
+    [mended] = payloads_of(loose([{"index": None, "delta": {"content": "a"}}], usage=usage), include_usage=True)
     assert json.loads(mended)["usage"] == usage
 
 
@@ -245,15 +245,15 @@ def test_a_negative_count_is_left_out_as_unknown(
     usage: dict[str, Any], sent: dict[str, Any] | None, index: int | None
 ) -> None:
     choices: list[Any] = [{"index": index, "delta": {}, "finish_reason": None}]
-    *_, mended = told(chunk({"content": "a"}), loose(choices, usage=usage), include_usage=True)
+    *_, mended = payloads_of(chunk({"content": "a"}), loose(choices, usage=usage), include_usage=True)
     assert json.loads(mended).get("usage") == sent
 
 
 def test_usage_that_is_null_stands_in_a_chunk_that_is_told_anew() -> None:
     payload = chunk({"content": "a"}, "eos", usage=None)
-    [asked], [not_asked] = told(payload, include_usage=True), told(payload)
-    assert json.loads(asked)["usage"] is None
-    assert "usage" not in json.loads(not_asked)
+    [requested], [default] = payloads_of(payload, include_usage=True), payloads_of(payload)
+    assert json.loads(requested)["usage"] is None
+    assert "usage" not in json.loads(default)
 
 
 @pytest.mark.parametrize("usage", [{}, {"usage": None}])
@@ -263,13 +263,13 @@ def test_usage_that_is_null_stands_in_a_chunk_that_is_told_anew() -> None:
 )
 def test_usage_in_another_place_is_told_where_clients_look_for_it(fields: Any, usage: Any) -> None:
     payload = chunk({"content": "a"}, **fields, **usage)
-    [mended] = told(payload, include_usage=True)
+    [mended] = payloads_of(payload, include_usage=True)
     assert json.loads(mended)["usage"] == {"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}
-    assert told(payload) == [chunk({"content": "a"}, **fields).replace("theirs", "ours")]
+    assert payloads_of(payload) == [chunk({"content": "a"}, **fields).replace("theirs", "ours")]
 
 
 def test_a_ping_is_nobodys_chunk() -> None:
-    assert len(told('{"type":"ping"}', chunk({"content": "a"}), '{"type":"ping"}')) == 1
+    assert len(payloads_of('{"type":"ping"}', chunk({"content": "a"}), '{"type":"ping"}')) == 1
 
 
 # -- told anew
@@ -313,7 +313,7 @@ MENDED: dict[str, tuple[Any, Any]] = {
 @pytest.mark.parametrize("kind", MENDED)
 def test_a_chunk_that_clients_could_not_take_is_told_anew_with_all_it_says(kind: str) -> None:
     choices, deltas = MENDED[kind]
-    *_, mended, _ = told(chunk({"content": "."}), loose(choices, x=[1]), chunk({"content": "."}))
+    *_, mended, _ = payloads_of(chunk({"content": "."}), loose(choices, x=[1]), chunk({"content": "."}))
     document = json.loads(mended)
     assert [choice["delta"] for choice in document["choices"]] == deltas
     assert [choice["index"] for choice in document["choices"]] == [each.get("index") or 0 for each in choices or ()]
@@ -322,7 +322,9 @@ def test_a_chunk_that_clients_could_not_take_is_told_anew_with_all_it_says(kind:
 
 
 def test_half_a_character_and_numbers_that_json_has_not_are_told_anew() -> None:
-    [mended] = told('{"choices":[{"delta":{"content":"a\\ud83d"},"logprobs":{"x":NaN,"y":-Infinity,"z":1e999}}]}')
+    [mended] = payloads_of(
+        '{"choices":[{"delta":{"content":"a\\ud83d"},"logprobs":{"x":NaN,"y":-Infinity,"z":1e999}}]}'
+    )
     [choice] = json.loads(mended)["choices"]
     assert choice["delta"] == {"content": "a\ufffd"}
     assert choice["logprobs"] == {"x": None, "y": None, "z": None}
@@ -330,7 +332,9 @@ def test_half_a_character_and_numbers_that_json_has_not_are_told_anew() -> None:
 
 
 def test_what_a_chunk_says_beside_its_delta_is_kept() -> None:
-    [mended] = told(loose([{"index": 0, "message": {"content": "a", "audio": 1}, "logprobs": {"content": []}, "x": 1}]))
+    [mended] = payloads_of(
+        loose([{"index": 0, "message": {"content": "a", "audio": 1}, "logprobs": {"content": []}, "x": 1}])
+    )
     [choice] = json.loads(mended)["choices"]
     assert choice == {
         "index": 0, "delta": {"content": "a", "audio": 1}, "logprobs": {"content": []}, "finish_reason": None, "x": 1,
@@ -352,40 +356,40 @@ def test_what_deltas_have_attached_is_not_attached_again_by_a_final_message(name
     others = OTHERS[name] if has_others else []
     message = {"role": "assistant", "content": "a", name: [*attached, *others]}
     first = chunk({"content": "a", name: attached})
-    *_, last = told(first, loose([{"index": 0, "message": message, "finish_reason": "stop"}]))
+    *_, last = payloads_of(first, loose([{"index": 0, "message": message, "finish_reason": "stop"}]))
     assert json.loads(last)["choices"][0]["delta"] == {"role": "assistant"} | ({name: others} if others else {})
 
 
 def test_an_image_in_the_content_of_a_final_message_is_not_attached_again() -> None:
     message = {"content": [{"type": "text", "text": "a"}, PICTURE]}
     end = loose([{"index": 0, "message": message, "finish_reason": "stop"}])
-    *_, last = told(chunk({"content": "a", "images": [PICTURE]}), end)
+    *_, last = payloads_of(chunk({"content": "a", "images": [PICTURE]}), end)
     assert json.loads(last)["choices"][0]["delta"] == {}
 
 
 def test_a_part_of_a_type_that_is_no_text_is_no_image() -> None:
-    [mended] = told(loose([{"index": 0, "message": {"content": [{"type": [], "text": "a"}]}}]))
+    [mended] = payloads_of(loose([{"index": 0, "message": {"content": [{"type": [], "text": "a"}]}}]))
     assert json.loads(mended)["choices"][0]["delta"] == {"content": "a"}
 
 
 def test_what_one_choice_has_attached_is_attached_to_another_too() -> None:
     first = loose([{"index": 0, "delta": {"annotations": [CITED]}, "finish_reason": None}])
     message = {"index": 1, "message": {"content": "b", "annotations": [CITED]}, "finish_reason": "stop"}
-    *_, last = told(first, loose([message]), choices=2)
+    *_, last = payloads_of(first, loose([message]), choices=2)
     assert json.loads(last)["choices"][0]["delta"]["annotations"] == [CITED]
 
 
 def test_a_call_that_is_told_anew_goes_on_with_one_that_was_not() -> None:
     first = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}]})
     later = loose([{"index": 0, "delta": {"tool_calls": [{"index": None, "function": {"arguments": "{}"}}]}}])
-    *_, mended = told(first, later)
+    *_, mended = payloads_of(first, later)
     [call] = json.loads(mended)["choices"][0]["delta"]["tool_calls"]
     assert call == {"index": 0, "function": {"arguments": "{}"}}
 
 
 def called(*chunks: Any, **fields: Any) -> list[list[Any]]:
     """The calls in each chunk that is told, where a chunk came for each of these."""
-    mended = told(*(chunk({"tool_calls": calls}, **fields) for calls in chunks))
+    mended = payloads_of(*(chunk({"tool_calls": calls}, **fields) for calls in chunks))
     return [json.loads(each)["choices"][0]["delta"].get("tool_calls", []) for each in mended]
 
 
@@ -395,8 +399,8 @@ def test_calls_are_told_apart_by_their_numbers(index: Any, fields: Any) -> None:
     a, b = ({**index, "id": id, "function": {"name": "f", "arguments": ""}} for id in "ab")
     expected = [mended_call(0, "a", ""), mended_call(1, "b", "")]
     assert [call for calls in called([a, b], **fields) for call in calls] == expected
-    told_apart = [call for calls in called([a], [b], **fields) for call in calls]
-    assert [(call["index"], call["id"]) for call in told_apart] == [(0, "a"), (1, "b")]
+    separate = [call for calls in called([a], [b], **fields) for call in calls]
+    assert [(call["index"], call["id"]) for call in separate] == [(0, "a"), (1, "b")]
 
 
 def test_a_call_that_got_another_number_goes_on_under_it() -> None:
@@ -429,10 +433,10 @@ def test_what_else_is_said_of_a_call_that_is_told_anew_is_kept() -> None:
 
 
 def test_what_is_said_beside_a_call_that_is_told_anew_is_kept() -> None:
-    said = {"role": "assistant", "reasoning": "hm", "x": [1]}
-    [mended] = told(chunk({**said, "tool_calls": [{"id": "a", "function": {"name": "f"}}]}, y=2))
+    fields = {"role": "assistant", "reasoning": "hm", "x": [1]}
+    [mended] = payloads_of(chunk({**fields, "tool_calls": [{"id": "a", "function": {"name": "f"}}]}, y=2))
     document = json.loads(mended)
-    assert document["choices"][0]["delta"] == {**said, "tool_calls": [mended_call(0, "a", "")]}
+    assert document["choices"][0]["delta"] == {**fields, "tool_calls": [mended_call(0, "a", "")]}
     assert (document["y"], document["model"]) == (2, "ours")
 
 
@@ -441,7 +445,7 @@ def test_calls_of_each_choice_have_numbers_of_their_own() -> None:
         {"index": index, "delta": {"tool_calls": [{"id": id, "function": {"name": "f"}}]}}
         for index, id in ((1, "b"), (0, "a"), (2, "nobody asked"))
     ]
-    [mended] = told(loose(choices), choices=2)
+    [mended] = payloads_of(loose(choices), choices=2)
     calls = [choice["delta"]["tool_calls"] for choice in json.loads(mended)["choices"]]
     assert calls[:2] == [[mended_call(0, "b", "")], [mended_call(0, "a", "")]]
 
@@ -452,26 +456,26 @@ REASONS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "reason"), REASONS.items())
+@pytest.mark.parametrize(("sent_reason", "reason"), REASONS.items())
 @pytest.mark.parametrize("delta", [{}, {"content": "b"}, {"content": None, "reasoning": "hm"}, {"thinking": "hm"}])
-def test_a_foreign_reason_to_finish_is_told_in_openais_words(said: str, reason: str, delta: Any) -> None:
-    _, mended = told(chunk({"content": "a"}), chunk(delta, said, x=1))
+def test_a_foreign_reason_to_finish_is_told_in_openais_words(sent_reason: str, reason: str, delta: Any) -> None:
+    _, mended = payloads_of(chunk({"content": "a"}), chunk(delta, sent_reason, x=1))
     assert json.loads(mended) == json.loads(chunk(delta, reason, x=1).replace("theirs", "ours"))
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 def test_an_answer_that_stops_after_calls_stops_for_them(at_once: bool) -> None:
     calls = {"tool_calls": [call(0, "a", "{}")]}
-    *_, last = told(chunk(calls, "stop")) if at_once else told(chunk(calls), chunk({}, "stop"))
+    *_, last = payloads_of(chunk(calls, "stop")) if at_once else payloads_of(chunk(calls), chunk({}, "stop"))
     assert json.loads(last)["choices"][0]["finish_reason"] == "tool_calls"
-    *_, last = told(chunk(calls), loose([{"index": None, "message": {}, "finish_reason": "stop"}]))
+    *_, last = payloads_of(chunk(calls), loose([{"index": None, "message": {}, "finish_reason": "stop"}]))
     assert json.loads(last)["choices"][0]["finish_reason"] == "tool_calls"
 
 
 @pytest.mark.parametrize("reason", ["function_call", "stop", "tool_use"])
 def test_an_answer_that_stops_for_the_call_of_a_function_says_so(reason: str) -> None:
     payload = chunk(FAITHFUL["the call of a function"])
-    begun, last = told(payload, chunk({}, reason))
+    begun, last = payloads_of(payload, chunk({}, reason))
     assert begun == payload.replace("theirs", "ours")
     assert json.loads(last)["choices"][0]["finish_reason"] == "function_call"
 
@@ -490,29 +494,29 @@ def test_an_answer_that_stops_for_the_call_of_a_function_says_so(reason: str) ->
     ],
 )
 def test_errors_and_garbage_never_pass(payload: str) -> None:
-    reader = opened()
-    batch = reader.feed(f"data: {chunk({'content': 'a'})}\n\ndata: {payload}\n\n".encode())
-    assert reader.error is not None
+    parser = opened()
+    batch = parser.feed(f"data: {chunk({'content': 'a'})}\n\ndata: {payload}\n\n".encode())
+    assert parser.error is not None
     assert len(batch.pieces) == 1
     assert batch.finish_reason is None
 
 
 def test_a_reason_to_finish_that_says_there_is_none_yet_is_none() -> None:
-    payloads = told(chunk({"content": "a"}, "null"), chunk({"content": "b"}, "stop"))
+    payloads = payloads_of(chunk({"content": "a"}, "null"), chunk({"content": "b"}, "stop"))
     assert [json.loads(payload)["choices"][0]["finish_reason"] for payload in payloads] == [None, "stop"]
 
 
 @pytest.mark.parametrize("payload", [chunk({"content": "b"}), chunk({"content": "b"}, "foo")])
 def test_text_behind_a_reason_to_finish_resumes_the_answer_and_usage_does_not(payload: str) -> None:
-    reader = opened(include_usage=True)
-    batches = [reader.feed(f"data: {each}\n\n".encode()) for each in (chunk({"content": "a"}, "foo"), USAGE, payload)]
+    parser = opened(include_usage=True)
+    batches = [parser.feed(f"data: {each}\n\n".encode()) for each in (chunk({"content": "a"}, "foo"), USAGE, payload)]
     assert [batch.resumes for batch in batches] == [False, False, True]
 
 
 def test_an_answer_is_whole_when_each_of_its_choices_is() -> None:
-    reader = opened(choices=2)
+    parser = opened(choices=2)
     reasons = [
-        reader.feed(
+        parser.feed(
             f"data: {loose([{'index': index, 'delta': {}, 'finish_reason': reason}])}\n\n".encode()
         ).finish_reason
         for index, reason in ((1, "length"), (1, "length"), (0, "eos"))
@@ -542,11 +546,11 @@ def test_chunks_of_exactly_the_limit_are_held_before_the_first_event(room: int, 
 
 
 def test_no_more_than_the_limit_is_held_before_the_first_event() -> None:
-    reader = opened()
+    parser = opened()
     role = f"data: {chunk({'role': 'assistant', 'content': '', 'x': 'x' * 10_000})}\n\n".encode()
-    while reader.error is None:
-        assert reader.feed(role).pieces == []
-    assert reader.error.code == "upstream_error"
+    while parser.error is None:
+        assert parser.feed(role).pieces == []
+    assert parser.error.code == "upstream_error"
 
 
 @pytest.mark.parametrize("depth", [10, 300, 480, 900, 5000, 100_000])
@@ -557,13 +561,13 @@ def test_deep_json_is_told_anew_or_is_an_error(depth: int) -> None:
         f'{{"choices":[{{"index":0,"delta":{{"tool_calls":[{{"function":{{"name":"f","arguments":{value}}}}}]}}}}]}}',
         f'{{"choices":[{{"index":0,"delta":{{"content":[{value}]}}}}]}}',
     ):
-        reader = opened()
-        batch = reader.feed(f"data: {chunk({'content': 'a'})}\n\ndata: {payload}\n\n".encode())
-        assert (len(batch.pieces), reader.error is None) in ((2, True), (1, False))
+        parser = opened()
+        batch = parser.feed(f"data: {chunk({'content': 'a'})}\n\ndata: {payload}\n\n".encode())
+        assert (len(batch.pieces), parser.error is None) in ((2, True), (1, False))
 
 
 def test_numbers_of_any_size_are_told_anew() -> None:
-    [mended] = told(f'{{"choices":[{{"index":null,"delta":{{"content":"a"}}}}],"x":{10**40},"y":-1e-9}}')
+    [mended] = payloads_of(f'{{"choices":[{{"index":null,"delta":{{"content":"a"}}}}],"x":{10**40},"y":-1e-9}}')
     assert (json.loads(mended)["x"], json.loads(mended)["y"]) == (10**40, -1e-9)
 
 
@@ -577,6 +581,6 @@ def test_numbers_of_any_size_are_told_anew() -> None:
 )
 def test_a_number_too_long_to_be_told_anew_is_an_error_where_it_has_to_be(head: str, reason: str, code: Any) -> None:
     choices = f'"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]'
-    reader = opened()
-    reader.feed(f'data: {{{head}{choices},"x":{"1" * 5000}}}\n'.encode())
-    assert (reader.error and reader.error.code) == code
+    parser = opened()
+    parser.feed(f'data: {{{head}{choices},"x":{"1" * 5000}}}\n'.encode())
+    assert (parser.error and parser.error.code) == code

@@ -79,23 +79,23 @@ def test_a_status_has_its_code_whatever_the_body_is(status: int, body: str) -> N
 @pytest.mark.parametrize("body", BODIES)
 def test_nothing_of_a_body_but_names_is_told(body: str) -> None:
     error = from_response(400, {"x-request-id": f"{PROMPT}"}, BODIES[body])
-    told = json.dumps([error.message, str(error), repr(error), describe(error)])
-    assert [secret for secret in SECRETS if secret in told] == []
+    output = json.dumps([error.message, str(error), repr(error), describe(error)])
+    assert [secret for secret in SECRETS if secret in output] == []
 
 
 @pytest.mark.parametrize("body", BODIES)
 def test_no_key_is_told_even_with_the_message(body: str) -> None:
-    told = json.dumps(describe(from_response(400, {}, BODIES[body]), with_message=True))
-    assert "canary" not in told
+    output = json.dumps(describe(from_response(400, {}, BODIES[body]), with_message=True))
+    assert "canary" not in output
 
 
 @pytest.mark.parametrize("before", range(470, 501, 3))
 def test_a_key_is_masked_where_a_long_message_is_cut_too(before: int) -> None:
     words = ("word " * 100)[:before]
     error = from_response(400, {}, openai_error(message=f"{words}{KEY}"))
-    told = describe(error, with_message=True)["upstream"]["message"]
-    assert told.startswith(words[:400])
-    assert "sk-ca" not in told
+    message = describe(error, with_message=True)["upstream"]["message"]
+    assert message.startswith(words[:400])
+    assert "sk-ca" not in message
 
 
 @pytest.mark.parametrize("field", ["type", "code"])
@@ -105,7 +105,7 @@ def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "ours"),
+    ("status", "code", "expected"),
     [
         (400, "context_length_exceeded", "context_too_long"),
         (400, "invalid_prompt", "content_filtered"),
@@ -136,12 +136,12 @@ def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
         (400, {"code": "context_length_exceeded"}, "upstream_refused"),
     ],
 )
-def test_a_known_code_says_more_than_its_status_unless_the_server_failed(status: int, code: Any, ours: str) -> None:
-    assert from_response(status, {}, openai_error(code=code)).code == ours
-    assert from_response(status, {}, openai_error(type=code)).code == ours
-    assert from_response(status, {}, openai_error(status=code)).code == ours
-    assert from_response(status, {}, json.dumps({"code": code}).encode()).code == ours
-    assert from_response(status, {}, b"[" + openai_error(code=code) + b"]").code == ours
+def test_a_known_code_says_more_than_its_status_unless_the_server_failed(status: int, code: Any, expected: str) -> None:
+    assert from_response(status, {}, openai_error(code=code)).code == expected
+    assert from_response(status, {}, openai_error(type=code)).code == expected
+    assert from_response(status, {}, openai_error(status=code)).code == expected
+    assert from_response(status, {}, json.dumps({"code": code}).encode()).code == expected
+    assert from_response(status, {}, b"[" + openai_error(code=code) + b"]").code == expected
 
 
 def test_the_names_of_a_failure_are_kept() -> None:
@@ -360,9 +360,9 @@ def test_headers_are_found_in_any_case() -> None:
 # -- error objects in a stream
 
 
-@pytest.mark.parametrize("said", [{}, [], None, "text", 1, {"message": 1}, {"code": {}}, {"type": [KEY]}])
-def test_an_error_object_of_any_shape_is_an_upstream_error(said: Any) -> None:
-    error = from_error_object(said)
+@pytest.mark.parametrize("error_object", [{}, [], None, "text", 1, {"message": 1}, {"code": {}}, {"type": [KEY]}])
+def test_an_error_object_of_any_shape_is_an_upstream_error(error_object: Any) -> None:
+    error = from_error_object(error_object)
     assert error.code == "upstream_error"
     assert error.retry_after_s is None
     assert describe(error) == {"error": "upstream_error", "upstream": {}}
@@ -395,18 +395,18 @@ IN_A_STREAM: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize(("code", "said"), [(code, each) for code, all in IN_A_STREAM.items() for each in all])
-def test_an_error_object_is_told_by_its_names_or_the_status_it_might_have_had(code: str, said: Any) -> None:
-    error = from_error_object(said)
+@pytest.mark.parametrize(("code", "error_object"), [(code, each) for code, all in IN_A_STREAM.items() for each in all])
+def test_an_error_object_is_told_by_its_names_or_the_status_it_might_have_had(code: str, error_object: Any) -> None:
+    error = from_error_object(error_object)
     assert error.code == code
     assert PROMPT not in json.dumps(describe(error))
 
 
 @pytest.mark.parametrize(
-    "said", [{"message": PROMPT}, {"error": PROMPT}, {"detail": PROMPT}, {"error": {"message": PROMPT}}]
+    "error_object", [{"message": PROMPT}, {"error": PROMPT}, {"detail": PROMPT}, {"error": {"message": PROMPT}}]
 )
-def test_what_an_error_object_says_in_words_is_for_the_log_that_was_asked_for(said: Any) -> None:
-    error = from_error_object(said)
+def test_what_an_error_object_says_in_words_is_for_the_log_that_was_asked_for(error_object: Any) -> None:
+    error = from_error_object(error_object)
     assert describe(error) == {"error": "upstream_error", "upstream": {}}
     assert describe(error, with_message=True)["upstream"] == {"message": PROMPT}
 
@@ -427,7 +427,7 @@ def exceptions_of(module: ModuleType) -> Iterator[type[Exception]]:
 
 
 # What is raised for a call of ours that is wrong, or by parts that are not used: web sockets and web hooks.
-OURS = (
+OWN_CODES = (
     httpx2.InvalidURL,
     httpx2.CookieConflict,
     aiohttp.client_exceptions.WSMessageTypeError,
@@ -438,7 +438,7 @@ RAISED = [
     exception
     for module in (httpx2, aiohttp.client_exceptions, openai)
     for exception in exceptions_of(module)
-    if not issubclass(exception, OURS)
+    if not issubclass(exception, OWN_CODES)
 ]
 
 

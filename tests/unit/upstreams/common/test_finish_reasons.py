@@ -19,25 +19,25 @@ READ = {
 }
 
 
-@pytest.mark.parametrize("said", ["null", "None", "NULL", "not_finished", "in_progress"])
-def test_some_words_say_that_there_is_no_reason_yet(said: str) -> None:
-    assert read_finish_reason(said, has_calls=True) is None
+@pytest.mark.parametrize("sent", ["null", "None", "NULL", "not_finished", "in_progress"])
+def test_some_words_say_that_there_is_no_reason_yet(sent: str) -> None:
+    assert read_finish_reason(sent, has_calls=True) is None
 
 
-@pytest.mark.parametrize(("said", "reason"), READ.items())
-def test_a_reason_is_one_of_openais_a_safe_name_or_other(said: str, reason: str) -> None:
-    assert read_finish_reason(said, has_calls=False) == reason
+@pytest.mark.parametrize(("sent", "reason"), READ.items())
+def test_a_reason_is_one_of_openais_a_safe_name_or_other(sent: str, reason: str) -> None:
+    assert read_finish_reason(sent, has_calls=False) == reason
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"), [("stop", "tool_calls"), ("eos", "tool_calls"), ("length", "length"), ("other", "other")]
+    ("sent", "reason"), [("stop", "tool_calls"), ("eos", "tool_calls"), ("length", "length"), ("other", "other")]
 )
-def test_an_answer_with_tool_calls_stops_for_them_and_for_nothing_else(said: str, reason: str) -> None:
-    assert read_finish_reason(said, has_calls=True) == reason
+def test_an_answer_with_tool_calls_stops_for_them_and_for_nothing_else(sent: str, reason: str) -> None:
+    assert read_finish_reason(sent, has_calls=True) == reason
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("sent", "code"),
     [
         ("error", "upstream_error"),
         ("ERROR", "upstream_error"),
@@ -47,7 +47,7 @@ def test_an_answer_with_tool_calls_stops_for_them_and_for_nothing_else(said: str
         ("insufficient_system_resource", "upstream_overloaded"),
     ],
 )
-def test_some_ends_are_failures(said: str, code: str) -> None:
+def test_some_ends_are_failures(sent: str, code: str) -> None:
     with pytest.raises(ChatError) as raised:
-        read_finish_reason(said, has_calls=False)
+        read_finish_reason(sent, has_calls=False)
     assert raised.value.code == code

@@ -29,19 +29,19 @@ def entry(url: str = "https://a.example/v1", kind: Any = "compatible", **fields:
 OTHER = entry("https://b.example/v1")
 
 
-def asked(state: dict[str, Any] | None = None, thoughts: str | None = "hm") -> ChatRequest:
+def request_with(state: dict[str, Any] | None = None, thoughts: str | None = "hm") -> ChatRequest:
     """A question after an answer with state in its call and thoughts next to it."""
     turn = {"role": "assistant", "content": "a", "reasoning": thoughts, "tool_calls": [{**CALL, **(state or {})}]}
     return parse(json.dumps({"messages": [USER, turn, RESULT]}).encode(), Settings())
 
 
-def returned(asking: Entry, others: Sequence[Entry] = (), max_chars: int = 1000) -> ReturnedState:
-    return Origins([asking, *others]).returned(asking, max_chars=max_chars)
+def returned(origin: Entry, others: Sequence[Entry] = (), max_chars: int = 1000) -> ReturnedState:
+    return Origins([origin, *others]).returned(origin, max_chars=max_chars)
 
 
-def sent(request: ChatRequest, asking: Entry, *others: Entry) -> dict[str, Any]:
+def sent(request: ChatRequest, origin: Entry, *others: Entry) -> dict[str, Any]:
     """The turn of the assistant, as the server of `asking` gets it."""
-    return returned(asking, others).messages(request.messages)[1]
+    return returned(origin, others).messages(request.messages)[1]
 
 
 TURN = {"role": "assistant", "content": "a", "tool_calls": [CALL]}
@@ -50,50 +50,50 @@ TURN = {"role": "assistant", "content": "a", "tool_calls": [CALL]}
 def test_the_only_server_gets_state_that_nothing_marks() -> None:
     mock, openais = Entry(kind="mock"), Entry(kind="openai", key_env="K")
     for others in ([], [entry(model="another")], [mock], [openais]):
-        assert sent(asked(SIGNATURE), entry(), *others) == TURN | {"tool_calls": [CALL | SIGNATURE]}
+        assert sent(request_with(SIGNATURE), entry(), *others) == TURN | {"tool_calls": [CALL | SIGNATURE]}
 
 
 @pytest.mark.parametrize(
     "other", [OTHER, entry(key_env="K"), entry(headers={"a": "b"}), Entry(kind="responses", key_env="K")]
 )
 def test_with_several_servers_state_without_a_mark_is_sent_where_the_entry_lists_it(other: Entry) -> None:
-    assert sent(asked(SIGNATURE), entry(), other) == TURN
+    assert sent(request_with(SIGNATURE), entry(), other) == TURN
     listed = entry(returns=["extra_content"])
-    assert sent(asked(SIGNATURE), listed, other) == TURN | {"tool_calls": [CALL | SIGNATURE]}
+    assert sent(request_with(SIGNATURE), listed, other) == TURN | {"tool_calls": [CALL | SIGNATURE]}
 
 
 def test_marked_state_goes_to_its_own_server_whatever_the_entries_list() -> None:
     here, there = entry(returns=["extra_content"]), entry("https://b.example/v1", returns=["extra_content"])
     marked = returned(here, [there]).origin.mark(SIGNATURE)
     assert marked != SIGNATURE
-    assert sent(asked(marked), here, there) == TURN | {"tool_calls": [CALL | SIGNATURE]}
-    assert sent(asked(marked), entry(returns=[]), there) == TURN | {"tool_calls": [CALL | SIGNATURE]}
-    assert sent(asked(marked), there, here) == TURN
-    assert sent(asked(marked), there) == TURN  # nor after its server has left the table
+    assert sent(request_with(marked), here, there) == TURN | {"tool_calls": [CALL | SIGNATURE]}
+    assert sent(request_with(marked), entry(returns=[]), there) == TURN | {"tool_calls": [CALL | SIGNATURE]}
+    assert sent(request_with(marked), there, here) == TURN
+    assert sent(request_with(marked), there) == TURN  # nor after its server has left the table
 
 
 def test_openais_chat_completions_get_no_state() -> None:
-    assert sent(asked(SIGNATURE), Entry(kind="openai", key_env="K")) == TURN
+    assert sent(request_with(SIGNATURE), Entry(kind="openai", key_env="K")) == TURN
     azure = Entry(kind="azure", base_url="https://a.example")
-    assert sent(asked(SIGNATURE), azure) == TURN
+    assert sent(request_with(SIGNATURE), azure) == TURN
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
 def test_thoughts_go_back_next_to_tool_calls_where_the_entry_lists_them(name: Any) -> None:
     listed = entry(returns=[name])
-    assert sent(asked(), listed, OTHER) == TURN | {name: "hm"}
-    assert sent(asked(thoughts=None), listed) == TURN | {name: " "}
-    assert sent(asked(), entry()) == TURN
-    said = parse(b'{"messages": [{"role": "assistant", "content": "a", "reasoning": "hm"}]}', Settings())
-    assert returned(listed).messages(said.messages) == [{"role": "assistant", "content": "a"}]
+    assert sent(request_with(), listed, OTHER) == TURN | {name: "hm"}
+    assert sent(request_with(thoughts=None), listed) == TURN | {name: " "}
+    assert sent(request_with(), entry()) == TURN
+    request = parse(b'{"messages": [{"role": "assistant", "content": "a", "reasoning": "hm"}]}', Settings())
+    assert returned(listed).messages(request.messages) == [{"role": "assistant", "content": "a"}]
 
 
 @pytest.mark.parametrize(
     "url", ["https://api.deepseek.com", "https://api.moonshot.ai/v1", "https://api.moonshot.cn/v1"]
 )
 def test_servers_that_refuse_a_call_without_its_thoughts_get_them(url: str) -> None:
-    assert sent(asked(), entry(url), OTHER)["reasoning_content"] == "hm"
-    assert "reasoning_content" not in sent(asked(), entry(url, returns=[]))
+    assert sent(request_with(), entry(url), OTHER)["reasoning_content"] == "hm"
+    assert "reasoning_content" not in sent(request_with(), entry(url, returns=[]))
 
 
 def test_state_of_a_turn_goes_back_with_it() -> None:
@@ -105,14 +105,14 @@ def test_state_of_a_turn_goes_back_with_it() -> None:
 
 def test_more_state_than_the_limit_is_refused() -> None:
     listed = entry(returns=["reasoning_content"])
-    returned(listed, max_chars=1000).check(asked(thoughts="a" * 900))
+    returned(listed, max_chars=1000).check(request_with(thoughts="a" * 900))
     with pytest.raises(ChatError, match="too_large"):
-        returned(listed, max_chars=1000).check(asked(thoughts="a" * 1000))
-    returned(entry(), max_chars=10).check(asked(thoughts="a" * 1000))  # it is not sent
+        returned(listed, max_chars=1000).check(request_with(thoughts="a" * 1000))
+    returned(entry(), max_chars=10).check(request_with(thoughts="a" * 1000))  # it is not sent
 
 
 def test_a_project_s_own_model_gets_no_state() -> None:
-    request = without_state(asked(SIGNATURE))
+    request = without_state(request_with(SIGNATURE))
     assert request.messages == [USER, TURN, RESULT]
     assert without_state(request) is request
 
@@ -124,7 +124,7 @@ ITEM = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "
 
 def items(given: Any) -> list[dict[str, Any]]:
     state = {"extra_content": {"openai": {"reasoning_items": given}}}
-    [call] = asked(state).messages[1]["tool_calls"]
+    [call] = request_with(state).messages[1]["tool_calls"]
     return returned(Entry(kind="responses", key_env="K")).items(call)
 
 

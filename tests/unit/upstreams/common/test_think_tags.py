@@ -51,7 +51,7 @@ OPEN: dict[str, list[Event]] = {
 EACH = [*(("leading", text) for text in LEADING), *(("open", text) for text in OPEN)]
 
 
-def told(mode: Mode, texts: list[str]) -> list[Event]:
+def events_of(mode: Mode, texts: list[str]) -> list[Event]:
     tags = ThinkTags(mode)
     return streams.joined([piece for text in texts for piece in tags.split(text)] + tags.release())
 
@@ -59,8 +59,8 @@ def told(mode: Mode, texts: list[str]) -> list[Event]:
 @pytest.mark.parametrize(("mode", "text"), EACH)
 def test_reasoning_is_told_apart_however_the_text_is_cut(mode: Mode, text: str) -> None:
     expected = (LEADING if mode == "leading" else OPEN)[text]
-    assert told(mode, [text]) == told(mode, [*text]) == expected
-    assert all(told(mode, [text[:cut], text[cut:]]) == expected for cut in range(len(text)))
+    assert events_of(mode, [text]) == events_of(mode, [*text]) == expected
+    assert all(events_of(mode, [text[:at], text[at:]]) == expected for at in range(len(text)))
 
 
 @given(
@@ -68,14 +68,14 @@ def test_reasoning_is_told_apart_however_the_text_is_cut(mode: Mode, text: str) 
     texts=st.lists(st.text("<>/think \na", max_size=6) | st.sampled_from(["<think>", "</think>"]), max_size=8),
 )
 def test_any_text_says_the_same_in_any_pieces(mode: Mode, texts: list[str]) -> None:
-    whole = "".join(texts)
-    assert told(mode, texts) == told(mode, [whole]) == told(mode, [*whole])
+    text = "".join(texts)
+    assert events_of(mode, texts) == events_of(mode, [text]) == events_of(mode, [*text])
 
 
 @given(text=st.text("<>/think a", min_size=1))
 def test_text_in_which_no_block_opens_comes_as_it_is(text: str) -> None:
     if not text.lstrip().startswith("<think>"):
-        assert told("leading", [*text]) == [Delta(text)]
+        assert events_of("leading", [*text]) == [Delta(text)]
 
 
 def test_nothing_is_held_back_that_cannot_be_a_tag() -> None:

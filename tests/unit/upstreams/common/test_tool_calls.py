@@ -17,17 +17,17 @@ Chunk = list[Fragment]
 ROME, OSLO = '{"city":"Rome"}', '{"city":"Oslo"}'
 
 
-def told(*chunks: Chunk) -> list[ToolCall]:
+def merged_calls(*chunks: Chunk) -> list[ToolCall]:
     calls = ToolCalls(1000)
-    said = [call for chunk in chunks for call in calls.add(chunk)]
+    calls_sent = [call for chunk in chunks for call in calls.add(chunk)]
     calls.check_names()
-    in_order = sorted(said, key=lambda call: call.index)
-    whole: list[Any] = streams.joined(in_order)
-    return whole
+    in_order = sorted(calls_sent, key=lambda call: call.index)
+    joined: list[Any] = streams.joined(in_order)
+    return joined
 
 
-def of(index: int | None = None, id: str | None = None, name: str | None = None, said: str | None = None) -> Chunk:
-    return [Fragment(index, id, name, said)]
+def of(index: int | None = None, id: str | None = None, name: str | None = None, arguments: str | None = None) -> Chunk:
+    return [Fragment(index, id, name, arguments)]
 
 
 A, B = ToolCall(0, "a", "f", ROME), ToolCall(1, "b", "f", OSLO)
@@ -36,28 +36,33 @@ MINTED_TOO = ToolCall(1, "call_*", "f", OSLO)
 
 FORMS: dict[str, tuple[list[Chunk], list[ToolCall]]] = {
     "by OpenAI's book": (
-        [of(0, "a", "f"), of(0, said=ROME[:5]), of(0, said=ROME[5:]), of(1, "b", "f"), of(1, said=OSLO)],
+        [of(0, "a", "f"), of(0, arguments=ROME[:5]), of(0, arguments=ROME[5:]), of(1, "b", "f"), of(1, arguments=OSLO)],
         [A, B],
     ),
     "both at once, then by turns": (
-        [[*of(0, "a", "f"), *of(1, "b", "f")], of(0, said=ROME[:5]), of(1, said=OSLO), of(0, said=ROME[5:])],
+        [
+            [*of(0, "a", "f"), *of(1, "b", "f")],
+            of(0, arguments=ROME[:5]),
+            of(1, arguments=OSLO),
+            of(0, arguments=ROME[5:]),
+        ],
         [A, B],
     ),
     "whole in a chunk each": ([of(0, "a", "f", ROME), of(1, "b", "f", OSLO)], [A, B]),
     "whole in one chunk": ([[*of(0, "a", "f", ROME), *of(1, "b", "f", OSLO)]], [A, B]),
     "numbers that begin at 1 and leave some out": ([of(1, "a", "f", ROME), of(7, "b", "f", OSLO)], [A, B]),
-    "no numbers": ([of(None, "a", "f"), of(said=ROME), of(None, "b", "f"), of(said=OSLO)], [A, B]),
+    "no numbers": ([of(None, "a", "f"), of(arguments=ROME), of(None, "b", "f"), of(arguments=OSLO)], [A, B]),
     "no numbers, ids in each fragment": (
-        [of(None, "a", "f"), of(None, "b", "f"), of(None, "a", said=ROME), of(None, "b", said=OSLO)],
+        [of(None, "a", "f"), of(None, "b", "f"), of(None, "a", arguments=ROME), of(None, "b", arguments=OSLO)],
         [A, B],
     ),
     "no numbers, places in each chunk": (
-        [[*of(None, "a", "f"), *of(None, "b", "f")], [*of(said=ROME), *of(said=OSLO)]],
+        [[*of(None, "a", "f"), *of(None, "b", "f")], [*of(arguments=ROME), *of(arguments=OSLO)]],
         [A, B],
     ),
-    "all of the number 0": ([of(0, "a", "f"), of(0, said=ROME), of(0, "b", "f"), of(0, said=OSLO)], [A, B]),
+    "all of the number 0": ([of(0, "a", "f"), of(0, arguments=ROME), of(0, "b", "f"), of(0, arguments=OSLO)], [A, B]),
     "all of the number 0, by turns, with ids": (
-        [of(0, "a", "f"), of(0, "b", "f"), of(0, "a", said=ROME), of(0, "b", said=OSLO)],
+        [of(0, "a", "f"), of(0, "b", "f"), of(0, "a", arguments=ROME), of(0, "b", arguments=OSLO)],
         [A, B],
     ),
     "all of the number 0, by turns, with ids and names": (
@@ -69,16 +74,22 @@ FORMS: dict[str, tuple[list[Chunk], list[ToolCall]]] = {
         [A, B],
     ),
     "a new id in each fragment": (
-        [of(0, "a", "f"), of(0, "x", said=ROME[:5]), of(0, "y", said=ROME[5:]), of(1, "b", "f"), of(1, "z", said=OSLO)],
+        [
+            of(0, "a", "f"),
+            of(0, "x", arguments=ROME[:5]),
+            of(0, "y", arguments=ROME[5:]),
+            of(1, "b", "f"),
+            of(1, "z", arguments=OSLO),
+        ],
         [A, B],
     ),
-    "a name after the id": ([of(0, "a"), of(0, said=ROME[:5]), of(0, name="f", said=ROME[5:])], [A]),
+    "a name after the id": ([of(0, "a"), of(0, arguments=ROME[:5]), of(0, name="f", arguments=ROME[5:])], [A]),
     "a name after the id of each of two": (
         [of(0, "a"), of(1, "b"), of(0, None, "f", ROME), of(1, None, "f", OSLO)],
         [A, B],
     ),
-    "an id after the name": ([of(0, None, "f"), of(0, "late", said=ROME)], [MINTED]),
-    "no ids": ([of(0, None, "f"), of(0, said=ROME), of(1, None, "f", OSLO)], [MINTED, MINTED_TOO]),
+    "an id after the name": ([of(0, None, "f"), of(0, "late", arguments=ROME)], [MINTED]),
+    "no ids": ([of(0, None, "f"), of(0, arguments=ROME), of(1, None, "f", OSLO)], [MINTED, MINTED_TOO]),
     "neither ids nor numbers, other names": (
         [of(None, None, "f", ROME), of(None, None, "g", OSLO)],
         [MINTED, ToolCall(1, "call_*", "g", OSLO)],
@@ -96,14 +107,14 @@ FORMS: dict[str, tuple[list[Chunk], list[ToolCall]]] = {
         [ToolCall(0, "call_*", "f"), ToolCall(1, "call_*", "f")],
     ),
     "the same id for all": (
-        [of(0, "a", "f", ROME), of(1, "a", "f"), of(1, "a", said=OSLO)],
+        [of(0, "a", "f", ROME), of(1, "a", "f"), of(1, "a", arguments=OSLO)],
         [A, MINTED_TOO],
     ),
     "the same id for all, thrice": (
         [of(0, "a", "f", ROME), of(1, "a", "f", OSLO), of(2, "a", "f", ROME)],
         [A, MINTED_TOO, ToolCall(2, "call_*", "f", ROME)],
     ),
-    "a number that is wrong in later fragments": ([of(0, "a", "f"), of(5, said=ROME)], [A]),
+    "a number that is wrong in later fragments": ([of(0, "a", "f"), of(5, arguments=ROME)], [A]),
     "fragments that say nothing": ([of(0, "a", "f", ROME), of(0), of(None)], [A]),
 }
 
@@ -111,14 +122,14 @@ FORMS: dict[str, tuple[list[Chunk], list[ToolCall]]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_calls_are_told_apart(form: str) -> None:
     chunks, expected = FORMS[form]
-    assert told(*chunks) == expected
+    assert merged_calls(*chunks) == expected
 
 
 def test_nothing_is_told_of_a_call_before_its_name() -> None:
     calls = ToolCalls(1000)
-    assert [*calls.add(of(0, "a", said=ROME[:5]))] == []
+    assert [*calls.add(of(0, "a", arguments=ROME[:5]))] == []
     assert [*calls.add(of(0, name="f"))] == [ToolCall(0, "a", "f", ROME[:5])]
-    assert [*calls.add(of(0, said=ROME[5:]))] == [ToolCall(0, arguments=ROME[5:])]
+    assert [*calls.add(of(0, arguments=ROME[5:]))] == [ToolCall(0, arguments=ROME[5:])]
 
 
 def test_an_id_made_here_is_unique_and_safe() -> None:
@@ -127,10 +138,12 @@ def test_an_id_made_here_is_unique_and_safe() -> None:
     assert all(re.fullmatch(r"call_[0-9a-f]{24}", str(id)) for id in ids)
 
 
-@pytest.mark.parametrize("chunks", [[of(0, "a")], [of(0, said=ROME)], [of(0, "a", "f"), of(1, "b", said=OSLO)]])
+@pytest.mark.parametrize(
+    "chunks", [[of(0, "a")], [of(0, arguments=ROME)], [of(0, "a", "f"), of(1, "b", arguments=OSLO)]]
+)
 def test_a_call_without_a_name_is_an_error(chunks: list[Chunk]) -> None:
     with pytest.raises(ChatError):
-        told(*chunks)
+        merged_calls(*chunks)
 
 
 def test_too_many_calls_are_an_error() -> None:
@@ -143,23 +156,23 @@ def test_too_many_calls_are_an_error() -> None:
 @pytest.mark.parametrize("first", [of(0, "a"), of(0, None, "f")])
 def test_no_more_is_held_than_the_limit(first: Chunk) -> None:
     calls = ToolCalls(10)
-    for said in (first, of(0, said="12345"), of(0, said="67890")):
-        assert len([*calls.add(said)]) <= 1
+    for fragments in (first, of(0, arguments="12345"), of(0, arguments="67890")):
+        assert len([*calls.add(fragments)]) <= 1
     with pytest.raises(ChatError):
-        [*calls.add(of(0, said="!"))]
+        [*calls.add(of(0, arguments="!"))]
 
 
 def test_nothing_is_held_of_a_call_that_is_known() -> None:
     calls = ToolCalls(10)
-    for said in (of(0, "a", "f"), *[of(0, said="0123456789")] * 5):
-        assert len([*calls.add(said)]) == 1
+    for fragments in (of(0, "a", "f"), *[of(0, arguments="0123456789")] * 5):
+        assert len([*calls.add(fragments)]) == 1
 
 
 def test_so_much_is_looked_at_and_then_taken_for_unfinished() -> None:
     calls = ToolCalls(MAX_LOOKED_AT_CHARS)
     piece = "[" + " " * (MAX_LOOKED_AT_CHARS // 10) + "}"
-    said = [call for _ in range(8) for call in calls.add(of(0, None, "f", piece))]
-    assert {call.index for call in said} == {0}
+    sent = [call for _ in range(8) for call in calls.add(of(0, None, "f", piece))]
+    assert {call.index for call in sent} == {0}
     closing = [call for _ in range(2) for call in calls.add(of(5, None, "g", ROME))]
     assert [call.index for call in closing] == [1, 1]  # whole after the first, had anybody looked
     fresh = ToolCalls(MAX_LOOKED_AT_CHARS)

@@ -29,13 +29,13 @@ BODIES = {
 }
 
 
-async def cut(body: bytes, size: int) -> AsyncIterator[bytes]:
+async def reads_of(body: bytes, size: int) -> AsyncIterator[bytes]:
     for start in range(0, len(body), size):
         yield body[start : start + size]
 
 
 async def read(body: bytes, coding: str, size: int) -> bytes:
-    return b"".join([piece async for piece in Decompressed(cut(body, size), coding)])
+    return b"".join([piece async for piece in Decompressed(reads_of(body, size), coding)])
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
@@ -52,8 +52,8 @@ async def test_deflate_may_lack_its_head_as_some_servers_understand_it() -> None
 @pytest.mark.parametrize("size", [1, 10_000])
 async def test_what_ends_too_soon_says_what_it_said(size: int) -> None:
     body = gzip.compress(TEXT)[:-12]
-    assert TEXT.startswith(said := await read(body, "gzip", size))
-    assert said
+    assert TEXT.startswith(text := await read(body, "gzip", size))
+    assert text
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
@@ -84,7 +84,7 @@ async def test_a_bomb_comes_in_small_pieces_and_others_have_their_turns_between_
 
     task = asyncio.create_task(other())
     bomb = gzip.compress(bytes(64 * PIECE_BYTES + 1))
-    sizes = [len(piece) async for piece in Decompressed(cut(bomb, len(bomb)), "gzip")]
+    sizes = [len(piece) async for piece in Decompressed(reads_of(bomb, len(bomb)), "gzip")]
     task.cancel()
     assert sum(sizes) == 64 * PIECE_BYTES + 1
     assert max(sizes) == PIECE_BYTES

@@ -49,20 +49,20 @@ class Credential:
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
-        self.gate = asyncio.Event()
-        self.gate.set()
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
         self.failure: Exception | None = None
         self.refresh_on: int | None = None
         self.life_s = LIFE_S
-        self.asked: list[tuple[str, ...]] = []
+        self.scopes: list[tuple[str, ...]] = []
         self.given = 0
         self.cancelled = 0
         self.closed = 0
 
     async def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
-        self.asked.append(scopes)
+        self.scopes.append(scopes)
         try:
-            await self.gate.wait()
+            await self.may_answer.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
@@ -106,9 +106,9 @@ async def failure(token: EntraToken) -> ChatError:
 async def test_the_credential_is_asked_for_the_scope_and_only_when_a_token_is(
     credential: Credential, token: EntraToken
 ) -> None:
-    assert credential.asked == []
+    assert credential.scopes == []
     assert await token() == "canary-token-1"
-    assert credential.asked == [(SCOPE,)]
+    assert credential.scopes == [(SCOPE,)]
 
 
 async def test_a_token_is_kept_until_shortly_before_its_end(
@@ -126,11 +126,11 @@ async def test_near_its_end_a_token_is_renewed_while_nobody_waits(
 ) -> None:
     await token()
     clock.advance(LIFE_S - MARGIN_S)
-    credential.gate.clear()
+    credential.may_answer.clear()
     assert [await token() for _ in range(3)] == ["canary-token-1"] * 3
     await wait_all_tasks_blocked()
-    assert len(credential.asked) == 2
-    credential.gate.set()
+    assert len(credential.scopes) == 2
+    credential.may_answer.set()
     await wait_all_tasks_blocked()
     assert await token() == "canary-token-2"
 
@@ -193,53 +193,53 @@ async def test_tokens_of_a_short_life_are_not_asked_for_all_the_time(
 
 
 async def test_however_many_ask_the_credential_is_asked_once(credential: Credential, token: EntraToken) -> None:
-    credential.gate.clear()
-    asking = [asyncio.ensure_future(token()) for _ in range(50)]
+    credential.may_answer.clear()
+    tasks = [asyncio.ensure_future(token()) for _ in range(50)]
     await wait_all_tasks_blocked()
-    credential.gate.set()
-    assert await asyncio.gather(*asking) == ["canary-token-1"] * 50
-    assert len(credential.asked) == 1
+    credential.may_answer.set()
+    assert await asyncio.gather(*tasks) == ["canary-token-1"] * 50
+    assert len(credential.scopes) == 1
 
 
-@pytest.mark.parametrize("leaving", [0, 1], ids=["the one who began", "another"])
+@pytest.mark.parametrize("cancelled", [0, 1], ids=["the one who began", "another"])
 async def test_one_who_leaves_does_not_take_the_token_from_the_others(
-    leaving: int, credential: Credential, token: EntraToken
+    cancelled: int, credential: Credential, token: EntraToken
 ) -> None:
-    credential.gate.clear()
-    asking = [asyncio.ensure_future(token()) for _ in range(3)]
+    credential.may_answer.clear()
+    tasks = [asyncio.ensure_future(token()) for _ in range(3)]
     await wait_all_tasks_blocked()
-    asking[leaving].cancel()
+    tasks[cancelled].cancel()
     await wait_all_tasks_blocked()
-    assert [each.done() for each in asking] == [each == leaving for each in range(3)]
-    credential.gate.set()
+    assert [each.done() for each in tasks] == [each == cancelled for each in range(3)]
+    credential.may_answer.set()
     await wait_all_tasks_blocked()
-    stayed = [each.result() for each in asking if not each.cancelled()]
-    assert (stayed, asking[leaving].cancelled()) == (["canary-token-1"] * 2, True)
-    assert (credential.cancelled, len(credential.asked)) == (0, 1)
+    stayed = [each.result() for each in tasks if not each.cancelled()]
+    assert (stayed, tasks[cancelled].cancelled()) == (["canary-token-1"] * 2, True)
+    assert (credential.cancelled, len(credential.scopes)) == (0, 1)
 
 
 async def test_a_token_that_everyone_left_is_there_for_the_next(credential: Credential, token: EntraToken) -> None:
-    credential.gate.clear()
-    asking = asyncio.ensure_future(token())
+    credential.may_answer.clear()
+    task = asyncio.ensure_future(token())
     await wait_all_tasks_blocked()
-    asking.cancel()
+    task.cancel()
     await wait_all_tasks_blocked()
-    credential.gate.set()
+    credential.may_answer.set()
     await wait_all_tasks_blocked()
     assert await token() == "canary-token-1"
-    assert len(credential.asked) == 1
+    assert len(credential.scopes) == 1
 
 
 async def test_a_renewal_knows_nothing_of_the_request_that_began_it(clock: FakeClock) -> None:
-    asks: contextvars.ContextVar[str] = contextvars.ContextVar("asks", default="nobody")
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
     seen: list[str] = []
 
     class Looking(Credential):
         async def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
-            seen.append(asks.get())
+            seen.append(user.get())
             return await super().get_token_info(*scopes)
 
-    asks.set("alice")
+    user.set("alice")
     await EntraToken(Looking(clock), SCOPE, now=clock.time)()
     assert seen == ["nobody"]
 
@@ -251,15 +251,15 @@ async def test_a_failure_without_a_token_is_an_upstream_error_for_each_who_asked
     credential: Credential, token: EntraToken
 ) -> None:
     credential.failure = ClientAuthenticationError(CANARY)
-    credential.gate.clear()
-    asking = [asyncio.ensure_future(failure(token)) for _ in range(3)]
+    credential.may_answer.clear()
+    tasks = [asyncio.ensure_future(failure(token)) for _ in range(3)]
     await wait_all_tasks_blocked()
-    credential.gate.set()
-    errors = await asyncio.gather(*asking)
+    credential.may_answer.set()
+    errors = await asyncio.gather(*tasks)
     assert {error.code for error in errors} == {"upstream_error"}
     assert {error.__cause__ for error in errors} == {credential.failure}
     assert len({id(error) for error in errors}) == 3
-    assert len(credential.asked) == 1
+    assert len(credential.scopes) == 1
 
 
 async def test_after_a_failure_without_a_token_the_next_asks_again_at_once(
@@ -281,10 +281,10 @@ async def test_a_failed_renewal_keeps_a_good_token_and_rests_before_the_next(
         assert await token() == "canary-token-1"
         await wait_all_tasks_blocked()
         clock.advance(1)
-    assert len(credential.asked) == 2
+    assert len(credential.scopes) == 2
     await token()
     await wait_all_tasks_blocked()
-    assert len(credential.asked) == 3
+    assert len(credential.scopes) == 3
     credential.failure = None
     clock.advance(PAUSE_S)
     await token()
@@ -307,7 +307,7 @@ async def test_a_token_that_ends_while_its_renewal_rests_is_asked_for_at_once(
 
 
 async def test_a_credential_that_never_answers_is_given_up(credential: Credential, clock: FakeClock) -> None:
-    credential.gate.clear()
+    credential.may_answer.clear()
     error = await failure(EntraToken(credential, SCOPE, now=clock.time, timeout_s=0.01))
     assert describe(error) == {"error": "upstream_error", "causes": ["TimeoutError", "CancelledError"]}
     assert credential.cancelled == 1
@@ -326,12 +326,12 @@ async def test_a_credential_that_cancels_itself_is_a_failure_and_cancels_nobody(
 
 async def test_closing_ends_a_renewal_and_closes_the_credential(credential: Credential, clock: FakeClock) -> None:
     token = EntraToken(credential, SCOPE, now=clock.time)
-    credential.gate.clear()
-    asking = asyncio.ensure_future(failure(token))
+    credential.may_answer.clear()
+    task = asyncio.ensure_future(failure(token))
     await wait_all_tasks_blocked()
     await token.close()
     assert (credential.cancelled, credential.closed) == (1, 1)
-    assert (await asking).code == "upstream_error"
+    assert (await task).code == "upstream_error"
 
 
 async def test_nothing_of_a_token_is_told(
@@ -345,8 +345,8 @@ async def test_nothing_of_a_token_is_told(
         await wait_all_tasks_blocked()
         clock.advance(LIFE_S)
         error = await failure(token)
-    told = [repr(token), str(token), str(error), repr(error), str(describe(error, with_message=True)), caplog.text]
-    assert [text for text in told if CANARY in text] == []
+    texts = [repr(token), str(token), str(error), repr(error), str(describe(error, with_message=True)), caplog.text]
+    assert [text for text in texts if CANARY in text] == []
     assert "ClientAuthenticationError" in caplog.text
 
 
@@ -399,14 +399,14 @@ class Identity:
     async def __call__(self, exchange: Exchange) -> None:
         token = f"{CANARY}-{len(self._ends) + 1}"
         self._ends[token] = math.ceil(time.time()) + self._life_s
-        said = {
+        payload = {
             "access_token": token,
             "expires_on": str(self._ends[token]),
             "expires_in": self._life_s,
             "resource": SCOPE.removesuffix("/.default"),
             "token_type": "Bearer",
         }
-        await reply(200, json.dumps(said).encode(), {"Content-Type": "application/json"})(exchange)
+        await reply(200, json.dumps(payload).encode(), {"Content-Type": "application/json"})(exchange)
 
     def knows(self, token: str) -> bool:
         """Whether the token is one of these and has not ended; a second is for the way."""
@@ -437,7 +437,7 @@ def without_a_key(azure: Loopback, version: str | None = VERSION) -> dict[str, A
     }
 
 
-async def told(client: Client) -> str:
+async def error_text(client: Client) -> str:
     return (await client.ask()).body.decode()
 
 
@@ -451,10 +451,10 @@ async def test_a_managed_identity_asks_azure_with_its_token_and_no_key(
             log_in_at(identity, monkeypatch)
             async with serving(**without_a_key(azure, version)) as client:
                 assert identity.requests == []
-                assert [await told(client) for _ in range(3)] == ["Guten Tag"] * 3
-            [asked] = identity.requests
-    assert asked.target == "/msi/token?api-version=2019-08-01&resource=https://cognitiveservices.azure.com"
-    assert asked.headers["x-identity-header"] == IDENTITY_SECRET
+                assert [await error_text(client) for _ in range(3)] == ["Guten Tag"] * 3
+            [request] = identity.requests
+    assert request.target == "/msi/token?api-version=2019-08-01&resource=https://cognitiveservices.azure.com"
+    assert request.headers["x-identity-header"] == IDENTITY_SECRET
     assert "canary" not in caplog.text
 
 
@@ -481,8 +481,8 @@ async def test_a_user_assigned_identity_is_named_by_the_environment(monkeypatch:
         token = EntraToken(open_credential(None, obey_environment=False), SCOPE)
         await token()
         await token.close()
-        [asked] = identity.requests
-    assert asked.target.rpartition("client_id=")[2] == "of-the-environment"
+        [request] = identity.requests
+    assert request.target.rpartition("client_id=")[2] == "of-the-environment"
 
 
 @pytest.mark.slow
@@ -492,8 +492,8 @@ async def test_a_token_near_its_end_is_renewed_between_two_answers(monkeypatch: 
         log_in_at(identity, monkeypatch)
         async with serving(**without_a_key(azure)) as client:
             while len(identity.requests) < 2:
-                assert await told(client) == "Guten Tag"
-            assert await told(client) == "Guten Tag"
+                assert await error_text(client) == "Guten Tag"
+            assert await error_text(client) == "Guten Tag"
         sent = [request.headers["authorization"] for request in azure.requests]
     assert (sent[0], sent[-1]) == ("Bearer canary-token-1", "Bearer canary-token-2")
 
@@ -502,26 +502,26 @@ async def test_a_token_near_its_end_is_renewed_between_two_answers(monkeypatch: 
 async def test_an_identity_that_is_refused_is_an_upstream_error_and_azure_is_not_asked(
     status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = json.dumps({"error": "invalid_request", "error_description": "canary-detail"}).encode()
-    async with Loopback(reply(status, said, {"Content-Type": "application/json"})) as identity, Azure() as azure:
+    refusal = json.dumps({"error": "invalid_request", "error_description": "canary-detail"}).encode()
+    async with Loopback(reply(status, refusal, {"Content-Type": "application/json"})) as identity, Azure() as azure:
         log_in_at(identity, monkeypatch)
         async with serving(**without_a_key(azure)) as client:
             refused = await client.ask(Accept="application/json")
         assert azure.connections == 0
     assert (refused.status, refused.error["code"]) == (502, "upstream_error")
     assert b"canary" not in refused.body
-    ours = [record.getMessage() for record in caplog.records if record.name.startswith("quartapp")]
-    assert any("ClientAuthenticationError" in line for line in ours)
-    assert [line for line in ours if "canary" in line] == []
+    messages = [record.getMessage() for record in caplog.records if record.name.startswith("quartapp")]
+    assert any("ClientAuthenticationError" in line for line in messages)
+    assert [line for line in messages if "canary" in line] == []
 
 
 async def test_a_reader_who_leaves_before_there_is_a_token_leaves_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked, left = asyncio.Event(), asyncio.Event()
+    has_request, left = asyncio.Event(), asyncio.Event()
 
     async def silence(exchange: Exchange) -> None:
-        asked.set()
+        has_request.set()
         await exchange.client_leaves()
         left.set()
 
@@ -529,7 +529,7 @@ async def test_a_reader_who_leaves_before_there_is_a_token_leaves_nothing_behind
         log_in_at(identity, monkeypatch)
         async with serving(**without_a_key(azure)) as client:
             async with client.asking() as connection:
-                await asked.wait()
+                await has_request.wait()
                 await connection.disconnect()
             assert not left.is_set()  # the token may be another's who asks next
         await left.wait()
@@ -547,7 +547,7 @@ async def test_nobody_is_asked_by_a_proxy_of_the_environment(monkeypatch: pytest
         for name in ("HTTP_PROXY", "http_proxy"):
             monkeypatch.setenv(name, proxy.origin)
         async with serving(**without_a_key(azure)) as client:
-            assert await told(client) == "Guten Tag"
+            assert await error_text(client) == "Guten Tag"
         assert (proxy.connections, identity.connections) == (0, 1)
 
 
@@ -563,14 +563,14 @@ async def test_a_managed_identity_next_door_is_not_asked_by_the_proxy(monkeypatc
 async def test_a_developer_who_is_logged_in_with_az_needs_no_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = {"accessToken": f"{CANARY}-1", "expires_on": int(time.time()) + LIFE_S, "tokenType": "Bearer"}
+    token = {"accessToken": f"{CANARY}-1", "expires_on": int(time.time()) + LIFE_S, "tokenType": "Bearer"}
     az = tmp_path / "az"
-    az.write_text(f"#!/bin/sh\necho '{json.dumps(said)}'\n")
+    az.write_text(f"#!/bin/sh\necho '{json.dumps(token)}'\n")
     az.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzureCliCredential")
     async with Azure(tokens=lambda token: token == f"{CANARY}-1") as azure, serving(**without_a_key(azure)) as client:
-        assert await told(client) == "Guten Tag"
+        assert await error_text(client) == "Guten Tag"
 
 
 async def test_a_service_principal_of_the_environment_logs_in_over_tls(servers: Servers, tmp_path: Path) -> None:
@@ -588,10 +588,10 @@ async def test_a_service_principal_of_the_environment_logs_in_over_tls(servers: 
             SSL_CERT_FILE=ca_file(tmp_path),
         )
         body = await asyncio.to_thread(post, server.port)
-        [asked] = login.requests
+        [request] = login.requests
     assert body == "Guten Tag"
-    assert asked.target == "/0b0b0b0b-0000-4000-8000-000000000000/oauth2/v2.0/token"
-    assert CLIENT_SECRET.encode() in asked.body
+    assert request.target == "/0b0b0b0b-0000-4000-8000-000000000000/oauth2/v2.0/token"
+    assert CLIENT_SECRET.encode() in request.body
     assert "canary" not in server.log_text()
 
 
@@ -613,7 +613,7 @@ async def test_without_azure_identity_the_start_stops_and_says_what_to_install(m
 async def test_with_a_key_azure_identity_is_not_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity.aio", None)
     async with Azure(key="k-1") as azure, serving(**without_a_key(azure), AZURE_OPENAI_API_KEY="k-1") as client:
-        assert await told(client) == "Guten Tag"
+        assert await error_text(client) == "Guten Tag"
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class CountingTransport(httpx2.AsyncBaseTransport):
         self.closed += 1
 
 
-async def asked_for(client: Client, model: str) -> Reply:
+async def post(client: Client, model: str) -> Reply:
     return await client.ask({"message": "hello", "model": model})
 
 
@@ -158,7 +158,7 @@ async def test_each_server_sees_its_own_key_alone(monkeypatch: pytest.MonkeyPatc
         }
         async with serving(path=CHAT, CHAT_MODELS=models) as client:
             for name in [*models, *reversed(models)]:
-                assert (await asked_for(client, name)).json["text"] == "a"
+                assert (await post(client, name)).json["text"] == "a"
         keys = [re.findall(r"sk-\w+", str(request.headers)) for request in first.requests + second.requests]
     assert keys == [["sk-first"]] * 2 + [["sk-second"], [], [], ["sk-second"]]
 
@@ -183,7 +183,7 @@ async def test_models_of_one_server_share_its_connections() -> None:
         models = {name: {"kind": "compatible", "base_url": server.base_url} for name in ("a", "b", "c")}
         async with serving(path=CHAT, CHAT_MODELS=models) as client:
             for name in models:
-                assert (await asked_for(client, name)).status == 200
+                assert (await post(client, name)).status == 200
         assert [request.json["model"] for request in server.requests] == ["a", "b", "c"]
         assert server.connections == 1
 
@@ -231,7 +231,7 @@ async def pieces_of(server: Server) -> list[bytes]:
     """The bytes of an answer as its reader is fed with them."""
     held: list[bytes] = []
 
-    class Reader:
+    class Reads:
         error = None
 
         def feed(self, data: bytes) -> Any:
@@ -239,7 +239,7 @@ async def pieces_of(server: Server) -> list[bytes]:
 
         def end(self) -> Any: ...
 
-    async with aclosing(server.stream("/x", {}, lambda _: Reader())) as batches:
+    async with aclosing(server.stream("/x", {}, lambda _: Reads())) as batches:
         async for _ in batches:
             pass
     return held
@@ -347,10 +347,10 @@ async def test_what_comes_with_an_answer_and_behind_it_is_nobodys_answer() -> No
 class Talker:
     """A server that speaks first, in a thread of its own: what it says is there before the client has looked."""
 
-    def __init__(self, said: bytes) -> None:
+    def __init__(self, sent: bytes) -> None:
         self.port = 0
         self.connections: list[socket.socket] = []
-        self._said = said
+        self._sent = sent
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self._thread = threading.Thread(target=self._run)
 
@@ -370,7 +370,7 @@ class Talker:
             while True:
                 connection, _ = self._listener.accept()
                 self.connections.append(connection)
-                connection.sendall(self._said)
+                connection.sendall(self._sent)
                 connection.shutdown(socket.SHUT_WR)
 
 
@@ -380,11 +380,11 @@ async def failures_at(port: int, count: int) -> list[ChatError]:
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-@pytest.mark.parametrize("said", [b"220 mail.example\r\n", head(503, {"Connection": "close", "Content-Length": "0"})])
+@pytest.mark.parametrize("sent", [b"220 mail.example\r\n", head(503, {"Connection": "close", "Content-Length": "0"})])
 def test_a_server_that_speaks_first_is_connected_to_once_a_question(
-    said: bytes, loop: Callable[[], asyncio.AbstractEventLoop]
+    sent: bytes, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    with Talker(said) as server:
+    with Talker(sent) as server:
         for count in (1, 32):
             before = len(server.connections)
             with asyncio.Runner(loop_factory=loop) as runner:
@@ -410,8 +410,8 @@ async def test_a_server_that_cannot_be_reached_is_named_to_the_operator_by_host_
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     async with model_at(f"http://127.0.0.1:{port}{path}") as model:
-        told = describe(await failure(model))
-    assert (told["error"], told["upstream"]) == ("upstream_error", {"address": f"127.0.0.1:{port}"})
+        fields = describe(await failure(model))
+    assert (fields["error"], fields["upstream"]) == ("upstream_error", {"address": f"127.0.0.1:{port}"})
 
 
 @pytest.mark.parametrize("kind", ENDLESS)
@@ -449,10 +449,10 @@ async def test_noise_that_says_nothing_ends_with_the_time_limit_and_fills_no_mem
 
 async def test_a_hundred_cookies_are_neither_kept_nor_sent_back() -> None:
     cookies = b"".join(b"Set-Cookie: c%d=%d; Path=/\r\n" % (n, n) for n in range(100))
-    whole = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (cookies, len(WHOLE), WHOLE)
+    response = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (cookies, len(WHOLE), WHOLE)
 
     async def answer(exchange: Exchange) -> None:
-        await exchange.send(whole)
+        await exchange.send(response)
 
     async with Loopback(answer) as server, model_at(server.base_url) as model:
         assert [await ask(model), await ask(model)] == ["a.", "a."]
@@ -497,11 +497,11 @@ class Held:
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
-        self.asked = asyncio.Semaphore(0)
+        self.received = asyncio.Semaphore(0)
 
     async def __call__(self, exchange: Exchange) -> None:
         await exchange.send(CHUNKED_HEAD + http_chunk(TOKEN))
-        self.asked.release()
+        self.received.release()
         await self.go.wait()
         await exchange.send(http_chunk(WHOLE.removeprefix(TOKEN)) + http_chunk(b""))
 
@@ -509,13 +509,13 @@ class Held:
 async def test_where_all_connections_are_busy_the_next_waits_for_one() -> None:
     answer = Held()
     async with Loopback(answer) as server, model_at(server.base_url, CHAT_MAX_CONNECTIONS=2) as model:
-        asking = [asyncio.ensure_future(ask(model)) for _ in range(5)]
+        tasks = [asyncio.ensure_future(ask(model)) for _ in range(5)]
         for _ in range(2):
-            await answer.asked.acquire()
+            await answer.received.acquire()
         await settle()
         assert (server.connections, len(server.requests)) == (2, 2)
         answer.go.set()
-        assert await asyncio.gather(*asking) == ["a."] * 5
+        assert await asyncio.gather(*tasks) == ["a."] * 5
         assert server.connections == 2
 
 
@@ -524,7 +524,7 @@ async def test_where_no_connection_comes_free_in_time_the_server_is_overloaded()
     settings = {"CHAT_MAX_CONNECTIONS": 1, "CHAT_CONNECT_TIMEOUT_S": 0.1}
     async with Loopback(answer) as server, model_at(server.base_url, **settings) as model:
         first = asyncio.ensure_future(ask(model))
-        await answer.asked.acquire()
+        await answer.received.acquire()
         error = await failure(model)
         assert (error.code, type(error.__cause__).__name__) == ("upstream_overloaded", "PoolTimeout")
         answer.go.set()
@@ -549,7 +549,7 @@ async def test_one_who_leaves_the_queue_takes_no_connection() -> None:
     answer = Held()
     async with Loopback(answer) as server, model_at(server.base_url, CHAT_MAX_CONNECTIONS=1) as model:
         first, left, last = (asyncio.ensure_future(ask(model)) for _ in range(3))
-        await answer.asked.acquire()
+        await answer.received.acquire()
         await settle()
         left.cancel()
         answer.go.set()
@@ -577,12 +577,12 @@ class DeafLoop(asyncio.SelectorEventLoop):
 
 
 def test_a_name_that_nobody_resolves_is_given_up() -> None:
-    async def asked() -> ChatError:
+    async def error_of() -> ChatError:
         async with model_at("http://model.example/v1", CHAT_CONNECT_TIMEOUT_S=0.1) as model:
             return await failure(model)
 
     with asyncio.Runner(loop_factory=DeafLoop) as runner:
-        error = runner.run(asked())
+        error = runner.run(error_of())
     assert (error.code, type(error.__cause__).__name__) == ("upstream_error", "ConnectionTimeoutError")
 
 
@@ -603,11 +603,11 @@ async def test_an_idle_connection_is_closed_after_its_time() -> None:
 async def test_an_answer_that_lasts_longer_than_connecting_may_is_not_disturbed() -> None:
     answer = Held()
     async with Loopback(answer) as server, model_at(server.base_url, CHAT_CONNECT_TIMEOUT_S=0.05) as model:
-        asking = asyncio.ensure_future(ask(model))
-        await answer.asked.acquire()
+        task = asyncio.ensure_future(ask(model))
+        await answer.received.acquire()
         await asyncio.sleep(0.1)  # the limit passes
         answer.go.set()
-        assert await asking == "a."
+        assert await task == "a."
 
 
 # -- what is sent, and what a refusal says
@@ -672,11 +672,11 @@ async def half_a_head(exchange: Exchange) -> None:
 async def kept(server: Dying, count: int) -> AsyncIterator[Any]:
     """A model without retries that keeps `count` connections to `server`."""
     async with server, model_at(server.base_url, CHAT_RETRIES=0) as model:
-        asking = [asyncio.ensure_future(ask(model)) for _ in range(count)]
+        tasks = [asyncio.ensure_future(ask(model)) for _ in range(count)]
         for _ in range(count):
             await server.arrived.acquire()
         server.go.set()
-        assert set(await asyncio.gather(*asking)) == {"a."}
+        assert set(await asyncio.gather(*tasks)) == {"a."}
         assert server.connections == count
         server.requests.clear()
         server.requests.extend(Received(number, "", "", {}, b"") for number in range(count))

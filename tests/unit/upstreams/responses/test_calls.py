@@ -14,15 +14,15 @@ from tests.support.responses_reads import (
     LIMIT,
     ROME,
     SECOND,
-    Said,
+    Answer,
     changed,
+    completed,
     failed,
     failure,
     item_added,
     item_done,
     read,
     renamed_calls,
-    said,
     without,
 )
 from tests.support.responses_upstream import (
@@ -54,7 +54,7 @@ def test_two_calls_at_once_are_told_apart_by_their_items() -> None:
 
 def test_the_pieces_of_a_call_that_nothing_names_go_to_the_last_one() -> None:
     events = changed(without(told(call(), CLOCK), ".done"), output_index=None, item_id=None)
-    assert read(encode([*events, *ended()])) == said(FIRST, SECOND, reason="tool_calls")
+    assert read(encode([*events, *ended()])) == completed(FIRST, SECOND, reason="tool_calls")
 
 
 def test_calls_at_once_of_one_number_are_told_apart_by_their_ids() -> None:
@@ -74,7 +74,7 @@ def test_arguments_that_come_with_the_response_go_to_the_calls_of_their_ids() ->
 def test_a_call_that_is_named_late_is_told_with_its_name() -> None:
     late = told(call())
     late[0]["item"] = {**late[0]["item"], "name": ""}
-    assert read(encode([*late, *ended(call())])) == said(FIRST, reason="tool_calls")
+    assert read(encode([*late, *ended(call())])) == completed(FIRST, reason="tool_calls")
 
 
 @pytest.mark.parametrize("item", [{**call(), "name": ""}, {**call(), "name": None}])
@@ -86,7 +86,7 @@ def test_a_call_that_is_never_named_is_an_error(item: Document) -> None:
 def test_arguments_of_no_call_are_an_error_when_the_response_ends() -> None:
     events = without(told(call()), "output_item")
     assert read(encode([*events, *ended()])).error == "upstream_error"
-    assert read(encode([*events, *ended(call())])) == said(FIRST, reason="tool_calls")
+    assert read(encode([*events, *ended(call())])) == completed(FIRST, reason="tool_calls")
 
 
 @pytest.mark.parametrize(("id", "shown"), [("fc_1", "fc_1"), (None, None), ("", None)])
@@ -104,24 +104,24 @@ def test_a_call_of_a_tool_that_takes_text_is_told_with_its_text() -> None:
 def test_the_text_of_a_custom_tool_is_told_as_it_comes() -> None:
     item = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_1", "name": "run", "input": ""}
     place = {"item_id": "ct_1", "output_index": 0}
-    reader = ResponseParser(LIMIT)
+    parser = ResponseParser(LIMIT)
     begun = [
         {"type": "response.output_item.added", "output_index": 0, "item": item},
         {"type": "response.custom_tool_call_input.delta", **place, "delta": "l"},
     ]
-    assert reader.feed(encode(begun)).pieces == [
+    assert parser.feed(encode(begun)).pieces == [
         ToolCall(0, "call_1", "run", kind="custom"),
         ToolCall(0, arguments="l", kind="custom"),
     ]
     rest = [{"type": "response.custom_tool_call_input.done", **place, "input": "ls"}, *ended(item | {"input": "ls"})]
-    assert reader.feed(encode(rest)).pieces == [ToolCall(0, arguments="s", kind="custom")]
+    assert parser.feed(encode(rest)).pieces == [ToolCall(0, arguments="s", kind="custom")]
 
 
 # -- events with more than the events before them
 
 
-def arguments(kind: str, said: str, number: int | None = 0, id: str | None = "fc_1") -> Document:
-    fields = {"delta": said} if kind == "delta" else {"arguments": said}
+def arguments(kind: str, text: str, number: int | None = 0, id: str | None = "fc_1") -> Document:
+    fields = {"delta": text} if kind == "delta" else {"arguments": text}
     event = {"type": f"response.function_call_arguments.{kind}", "output_index": number, "item_id": id, **fields}
     return changed([event])[0]
 
@@ -178,20 +178,20 @@ LATE_ARGUMENTS: dict[str, list[Document]] = {
 @pytest.mark.parametrize("name", LATE_ARGUMENTS)
 def test_arguments_are_told_in_full_and_once_whenever_they_come(name: str) -> None:
     for body in ([encode(LATE_ARGUMENTS[name])], [data(event) for event in LATE_ARGUMENTS[name]]):
-        assert read(*body) == said(FIRST, reason="tool_calls")
+        assert read(*body) == completed(FIRST, reason="tool_calls")
 
 
-@pytest.mark.parametrize("whole", ['{"city": "Oslo"}', '{"ci', "x", "[" * 100_000])
-def test_arguments_that_were_told_otherwise_are_an_error(whole: str) -> None:
+@pytest.mark.parametrize("complete", ['{"city": "Oslo"}', '{"ci', "x", "[" * 100_000])
+def test_arguments_that_were_told_otherwise_are_an_error(complete: str) -> None:
     events = [item_added(A_CALL), arguments("delta", ROME)]
-    other = {**call(), "arguments": whole}
-    for more in ([arguments("done", whole)], [item_done(other)], ended(other), ended(*renamed_calls([other]))):
+    other = {**call(), "arguments": complete}
+    for more in ([arguments("done", complete)], [item_done(other)], ended(other), ended(*renamed_calls([other]))):
         assert failure(encode([*events, *more])) == failed("upstream_error", FIRST)
 
 
 def test_a_call_that_was_not_streamed_is_told_beside_one_that_was() -> None:
     for output in ([call(), CLOCK], [CLOCK, call()]):
-        assert read(encode([*told(call()), *ended(*output)])) == said(FIRST, SECOND, reason="tool_calls")
+        assert read(encode([*told(call()), *ended(*output)])) == completed(FIRST, SECOND, reason="tool_calls")
 
 
 # -- limits
@@ -206,5 +206,5 @@ def test_calls_without_end_are_refused() -> None:
 def test_arguments_of_calls_that_never_begin_are_not_kept_without_end() -> None:
     one = {"type": "response.function_call_arguments.delta", "delta": "a"}
     events = [{**one, "item_id": f"fc_{number}"} for number in range(MAX_CALLS + 1)]
-    assert read(encode(events[:-1])) == Said()
+    assert read(encode(events[:-1])) == Answer()
     assert read(encode(events)) == failed("upstream_error")

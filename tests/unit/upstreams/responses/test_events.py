@@ -21,10 +21,10 @@ from tests.support.responses_reads import (
     LIMIT,
     SECOND,
     USED,
-    Said,
+    Answer,
+    completed,
     failed,
     read,
-    said,
 )
 from tests.support.responses_upstream import (
     Document,
@@ -46,64 +46,64 @@ DONE = b"data: [DONE]\n\n"
 # -- events of OpenAI
 
 
-SOUND: dict[str, tuple[list[Document], Said]] = {
-    "text": (stream(message("Hello, world.")), said(Delta("Hello, world."))),
-    "nothing": (stream(), said()),
-    "empty text": (stream(message("")), said()),
-    "text in two parts": (stream(message("Hello, ", "world.")), said(Delta("Hello, world."))),
-    "two messages": (stream(message("One. "), message("Two.", id="msg_2")), said(Delta("One. Two."))),
+SOUND: dict[str, tuple[list[Document], Answer]] = {
+    "text": (stream(message("Hello, world.")), completed(Delta("Hello, world."))),
+    "nothing": (stream(), completed()),
+    "empty text": (stream(message("")), completed()),
+    "text in two parts": (stream(message("Hello, ", "world.")), completed(Delta("Hello, world."))),
+    "two messages": (stream(message("One. "), message("Two.", id="msg_2")), completed(Delta("One. Two."))),
     "a summary of its reasoning": (
         stream(thinking("I think."), message("Yes.")),
-        said(Reasoning("I think."), Delta("Yes.")),
+        completed(Reasoning("I think."), Delta("Yes.")),
     ),
     "a summary in parts": (
         stream(thinking("First I think.", "Then again."), message("Yes.")),
-        said(Reasoning("First I think.\n\nThen again."), Delta("Yes.")),
+        completed(Reasoning("First I think.\n\nThen again."), Delta("Yes.")),
     ),
     "reasoning twice": (
         stream(thinking("Once."), thinking("Twice.", id="rs_2"), message("Yes.")),
-        said(Reasoning("Once.\n\nTwice."), Delta("Yes.")),
+        completed(Reasoning("Once.\n\nTwice."), Delta("Yes.")),
     ),
     "reasoning itself": (
         stream(thinking(content=["I think."]), message("Yes.")),
-        said(Reasoning("I think."), Delta("Yes.")),
+        completed(Reasoning("I think."), Delta("Yes.")),
     ),
-    "reasoning that is not shown": (stream(thinking(), message("Yes.")), said(Delta("Yes."))),
-    "refusal": (stream(message(refusal("I will not."))), said(Refusal("I will not."))),
+    "reasoning that is not shown": (stream(thinking(), message("Yes.")), completed(Delta("Yes."))),
+    "refusal": (stream(message(refusal("I will not."))), completed(Refusal("I will not."))),
     "text, then refusal": (
         stream(message("Well. ", refusal("I will not."))),
-        said(Delta("Well. "), Refusal("I will not.")),
+        completed(Delta("Well. "), Refusal("I will not.")),
     ),
-    "a tool call": (stream(call()), said(FIRST, reason="tool_calls")),
+    "a tool call": (stream(call()), completed(FIRST, reason="tool_calls")),
     "a call without arguments": (
         stream(call(arguments="")),
-        said(ToolCall(0, "call_1", "weather", "{}"), reason="tool_calls"),
+        completed(ToolCall(0, "call_1", "weather", "{}"), reason="tool_calls"),
     ),
-    "two calls": (stream(call(), CLOCK), said(FIRST, SECOND, reason="tool_calls")),
-    "text, then a call": (stream(message("See:"), call()), said(Delta("See:"), FIRST, reason="tool_calls")),
-    "a call, then text": (stream(call(), message("See?")), said(FIRST, Delta("See?"), reason="tool_calls")),
+    "two calls": (stream(call(), CLOCK), completed(FIRST, SECOND, reason="tool_calls")),
+    "text, then a call": (stream(message("See:"), call()), completed(Delta("See:"), FIRST, reason="tool_calls")),
+    "a call, then text": (stream(call(), message("See?")), completed(FIRST, Delta("See?"), reason="tool_calls")),
     "cut at its limit": (
         stream(message("Hel"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
-        said(Delta("Hel"), reason="length"),
+        completed(Delta("Hel"), reason="length"),
     ),
     "cut by a filter": (
         stream(message("Hel"), status="incomplete", incomplete_details={"reason": "content_filter"}),
-        said(Delta("Hel"), reason="content_filter"),
+        completed(Delta("Hel"), reason="content_filter"),
     ),
     "cut within a call": (
         stream(call(arguments='{"ci'), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
-        said(ToolCall(0, "call_1", "weather", '{"ci'), reason="length"),
+        completed(ToolCall(0, "call_1", "weather", '{"ci'), reason="length"),
     ),
     "cut before the arguments of a call": (
         stream(call(arguments=""), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
-        said(ToolCall(0, "call_1", "weather"), reason="length"),
+        completed(ToolCall(0, "call_1", "weather"), reason="length"),
     ),
-    "cut for no reason": (stream(message("Hel"), status="incomplete"), said(Delta("Hel"), reason="length")),
-    "characters of all lengths": (stream(message("aé€😀\u2028\r\n\x00")), said(Delta("aé€😀\u2028\r\n\x00"))),
+    "cut for no reason": (stream(message("Hel"), status="incomplete"), completed(Delta("Hel"), reason="length")),
+    "characters of all lengths": (stream(message("aé€😀\u2028\r\n\x00")), completed(Delta("aé€😀\u2028\r\n\x00"))),
 }
 
 
-FAILED: dict[str, tuple[list[Document], Said]] = {
+FAILED: dict[str, tuple[list[Document], Answer]] = {
     "at once": (
         stream(status="failed", error={"code": "server_error", "message": "secret"}),
         failed("upstream_error"),
@@ -146,13 +146,13 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 
 
 @pytest.mark.parametrize("name", SOUND | FAILED)
-@given(cuts=st.lists(st.floats(0, 1), max_size=12))
-@example(cuts=[])
+@given(cut_at=st.lists(st.floats(0, 1), max_size=12))
+@example(cut_at=[])
 @examples(10, phases=PHASES)
-def test_a_stream_says_the_same_however_it_is_cut(name: str, cuts: Sequence[float]) -> None:
+def test_a_stream_says_the_same_however_it_is_cut(name: str, cut_at: Sequence[float]) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = encode(events)
-    places = sorted(int(cut * len(body)) for cut in cuts)
+    places = sorted(int(at * len(body)) for at in cut_at)
     assert read(*(body[at:to] for at, to in zip([0, *places], [*places, len(body)], strict=True))) == expected
 
 
@@ -166,13 +166,13 @@ def test_a_stream_says_the_same_with_its_events_on_several_data_lines(name: str)
 
 def test_events_that_tell_nothing_yet_make_no_pieces() -> None:
     events = [*begun(), *told(message("Hello"))[:2], *told(thinking("Hm."))[:2]]
-    assert read(encode(events)) == Said()
+    assert read(encode(events)) == Answer()
 
 
 def test_an_empty_piece_of_a_text_is_no_piece_of_an_answer() -> None:
-    reader = ResponseParser(LIMIT)
+    parser = ResponseParser(LIMIT)
     one = {"type": "response.output_text.delta", "output_index": 0}
-    assert [reader.feed(data({**one, "delta": delta})).pieces for delta in ("", "a", "")] == [[], [Delta("a")], []]
+    assert [parser.feed(data({**one, "delta": delta})).pieces for delta in ("", "a", "")] == [[], [Delta("a")], []]
 
 
 def test_the_text_of_one_read_is_one_piece() -> None:
@@ -183,14 +183,14 @@ def test_the_text_of_one_read_is_one_piece() -> None:
 def test_what_comes_after_the_end_of_a_response_is_passed_over() -> None:
     body = encode(stream(message("a")))
     for more in (DONE, body, b"data: {\n\n", data({"type": "error", "message": "too late"})):
-        assert read(body + more) == said(Delta("a"))
-        assert read(body, more) == said(Delta("a"))
+        assert read(body + more) == completed(Delta("a"))
+        assert read(body, more) == completed(Delta("a"))
 
 
 def test_an_end_without_an_ending_is_left_to_the_answer() -> None:
     body = encode([*begun(), *told(message("a"))])
-    assert read(body) == Said((Delta("a"),))
-    assert read(body + DONE) == Said((Delta("a"),), ended=True)
+    assert read(body) == Answer((Delta("a"),))
+    assert read(body + DONE) == Answer((Delta("a"),), ended=True)
 
 
 # -- events that a server omits or numbers differently
@@ -198,12 +198,12 @@ def test_an_end_without_an_ending_is_left_to_the_answer() -> None:
 
 def test_the_standards_own_event_of_reasoning_is_reasoning() -> None:
     event = {"type": "response.reasoning.delta", "item_id": "rs_1", "output_index": 0, "content_index": 0}
-    assert read(data({**event, "delta": "Hm."}), encode(ended())) == said(Reasoning("Hm."))
+    assert read(data({**event, "delta": "Hm."}), encode(ended())) == completed(Reasoning("Hm."))
 
 
 def test_a_completion_of_what_stopped_short_is_none() -> None:
-    cut = ended(message("a"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})
-    assert read(encode([{**cut[0], "type": "response.completed"}])) == said(Delta("a"), reason="length")
+    events = ended(message("a"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    assert read(encode([{**events[0], "type": "response.completed"}])) == completed(Delta("a"), reason="length")
 
 
 def test_a_response_that_was_cancelled_has_ended_early() -> None:
@@ -297,8 +297,8 @@ PASSED_OVER = {
 @pytest.mark.parametrize("name", PASSED_OVER)
 def test_what_tells_nothing_of_an_answer_is_passed_over(name: str) -> None:
     body = encode(stream(message("a")))
-    assert read(PASSED_OVER[name]) == Said()
-    assert read(PASSED_OVER[name] + body) == said(Delta("a"))
+    assert read(PASSED_OVER[name]) == Answer()
+    assert read(PASSED_OVER[name] + body) == completed(Delta("a"))
 
 
 # -- garbage
@@ -386,8 +386,8 @@ DEEP = {
 @pytest.mark.parametrize("place", DEEP)
 def test_deep_json_is_read_or_an_error_wherever_it_is(place: str, depth: int) -> None:
     body = DEEP[place] % deep_item(depth)
-    whole = CompleteResponseParser(max_line_bytes=LIMIT) if place == "a response in one piece" else None
-    answer = read(body, reader=whole)
+    parser = CompleteResponseParser(max_line_bytes=LIMIT) if place == "a response in one piece" else None
+    answer = read(body, parser=parser)
     assert answer.error in ((None,) if depth == 100 else (None, "upstream_error"))
     assert not (answer.ended and depth >= 1000)
 
@@ -410,45 +410,47 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character(body: bytes) -> N
 def test_a_line_of_exactly_the_limit_is_read_and_a_longer_one_is_refused_however_they_come() -> None:
     line = (TEXT % b'"a"').rstrip()
     for reads in ([line + b"\n"], [line, b"\n"], [line[:9], line[9:] + b"\n"]):
-        assert read(*reads, reader=ResponseParser(len(line))).pieces == (Delta("a"),)
-        assert read(*reads, reader=ResponseParser(len(line) - 2)).error == "upstream_error"
+        assert read(*reads, parser=ResponseParser(len(line))).pieces == (Delta("a"),)
+        assert read(*reads, parser=ResponseParser(len(line) - 2)).error == "upstream_error"
 
 
 def test_the_data_lines_of_one_event_are_together_no_longer_than_the_limit() -> None:
     lines = [b"data: " + line + b"\n" for line in (TEXT % b'"a"')[6:].rstrip().partition(b",")]
     size = len(b"".join(lines)) - 6 * len(lines) + 2
-    assert read(*lines, b"\n", reader=ResponseParser(size)).pieces == (Delta("a"),)
-    assert read(*lines, reader=ResponseParser(size - 1)).error == "upstream_error"
+    assert read(*lines, b"\n", parser=ResponseParser(size)).pieces == (Delta("a"),)
+    assert read(*lines, parser=ResponseParser(size - 1)).error == "upstream_error"
 
 
 def test_a_last_line_without_a_line_feed_is_read_if_it_is_whole() -> None:
     body = encode(stream(message("a"))).rstrip()
-    assert read(body) == said(Delta("a"))
-    assert read(body[:-1]) == Said((Delta("a"),))
+    assert read(body) == completed(Delta("a"))
+    assert read(body[:-1]) == Answer((Delta("a"),))
 
 
 # -- a response in one piece
 
 
-def whole(document: Any, *, content_type: str = "application/json; charset=utf-8", limit: int = LIMIT) -> Said:
+def read_complete(
+    document: Any, *, content_type: str = "application/json; charset=utf-8", limit: int = LIMIT
+) -> Answer:
     body = json.dumps(document).encode()
-    reader = open_response_parser(content_type, max_line_bytes=limit)
-    return read(body[:7], body[7:], reader=reader)
+    parser = open_response_parser(content_type, max_line_bytes=limit)
+    return read(body[:7], body[7:], parser=parser)
 
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_a_response_that_is_not_streamed_is_told_at_its_end(name: str) -> None:
     item, piece = ITEMS[name]
-    assert whole(upstream.response(item)) == said(piece, reason="tool_calls" if name == "call" else "stop")
+    assert read_complete(upstream.response(item)) == completed(piece, reason="tool_calls" if name == "call" else "stop")
 
 
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        ({"output": [message("a")]}, Said((Delta("a"),), "stop", ended=True)),
+        ({"output": [message("a")]}, Answer((Delta("a"),), "stop", ended=True)),
         (
             upstream.response(message("a"), status="incomplete", incomplete_details={"reason": "content_filter"}),
-            said(Delta("a"), reason="content_filter"),
+            completed(Delta("a"), reason="content_filter"),
         ),
         (upstream.response(status="failed", error={"code": "rate_limit_exceeded"}), failed("upstream_busy")),
         (upstream.response(status="failed"), failed("upstream_error")),
@@ -458,27 +460,27 @@ def test_a_response_that_is_not_streamed_is_told_at_its_end(name: str) -> None:
         ({"choices": [{"message": {"content": "a"}}]}, failed("upstream_error")),
         ({}, failed("upstream_error")),
         ([], failed("upstream_error")),
-        (None, Said()),
+        (None, Answer()),
         ({"output": [{"type": "message", "content": 5}]}, failed("upstream_error")),
     ],
 )
-def test_a_body_in_one_piece_is_read_as_what_it_says_it_is(document: Any, expected: Said) -> None:
-    assert whole(document) == expected
+def test_a_body_in_one_piece_is_read_as_what_it_says_it_is(document: Any, expected: Answer) -> None:
+    assert read_complete(document) == expected
 
 
 def test_a_body_in_one_piece_is_no_longer_than_a_line_may_be() -> None:
     document = upstream.response(message("a"))
     size = len(json.dumps(document))
-    assert whole(document, limit=size) == said(Delta("a"))
-    assert whole(document, limit=size - 1) == failed("upstream_error")
+    assert read_complete(document, limit=size) == completed(Delta("a"))
+    assert read_complete(document, limit=size - 1) == failed("upstream_error")
 
 
 @pytest.mark.parametrize("before", [b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_it(before: bytes, size: int) -> None:
     body = before + json.dumps(upstream.response(message("a")), indent=2).encode() + b"\n"
-    reader = open_response_parser("application/json", max_line_bytes=LIMIT)
-    assert read(*(body[at : at + size] for at in range(0, len(body), size)), reader=reader) == said(Delta("a"))
+    parser = open_response_parser("application/json", max_line_bytes=LIMIT)
+    assert read(*(body[at : at + size] for at in range(0, len(body), size)), parser=parser) == completed(Delta("a"))
 
 
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b": hello\n\n"])
@@ -487,8 +489,8 @@ def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_i
 def test_a_stream_is_one_whatever_its_server_calls_it(name: str, size: int, before: bytes) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = before + encode(events)
-    reader = open_response_parser("application/json", max_line_bytes=LIMIT)
-    assert read(*(body[at : at + size] for at in range(0, len(body), size)), reader=reader) == expected
+    parser = open_response_parser("application/json", max_line_bytes=LIMIT)
+    assert read(*(body[at : at + size] for at in range(0, len(body), size)), parser=parser) == expected
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8", "", "application/x"])

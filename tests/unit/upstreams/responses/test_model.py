@@ -48,10 +48,10 @@ async def model_at(
         await upstreams.close()
 
 
-async def sent(*messages: Document, asked: Document | None = None, **fields: Any) -> Document:
+async def sent(*messages: Document, request_params: Document | None = None, **fields: Any) -> Document:
     """The body that the server of a model with these fields is sent, and in which it has found nothing wrong."""
     async with ResponsesServer(ANSWERS, key=KEY) as server, model_at(server, **fields) as model:
-        request = ChatRequest([*messages, QUESTION], "name-for-clients", asked or {})
+        request = ChatRequest([*messages, QUESTION], "name-for-clients", request_params or {})
         assert await ask(model, request) == "Hello."
         assert server.faults == []
         body: Document = server.requests[0].json
@@ -177,8 +177,8 @@ TRANSLATED: dict[str, tuple[Document, list[Document]]] = {
 
 @pytest.mark.parametrize("name", TRANSLATED)
 def test_a_message_is_sent_as_items_that_the_api_knows(name: str) -> None:
-    asked, items = TRANSLATED[name]
-    assert input_items([asked]) == items
+    message, items = TRANSLATED[name]
+    assert input_items([message]) == items
     assert fault_in_body({"model": "m", "input": items, "stream": True}) is None
 
 
@@ -200,8 +200,8 @@ def test_calls_of_custom_tools_and_their_results_are_sent_as_items_that_the_api_
 
 async def test_encrypted_reasoning_is_sent_before_the_call_that_it_led_to() -> None:
     state = {"extra": {"extra_content": {"openai": {"reasoning_items": [REASONING]}}}}
-    asked = {"role": "assistant", "content": "See:", "tool_calls": [CALLS[0], CALLS[1] | state]}
-    body = await sent(asked)
+    turn = {"role": "assistant", "content": "See:", "tool_calls": [CALLS[0], CALLS[1] | state]}
+    body = await sent(turn)
     assert body["input"][:-1] == [{"role": "assistant", "content": "See:"}, CALL_ITEMS[0], REASONING, CALL_ITEMS[1]]
 
 
@@ -209,27 +209,27 @@ GRAMMAR = {"syntax": "lark", "definition": "start: INT"}
 
 
 @pytest.mark.parametrize(
-    ("format", "theirs"),
+    ("format", "sent_format"),
     [
         (None, None),
         ({"type": "text"}, {"type": "text"}),
         ({"type": "grammar", "grammar": GRAMMAR}, {"type": "grammar", **GRAMMAR}),
     ],
 )
-async def test_a_custom_tool_is_offered_in_the_apis_own_shape(format: Any, theirs: Any) -> None:
+async def test_a_custom_tool_is_offered_in_the_apis_own_shape(format: Any, sent_format: Any) -> None:
     fields = {"name": "run", "description": "Runs it"}
     tool = {"type": "custom", "custom": fields | ({"format": format} if format else {})}
     choice = {"type": "custom", "custom": {"name": "run"}}
-    body = await sent(asked={"tools": [tool], "tool_choice": choice})
-    assert body["tools"] == [{"type": "custom", **fields, **({"format": theirs} if theirs else {})}]
+    body = await sent(request_params={"tools": [tool], "tool_choice": choice})
+    assert body["tools"] == [{"type": "custom", **fields, **({"format": sent_format} if sent_format else {})}]
     assert body["tool_choice"] == {"type": "custom", "name": "run"}
 
 
 async def test_a_conversation_is_sent_in_its_order() -> None:
     names = ("system", "text", "text and a call", "a result", "a refusal")
-    asked = [TRANSLATED[name][0] for name in names]
+    messages = [TRANSLATED[name][0] for name in names]
     items = [item for name in names for item in TRANSLATED[name][1]]
-    assert (await sent(*asked))["input"] == [*items, QUESTION]
+    assert (await sent(*messages))["input"] == [*items, QUESTION]
 
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -303,14 +303,14 @@ PARAMS: dict[str, tuple[Document, Document]] = {
 
 @pytest.mark.parametrize("name", PARAMS)
 def test_parameters_are_sent_by_names_that_the_api_knows(name: str) -> None:
-    asked, params = PARAMS[name]
-    assert response_params(asked) == params
+    given, params = PARAMS[name]
+    assert response_params(given) == params
     assert fault_in_body({"model": "m", "input": [], "stream": True, **params}) is None
 
 
 async def test_the_clients_parameters_are_sent_over_the_entrys_and_dropped_ones_are_not() -> None:
     body = await sent(
-        asked={"temperature": 0.5, "top_p": 0.7, "seed": 1, "max_tokens": 50, "reasoning_effort": "low"},
+        request_params={"temperature": 0.5, "top_p": 0.7, "seed": 1, "max_tokens": 50, "reasoning_effort": "low"},
         params={"temperature": 0.9, "reasoning": {"summary": "auto"}, "truncation": "auto"},
         drop_params=["top_p", "seed"],
         max_output_tokens=60,
@@ -328,14 +328,14 @@ async def test_the_clients_parameters_are_sent_over_the_entrys_and_dropped_ones_
 
 
 async def test_an_entrys_tools_stand_beside_the_clients() -> None:
-    theirs = {"type": "function", "function": FUNCTION}
-    body = await sent(asked={"tools": [theirs]}, params={"tools": [{"type": "web_search"}]})
+    client_tool = {"type": "function", "function": FUNCTION}
+    body = await sent(request_params={"tools": [client_tool]}, params={"tools": [{"type": "web_search"}]})
     assert body["tools"] == [{"type": "web_search"}, {"type": "function", **FUNCTION}]
 
 
 async def test_an_entry_may_drop_what_is_sent_by_the_apis_own_name_and_may_have_answers_kept() -> None:
     assert "store" not in await sent(drop_params=["store"])
-    assert "max_output_tokens" not in await sent(asked={"max_tokens": 50}, drop_params=["max_output_tokens"])
+    assert "max_output_tokens" not in await sent(request_params={"max_tokens": 50}, drop_params=["max_output_tokens"])
     assert (await sent(params={"store": True}))["store"] is True
 
 
@@ -350,7 +350,7 @@ NEUTRAL = {
 
 
 async def test_what_asks_for_nothing_is_not_sent() -> None:
-    assert await sent(asked=NEUTRAL) == await sent()
+    assert await sent(request_params=NEUTRAL) == await sent()
 
 
 # -- what cannot be asked
@@ -392,7 +392,7 @@ async def test_what_the_api_cannot_do_is_refused_by_its_name(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, path) in CANNOT.items() if path != "n" and "tool" not in name])
 async def test_what_the_entry_drops_may_be_asked_and_is_not_sent(name: str) -> None:
     params, path = CANNOT[name]
-    assert await sent(asked=params, drop_params=[path]) == await sent()
+    assert await sent(request_params=params, drop_params=[path]) == await sent()
 
 
 async def test_several_answers_are_refused_even_where_the_entry_drops_the_number() -> None:

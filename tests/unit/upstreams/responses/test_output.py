@@ -16,11 +16,11 @@ from tests.support.responses_reads import (
     ROME,
     SECOND,
     changed,
+    completed,
     item_done,
     read,
     renamed,
     renamed_calls,
-    said,
     without,
 )
 from tests.support.responses_upstream import (
@@ -48,7 +48,7 @@ FILE: Document = {"file_id": "file-1", "filename": "a.pdf", "index": 1}
 SOURCES = [{"type": "url_citation", **CITED}, {"type": "file_citation", **FILE}]
 
 
-SOURCED = said(Delta("a"), Annotation("url_citation", **CITED), Annotation("file_citation", **FILE))
+SOURCED = completed(Delta("a"), Annotation("url_citation", **CITED), Annotation("file_citation", **FILE))
 
 
 def annotations_added() -> list[Document]:
@@ -67,7 +67,7 @@ def test_citations_are_told_once_wherever_a_server_sends_them(left_out: tuple[st
 def test_an_image_that_a_tool_of_the_server_makes_is_told_once() -> None:
     made = {"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": "iVBORw0KGgo="}
     body = encode(stream(message("See:"), made))
-    assert read(body) == said(Delta("See:"), Image("data:image/png;base64,iVBORw0KGgo="))
+    assert read(body) == completed(Delta("See:"), Image("data:image/png;base64,iVBORw0KGgo="))
 
 
 # -- events that a server omits or numbers differently
@@ -93,7 +93,7 @@ def test_an_item_is_told_in_full_and_once_whichever_of_its_events_come(name: str
     item, piece = ITEMS[name]
     reason = "tool_calls" if name == "call" else "stop"
     events = [*begun(), *without(told(item), *left_out), *ended(item)]
-    assert read(encode(events)) == said(piece, reason=reason)
+    assert read(encode(events)) == completed(piece, reason=reason)
 
 
 @pytest.mark.parametrize("name", ITEMS)
@@ -101,7 +101,7 @@ def test_an_item_is_told_in_full_and_once_whichever_of_its_events_come(name: str
 def test_an_item_is_told_in_full_without_the_output_at_the_end(name: str, left_out: Sequence[str]) -> None:
     item, piece = ITEMS[name]
     events = [*begun(), *without(told(item), *left_out), *ended()]
-    assert read(encode(events)) == said(piece, reason="tool_calls" if name == "call" else "stop")
+    assert read(encode(events)) == completed(piece, reason="tool_calls" if name == "call" else "stop")
 
 
 @pytest.mark.parametrize("left_out", [(), (".delta",), (".delta", "text.done", "arguments.done"), (".delta", ".done")])
@@ -121,20 +121,20 @@ def test_a_summary_is_told_beside_what_it_sums_up_only_where_both_are_streamed()
 EVERYTHING = [thinking("I think."), message("Hello"), call(), CLOCK]
 
 
-ALL_SAID = said(Reasoning("I think."), Delta("Hello"), FIRST, SECOND, reason="tool_calls")
+COMPLETE = completed(Reasoning("I think."), Delta("Hello"), FIRST, SECOND, reason="tool_calls")
 
 
 def without_id(events: Iterable[Document]) -> list[Document]:
     """As llama.cpp has it: calls have no id, and their arguments name them by the id that their result is told by."""
-    told: list[Document] = []
+    changed_events: list[Document] = []
     for event in changed(events, output_index=None):
         item = event.get("item", {})
         if item.get("type") == "function_call":
             event = {**event, "item": {name: value for name, value in item.items() if name != "id"}}
         if event.get("item_id", "").startswith("fc_"):
             event = {**event, "item_id": event["item_id"].replace("fc_", "call_")}
-        told.append(event)
-    return told
+        changed_events.append(event)
+    return changed_events
 
 
 def numbered_anew(events: Iterable[Document]) -> list[Document]:
@@ -209,13 +209,13 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_servers_that_number_and_name_things_their_own_way_are_understood(name: str) -> None:
-    assert read(encode([*begun(), *ODD[name]])) == ALL_SAID
+    assert read(encode([*begun(), *ODD[name]])) == COMPLETE
 
 
 def test_done_items_of_one_number_are_all_told() -> None:
     items = [call(), CLOCK, message("One. "), message("Two.", id="msg_2")]
     events = changed(without(told(*items), ".delta", ".added", "arguments"), output_index=1)
-    expected = said(FIRST, SECOND, Delta("One. Two."), reason="tool_calls")
+    expected = completed(FIRST, SECOND, Delta("One. Two."), reason="tool_calls")
     assert read(encode([*events, *ended()])) == expected
 
 
@@ -224,12 +224,12 @@ ENCRYPTED = {**thinking("Hm."), "encrypted_content": "ZW5j", "status": "complete
 
 def test_an_encrypted_item_of_reasoning_goes_with_the_call_that_it_led_to() -> None:
     state = {"extra_content": {"openai": {"reasoning_items": [ENCRYPTED]}}}
-    told_once = read(encode(ended(ENCRYPTED, call()))).pieces
+    at_end = read(encode(ended(ENCRYPTED, call()))).pieces
     streamed = read(
         encode([{"type": "response.output_item.done", "output_index": 0, "item": ENCRYPTED}]),
         encode(ended(ENCRYPTED, call(), call(number=2))),
     ).pieces
-    [first] = [piece for piece in told_once if isinstance(piece, ToolCall)]
+    [first] = [piece for piece in at_end if isinstance(piece, ToolCall)]
     assert first.extra == state
     assert [piece.extra for piece in streamed if isinstance(piece, ToolCall)] == [state, None]
 
@@ -246,4 +246,4 @@ def test_reasoning_in_words_alone_is_no_state() -> None:
 def test_a_part_of_a_message_is_text_by_either_name(kind: str) -> None:
     item = message({"type": kind, "text": "hello"})
     for events in ([item_done(item), *ended()], [item_done(item), *ended(item)], ended(item)):
-        assert read(encode(events)) == said(Delta("hello"))
+        assert read(encode(events)) == completed(Delta("hello"))

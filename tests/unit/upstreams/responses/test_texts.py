@@ -8,7 +8,8 @@ from quartapp.core.events import Delta, Reasoning
 from quartapp.protocols.native.whole import merge
 from quartapp.upstreams.responses.texts import MAX_PARTS
 from tests.support.responses_reads import (
-    Said,
+    Answer,
+    completed,
     failed,
     failure,
     item_done,
@@ -16,7 +17,6 @@ from tests.support.responses_reads import (
     piece,
     read,
     renamed,
-    said,
 )
 from tests.support.responses_upstream import (
     Document,
@@ -38,13 +38,13 @@ def test_an_empty_piece_of_a_text_does_not_stand_for_it() -> None:
         {"type": "response.output_text.delta", "delta": "", **place},
         {"type": "response.output_text.done", "text": "Hello", **place},
     ]
-    assert read(encode([*events, *ended()])) == said(Delta("Hello"))
+    assert read(encode([*events, *ended()])) == completed(Delta("Hello"))
 
 
 def test_a_long_answer_may_have_another_id_in_each_event() -> None:
     one = {"type": "response.output_text.delta", "delta": "a", "output_index": 0}
     events = [{**one, "item_id": f"id_{number}"} for number in range(MAX_PARTS)]
-    assert read(encode([*events, *ended()])) == said(Delta("a" * MAX_PARTS))
+    assert read(encode([*events, *ended()])) == completed(Delta("a" * MAX_PARTS))
 
 
 # -- events with more than the events before them
@@ -66,7 +66,7 @@ PARTIAL = message("partial and more")
 @pytest.mark.parametrize("begun_by", NAMES)
 def test_what_was_not_streamed_of_a_text_is_told_from_whatever_says_it_whole(begun_by: str, ended_by: str) -> None:
     begin, end = piece("par", *NAMES[begun_by]), part_done("partial and more", *NAMES[ended_by])
-    expected = said(Delta("partial and more"))
+    expected = completed(Delta("partial and more"))
     for more in (
         [end, *ended()],
         [end, item_done(PARTIAL), *ended(PARTIAL)],
@@ -97,8 +97,8 @@ def test_a_text_that_was_told_otherwise_is_an_error(begun_by: str, ended_by: str
 
 def test_the_rest_of_a_text_that_another_has_followed_on_is_an_error() -> None:
     events = [piece("par"), piece("two", 1, "msg_2")]
-    whole = [message("partial"), message("two", id="msg_2")]
-    assert failure(encode([*events, *ended(*whole)])) == failed("upstream_error", Delta("partwo"))
+    complete = [message("partial"), message("two", id="msg_2")]
+    assert failure(encode([*events, *ended(*complete)])) == failed("upstream_error", Delta("partwo"))
     assert failure(encode([*events, part_done("partial")])) == failed("upstream_error", Delta("partwo"))
 
 
@@ -136,48 +136,48 @@ LATE: dict[str, list[Document]] = {
 
 @pytest.mark.parametrize("name", LATE)
 def test_a_text_that_comes_whole_after_one_in_pieces_is_told(name: str) -> None:
-    assert read(encode(LATE[name])) == said(Delta("One. Two."))
+    assert read(encode(LATE[name])) == completed(Delta("One. Two."))
 
 
 def test_texts_that_come_in_another_order_than_they_are_in_the_output_are_told_once() -> None:
     events = [piece("Two.", 1, "msg_2"), piece("One. ")]
     for output in ([ONE, TWO], renamed([ONE, TWO]), [ONE], [TWO]):
-        assert read(encode([*events, *ended(*output)])) == said(Delta("Two.One. "))
-    assert read(encode([piece("Two.", 1, "msg_2"), *ended(ONE, TWO)])) == said(Delta("Two.One. "))
+        assert read(encode([*events, *ended(*output)])) == completed(Delta("Two.One. "))
+    assert read(encode([piece("Two.", 1, "msg_2"), *ended(ONE, TWO)])) == completed(Delta("Two.One. "))
 
 
 @pytest.mark.parametrize("id", ["", None])
 def test_the_rest_of_a_text_is_sent_if_the_complete_output_has_no_ids(id: str | None) -> None:
     events = [piece("Two.", 1, "msg_2"), piece("par")]
     output = [{**message("partial"), "id": id}, {**message("Two."), "id": id}]
-    assert read(encode([*events, *ended(*output)])) == said(Delta("Two.partial"))
+    assert read(encode([*events, *ended(*output)])) == completed(Delta("Two.partial"))
 
 
 def test_a_text_whose_end_alone_has_names_is_told_once() -> None:
     events = [piece("One. ", None, None), part_done("One. "), piece("Two.", None, None), part_done("Two.", 1, "msg_2")]
-    assert read(encode([*events, *ended(ONE, TWO)])) == said(Delta("One. Two."))
+    assert read(encode([*events, *ended(ONE, TWO)])) == completed(Delta("One. Two."))
 
 
 def test_the_same_text_twice_is_told_twice() -> None:
-    assert read(encode(stream(ONE, {**ONE, "id": "msg_2"}))) == said(Delta("One. One. "))
-    assert read(encode([piece("One. "), *ended(ONE, {**ONE, "id": "msg_2"})])) == said(Delta("One. One. "))
+    assert read(encode(stream(ONE, {**ONE, "id": "msg_2"}))) == completed(Delta("One. One. "))
+    assert read(encode([piece("One. "), *ended(ONE, {**ONE, "id": "msg_2"})])) == completed(Delta("One. One. "))
 
 
 def test_the_rest_of_thoughts_is_told_and_parts_of_it_are_apart() -> None:
     item = thinking("First I think.", "Then again.")
     first = {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "First"}
     for more in (ended(item), [item_done(item), *ended(item)], ended(*renamed([item]))):
-        assert read(encode([first, *more])) == said(Reasoning("First I think.\n\nThen again."))
+        assert read(encode([first, *more])) == completed(Reasoning("First I think.\n\nThen again."))
 
 
 def test_what_was_summed_up_in_pieces_is_not_told_after_it() -> None:
     events = told(thinking("In short."))
     for item in (thinking("In short.", content=["I think."]), thinking(content=["I think."])):
-        assert read(encode([*events, *ended(item)])) == said(Reasoning("In short."))
+        assert read(encode([*events, *ended(item)])) == completed(Reasoning("In short."))
 
 
 @pytest.mark.parametrize(
-    ("streamed", "whole"),
+    ("streamed", "complete"),
     [
         ("\n\nHello \n", "Hello"),
         ("\nHel", "Hello"),
@@ -186,8 +186,8 @@ def test_what_was_summed_up_in_pieces_is_not_told_after_it() -> None:
         ("Hi \ufffd\ufffd", "Hi 😀"),
     ],
 )
-def test_a_text_is_the_same_with_white_space_stripped_and_characters_mended(streamed: str, whole: str) -> None:
-    for more in ([part_done(whole), *ended()], [item_done(message(whole)), *ended()], ended(message(whole))):
+def test_a_text_is_the_same_with_white_space_stripped_and_characters_mended(streamed: str, complete: str) -> None:
+    for more in ([part_done(complete), *ended()], [item_done(message(complete)), *ended()], ended(message(complete))):
         answer = merge(read(encode([piece(streamed), *more])).pieces)
         assert answer.text.strip() in ("Hello", "Hi \ufffd\ufffd")
         assert read(encode([piece(streamed), *more])).ended
@@ -195,7 +195,7 @@ def test_a_text_is_the_same_with_white_space_stripped_and_characters_mended(stre
 
 def test_a_whole_that_is_empty_says_nothing() -> None:
     events = [piece("Hello"), part_done(""), item_done(message("")), *ended(message(""))]
-    assert read(encode(events)) == said(Delta("Hello"))
+    assert read(encode(events)) == completed(Delta("Hello"))
 
 
 # -- limits
@@ -205,5 +205,5 @@ def test_a_whole_that_is_empty_says_nothing() -> None:
 def test_items_without_end_are_refused(kind: str) -> None:
     one = {"type": f"response.output_text.{kind}", "delta": "a", "text": "a"}
     events = [{**one, "output_index": number} for number in range(MAX_PARTS + 1)]
-    assert read(encode(events[:-1])) == Said((Delta("a" * MAX_PARTS),))
+    assert read(encode(events[:-1])) == Answer((Delta("a" * MAX_PARTS),))
     assert read(encode(events)).error == "upstream_error"
