@@ -37,7 +37,7 @@ def host(*prefixes_and_blueprints: tuple[str, Blueprint]) -> Quart:
     return app
 
 
-async def ask(app: Quart, prefix: str = "", **headers: str) -> tuple[int, str]:
+async def post(app: Quart, prefix: str = "", **headers: str) -> tuple[int, str]:
     response = await app.test_client().post(f"{prefix}/api/stream", json=QUESTION, headers=headers)
     return response.status_code, await response.get_data(as_text=True)
 
@@ -60,8 +60,8 @@ async def test_two_blueprints_of_an_app_have_settings_and_clients_of_their_own()
     echo, count = chat_blueprint("echo", ECHO), chat_blueprint("count", COUNT)
     app = host(("/echo", echo), ("/count", count))
     async with app.test_app():
-        assert await ask(app, "/echo") == (200, "up to 3")
-        assert await ask(app, "/count") == (200, "1 2 3")
+        assert await post(app, "/echo") == (200, "up to 3")
+        assert await post(app, "/count") == (200, "1 2 3")
         assert client_of(app, echo) is not client_of(app, count)
 
 
@@ -76,19 +76,19 @@ async def test_two_blueprints_of_an_app_have_room_of_their_own() -> None:
             await connection.send(body)
             await connection.send_complete()
             assert await asyncio.wait_for(connection.receive(), 5) == b"1"
-            assert (await ask(app, "/one"))[0] == 503
-            assert await ask(app, "/other") == (200, "1 2 3")
+            assert (await post(app, "/one"))[0] == 503
+            assert await post(app, "/other") == (200, "1 2 3")
             await connection.disconnect()
 
 
 async def test_two_apps_of_a_process_share_nothing() -> None:
     one, other = create_app(ECHO), create_app(COUNT)
     async with one.test_app(), other.test_app():
-        assert list(await asyncio.gather(ask(one), ask(other))) == [(200, "up to 3"), (200, "1 2 3")]
-        (mine,), (theirs,) = running_chats(one).values(), running_chats(other).values()
-        assert mine.models.servers[0] is not theirs.models.servers[0]
-        await mine.close()
-        assert await ask(other) == (200, "1 2 3")
+        assert list(await asyncio.gather(post(one), post(other))) == [(200, "up to 3"), (200, "1 2 3")]
+        (first_chat,), (second_chat,) = running_chats(one).values(), running_chats(other).values()
+        assert first_chat.models.servers[0] is not second_chat.models.servers[0]
+        await first_chat.close()
+        assert await post(other) == (200, "1 2 3")
 
 
 async def test_one_blueprint_in_two_apps_obeys_each_apps_own_config() -> None:
@@ -97,8 +97,8 @@ async def test_one_blueprint_in_two_apps_obeys_each_apps_own_config() -> None:
     one.config.update(ECHO)
     other.config.update(COUNT)
     async with one.test_app(), other.test_app():
-        assert await ask(one, "/ai") == (200, "up to 3")
-        assert await ask(other, "/ai") == (200, "1 2 3")
+        assert await post(one, "/ai") == (200, "up to 3")
+        assert await post(other, "/ai") == (200, "1 2 3")
         assert client_of(one, blueprint) is not client_of(other, blueprint)
 
 
@@ -109,7 +109,7 @@ async def test_a_blueprint_inside_another_answers_below_both_prefixes() -> None:
     async with app.test_app():
         page = await app.test_client().get("/v2/ai/")
         assert (page.status_code, page.mimetype) == (200, "text/html")
-        assert await ask(app, "/v2/ai") == (200, "1 2 3")
+        assert await post(app, "/v2/ai") == (200, "1 2 3")
         assert await code(app, "/v2/ai/nowhere") == (404, "not_found")
         assert await code(app, "/v2/ai/api/stream") == (422, "invalid_request")
         assert await code(app, "/v2/ai/v1/chat/completions") == (405, "method_not_allowed")
@@ -129,8 +129,8 @@ async def test_an_app_can_be_stopped_and_started_again() -> None:
     for _ in range(3):
         async with app.test_app():
             clients.append(client_of(app, blueprint))
-            assert await ask(app, "/ai") == (200, "1 2 3")
-        assert (await ask(app, "/ai"))[0] == 503
+            assert await post(app, "/ai") == (200, "1 2 3")
+        assert (await post(app, "/ai"))[0] == 503
     assert len(set(map(id, clients))) == 3
     assert all(client.is_closed() for client in clients)
 
@@ -139,18 +139,18 @@ async def test_settings_are_read_when_the_app_starts() -> None:
     app = create_app(PACE)
     app.config["CHAT_MODEL"] = "mock-echo"
     async with app.test_app():
-        assert await ask(app) == (200, "up to 3")
+        assert await post(app) == (200, "up to 3")
     app.config["CHAT_MODEL"] = "mock-count"
     async with app.test_app():
-        assert await ask(app) == (200, "1 2 3")
+        assert await post(app) == (200, "1 2 3")
 
 
 async def test_the_log_says_once_that_the_mock_model_answers(caplog: pytest.LogCaptureFixture) -> None:
     app = create_app(PACE)
     with caplog.at_level(logging.INFO, "quartapp"):
         async with app.test_app():
-            await ask(app)
-            await ask(app)
+            await post(app)
+            await post(app)
     assert sum("the mock model answers" in record.message for record in caplog.records) == 1
 
 
@@ -224,7 +224,7 @@ async def test_a_hosts_hook_that_raises_is_our_500_below_the_prefix_and_says_not
         raise RuntimeError("canary of a fault")
 
     async with app.test_app():
-        status, text = await ask(app, "/ai")
+        status, text = await post(app, "/ai")
         assert (status, json.loads(text)["error"]["code"]) == (500, "internal_error")
         assert "canary" not in text
 
@@ -264,9 +264,9 @@ async def test_authenticate_says_who_asks_and_the_log_does_too(
     app = host(("/ai", chat_blueprint(settings=COUNT, authenticate=authenticate)))
     with caplog.at_level(logging.INFO, "quartapp"):
         async with app.test_app():
-            status, text = await ask(app, "/ai")
+            status, text = await post(app, "/ai")
             assert (status, json.loads(text)["error"]["code"]) == (401, "unauthorized")
-            assert await ask(app, "/ai", **{"X-Auth": "alice"}) == (200, "1 2 3")
+            assert await post(app, "/ai", **{"X-Auth": "alice"}) == (200, "1 2 3")
     answers = [vars(record)["answer"] for record in caplog.records if hasattr(record, "answer")]
     assert [answer["who"] for answer in answers] == ["alice"]
 
@@ -292,7 +292,7 @@ class Parrot:
 async def test_a_project_can_bring_models_of_its_own() -> None:
     app = host(("/ai", chat_blueprint(models={"parrot": Parrot()})))
     async with app.test_app():
-        assert await ask(app, "/ai") == (200, "UP TO 3")
+        assert await post(app, "/ai") == (200, "UP TO 3")
         other = {"message": "x", "model": "mock"}
         refused = await app.test_client().post("/ai/api/stream", json=other)
         assert refused.status_code == 404
@@ -301,7 +301,7 @@ async def test_a_project_can_bring_models_of_its_own() -> None:
 async def test_settings_may_be_given_as_they_were_loaded() -> None:
     app = host(("/ai", chat_blueprint(settings=Settings.load(COUNT))))
     async with app.test_app():
-        assert await ask(app, "/ai") == (200, "1 2 3")
+        assert await post(app, "/ai") == (200, "1 2 3")
 
 
 MIB = 2**20
@@ -367,7 +367,7 @@ async def test_hooks_of_the_host_see_the_address_with_single_slashes() -> None:
         seen.append((request.endpoint, request.path))
 
     async with app.test_app():
-        assert (await ask(app, "/ai/"))[0] == 200
+        assert (await post(app, "/ai/"))[0] == 200
     assert seen == [("chat.stream", "/ai/api/stream")]
 
 

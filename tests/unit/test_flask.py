@@ -73,10 +73,10 @@ async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def test_every_door_of_the_chat_is_below_its_prefix() -> None:
-    asked = [{"role": "user", "content": "count to 5"}]
+    messages = [{"role": "user", "content": "count to 5"}]
     ui = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "count to 5"}]}]
     async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
-        async with client.post("/ai/v1/chat/completions", json={"model": "mock", "messages": asked}) as reply:
+        async with client.post("/ai/v1/chat/completions", json={"model": "mock", "messages": messages}) as reply:
             assert (await reply.json())["choices"][0]["message"]["content"] == "1 2 3 4 5"
         async with client.post("/ai/api/ui", json={"id": "c", "messages": ui}) as reply:
             assert (await reply.text()).endswith("data: [DONE]\n\n")
@@ -161,8 +161,8 @@ async def test_another_prefix_and_a_deeper_one_will_do() -> None:
     async with served(app) as client:
         async with client.post("/tools/chat/api/stream", json=QUESTION) as answered:
             assert await answered.text() == "1 2 3 4 5"
-        async with client.get("/tools/") as beside:
-            assert "X-Request-ID" not in beside.headers
+        async with client.get("/tools/") as page:
+            assert "X-Request-ID" not in page.headers
 
 
 @pytest.mark.parametrize("prefix", ["ai", "/ai/", "", "/"])
@@ -180,7 +180,7 @@ WAYS = ("at-once", "pieces", "lines", "limited-lines", "json", "nothing")
 
 async def read_by(server: Server) -> dict[str, tuple[int, str]]:
     """What the project on `server` reads of a large body, by how it reads and how the body is sent."""
-    told = {}
+    result = {}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
         for way in [*WAYS, *(f"small/{way}" for way in WAYS)]:
             body = DOCUMENT if "json" in way else LINES
@@ -189,8 +189,8 @@ async def read_by(server: Server) -> dict[str, tuple[int, str]]:
             headers = {"Content-Type": "application/json" if "json" in way else "text/plain"}
             for sent, data in (("at once", body), ("in chunks", in_chunks(body))):
                 async with client.post(f"/{way}", data=data, headers=headers) as answer:
-                    told[f"{way} {sent}"] = answer.status, await answer.text()
-    return told
+                    result[f"{way} {sent}"] = answer.status, await answer.text()
+    return result
 
 
 async def in_chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -99,10 +99,12 @@ def test_a_variable_of_another_program_does_not_stop_the_start(command: str, tak
     assert "Address already in use" in text
 
 
-@pytest.mark.parametrize(("error", "is_told"), [(SettingsError("x"), False), (RuntimeError("x"), True), (None, True)])
-def test_what_fails_for_another_reason_keeps_its_traceback(error: Exception | None, is_told: bool) -> None:
+@pytest.mark.parametrize(
+    ("error", "is_reported"), [(SettingsError("x"), False), (RuntimeError("x"), True), (None, True)]
+)
+def test_what_fails_for_another_reason_keeps_its_traceback(error: Exception | None, is_reported: bool) -> None:
     failing = error and (type(error), error, None)
-    assert is_no_wrong_setting(logging.makeLogRecord({"exc_info": failing})) is is_told
+    assert is_no_wrong_setting(logging.makeLogRecord({"exc_info": failing})) is is_reported
 
 
 @forks

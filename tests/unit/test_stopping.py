@@ -58,7 +58,7 @@ async def stalls(_: ChatRequest) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def asked(connection: type[ASGIHTTPConnection], format: Format, model: Any) -> AsyncIterator[Question]:
+async def open_question(connection: type[ASGIHTTPConnection], format: Format, model: Any) -> AsyncIterator[Question]:
     """Yield a question to `model`, in an app whose connections are of the class `connection`."""
     app = Quart(__name__)
     app.asgi_http_class = connection
@@ -69,7 +69,7 @@ async def asked(connection: type[ASGIHTTPConnection], format: Format, model: Any
 
 @each_connection
 async def test_an_aborted_body_ends_the_call_of_the_app(connection: type[ASGIHTTPConnection]) -> None:
-    async with asked(connection, TEXT, fails) as question:
+    async with open_question(connection, TEXT, fails) as question:
         await question.read()
         assert (question.body, question.ending) == (b"hello", "aborted")
 
@@ -78,7 +78,7 @@ async def test_an_aborted_body_ends_the_call_of_the_app(connection: type[ASGIHTT
 async def test_a_complete_response_ends_the_call_before_its_client_disconnects(
     connection: type[ASGIHTTPConnection],
 ) -> None:
-    async with asked(connection, NDJSON, answers) as question:
+    async with open_question(connection, NDJSON, answers) as question:
         await question.read()
         assert question.ending == DONE
 
@@ -87,7 +87,7 @@ async def test_a_complete_response_ends_the_call_before_its_client_disconnects(
 async def test_an_answer_sends_its_last_record_if_the_server_cancels_the_call(
     connection: type[ASGIHTTPConnection],
 ) -> None:
-    async with asked(connection, NDJSON, stalls) as question:
+    async with open_question(connection, NDJSON, stalls) as question:
         await question.read_until(b"hello")
         question.cancel()
         await question.read()
