@@ -134,9 +134,9 @@ async def test_openais_clients_can_read_each_chunk_of_azures(version: str | None
         chatting(azure, "settings", version, path="/ai/v1/chat/completions") as client,
     ):
         question = {"model": "ours", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-        told = await client.ask({**question, "stream_options": {"include_usage": True}})
-    chunks = [ChatCompletionChunk.model_validate(data) for data in told.data]
-    assert told.is_done
+        response = await client.ask({**question, "stream_options": {"include_usage": True}})
+    chunks = [ChatCompletionChunk.model_validate(data) for data in response.data]
+    assert response.is_done
     assert {chunk.model for chunk in chunks} == {"ours"}
     assert "".join(choice.delta.content or "" for chunk in chunks for choice in chunk.choices) == "Guten Tag"
     assert chunks[-1].usage is not None
@@ -243,12 +243,12 @@ async def test_each_error_has_its_code_and_the_key_is_nowhere(
     answer, code, retry_after_s = ERRORS[kind]
     with caplog.at_level(logging.DEBUG):
         async with Azure(answer, version=version, key=KEY) as azure, chatting(azure, way, version) as client:
-            told = await client.ask(Accept="application/json")
+            response = await client.ask(Accept="application/json")
             assert len(azure.requests) == 1
-    assert (told.status, told.error["code"]) == (KINDS[code].status, code)
-    assert told.error.get("retry_after_s") == retry_after_s
-    assert told.headers.get("Retry-After") == (None if retry_after_s is None else str(retry_after_s))
-    everything = f"{told.body!r} {dict(told.headers)} {caplog.text}"
+    assert (response.status, response.error["code"]) == (KINDS[code].status, code)
+    assert response.error.get("retry_after_s") == retry_after_s
+    assert response.headers.get("Retry-After") == (None if retry_after_s is None else str(retry_after_s))
+    everything = f"{response.body!r} {dict(response.headers)} {caplog.text}"
     assert [word for word in ("canary", "Something about", "Sweden") if word in everything] == []
 
 
@@ -262,9 +262,9 @@ async def test_at_no_door_is_azure_quoted(path: str, caplog: pytest.LogCaptureFi
             Azure(refusal(400, FILTERED), key=KEY) as azure,
             chatting(azure, "table", VERSION, path=path) as client,
         ):
-            told = await client.ask(questions.get(path))
-    assert told.status == 400
-    assert b"canary" not in told.body
+            response = await client.ask(questions.get(path))
+    assert response.status == 400
+    assert b"canary" not in response.body
     assert "canary" not in caplog.text
 
 

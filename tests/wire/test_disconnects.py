@@ -39,7 +39,9 @@ def settings(upstream: RawUpstream) -> dict[str, str]:
     return upstream_settings(upstream.base_url) | limits
 
 
-async def leave(server: Server, upstream: RawUpstream, how: str, prompt: str, has_token: bool, format: Format) -> str:
+async def disconnect(
+    server: Server, upstream: RawUpstream, how: str, prompt: str, has_token: bool, format: Format
+) -> str:
     """One client that leaves; returns its tag once the upstream's connection is closed."""
     tag = secrets.token_hex(8)
     async with await RawClient.ask(server, prompt, tag, format) as client:
@@ -72,15 +74,15 @@ async def test_the_upstream_is_closed_each_time(
     raw_upstream: RawUpstream,
 ) -> None:
     server = servers.get(kind, **settings(raw_upstream))
-    said = len(server.log_text())
+    log_size = len(server.log_text())
     tags: list[str] = []
     while len(tags) < clients:
         at_once = range(min(clients, OPEN_STREAMS))
-        leaving = (leave(server, raw_upstream, how, prompt, has_token, format) for _ in at_once)
-        tags += await asyncio.gather(*leaving)
+        disconnects = (disconnect(server, raw_upstream, how, prompt, has_token, format) for _ in at_once)
+        tags += await asyncio.gather(*disconnects)
     endings = await logged_endings(server, tags)
     assert endings == Counter({(tag, "reader_left"): 1 for tag in tags})
-    assert "Traceback" not in server.log_text()[said:]
+    assert "Traceback" not in server.log_text()[log_size:]
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
 
 
@@ -104,7 +106,7 @@ async def test_a_flood_ends_when_its_reader_leaves(
 ) -> None:
     """One after the other: several would take each other's time, for they share a core with their upstream."""
     server = servers.get(kind, **settings(raw_upstream))
-    tags = [await leave(server, raw_upstream, how, "endless_body:1", True, format) for _ in range(3)]
+    tags = [await disconnect(server, raw_upstream, how, "endless_body:1", True, format) for _ in range(3)]
     assert await logged_endings(server, tags) == Counter({(tag, "reader_left"): 1 for tag in tags})
 
 
@@ -113,8 +115,8 @@ async def test_a_reader_that_left_makes_room_for_the_next(
     kind: str, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.get(kind, **settings(raw_upstream))
-    leaving = (leave(server, raw_upstream, "close", "stall:1", True, TEXT) for _ in range(OPEN_STREAMS))
-    await asyncio.gather(*leaving)
+    disconnects = (disconnect(server, raw_upstream, "close", "stall:1", True, TEXT) for _ in range(OPEN_STREAMS))
+    await asyncio.gather(*disconnects)
     async with await RawClient.ask(server, "whole:3", secrets.token_hex(8), TEXT) as client:
         assert (await client.read()).is_whole
     assert (client.status, client.body) == (200, b"token " * 3)

@@ -68,7 +68,7 @@ async def reset(exchange: Exchange) -> None:
     exchange.reset()
 
 
-async def say_nothing(exchange: Exchange) -> None:
+async def send_nothing(exchange: Exchange) -> None:
     await exchange.client_leaves()
 
 
@@ -123,7 +123,7 @@ EARLY = (
     Fault("is overloaded in its own words", status(529), "upstream_overloaded"),
     Fault("says an error first", raw(streamed(ROLE, ERROR)), "upstream_error"),
     Fault("says garbage first", raw(streamed(ROLE, b"{canary")), "upstream_error"),
-    Fault("sends no head", say_nothing, "upstream_timeout"),
+    Fault("sends no head", send_nothing, "upstream_timeout"),
     Fault("sends its head and no more", silent_after(CHUNKED_HEAD), "upstream_timeout"),
     Fault("sends a role and no more", silent_after(streamed(ROLE)), "upstream_timeout"),
 )
@@ -251,7 +251,7 @@ def limits(fault: Fault) -> dict[str, float]:
     return {"first_event_timeout_s": SILENCE_S} if fault.code == "upstream_timeout" else {}
 
 
-def assert_whole(question: Question) -> None:
+def assert_complete(question: Question) -> None:
     """A whole answer by the name it was asked by, and nothing of who gave it."""
     assert (question.status, question.ending) == (200, DONE)
     assert b"hello" in question.body
@@ -277,27 +277,27 @@ async def test_before_the_first_event_a_failure_is_made_good_by_whoever_can(
     async with stage(*faults, closed_port=closed_port, entry=limits(fault)) as staged:
         questions = await staged.ask_in_each_form()
         await staged.wait_until_idle()
-    asked = faults[: faults.index(WORKS) + 1] if WORKS in faults else faults
+    attempted = faults[: faults.index(WORKS) + 1] if WORKS in faults else faults
     for question in questions:
-        if WORKS in asked:
-            assert_whole(question)
+        if WORKS in attempted:
+            assert_complete(question)
         else:
             assert_refused(question, fault)
-    heard = [len(FORMATS) if each.act else 0 for each in asked]
-    assert staged.calls == heard + [0] * (len(faults) - len(asked))
-    assert_logged(log, asked)
+    heard = [len(FORMATS) if each.act else 0 for each in attempted]
+    assert staged.calls == heard + [0] * (len(faults) - len(attempted))
+    assert_logged(log, attempted)
 
 
-def assert_logged(log: Log, asked: Sequence[Fault]) -> None:
+def assert_logged(log: Log, attempted: Sequence[Fault]) -> None:
     """Each answer has one line, which tells of each attempt that failed if another followed it."""
-    failed = [(name, fault.code) for name, fault in zip(NAMES, asked, strict=False) if fault is not WORKS]
+    failed = [(name, fault.code) for name, fault in zip(NAMES, attempted, strict=False) if fault is not WORKS]
     assert [word for word, _ in log.lines] == ["answer"] * len(FORMATS)
     for _, line in log.lines:
         assert line["model"] == NAMES[0]
-        assert line["ending"] == (DONE if WORKS in asked else asked[0].code)
-        assert line.get("answered_by") == (NAMES[len(asked) - 1] if WORKS in asked else None)
+        assert line["ending"] == (DONE if WORKS in attempted else attempted[0].code)
+        assert line.get("answered_by") == (NAMES[len(attempted) - 1] if WORKS in attempted else None)
         tried = [(each["model"], each["error"]) for each in line.get("tried", [])]
-        assert tried == (failed if len(asked) > 1 else [])
+        assert tried == (failed if len(attempted) > 1 else [])
     assert "canary" not in log.text
 
 
@@ -329,7 +329,7 @@ async def test_after_the_first_event_nobody_else_is_asked(fault: Fault, log: Log
 async def test_a_model_that_recovers_is_asked_again_and_no_other(log: Log) -> None:
     recovers = Fault("recovers", in_turn(reset, status(503), ANSWERS), "")
     async with stage(recovers, WORKS, entry={"retries": 2}) as staged, staged.ask(NDJSON) as question:
-        assert_whole(await question.read())
+        assert_complete(await question.read())
     assert staged.calls == [3, 0]
     assert [each["error"] for each in log.only["tried"]] == ["upstream_error", "upstream_overloaded"]
     assert "answered_by" not in log.only
@@ -342,7 +342,7 @@ async def test_a_server_is_given_the_time_it_asks_for_if_the_settings_allow_it(
     waits = Fault("wants a pause", in_turn(status(429, Retry_After="1"), ANSWERS), "")
     settings: dict[str, Any] = {"CHAT_MAX_RETRY_WAIT_S": longest_s}
     async with stage(waits, WORKS, entry={"retries": 1}, **settings) as staged, staged.ask(NDJSON) as question:
-        assert_whole(await question.read())
+        assert_complete(await question.read())
     assert staged.calls == calls
     assert (log.only["first_event_ms"] >= 1000) == (calls == [2, 0])
 
@@ -361,19 +361,19 @@ async def test_how_often_a_model_is_asked_again_is_a_setting_unless_it_has_its_o
 
 
 async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
-    silent = Fault("sends no head", say_nothing, "upstream_timeout")
+    silent = Fault("sends no head", send_nothing, "upstream_timeout")
     settings: dict[str, Any] = {"CHAT_STATUS_TIMEOUT_S": 0.05, "CHAT_KEEP_ALIVE_S": 0.05}
     async with stage(silent, WORKS, entry=limits(silent), **settings) as staged:
         questions = await staged.ask_in_each_form()
     for question in questions:
-        assert_whole(question)
+        assert_complete(question)
         pings = question.body.count(question.format.ping) if question.format.has_records else 0
         assert (pings > 1) == question.format.has_records
     assert {line["answered_by"] for _, line in log.lines} == {NAMES[1]}
 
 
 async def test_past_the_gate_a_failure_of_all_is_told_where_there_is_room_for_it() -> None:
-    silent = Fault("sends no head", say_nothing, "upstream_timeout")
+    silent = Fault("sends no head", send_nothing, "upstream_timeout")
     async with stage(silent, BUSY, entry=limits(silent), CHAT_STATUS_TIMEOUT_S=0.05) as staged:
         questions = await staged.ask_in_each_form()
     for question in questions:
@@ -383,7 +383,7 @@ async def test_past_the_gate_a_failure_of_all_is_told_where_there_is_room_for_it
 
 async def test_all_attempts_together_have_the_time_of_one_answer(log: Log) -> None:
     """The last stand-in is cut off by the answer's own limit, whatever is left of its attempt's."""
-    silent = Fault("sends no head", say_nothing, "upstream_timeout")
+    silent = Fault("sends no head", send_nothing, "upstream_timeout")
     async with stage(silent, silent, WORKS, entry=limits(silent), CHAT_FIRST_EVENT_TIMEOUT_S=2 * SILENCE_S) as staged:
         for question in await staged.ask_in_each_form():
             assert_refused(question, silent)
@@ -413,15 +413,15 @@ async def test_a_stand_in_that_is_not_offered_cannot_be_named() -> None:
 # -- clients who leave
 
 PAUSES = Fault("wants a pause", status(429, Retry_After="4"), "upstream_busy")
-SILENT = Fault("sends no head", say_nothing, "upstream_timeout")
-SPEAKS = Fault("says a word", silent_after(streamed(TOKEN)), "upstream_timeout")
+SILENT = Fault("sends no head", send_nothing, "upstream_timeout")
+SENDS_TOKEN = Fault("says a word", silent_after(streamed(TOKEN)), "upstream_timeout")
 
 #: What the model and its stand-in do, how many requests each has then had, and which of them are still open.
 MOMENTS = {
     "while the model thinks": ((SILENT, WORKS), [1, 0], [1, 0]),
     "before it is asked again": ((PAUSES, WORKS), [1, 0], [0, 0]),
     "while the stand-in thinks": ((ENDS, SILENT), [1, 1], [0, 1]),
-    "while the stand-in speaks": ((ENDS, SPEAKS), [1, 1], [0, 1]),
+    "while the stand-in speaks": ((ENDS, SENDS_TOKEN), [1, 1], [0, 1]),
 }
 
 
@@ -436,7 +436,7 @@ async def test_when_its_reader_leaves_nothing_of_an_answer_goes_on(moment: str, 
         questions = [await clients.enter_async_context(staged.ask(format)) for format in FORMATS]
         await eventually(lambda: staged.calls == [len(FORMATS) * each for each in calls])
         await eventually(lambda: staged.answering == [len(FORMATS) * each for each in answering])
-        if SPEAKS in faults:
+        if SENDS_TOKEN in faults:
             await asyncio.gather(*(each.read_until(b"hello") for each in questions if each.format.is_streamed))
         await clients.aclose()
         await staged.wait_until_idle()
@@ -499,7 +499,7 @@ async def test_a_reader_that_leaves_a_server_process_while_the_stand_in_thinks_e
 ) -> None:
     server = servers.start("hypercorn", CHAT_MODELS_FILE=models_file)
 
-    async def leave(format: Format) -> None:
+    async def disconnect(format: Format) -> None:
         tag = secrets.token_hex(8)
         async with await RawClient.ask(server, "no_head", tag, format, NAMES[0]) as client:
             exchange = await raw_upstream.exchange(tag)
@@ -509,6 +509,6 @@ async def test_a_reader_that_leaves_a_server_process_while_the_stand_in_thinks_e
         [line] = await eventually(lambda: server.answer_lines(client_id=tag))
         assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", [NAMES[0]])
 
-    await in_each_format(leave)
+    await in_each_format(disconnect)
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
     assert "Traceback" not in server.log_text()

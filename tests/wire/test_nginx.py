@@ -92,10 +92,10 @@ async def test_a_reader_that_leaves_nginx_ends_its_answer_at_the_upstream(
     server = await warm(servers.get(kind, **upstream_settings(raw_upstream.base_url), **PINGS))
     endpoint = before(server)
     async with nothing_left(server, raw_upstream.port):
-        await in_each_format(lambda format: leave(endpoint, server, raw_upstream, prompt, how, format))
+        await in_each_format(lambda format: disconnect(endpoint, server, raw_upstream, prompt, how, format))
 
 
-async def leave(
+async def disconnect(
     endpoint: Endpoint, server: Server, upstream: RawUpstream, prompt: str, how: str, format: Format
 ) -> None:
     """One client that leaves `endpoint`, after the first token if it can read one."""

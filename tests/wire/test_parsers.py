@@ -46,11 +46,11 @@ def test_an_event_stream_is_read_as_the_standard_says(data: bytes, events: list[
 
 
 def test_a_reconnection_time_is_made_of_digits() -> None:
-    reader = EventStreamReader()
-    reader.feed(b"retry: 1x\nretry:\n")
-    assert reader.retry_ms is None
-    reader.feed(b"retry: 010\n")
-    assert reader.retry_ms == 10
+    parser = EventStreamReader()
+    parser.feed(b"retry: 1x\nretry:\n")
+    assert parser.retry_ms is None
+    parser.feed(b"retry: 010\n")
+    assert parser.retry_ms == 10
 
 
 def test_a_stream_that_leaves_an_event_open_is_refused() -> None:

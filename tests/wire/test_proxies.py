@@ -227,7 +227,7 @@ async def test_the_environments_proxy_is_asked_only_where_it_is_to_be_obeyed(
 
 
 @pytest.mark.parametrize(
-    ("environment", "is_asked"),
+    ("environment", "is_used"),
     [
         ({"HTTP_PROXY": "{proxy}"}, True),
         ({"http_proxy": "{proxy}"}, True),
@@ -241,7 +241,7 @@ async def test_the_environments_proxy_is_asked_only_where_it_is_to_be_obeyed(
     ],
 )
 async def test_the_environment_says_what_goes_by_its_proxy(
-    environment: dict[str, str], is_asked: bool, monkeypatch: pytest.MonkeyPatch
+    environment: dict[str, str], is_used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply(body=WHOLE)) as server:
         for name, value in environment.items():
@@ -249,16 +249,16 @@ async def test_the_environment_says_what_goes_by_its_proxy(
             monkeypatch.setenv(name, value.format(proxy=proxy.origin, port=port))
         async with model_at(server.base_url, CHAT_OBEY_CLIENT_ENVIRONMENT=True) as model:
             assert await ask(model) == "a."
-        assert (proxy.connections, server.connections) == ((1, 0) if is_asked else (0, 1))
+        assert (proxy.connections, server.connections) == ((1, 0) if is_used else (0, 1))
 
 
 async def test_the_settings_proxy_counts_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Loopback(reply(body=WHOLE)) as ours, Loopback(reply(body=WHOLE)) as theirs:
-        monkeypatch.setenv("HTTP_PROXY", theirs.origin)
-        settings = {"CHAT_PROXY": ours.origin, "CHAT_OBEY_CLIENT_ENVIRONMENT": True}
+    async with Loopback(reply(body=WHOLE)) as settings_proxy, Loopback(reply(body=WHOLE)) as environment_proxy:
+        monkeypatch.setenv("HTTP_PROXY", environment_proxy.origin)
+        settings = {"CHAT_PROXY": settings_proxy.origin, "CHAT_OBEY_CLIENT_ENVIRONMENT": True}
         async with model_at(AWAY, **settings) as model:
             assert await ask(model) == "a."
-        assert (ours.connections, theirs.connections) == (1, 0)
+        assert (settings_proxy.connections, environment_proxy.connections) == (1, 0)
 
 
 async def test_a_proxy_of_the_environment_that_cannot_be_one_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,11 +298,11 @@ async def test_an_authority_of_ones_own_is_trusted_beside_the_systems(
     system = tmp_path / "system.pem"
     AUTHORITY.cert_pem.write_to_path(system)
     monkeypatch.setenv("SSL_CERT_FILE", str(system))
-    ours = ca_file(tmp_path, OTHER_AUTHORITY)
+    bundle = ca_file(tmp_path, OTHER_AUTHORITY)
     for certificate in (LOCALHOST, OTHER_AUTHORITY.issue_cert("localhost")):
         async with (
             TlsLoopback(reply(body=WHOLE), certificate) as server,
-            model_at(server.base_url, CHAT_CA_FILE=ours) as model,
+            model_at(server.base_url, CHAT_CA_FILE=bundle) as model,
         ):
             assert await ask(model) == "a."
 

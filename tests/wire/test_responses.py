@@ -46,7 +46,7 @@ from tests.support.wire_formats import (
 PROMPT = "a question canary-prompt"
 
 
-class Told(NamedTuple):
+class Answer(NamedTuple):
     """What a reader of any format makes of an answer; `calls` are names and arguments."""
 
     text: str = ""
@@ -57,24 +57,24 @@ class Told(NamedTuple):
 
 
 ROME = '{"city": "Rome"}'
-WHOLE: dict[str, tuple[list[Document], Told]] = {
-    "text": (stream(message("Hello, world.")), Told("Hello, world.")),
+COMPLETE: dict[str, tuple[list[Document], Answer]] = {
+    "text": (stream(message("Hello, world.")), Answer("Hello, world.")),
     "reasoning": (
         stream(thinking("First this.", "Then that."), message("Yes.")),
-        Told("Yes.", "First this.\n\nThen that."),
+        Answer("Yes.", "First this.\n\nThen that."),
     ),
     "calls": (
         stream(message("See:"), call(), call("clock", "{}", 2)),
-        Told("See:", calls=(("weather", ROME), ("clock", "{}")), finish_reason="tool_calls"),
+        Answer("See:", calls=(("weather", ROME), ("clock", "{}")), finish_reason="tool_calls"),
     ),
-    "refusal": (stream(message(refusal("I will not."))), Told(refusal="I will not.")),
+    "refusal": (stream(message(refusal("I will not."))), Answer(refusal="I will not.")),
     "incomplete": (
         stream(message("Hel"), status="incomplete", incomplete_details={"reason": "max_output_tokens"}),
-        Told("Hel", finish_reason="length"),
+        Answer("Hel", finish_reason="length"),
     ),
     "filtered": (
         stream(message("Hel"), status="incomplete", incomplete_details={"reason": "content_filter"}),
-        Told("Hel", finish_reason="content_filter"),
+        Answer("Hel", finish_reason="content_filter"),
     ),
 }
 SERVER_ERROR = {"code": "server_error", "message": f"{KEY} {PROMPT}"}
@@ -94,11 +94,11 @@ AFTER: dict[str, tuple[list[Document] | bytes, str]] = {
 }
 
 
-def folded(said: Sequence[Document], finish_reason: str | None) -> Told:
+def folded(fragments: Sequence[Document], finish_reason: str | None) -> Answer:
     """The records or deltas of a stream, put together."""
     texts = dict.fromkeys(("text", "reasoning", "refusal"), "")
     calls: dict[int, list[str]] = {}
-    for each in said:
+    for each in fragments:
         for name, value in each.items():
             if name in texts:
                 texts[name] += value
@@ -106,7 +106,7 @@ def folded(said: Sequence[Document], finish_reason: str | None) -> Told:
             known = calls.setdefault(each["index"], ["", ""])
             known[0] += each.get("name", "")
             known[1] += each.get("arguments", "")
-    return Told(
+    return Answer(
         **texts, calls=tuple((name, arguments) for name, arguments in calls.values()), finish_reason=finish_reason
     )
 
@@ -114,30 +114,35 @@ def folded(said: Sequence[Document], finish_reason: str | None) -> Told:
 _OF_RECORDS = {"delta": "text", "reasoning": "reasoning", "refusal": "refusal"}
 
 
-def folded_records(told: Sequence[Document]) -> Told:
-    said = [{_OF_RECORDS[each["type"]]: each["text"]} if "text" in each else each for each in told]
-    return folded(said, told[-1]["finish_reason"])
+def folded_records(received: Sequence[Document]) -> Answer:
+    fragments = [{_OF_RECORDS[each["type"]]: each["text"]} if "text" in each else each for each in received]
+    return folded(fragments, received[-1]["finish_reason"])
 
 
-def folded_message(message: Document, finish_reason: str) -> Told:
+def folded_message(message: Document, finish_reason: str) -> Answer:
     calls = tuple((each["function"]["name"], each["function"]["arguments"]) for each in message.get("tool_calls", ()))
-    texts = {told: message.get(name) or "" for name, told in _OF_OPENAI.items()}
-    return Told(**texts, calls=calls, finish_reason=finish_reason)
+    texts = {field: message.get(name) or "" for name, field in _OF_OPENAI.items()}
+    return Answer(**texts, calls=calls, finish_reason=finish_reason)
 
 
-def folded_chunks(body: bytes) -> Told:
-    told = read_openai(body)
-    assert told.error is None
-    said = [{_OF_OPENAI[name]: value for name, value in delta.items() if name != "tool_calls"} for delta in told.deltas]
-    fragments = [call for delta in told.deltas for call in delta.get("tool_calls", ())]
-    return folded([*said, *({"index": each["index"], **each["function"]} for each in fragments)], told.finish_reason)
+def folded_chunks(body: bytes) -> Answer:
+    completion = read_openai(body)
+    assert completion.error is None
+    deltas = [
+        {_OF_OPENAI[name]: value for name, value in delta.items() if name != "tool_calls"}
+        for delta in completion.deltas
+    ]
+    fragments = [call for delta in completion.deltas for call in delta.get("tool_calls", ())]
+    return folded(
+        [*deltas, *({"index": each["index"], **each["function"]} for each in fragments)], completion.finish_reason
+    )
 
 
 _OF_OPENAI = {"content": "text", "reasoning_content": "reasoning", "refusal": "refusal"}
 _OF_UI = {"tool-calls": "tool_calls", "content-filter": "content_filter"}
 
 
-def folded_parts(body: bytes) -> Told:
+def folded_parts(body: bytes) -> Answer:
     """In the AI SDK's message a refusal is text."""
     message = read_ui_message(body)
     texts = {
@@ -147,26 +152,26 @@ def folded_parts(body: bytes) -> Told:
         (part["type"].removeprefix("tool-"), json.dumps(part["input"])) for part in message.parts if "input" in part
     )
     reason = message.finish_reason or ""
-    return Told(**texts, calls=calls, finish_reason=_OF_UI.get(reason, reason))
+    return Answer(**texts, calls=calls, finish_reason=_OF_UI.get(reason, reason))
 
 
-def folded_answer(document: Document) -> Told:
+def folded_answer(document: Document) -> Answer:
     calls = tuple((each["name"], each["arguments"]) for each in document.get("tool_calls", ()))
     texts = {name: document.get(name, "") for name in _OF_RECORDS.values()}
-    return Told(**texts, calls=calls, finish_reason=document["finish_reason"])
+    return Answer(**texts, calls=calls, finish_reason=document["finish_reason"])
 
 
-def folded_completion(body: bytes) -> Told:
+def folded_completion(body: bytes) -> Answer:
     [choice] = json.loads(body)["choices"]
     return folded_message(choice["message"], choice["finish_reason"])
 
 
-def folded_events(body: bytes) -> Told:
+def folded_events(body: bytes) -> Answer:
     return folded_records([json.loads(event["data"]) for event in events(body)])
 
 
-READ: dict[Format, Callable[[bytes], Told]] = {
-    TEXT: lambda body: Told(body.decode(), finish_reason=None),
+READ: dict[Format, Callable[[bytes], Answer]] = {
+    TEXT: lambda body: Answer(body.decode(), finish_reason=None),
     NDJSON: lambda body: folded_records(records(body)),
     SSE: folded_events,
     SSE_GET: folded_events,
@@ -177,14 +182,14 @@ READ: dict[Format, Callable[[bytes], Told]] = {
 }
 
 
-def expected(format: Format, told: Told) -> Told:
+def expected(format: Format, answer: Answer) -> Answer:
     """What can be told in that format: text alone, or a refusal as text."""
     if format is TEXT:
-        return Told(told.text + told.refusal, finish_reason=None)
-    return told._replace(text=told.text + told.refusal, refusal="") if format is UI else told
+        return Answer(answer.text + answer.refusal, finish_reason=None)
+    return answer._replace(text=answer.text + answer.refusal, refusal="") if format is UI else answer
 
 
-async def asked(client: Client, format: Format) -> Reply:
+async def post(client: Client, format: Format) -> Reply:
     request = format.request(PROMPT, "careful", ())
     top, _, body = request.partition(b"\r\n\r\n")
     method, target, _ = top.split(b"\r\n")[0].decode().split(" ")
@@ -207,14 +212,14 @@ each_format = pytest.mark.parametrize("format", FORMATS, ids=lambda format: form
 
 
 @each_format
-@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("name", COMPLETE)
 async def test_an_answer_is_the_same_in_every_form(name: str, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer, told = WHOLE[name]
+    answer, expected_answer = COMPLETE[name]
     async with chat(answer, monkeypatch) as client:
-        reply = await asked(client, format)
+        reply = await post(client, format)
     assert reply.status == 200
     assert format.ending(reply.body) == (None if format is TEXT else DONE)
-    assert READ[format](reply.body) == expected(format, told)
+    assert READ[format](reply.body) == expected(format, expected_answer)
 
 
 @each_format
@@ -225,7 +230,7 @@ async def test_a_failure_before_the_first_token_is_a_true_status_in_every_form(
     answer, code = BEFORE[name]
     log = Log(caplog)
     async with chat(answer, monkeypatch) as client:
-        reply = await asked(client, format)
+        reply = await post(client, format)
     assert (reply.status, format.refused(reply.body)) == (KINDS[code].status, code)
     assert "canary" not in reply.body.decode() + log.text
 
@@ -238,7 +243,7 @@ async def test_a_failure_after_the_first_token_is_told_in_every_form(
     answer, code = AFTER[name]
     log = Log(caplog)
     async with chat(answer, monkeypatch) as client:
-        reply = await asked(client, format)
+        reply = await post(client, format)
     if format.is_streamed:
         assert (reply.status, format.ending(reply.body)) == (200, None if format is TEXT else code)
         assert b"Hell" in reply.body

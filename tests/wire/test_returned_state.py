@@ -73,37 +73,42 @@ async def openai_turn(client: Client, model: str, messages: list[Json]) -> Json:
 async def our_turn(client: Client, model: str, messages: list[Json]) -> Json:
     answer = await client.ask({"model": model, "messages": messages}, Accept="application/json")
     assert answer.status == 200, answer.body
-    whole = answer.json
-    return {"role": "assistant", "content": whole["text"], "tool_calls": whole["tool_calls"], "extra": whole["extra"]}
+    document = answer.json
+    return {
+        "role": "assistant",
+        "content": document["text"],
+        "tool_calls": document["tool_calls"],
+        "extra": document["extra"],
+    }
 
 
-EACH = pytest.mark.parametrize("ask", [openai_turn, our_turn])
+EACH = pytest.mark.parametrize("turn_of", [openai_turn, our_turn])
 
 
 @EACH
-async def test_state_comes_back_to_its_server_and_reaches_no_other(ask: Any) -> None:
+async def test_state_comes_back_to_its_server_and_reaches_no_other(turn_of: Any) -> None:
     async with two_servers() as (client, first, second):
-        turn = await ask(client, "first", [QUESTION])
+        turn = await turn_of(client, "first", [QUESTION])
         conversation = [QUESTION, turn, RESULT]
-        await ask(client, "first", conversation)
+        await turn_of(client, "first", conversation)
         assert first.turn["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
         assert first.turn["reasoning_details"] == ON_TEXT["reasoning_details"]
-        await ask(client, "second", conversation)
+        await turn_of(client, "second", conversation)
         assert second.turn["tool_calls"][0].keys() == {"id", "type", "function"}
         assert b"ZGF0YS1jYW5hcnk=" not in second.requests[-1].body
         assert SIGNATURE.encode() not in second.requests[-1].body
 
 
 @EACH
-async def test_state_of_a_fallback_goes_to_the_fallback_alone(ask: Any) -> None:
+async def test_state_of_a_fallback_goes_to_the_fallback_alone(turn_of: Any) -> None:
     async with two_servers() as (client, first, second):
         first.is_down = True
-        conversation = [QUESTION, await ask(client, "first", [QUESTION]), RESULT]
-        await ask(client, "first", conversation)
+        conversation = [QUESTION, await turn_of(client, "first", [QUESTION]), RESULT]
+        await turn_of(client, "first", conversation)
         assert SIGNATURE.encode() not in first.requests[-1].body
         assert second.turn["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
         first.is_down = False
-        await ask(client, "first", conversation)
+        await turn_of(client, "first", conversation)
         assert SIGNATURE.encode() not in first.requests[-1].body
 
 
@@ -123,6 +128,6 @@ async def test_records_have_state_behind_its_call_and_at_the_end() -> None:
 
 
 def test_the_state_of_text_comes_with_the_end() -> None:
-    reader = ChunkParser(10_000)
-    batch = reader.feed(event_stream(chunk({"content": "a", **SIGNED}), chunk({}, "stop")))
+    parser = ChunkParser(10_000)
+    batch = parser.feed(event_stream(chunk({"content": "a", **SIGNED}), chunk({}, "stop")))
     assert (batch.extra, batch.finish_reason) == (SIGNED, "stop")

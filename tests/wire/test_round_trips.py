@@ -47,9 +47,9 @@ def test_every_whole_answer_comes_back_from_one_object(case: Case) -> None:
 @given(case=answers(), data=st.data())
 def test_no_part_of_an_answer_passes_for_one_that_has_ended(case: Case, data: st.DataObject) -> None:
     for format, has_ended in HAS_ENDED.items():
-        whole = encoded(format, case)
-        assert has_ended(whole)
-        assert not has_ended(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        body = encoded(format, case)
+        assert has_ended(body)
+        assert not has_ended(body[: data.draw(st.integers(0, len(body) - 1))])
 
 
 @given(case=answers(), data=st.data())
@@ -78,10 +78,10 @@ def test_answers_that_are_told_at_the_same_time_are_told_apart(cases: tuple[Case
     for format in STREAMED:
         encoders = [encoder(format, case) for case in cases]
         waiting = [iter(case.batches) for case in cases]
-        told = [b"", b""]
+        bodies = [b"", b""]
         for turn in turns:
-            told[turn] += encoders[turn](next(waiting[turn]))
-        assert told == [encoded(format, case) for case in cases]
+            bodies[turn] += encoders[turn](next(waiting[turn]))
+        assert bodies == [encoded(format, case) for case in cases]
 
 
 # -- from bytes that were cut anywhere
@@ -89,20 +89,20 @@ def test_answers_that_are_told_at_the_same_time_are_told_apart(cases: tuple[Case
 
 @given(case=answers(), data=st.data())
 def test_records_are_the_same_however_the_bytes_arrive(case: Case, data: st.DataObject) -> None:
-    whole = encoded("ndjson", case)
-    reader = NdjsonReader()
-    assert _fed(reader.feed, data.draw(splits(whole))) == read_ndjson(whole)
-    reader.end()
+    body = encoded("ndjson", case)
+    parser = NdjsonReader()
+    assert _fed(parser.feed, data.draw(splits(body))) == read_ndjson(body)
+    parser.end()
 
 
 @given(case=answers(), format=st.sampled_from(EVENT_STREAMS), data=st.data())
 def test_events_are_the_same_however_the_bytes_arrive(case: Case, format: str, data: st.DataObject) -> None:
-    whole = encoded(format, case)
-    assert _fed(EventStreamReader().feed, data.draw(splits(whole))) == read_event_stream(whole)
+    body = encoded(format, case)
+    assert _fed(EventStreamReader().feed, data.draw(splits(body))) == read_event_stream(body)
 
 
 def _fed(feed: Callable[[bytes], list[Any]], pieces: list[bytes]) -> list[Any]:
-    return [told for piece in pieces for told in feed(piece)]
+    return [event for piece in pieces for event in feed(piece)]
 
 
 # -- as another reader has it
@@ -113,9 +113,9 @@ def _fed(feed: Callable[[bytes], list[Any]], pieces: list[bytes]) -> list[Any]:
 def test_eventsource_parser_reads_the_same_events(
     eventsource_parser: Read, case: Case, format: str, data: st.DataObject
 ) -> None:
-    whole = encoded(format, case)
-    theirs = eventsource_parser(data.draw(splits(whole)))
-    assert names_and_data(theirs) == names_and_data(read_event_stream(whole))
+    body = encoded(format, case)
+    expected = eventsource_parser(data.draw(splits(body)))
+    assert names_and_data(expected) == names_and_data(read_event_stream(body))
 
 
 @given(case=answers())
@@ -138,6 +138,6 @@ LINES = st.lists(
 def test_eventsource_parser_and_our_reader_agree_on_any_stream(
     eventsource_parser: Read, lines: str, mark: str, data: st.DataObject
 ) -> None:
-    whole = f"{mark}{lines}\n: that was all".encode()
-    ours = _fed(EventStreamReader().feed, data.draw(splits(whole)))
-    assert names_and_data(ours) == names_and_data(eventsource_parser(data.draw(splits(whole))))
+    body = f"{mark}{lines}\n: that was all".encode()
+    events = _fed(EventStreamReader().feed, data.draw(splits(body)))
+    assert names_and_data(events) == names_and_data(eventsource_parser(data.draw(splits(body))))

@@ -97,10 +97,10 @@ def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory, amount
             unregister(hook)
 
 
-def _offer(asked: Any) -> None:
+def _offer(body: Any) -> None:
     """Puts the name of a model that is there in place of one that could be."""
-    if isinstance(asked, dict) and isinstance(asked.get("model"), str) and 0 < len(asked["model"]) <= 200:
-        asked["model"] = MODELS[len(asked["model"]) % len(MODELS)]
+    if isinstance(body, dict) and isinstance(body.get("model"), str) and 0 < len(body["model"]) <= 200:
+        body["model"] = MODELS[len(body["model"]) % len(MODELS)]
 
 
 def _run(schema: schemathesis.BaseSchema) -> Iterator[ScenarioRecorder]:

@@ -15,7 +15,7 @@ from tests.support.serving import Server, Servers, eventually, upstream_settings
 from tests.support.upstream_scripts import ScriptedExchange
 from tests.support.wire_formats import FORMATS, NDJSON, TEXT, Format
 
-TOLD_WITHIN_S = 1.0
+REPORTED_WITHIN_S = 1.0
 ENDS_WITHIN_S = 10.0
 
 # gunicorn.conf.py takes 5 s of it to stop, hypercorn has 3 s by default.
@@ -30,7 +30,7 @@ def server(servers: Servers, raw_upstream: RawUpstream) -> Server:
     return servers.start("quartapp", **upstream_settings(raw_upstream.base_url))
 
 
-async def ask(server: Server, upstream: RawUpstream, prompt: str, format: Format) -> tuple[RawClient, str]:
+async def open_answer(server: Server, upstream: RawUpstream, prompt: str, format: Format) -> tuple[RawClient, str]:
     """A client that has read a token, if the prompt makes one and the format shows it, and its tag."""
     tag = secrets.token_hex(8)
     client = await RawClient.ask(server, prompt, tag, format)
@@ -51,16 +51,20 @@ async def test_open_answers_are_told_that_the_server_is_shutting_down(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     prompts = [("no_head", "503"), ("stall:1", "error"), ("trickle", "error")]
-    asked = [(*await ask(server, raw_upstream, prompt, format), seen) for prompt, seen in prompts for format in FORMATS]
+    answers = [
+        (*await open_answer(server, raw_upstream, prompt, format), seen)
+        for prompt, seen in prompts
+        for format in FORMATS
+    ]
     server.signal(number)
-    async with asyncio.timeout(TOLD_WITHIN_S):
-        await asyncio.gather(*(client.read() for client, _, _ in asked))
-    for client, tag, seen in asked:
+    async with asyncio.timeout(REPORTED_WITHIN_S):
+        await asyncio.gather(*(client.read() for client, _, _ in answers))
+    for client, tag, seen in answers:
         assert_reported(client, seen)
-        async with asyncio.timeout(TOLD_WITHIN_S):
+        async with asyncio.timeout(REPORTED_WITHIN_S):
             await asyncio.wrap_future((await raw_upstream.exchange(tag)).closed)
         await client.close()
-    await assert_ends_well(server, [tag for _, tag, _ in asked], "shutting_down")
+    await assert_ends_well(server, [tag for _, tag, _ in answers], "shutting_down")
 
 
 def assert_reported(client: RawClient, seen: str) -> None:
@@ -85,7 +89,7 @@ async def test_a_reader_that_takes_nothing_does_not_hold_the_end_up(
         exchange = await raw_upstream.exchange(tag)
         exchange.go()
         server.signal(number)
-        async with asyncio.timeout(TOLD_WITHIN_S):
+        async with asyncio.timeout(REPORTED_WITHIN_S):
             await asyncio.wrap_future(exchange.closed)
         assert await server.exit_code(ENDS_WITHIN_S) == 0
     assert len(server.answer_lines(client_id=tag)) == 1
@@ -105,10 +109,10 @@ async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signal
 async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
     server: Server, raw_upstream: RawUpstream
 ) -> None:
-    client, tag = await ask(server, raw_upstream, "finish_stall:1", NDJSON)
+    client, tag = await open_answer(server, raw_upstream, "finish_stall:1", NDJSON)
     async with client:
         server.signal(signal.SIGTERM)
-        async with asyncio.timeout(TOLD_WITHIN_S):
+        async with asyncio.timeout(REPORTED_WITHIN_S):
             await client.read()
         assert client.records[-1]["type"] == "done"
     await assert_ends_well(server, [tag], "done")
@@ -117,12 +121,12 @@ async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
 # -- servers that cancel what is open
 
 
-async def assert_each_form_is_told(server: Server, upstream: RawUpstream, number: signal.Signals) -> None:
-    asked = [await ask(server, upstream, "trickle", format) for format in FORMATS]
+async def assert_each_format_reports_it(server: Server, upstream: RawUpstream, number: signal.Signals) -> None:
+    answers = [await open_answer(server, upstream, "trickle", format) for format in FORMATS]
     server.signal(number)
     async with asyncio.timeout(CANCELLED_WITHIN_S):
-        await asyncio.gather(*(client.read() for client, _ in asked))
-    for client, tag in asked:
+        await asyncio.gather(*(client.read() for client, _ in answers))
+    for client, tag in answers:
         assert_reported(client, "error")
         await client.close()
         lines = await eventually(lambda tag=tag: server.answer_lines(client_id=tag))  # type: ignore[misc]
@@ -133,7 +137,7 @@ async def assert_each_form_is_told(server: Server, upstream: RawUpstream, number
 @pytest.mark.skipif(sys.version_info >= (3, 12, 1), reason="hypercorn 0.18 waits for open answers without a limit here")
 async def test_hypercorn_tells_open_answers_before_it_cancels_them(servers: Servers, raw_upstream: RawUpstream) -> None:
     server = servers.start("bare hypercorn", **upstream_settings(raw_upstream.base_url))
-    await assert_each_form_is_told(server, raw_upstream, signal.SIGTERM)
+    await assert_each_format_reports_it(server, raw_upstream, signal.SIGTERM)
     assert await server.exit_code(CANCELLED_WITHIN_S) == 0
     assert "Traceback" not in server.log_text()
 
@@ -145,7 +149,7 @@ async def test_gunicorn_tells_open_answers_before_it_kills_a_worker(
     server = servers.start(
         "gunicorn", **upstream_settings(raw_upstream.base_url), GUNICORN_CMD_ARGS=f"--graceful-timeout {GRACEFUL_S}"
     )
-    await assert_each_form_is_told(server, raw_upstream, number)
+    await assert_each_format_reports_it(server, raw_upstream, number)
 
 
 @each_signal

@@ -43,8 +43,8 @@ def test_there_are_streams_of_many_servers() -> None:
 
 
 def test_each_body_has_its_records_and_the_reverse() -> None:
-    told = {path.stem for path in FOLDER.iterdir() if path.suffix == ".ndjson"}
-    assert told == set(STREAMS)
+    names = {path.stem for path in FOLDER.iterdir() if path.suffix == ".ndjson"}
+    assert names == set(STREAMS)
     assert len(list(FOLDER.iterdir())) == 2 * len(STREAMS) + 1
 
 
@@ -66,22 +66,22 @@ def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None
     )
 
 
-def read(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Batch]:
+def read(parser: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Batch]:
     """The batches of a body, as a model's stream has them: none after an error, and one after the end."""
     batches: list[Batch] = []
     for data in reads:
-        batches.append(reader.feed(data))
-        if reader.error is not None:
+        batches.append(parser.feed(data))
+        if parser.error is not None:
             return batches
-    return [*batches, reader.end()]
+    return [*batches, parser.end()]
 
 
-def told(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Record]:
+def records_of(parser: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Record]:
     """The records of the answer that a body is."""
-    batches = read(reader, reads)
+    batches = read(parser, reads)
     reason = next((batch.finish_reason for batch in reversed(batches) if batch.finish_reason), None)
     usage = next((batch.usage for batch in reversed(batches) if batch.usage), None)
-    code = reader.error.code if reader.error else "upstream_truncated"
+    code = parser.error.code if parser.error else "upstream_truncated"
     extra = next((batch.extra for batch in reversed(batches) if batch.extra), None)
     end = Failed(code, "", "") if reason is None else Done(reason, usage, extra)
     return streams.records([*streams.joined(piece for batch in batches for piece in batch.pieces), end])
@@ -89,8 +89,8 @@ def told(reader: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list
 
 @each_stream
 def test_a_body_says_the_same_whole_and_byte_by_byte(stream: Stream) -> None:
-    assert told(opened(stream), [stream.body]) == stream.records
-    assert told(opened(stream), [stream.body[at : at + 1] for at in range(len(stream.body))]) == stream.records
+    assert records_of(opened(stream), [stream.body]) == stream.records
+    assert records_of(opened(stream), [stream.body[at : at + 1] for at in range(len(stream.body))]) == stream.records
 
 
 @each_stream
@@ -99,12 +99,12 @@ def test_a_body_says_the_same_however_it_is_split(stream: Stream) -> None:
     for _ in range(SPLITS):
         ends = sorted(chance.randrange(len(stream.body)) for _ in range(chance.choice((1, 5, 50))))
         reads = [stream.body[start:end] for start, end in zip([0, *ends], [*ends, None], strict=True)]
-        assert told(opened(stream), reads) == stream.records
+        assert records_of(opened(stream), reads) == stream.records
 
 
 @each_stream
 def test_a_body_says_the_same_with_carriage_returns(stream: Stream) -> None:
-    assert told(opened(stream), [stream.body.replace(b"\n", b"\r\n")]) == stream.records
+    assert records_of(opened(stream), [stream.body.replace(b"\n", b"\r\n")]) == stream.records
 
 
 OBJECTS = re.compile(rb"^(data:[ \t]*\{)(.*)$", re.MULTILINE)
@@ -122,10 +122,13 @@ def test_a_body_says_the_same_with_its_objects_on_several_data_lines(stream: Str
         batches = read(opened(stream, raw=True), [body])
         payloads = [piece.payload for batch in batches for piece in batch.pieces if isinstance(piece, Raw)]
         assert not any(end in payload for payload in payloads for end in (b"\r", b"\n"))
-        assert told(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])[:-1] == stream.records[:-1]
+        assert (
+            records_of(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])[:-1]
+            == stream.records[:-1]
+        )
         return
-    assert told(opened(stream), [body]) == stream.records
-    assert told(opened(stream), [body[at : at + 1] for at in range(len(body))]) == stream.records
+    assert records_of(opened(stream), [body]) == stream.records
+    assert records_of(opened(stream), [body[at : at + 1] for at in range(len(body))]) == stream.records
 
 
 @each_stream
@@ -133,15 +136,15 @@ def test_a_stream_is_one_whatever_its_server_calls_it(stream: Stream) -> None:
     content_type = "application/json" if stream.content_type == "text/event-stream" else stream.content_type
     for size in (1, 100, MIB):
         reads = [stream.body[at : at + size] for at in range(0, len(stream.body), size)]
-        assert told(opened(stream, content_type=content_type), reads) == stream.records
+        assert records_of(opened(stream, content_type=content_type), reads) == stream.records
 
 
 def test_a_whole_body_over_the_limit_is_refused_as_soon_as_it_is() -> None:
-    reader = opened(STREAMS["openai-whole"])
+    parser = opened(STREAMS["openai-whole"])
     codes = []
     for _ in range(MIB // 1024 + 1):
-        assert reader.feed(b"{" + b" " * 1023).pieces == []
-        codes.append(reader.error and reader.error.code)
+        assert parser.feed(b"{" + b" " * 1023).pieces == []
+        codes.append(parser.error and parser.error.code)
     assert codes == [*[None] * (MIB // 1024), "upstream_error"]
 
 
@@ -152,9 +155,9 @@ def test_a_raw_chunk_is_one_that_clients_can_take_and_says_the_same(stream: Stre
     assert len(payloads) == sum(len(batch.pieces) for batch in batches)
     for payload in payloads:
         check_chunk(json.loads(payload, parse_constant=pytest.fail))
-    again = told(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])
-    assert again[:-1] == stream.records[:-1]
-    assert again[-1] == stream.records[-1] or stream.records[-1]["type"] == "error"
+    repeated = records_of(opened(stream), [b"data: " + payload + b"\n\n" for payload in payloads])
+    assert repeated[:-1] == stream.records[:-1]
+    assert repeated[-1] == stream.records[-1] or stream.records[-1]["type"] == "error"
 
 
 def check_chunk(chunk: Any) -> None:
@@ -174,10 +177,10 @@ def check_chunk(chunk: Any) -> None:
 
 
 @asynccontextmanager
-async def asking(format: Format, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
+async def serving_streams(format: Format, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
     """Asks an app, in one format, for the answer that each stream is."""
     async with reaching(**headers) as http:
-        yield lambda stream: ask(http, format, stream)
+        yield lambda stream: post(http, format, stream)
 
 
 @asynccontextmanager
@@ -208,7 +211,7 @@ def entry(stream: Stream, upstream: Loopback) -> Record:
     }
 
 
-async def ask(http: httpx2.AsyncClient, format: Format, stream: Stream) -> Reply:
+async def post(http: httpx2.AsyncClient, format: Format, stream: Stream) -> Reply:
     """The reply, as far as it goes: text that is broken off has no other way to tell a failure."""
     document = format.document("What now?", stream.name)
     if format is CHUNKS:
@@ -228,62 +231,62 @@ BROKEN = b" (broken off)"
 
 def by_text(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     end = stream.records[-1]["type"]
-    said = contract.body([stream.events(Start("", ""))]).encode()
-    return reply.body, said + (BROKEN if end == "error" else b"")
+    text = contract.body([stream.events(Start("", ""))]).encode()
+    return reply.body, text + (BROKEN if end == "error" else b"")
 
 
 def by_records(reply: Reply, stream: Stream) -> tuple[Any, Any]:
-    return said_by(reply.records, stream), stream.records
+    return without_ids(reply.records, stream), stream.records
 
 
 def by_events(reply: Reply, stream: Stream) -> tuple[Any, Any]:
-    return said_by(reply.data, stream), stream.records
+    return without_ids(reply.data, stream), stream.records
 
 
-def said_by(records: list[Record], stream: Stream) -> list[Record]:
-    start, *said = records
+def without_ids(records: list[Record], stream: Stream) -> list[Record]:
+    start, *received = records
     assert start == {"type": "start", "id": start["id"], "model": stream.name}
-    assert all(record.get("id") == start["id"] for record in said if record["type"] == "error")
-    *pieces, end = Stream("", b"", "", "", said).events(Start("", ""))[1:]
+    assert all(record.get("id") == start["id"] for record in received if record["type"] == "error")
+    *pieces, end = Stream("", b"", "", "", received).events(Start("", ""))[1:]
     return streams.records([*streams.joined(pieces), end])
 
 
 def by_object(reply: Reply, stream: Stream) -> tuple[Any, Any]:
-    told = json.loads(streams.without_minted_ids(reply.body.decode()))
-    return told, contract.whole_answer(stream.events(Start(told["id"], stream.name)))
+    answer = json.loads(streams.without_minted_ids(reply.body.decode()))
+    return answer, contract.whole_answer(stream.events(Start(answer["id"], stream.name)))
 
 
 def by_chunks(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     """The chunks of /v1 are the same by the parser's own rules, and so are its errors by their codes."""
     for chunk in reply.data:
         assert chunk.get("model", stream.name) == stream.name
-    *said, end = told(opened(stream, content_type="text/event-stream"), [reply.body])
+    *received, end = records_of(opened(stream, content_type="text/event-stream"), [reply.body])
     code = ending_in_chunks(reply.body)
-    return [*said, end if code == "done" else {"type": "error", "code": code}], stream.records
+    return [*received, end if code == "done" else {"type": "error", "code": code}], stream.records
 
 
 def by_completion(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     assert reply.json["model"] == stream.name
-    said = told(opened(stream, content_type="application/json"), [reply.body])
-    return in_order(said), in_order(stream.records)
+    received = records_of(opened(stream, content_type="application/json"), [reply.body])
+    return in_order(received), in_order(stream.records)
 
 
 def in_order(records: list[Record]) -> list[Record]:
     """The pieces as one completion has them, of each kind together, and each call whole."""
     events = Stream("", b"", "", "", records).events(Start("", ""))
-    whole = contract.whole_answer(events)
-    return [{name: value for name, value in whole.items() if name not in ("id", "model")}]
+    answer = contract.whole_answer(events)
+    return [{name: value for name, value in answer.items() if name not in ("id", "model")}]
 
 
 def by_ui(reply: Reply, stream: Stream) -> tuple[Any, Any]:
     message = read_ui_message(reply.body)
     start = Start(str(message.id), stream.name)
-    said = [{name: value for name, value in part.items() if name != "id"} for part in message.parts]
+    received = [{name: value for name, value in part.items() if name != "id"} for part in message.parts]
     *_, end = events = stream.events(start)
     assert message.metadata == contract.ui_metadata(events)
     assert message.finish_reason == contract.ui_finish_reason(end)
     assert message.error == (end.message if isinstance(end, Failed) else None)
-    return json.loads(streams.without_minted_ids(json.dumps(said))), contract.ui_parts(events)
+    return json.loads(streams.without_minted_ids(json.dumps(received))), contract.ui_parts(events)
 
 
 READ: Mapping[Format, Callable[[Reply, Stream], tuple[Any, Any]]] = {
@@ -313,10 +316,10 @@ def compared(format: Format, reply: Reply, stream: Stream) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("format", READ, ids=lambda format: format.name)
 async def test_every_stream_is_told_in_every_form(format: Format) -> None:
-    async with asking(format) as ask:
+    async with serving_streams(format) as ask:
         for stream in STREAMS.values():
-            said, expected = compared(format, await ask(stream), stream)
-            assert said == expected, stream.name
+            received, expected = compared(format, await ask(stream), stream)
+            assert received == expected, stream.name
 
 
 WITH_CALLS = [stream for stream in STREAMS.values() if any(record["type"] == "tool_call" for record in stream.records)]
@@ -349,15 +352,15 @@ async def test_the_official_clients_helper_puts_together_the_calls_that_are_told
 
 
 async def test_every_stream_is_told_that_comes_compressed() -> None:
-    async with asking(NDJSON, **{"Content-Encoding": "gzip"}) as ask:
+    async with serving_streams(NDJSON, **{"Content-Encoding": "gzip"}) as ask:
         for stream in STREAMS.values():
-            said, expected = compared(NDJSON, await ask(stream), stream)
-            assert said == expected, stream.name
+            received, expected = compared(NDJSON, await ask(stream), stream)
+            assert received == expected, stream.name
 
 
 async def test_nothing_of_a_servers_words_for_a_failure_reaches_a_client() -> None:
     words = re.compile(rb'"(?:message|detail)": ?"([^"]+)"')
-    async with asking(NDJSON) as ask:
+    async with serving_streams(NDJSON) as ask:
         for stream in STREAMS.values():
             body = (await ask(stream)).body
             assert [word for word in words.findall(stream.body) if word in body] == [], stream.name
