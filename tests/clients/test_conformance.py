@@ -14,8 +14,8 @@ TESTS = ("tests.clients.test_python", "tests.clients.test_node", "tests.browser.
 
 
 def test_the_table_is_the_one_of_these_tests() -> None:
-    _, told, _ = split_page(PROTOCOL.read_text(encoding="utf-8"))
-    assert told == table(), "write it anew: python -m tests.support.conformance"
+    _, rows, _ = split_page(PROTOCOL.read_text(encoding="utf-8"))
+    assert rows == table(), "write it anew: python -m tests.support.conformance"
 
 
 def test_everything_the_table_says_was_tried_is_tried() -> None:

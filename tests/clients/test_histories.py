@@ -25,7 +25,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NODE = ROOT / "tests" / "node"
 JS_CLIENTS = ("openai", "ai5", "ai6", "ai7")
-AGAIN = "And now?"
+FOLLOW_UP = "And now?"
 LIMIT_S = 50
 
 Json = dict[str, Any]
@@ -66,7 +66,7 @@ CALLS = [
 ]
 EVENTS = [*map(chunk, DELTAS), chunk({}, "tool_calls"), chunk(choices=[], usage=None)]
 
-CUT = [(ending, index) for ending in ("truncated", "failed") for index in range(len(DELTAS) + 1)]
+INCOMPLETE = [(ending, index) for ending in ("truncated", "failed") for index in range(len(DELTAS) + 1)]
 
 
 class ModelServer(Loopback):
@@ -92,8 +92,8 @@ class ModelServer(Loopback):
             self.faults.append(f"{' '.join(question)}: {fault}: {json.dumps(messages)}")
             await reply(400, b'{"error": {"message": "no such conversation"}}')(exchange)
             return
-        said = [chunk({"content": "fine"}), chunk({}, "stop")]
-        body = "".join(f"data: {json.dumps(each)}\n\n" for each in said) + "data: [DONE]\n\n"
+        chunks = [chunk({"content": "fine"}), chunk({}, "stop")]
+        body = "".join(f"data: {json.dumps(each)}\n\n" for each in chunks) + "data: [DONE]\n\n"
         await reply(body=body.encode())(exchange)
 
 
@@ -145,11 +145,11 @@ def results() -> list[Json]:
     return [{"role": "tool", "tool_call_id": call["id"], "content": "sunny"} for call in CALLS]
 
 
-def check(told: Iterable[tuple[str, str]], server: ModelServer, *, at_least: int) -> None:
+def check(results: Iterable[tuple[str, str]], server: ModelServer, *, at_least: int) -> None:
     """Every conversation was answered; `told` are the cases with what their clients read."""
-    answers = dict(told)
+    answers = dict(results)
     assert server.faults == []
-    assert {name: said for name, said in answers.items() if said != "fine"} == {}
+    assert {name: text for name, text in answers.items() if text != "fine"} == {}
     assert len(answers) >= at_least
 
 
@@ -164,22 +164,22 @@ async def test_openai_python_goes_on_after_any_answer(app: Server, upstream_serv
             model="the-model", messages=[{"role": "user", "content": "complete 0"}], stream=True
         ):
             count += 1
-        cases = [*CUT, ("complete", count), ("complete answered", count), ("complete whole answered", count)]
+        cases = [*INCOMPLETE, ("complete", count), ("complete answered", count), ("complete whole answered", count)]
         stopped = [("complete stopped", index) for index in range(count)]
-        told = [await _ask_openai(client, *case) for case in cases + stopped]
-    check(told, upstream_server, at_least=3 * len(DELTAS))
+        results = [await _openai_turns(client, *case) for case in cases + stopped]
+    check(results, upstream_server, at_least=3 * len(DELTAS))
 
 
-async def _ask_openai(client: openai.AsyncOpenAI, ending: str, index: int) -> tuple[str, str]:
+async def _openai_turns(client: openai.AsyncOpenAI, ending: str, index: int) -> tuple[str, str]:
     name = f"{ending.split()[0]} {index} {ending}"
     messages: list[Any] = [{"role": "user", "content": name}]
     if "whole" in ending:
-        whole = await client.chat.completions.create(model="the-model", messages=messages)
-        messages.append(whole.choices[0].message)
+        completion = await client.chat.completions.create(model="the-model", messages=messages)
+        messages.append(completion.choices[0].message)
     elif message := await _read_openai(client, messages, index):
         messages.append(message)
     messages += results() if "answered" in ending else []
-    messages.append({"role": "user", "content": AGAIN})
+    messages.append({"role": "user", "content": FOLLOW_UP})
     answer = await client.chat.completions.create(model="the-model", messages=messages)
     return name, answer.choices[0].message.content or ""
 
@@ -213,21 +213,21 @@ async def test_a_client_of_records_goes_on_after_any_answer(
 ) -> None:
     async with aiohttp.ClientSession(f"http://127.0.0.1:{app.port}") as session:
         count = len(await _records(session, [{"role": "user", "content": "complete 0"}], accept))
-        cases = [*CUT, ("complete", count), ("complete answered", count)]
+        cases = [*INCOMPLETE, ("complete", count), ("complete answered", count)]
         stopped = [("complete stopped", index) for index in range(count)]
-        told = [await _ask_ours(session, *case, accept) for case in cases + stopped]
-    check(told, upstream_server, at_least=2 * len(DELTAS))
+        results = [await _own_turns(session, *case, accept) for case in cases + stopped]
+    check(results, upstream_server, at_least=2 * len(DELTAS))
 
 
-async def _ask_ours(session: aiohttp.ClientSession, ending: str, index: int, accept: str) -> tuple[str, str]:
+async def _own_turns(session: aiohttp.ClientSession, ending: str, index: int, accept: str) -> tuple[str, str]:
     name = f"{ending.split()[0]} {index} {ending}"
     messages = [{"role": "user", "content": name}]
     records = await _records(session, messages, accept)
     messages += _turn(records[:index] if "stopped" in ending else records)
     messages += results() if "answered" in ending else []
-    messages.append({"role": "user", "content": AGAIN})
-    again = await _records(session, messages, accept)
-    return name, "".join(record.get("text", "") for record in again)
+    messages.append({"role": "user", "content": FOLLOW_UP})
+    second = await _records(session, messages, accept)
+    return name, "".join(record.get("text", "") for record in second)
 
 
 async def _records(session: aiohttp.ClientSession, messages: list[Json], accept: str) -> list[Json]:
@@ -275,7 +275,13 @@ def _add_fragment(calls: list[Json], record: Json) -> None:
 async def test_a_client_in_javascript_goes_on_after_any_answer(
     client: str, app: Server, upstream_server: ModelServer, needs: Callable[[str], str]
 ) -> None:
-    command = [needs("node"), "histories.mjs", client, f"http://127.0.0.1:{app.port}", json.dumps([len(DELTAS), AGAIN])]
+    command = [
+        needs("node"),
+        "histories.mjs",
+        client,
+        f"http://127.0.0.1:{app.port}",
+        json.dumps([len(DELTAS), FOLLOW_UP]),
+    ]
     pipe = asyncio.subprocess.PIPE
     program = await asyncio.create_subprocess_exec(*command, cwd=NODE, stdout=pipe, stderr=pipe)
     output, faults = await asyncio.wait_for(program.communicate(), LIMIT_S)
@@ -286,18 +292,18 @@ async def test_a_client_in_javascript_goes_on_after_any_answer(
 
 async def test_the_server_refuses_what_it_is_for() -> None:
     user: Json = {"role": "user", "content": "hi"}
-    said: Json = {"role": "assistant", "content": "a"}
+    turn: Json = {"role": "assistant", "content": "a"}
     calling: Json = {"role": "assistant", "content": None, "tool_calls": CALLS}
     result = results()[0]
     right = [user, calling, *results(), user]
     assert fault_in(right, is_answered=True) is None
-    assert fault_in([user, said, user], is_answered=False) is None
+    assert fault_in([user, turn, user], is_answered=False) is None
     wrong: list[list[Json]] = [
         [user, calling, user],
         [user, calling, result, user],
         [user, result],
-        [user, said | {"reasoning_content": "a"}],
-        [user, said | {"content": None}],
+        [user, turn | {"reasoning_content": "a"}],
+        [user, turn | {"content": None}],
         [user, {"role": "assistant", "tool_calls": CALLS}, *results()],
     ]
     for messages, is_answered in itertools.product(wrong, (True, False)):

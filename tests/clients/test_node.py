@@ -26,13 +26,13 @@ AI_SDK = [name for name in CLIENTS if name.startswith("Vercel")]
 APART = ("weather", "busy", "fault-drop", "fault-no-finish")
 
 COUNT = "1 2 3 4 5"
-CUT = "1 2 3"
+PARTIAL = "1 2 3"
 
 #: The cases of a cut answer, and the code that tells of it.
 CODES = {"error": "upstream_error", "dropped": "upstream_error", "truncated": "upstream_truncated"}
 
-Told = Mapping[str, Any]
-Tell = Callable[[Client, str], Told]
+Result = Mapping[str, Any]
+Run = Callable[[Client, str], Result]
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +41,12 @@ def chat(servers: Servers, upstream: str) -> Callable[[str], Server]:
 
 
 @pytest.fixture(scope="session")
-def told(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Tell:
+def result_of(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Run:
     """What a client made of a case; its script runs once, with all of its cases."""
     origins = {model: f"http://127.0.0.1:{chat(model).port}" for model in ("mock", *APART)}
 
     @cache
-    def run(name: str) -> Mapping[str, Told]:
+    def run(name: str) -> Mapping[str, Result]:
         if not (NODE / "node_modules").is_dir():
             pytest.fail("the npm packages are not installed: make setup")
         command = [needs("node"), SCRIPTS.get(name, "ai_sdk.mjs"), package(name), json.dumps(origins), IMAGE]
@@ -55,11 +55,11 @@ def told(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Tell:
         lines = map(json.loads, done.stdout.split("\n")[:-1])
         return {line.pop("name"): line for line in lines}
 
-    def tell(client: Client, case: str) -> Told:
+    def run_client(client: Client, case: str) -> Result:
         needs("node")
         return run(client.name)[case]
 
-    return tell
+    return run_client
 
 
 def package(name: str) -> str:
@@ -80,40 +80,40 @@ async def endings(server: Server, client: Client, case: str, count: int) -> list
 
 
 @each_of(("streamed", "whole"), "openai-node")
-def test_openai_node_gets_a_whole_answer(client: Client, case: str, told: Tell) -> None:
-    answer = told(client, case)
+def test_openai_node_gets_a_whole_answer(client: Client, case: str, result_of: Run) -> None:
+    answer = result_of(client, case)
     assert (answer["text"], answer["finish"]) == (COUNT, "stop")
     assert "error" not in answer
 
 
 @each("usage", "openai-node")
 @pytest.mark.parametrize("case", ["streamed", "whole"])
-def test_openai_node_knows_the_usage(client: Client, case: str, told: Tell) -> None:
-    assert told(client, case)["tokens"] == 11
+def test_openai_node_knows_the_usage(client: Client, case: str, result_of: Run) -> None:
+    assert result_of(client, case)["tokens"] == 11
 
 
 @each("tools", "openai-node")
 @pytest.mark.parametrize("case", ["tools", "tools-whole"])
-def test_openai_node_runs_a_tool_and_hands_its_result_back(client: Client, case: str, told: Tell) -> None:
-    assert told(client, case) == {"calls": [{"city": "count to 5"}], "text": "The tool answered: sunny"}
+def test_openai_node_runs_a_tool_and_hands_its_result_back(client: Client, case: str, result_of: Run) -> None:
+    assert result_of(client, case) == {"calls": [{"city": "count to 5"}], "text": "The tool answered: sunny"}
 
 
 @each("image", "openai-node")
-def test_openai_node_sends_an_image_that_reaches_the_model(client: Client, told: Tell) -> None:
-    assert told(client, "image")["text"] == TOLD_OF_IMAGE
+def test_openai_node_sends_an_image_that_reaches_the_model(client: Client, result_of: Run) -> None:
+    assert result_of(client, "image")["text"] == TOLD_OF_IMAGE
 
 
 @each("429", "openai-node")
-def test_openai_node_is_told_when_a_busy_model_may_be_asked_again(client: Client, told: Tell) -> None:
+def test_openai_node_is_told_when_a_busy_model_may_be_asked_again(client: Client, result_of: Run) -> None:
     error = {"kind": "RateLimitError", "status": 429, "code": "rate_limit_exceeded", "type": "rate_limit_error"}
-    assert told(client, "429") == {"text": "", "error": error | {"retryAfter": "7"}}
+    assert result_of(client, "429") == {"text": "", "error": error | {"retryAfter": "7"}}
 
 
 @each("429", "openai-node")
 async def test_openai_node_asks_a_busy_model_twice_more(
-    client: Client, told: Tell, chat: Callable[[str], Server]
+    client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
-    assert told(client, "429-retried")["error"]["kind"] == "RateLimitError"
+    assert result_of(client, "429-retried")["error"]["kind"] == "RateLimitError"
     assert await endings(chat("busy"), client, "429-retried", 3) == ["upstream_busy"] * 3
 
 
@@ -127,23 +127,23 @@ ONCE = {
 @each("500", "openai-node")
 @pytest.mark.parametrize("case", ONCE)
 async def test_openai_node_asks_once_where_it_may_have_been_billed(
-    client: Client, case: str, told: Tell, chat: Callable[[str], Server]
+    client: Client, case: str, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
     model, code = ONCE[case]
-    error = told(client, case)["error"]
+    error = result_of(client, case)["error"]
     assert (error["kind"], error["status"], error["code"]) == ("InternalServerError", 502, code)
     assert await endings(chat(model), client, case, 1) == [code]
 
 
 @each_of(CODES, "openai-node")
-def test_openai_node_raises_what_breaks_a_stream(client: Client, case: str, told: Tell) -> None:
-    cut = told(client, case)
-    assert (cut["text"], cut.get("finish")) == (CUT, None)
-    assert (cut["error"]["kind"], cut["error"]["code"]) == (client.cut, CODES[case])
+def test_openai_node_raises_what_breaks_a_stream(client: Client, case: str, result_of: Run) -> None:
+    result = result_of(client, case)
+    assert (result["text"], result.get("finish")) == (PARTIAL, None)
+    assert (result["error"]["kind"], result["error"]["code"]) == (client.cut, CODES[case])
 
 
-def test_openai_node_lists_the_models(told: Tell) -> None:
-    listed = told(CLIENTS["openai-node"], "models")
+def test_openai_node_lists_the_models(result_of: Run) -> None:
+    listed = result_of(CLIENTS["openai-node"], "models")
     assert listed["one"] == "mock"
     assert "mock" in listed["names"]
     assert not [name for name in listed["names"] if name.startswith("fault")]
@@ -153,16 +153,16 @@ def test_openai_node_lists_the_models(told: Tell) -> None:
 
 
 @each("streamed", *AI_SDK)
-def test_the_ai_sdk_shows_a_whole_answer(client: Client, told: Tell) -> None:
-    answer = told(client, "answer")
+def test_the_ai_sdk_shows_a_whole_answer(client: Client, result_of: Run) -> None:
+    answer = result_of(client, "answer")
     assert answer["status"] == "ready"
     assert "error" not in answer
     assert answer["parts"] == [{"type": "step-start"}, text(COUNT)]
 
 
 @each("usage", *AI_SDK)
-def test_the_ai_sdk_knows_the_usage(client: Client, told: Tell) -> None:
-    assert told(client, "answer")["usage"] == {
+def test_the_ai_sdk_knows_the_usage(client: Client, result_of: Run) -> None:
+    assert result_of(client, "answer")["usage"] == {
         "inputTokens": 6,
         "outputTokens": 5,
         "totalTokens": 11,
@@ -172,71 +172,71 @@ def test_the_ai_sdk_knows_the_usage(client: Client, told: Tell) -> None:
 
 
 @each("streamed", *AI_SDK)
-def test_the_ai_sdk_shows_reasoning_and_refusals(client: Client, told: Tell) -> None:
-    _, reasoning, said = told(client, "reasoning")["parts"]
+def test_the_ai_sdk_shows_reasoning_and_refusals(client: Client, result_of: Run) -> None:
+    _, reasoning, answer = result_of(client, "reasoning")["parts"]
     assert (reasoning["type"], reasoning["state"]) == ("reasoning", "done")
-    assert said == text("After some thought: count to 5.")
-    assert told(client, "refusal")["parts"][1]["text"].startswith("I'm sorry")
+    assert answer == text("After some thought: count to 5.")
+    assert result_of(client, "refusal")["parts"][1]["text"].startswith("I'm sorry")
 
 
 @each("streamed", *AI_SDK)
-def test_the_ai_sdk_goes_on_with_a_conversation_and_has_an_answer_made_anew(client: Client, told: Tell) -> None:
-    again = told(client, "again")
-    for answer in (again["second"], again):
+def test_the_ai_sdk_goes_on_with_a_conversation_and_has_an_answer_made_anew(client: Client, result_of: Run) -> None:
+    regenerated = result_of(client, "again")
+    for answer in (regenerated["second"], regenerated):
         assert answer["status"] == "ready"
         assert answer["parts"][-1] == text("After some thought: second.")
 
 
 @each("tools", *AI_SDK)
-def test_the_ai_sdk_is_given_a_call_and_hands_its_result_back(client: Client, told: Tell) -> None:
-    tool = told(client, "tool")
+def test_the_ai_sdk_is_given_a_call_and_hands_its_result_back(client: Client, result_of: Run) -> None:
+    tool = result_of(client, "tool")
     called = {"type": "tool-weather", "toolCallId": "call_1", "state": "input-available", "input": {"city": "Oslo"}}
     assert tool["first"]["parts"] == [{"type": "step-start"}, text("Let me see."), called]
     assert (tool["status"], tool["parts"][-1]) == ("ready", text("The weather: sunny"))
 
 
 @each("429", *AI_SDK)
-def test_the_ai_sdk_shows_a_refusal_as_one_sentence(client: Client, told: Tell) -> None:
-    refused = told(client, "429")
+def test_the_ai_sdk_shows_a_refusal_as_one_sentence(client: Client, result_of: Run) -> None:
+    refused = result_of(client, "429")
     assert (refused["status"], refused["error"]) == ("error", KINDS["upstream_busy"].message)
 
 
 @each("500", *AI_SDK)
 async def test_the_ai_sdk_shows_a_failure_and_asks_once(
-    client: Client, told: Tell, chat: Callable[[str], Server]
+    client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
-    failed = told(client, "500")
+    failed = result_of(client, "500")
     assert (failed["status"], failed["error"]) == ("error", KINDS["upstream_error"].message)
     assert await endings(chat("mock"), client, "500", 1) == ["upstream_error"]
 
 
 @each_of(CODES, *AI_SDK)
-def test_the_ai_sdk_shows_a_cut_answer_as_an_error(client: Client, case: str, told: Tell) -> None:
-    cut = told(client, case)
-    assert (f"status {cut['status']}", cut["error"]) == (client.cut, KINDS[CODES[case]].message)
-    assert cut["parts"] == [{"type": "step-start"}, text(CUT)]
+def test_the_ai_sdk_shows_a_cut_answer_as_an_error(client: Client, case: str, result_of: Run) -> None:
+    result = result_of(client, case)
+    assert (f"status {result['status']}", result["error"]) == (client.cut, KINDS[CODES[case]].message)
+    assert result["parts"] == [{"type": "step-start"}, text(PARTIAL)]
 
 
 @each("streamed", *AI_SDK)
-def test_the_ai_sdk_finds_nothing_to_resume(client: Client, told: Tell) -> None:
-    assert told(client, "resumed") == {"status": "ready", "parts": []}
+def test_the_ai_sdk_finds_nothing_to_resume(client: Client, result_of: Run) -> None:
+    assert result_of(client, "resumed") == {"status": "ready", "parts": []}
 
 
-def text(said: str) -> dict[str, str]:
-    return {"type": "text", "text": said, "state": "done"}
+def text(content: str) -> dict[str, str]:
+    return {"type": "text", "text": content, "state": "done"}
 
 
 @each("image", *AI_SDK)
-def test_the_ai_sdk_sends_an_image_that_reaches_the_model(client: Client, told: Tell) -> None:
-    assert told(client, "image")["parts"] == [{"type": "step-start"}, text(TOLD_OF_IMAGE)]
+def test_the_ai_sdk_sends_an_image_that_reaches_the_model(client: Client, result_of: Run) -> None:
+    assert result_of(client, "image")["parts"] == [{"type": "step-start"}, text(TOLD_OF_IMAGE)]
 
 
 # -- parsers of event streams
 
 
 @each("streamed", *PARSERS)
-def test_a_parser_of_event_streams_finds_every_record(client: Client, told: Tell) -> None:
-    first, *deltas, last = told(client, "streamed")["events"]
+def test_a_parser_of_event_streams_finds_every_record(client: Client, result_of: Run) -> None:
+    first, *deltas, last = result_of(client, "streamed")["events"]
     assert (first["id"], first["event"], first["record"]["type"]) == ("0", "start", "start")
     assert (last["event"], last["record"]["type"], last["record"]["finish_reason"]) == ("end", "done", "stop")
     assert [delta.keys() for delta in deltas] == [{"record"}] * len(deltas)
@@ -244,30 +244,30 @@ def test_a_parser_of_event_streams_finds_every_record(client: Client, told: Tell
 
 
 @each("usage", *PARSERS)
-def test_a_parser_of_event_streams_finds_the_usage(client: Client, told: Tell) -> None:
+def test_a_parser_of_event_streams_finds_the_usage(client: Client, result_of: Run) -> None:
     usage = {"input_tokens": 6, "output_tokens": 5, "total_tokens": 11, "cached_input_tokens": 0, "reasoning_tokens": 0}
-    assert told(client, "streamed")["events"][-1]["record"]["usage"] == usage
+    assert result_of(client, "streamed")["events"][-1]["record"]["usage"] == usage
 
 
 @each("streamed", *PARSERS)
-def test_a_parser_of_event_streams_takes_nothing_a_model_says_for_its_own(client: Client, told: Tell) -> None:
-    events = told(client, "scripts")["events"]
-    said = "".join(event["record"].get("text", "") for event in events)
-    assert said == "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"
+def test_a_parser_of_event_streams_takes_nothing_a_model_says_for_its_own(client: Client, result_of: Run) -> None:
+    events = result_of(client, "scripts")["events"]
+    text = "".join(event["record"].get("text", "") for event in events)
+    assert text == "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"
 
 
 @each("429", *PARSERS)
-def test_a_refusal_is_no_event_stream(client: Client, told: Tell) -> None:
-    refused = told(client, "429")
+def test_a_refusal_is_no_event_stream(client: Client, result_of: Run) -> None:
+    refused = result_of(client, "429")
     assert (refused["status"], refused["error"]["code"]) == (429, "upstream_busy")
 
 
 @each_of(CODES, *PARSERS)
-def test_a_parser_of_event_streams_finds_the_error_last(client: Client, case: str, told: Tell) -> None:
-    *deltas, last = told(client, case)["events"]
+def test_a_parser_of_event_streams_finds_the_error_last(client: Client, case: str, result_of: Run) -> None:
+    *deltas, last = result_of(client, case)["events"]
     assert (last["event"], f"{last['record']['type']} record") == ("end", client.cut)
     assert last["record"]["code"] == CODES[case]
-    assert "".join(event["record"].get("text", "") for event in deltas) == CUT
+    assert "".join(event["record"].get("text", "") for event in deltas) == PARTIAL
 
 
 # -- all of them
@@ -275,7 +275,7 @@ def test_a_parser_of_event_streams_finds_the_error_last(client: Client, case: st
 
 @each("left", "openai-node", *AI_SDK)
 async def test_the_answer_ends_when_its_reader_leaves(
-    client: Client, told: Tell, chat: Callable[[str], Server]
+    client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
-    assert "error" not in told(client, "left")
+    assert "error" not in result_of(client, "left")
     assert await endings(chat("mock"), client, "left", 1) == ["reader_left"]

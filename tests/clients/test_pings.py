@@ -24,7 +24,7 @@ ANSWER = "1 2 3"
 
 _TURN = {"role": "user", "content": QUESTION}
 _UI_TURN = {"id": "1", "role": "user", "parts": [{"type": "text", "text": QUESTION}]}
-ASKED: dict[str, Any] = {
+BODY: dict[str, Any] = {
     "/api/stream": {"message": QUESTION, "model": MODEL},
     "/v1/chat/completions": {"messages": [_TURN], "model": MODEL, "stream": True},
     "/api/ui": {"id": "c", "messages": [_UI_TURN], "model": MODEL},
@@ -37,7 +37,7 @@ def server(servers: Servers) -> Server:
 
 
 @pytest.fixture(scope="module")
-def told(server: Server, needs: Callable[[str], str]) -> Any:
+def results(server: Server, needs: Callable[[str], str]) -> Any:
     """What JavaScript's clients made of their answers."""
     if not (NODE / "node_modules").is_dir():
         pytest.fail("the npm packages are not installed: make setup")
@@ -68,7 +68,7 @@ def read(path: str, events: Sequence[tuple[str, str]]) -> tuple[int, str]:
 @pytest.mark.parametrize("path", PATHS)
 def test_httpx_sse_delivers_no_empty_event(path: str, server: Server) -> None:
     url = f"http://127.0.0.1:{server.port}{path}"
-    with httpx.Client(trust_env=False) as client, connect_sse(client, "POST", url, json=ASKED[path]) as source:
+    with httpx.Client(trust_env=False) as client, connect_sse(client, "POST", url, json=BODY[path]) as source:
         pings, text = read(path, [(event.event, event.data) for event in source.iter_sse()])
     assert pings >= 1
     assert text == ANSWER
@@ -76,8 +76,8 @@ def test_httpx_sse_delivers_no_empty_event(path: str, server: Server) -> None:
 
 @pytest.mark.parametrize("parser", ["fetch-event-source", "eventsource-parser"])
 @pytest.mark.parametrize("path", PATHS)
-def test_parsers_of_javascript_deliver_no_empty_event(parser: str, path: str, told: Any) -> None:
-    pings, text = read(path, [(event["event"], event["data"]) for event in told[f"{parser} {path}"]])
+def test_parsers_of_javascript_deliver_no_empty_event(parser: str, path: str, results: Any) -> None:
+    pings, text = read(path, [(event["event"], event["data"]) for event in results[f"{parser} {path}"]])
     assert pings >= 1
     assert text == ANSWER
 
@@ -100,14 +100,14 @@ def test_openai_python_takes_a_ping_for_a_chunk_that_adds_nothing(stream: str, s
     assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["stop"]
 
 
-def test_openai_node_takes_a_ping_for_a_chunk_that_adds_nothing(told: Any) -> None:
-    answer = told["openai-node"]
+def test_openai_node_takes_a_ping_for_a_chunk_that_adds_nothing(results: Any) -> None:
+    answer = results["openai-node"]
     assert answer.pop("pings") >= 1
     assert answer == {"text": ANSWER, "role": "assistant", "finish": "stop"}
 
 
 @pytest.mark.parametrize("version", ["ai5", "ai6", "ai7"])
-def test_a_ping_reaches_on_data_and_no_message_of_the_ai_sdk(version: str, told: Any) -> None:
-    answer = told[version]
+def test_a_ping_reaches_on_data_and_no_message_of_the_ai_sdk(version: str, results: Any) -> None:
+    answer = results[version]
     assert answer.pop("pings") >= 1
     assert answer == {"status": "ready", "kinds": ["text"], "text": ANSWER}

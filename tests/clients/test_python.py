@@ -17,15 +17,15 @@ from tests.support.raw_upstreams import RawUpstream
 from tests.support.serving import Server, Servers, eventually, upstream_settings
 
 COUNT = "1 2 3 4 5"
-CUT = "1 2 3"
+PARTIAL = "1 2 3"
 
 NAMES = (
     "openai-python", "LangChain ChatOpenAI", "llm",
     "requests, NDJSON", "requests, text", "httpx-sse", "curl -N, NDJSON", "curl -N, text",
 )  # fmt: skip
-ASK_AGAIN = NAMES[:3]
+RETRYING = NAMES[:3]
 
-Asked = Callable[..., tuple[Server, Told]]
+Ask = Callable[..., tuple[Server, Told]]
 Answers = dict[str, tuple[Server, Told]]
 
 
@@ -47,17 +47,17 @@ def answers() -> Answers:
 
 
 @pytest.fixture
-def asked(client: Client, adapter: Adapter, servers: Servers, upstream: str, answers: Answers) -> Asked:
+def ask(client: Client, adapter: Adapter, servers: Servers, upstream: str, answers: Answers) -> Ask:
     """Asks a model through the client, once: what it made of the answer, and the server with the log of it."""
 
-    def ask(model: str, **more: Any) -> tuple[Server, Told]:
+    def run(model: str, **more: Any) -> tuple[Server, Told]:
         label = tag(client, model, *more)
         if label not in answers:
             answers[label] = chat_at(servers, upstream, model), Told()
             adapter.ask(Question(answers[label][0], label, model, **more), answers[label][1])
         return answers[label]
 
-    return ask
+    return run
 
 
 def tag(client: Client, *words: str) -> str:
@@ -71,47 +71,47 @@ async def endings(server: Server, label: str, count: int = 1) -> list[str]:
 
 
 @each("streamed", *NAMES)
-def test_a_streamed_answer_is_whole(asked: Asked) -> None:
-    _, told = asked("mock-count")
-    assert (told.text, told.error) == (COUNT, "")
+def test_a_streamed_answer_is_whole(ask: Ask) -> None:
+    _, result = ask("mock-count")
+    assert (result.text, result.error) == (COUNT, "")
 
 
 @each("whole", *NAMES)
-def test_an_answer_in_one_piece_is_whole(asked: Asked) -> None:
-    _, told = asked("mock-count", whole=True)
-    assert (told.text, told.error) == (COUNT, "")
+def test_an_answer_in_one_piece_is_whole(ask: Ask) -> None:
+    _, result = ask("mock-count", whole=True)
+    assert (result.text, result.error) == (COUNT, "")
 
 
 @each("usage", *NAMES)
 @pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
-def test_the_client_knows_the_usage(more: dict[str, Any], asked: Asked) -> None:
-    _, told = asked("mock-count", **more)
-    assert told.tokens == 11
+def test_the_client_knows_the_usage(more: dict[str, Any], ask: Ask) -> None:
+    _, result = ask("mock-count", **more)
+    assert result.tokens == 11
 
 
 @each("tools", *NAMES)
 @pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
-def test_the_model_calls_a_function(client: Client, more: dict[str, Any], asked: Asked) -> None:
-    _, told = asked("mock-tool-call", with_tools=True, message="Oslo", **more)
-    assert len(told.calls) == 1
-    assert "Oslo" in told.calls[0]
+def test_the_model_calls_a_function(client: Client, more: dict[str, Any], ask: Ask) -> None:
+    _, result = ask("mock-tool-call", with_tools=True, message="Oslo", **more)
+    assert len(result.calls) == 1
+    assert "Oslo" in result.calls[0]
     answers = client.path == "/v1"  # the others leave the calling to whoever reads their output
-    assert told.text == ("The tool answered: sunny" if answers else "")
+    assert result.text == ("The tool answered: sunny" if answers else "")
 
 
 @each("image", *NAMES)
 @pytest.mark.parametrize("more", [{}, {"whole": True}], ids=["streamed", "whole"])
-def test_an_image_reaches_the_model(more: dict[str, Any], asked: Asked) -> None:
-    _, told = asked("mock", image=IMAGE, **more)
-    assert (told.text, told.error) == (TOLD_OF_IMAGE, "")
+def test_an_image_reaches_the_model(more: dict[str, Any], ask: Ask) -> None:
+    _, result = ask("mock", image=IMAGE, **more)
+    assert (result.text, result.error) == (TOLD_OF_IMAGE, "")
 
 
 @each("429", *NAMES)
-async def test_a_busy_model_is_shown_and_asked_again_only_by_clients_that_do_so(client: Client, asked: Asked) -> None:
-    server, told = asked("busy")
-    assert told.error
-    assert KINDS["upstream_busy"].message in told.says
-    count = 3 if client.name in ASK_AGAIN else 1
+async def test_a_busy_model_is_shown_and_asked_again_only_by_clients_that_do_so(client: Client, ask: Ask) -> None:
+    server, result = ask("busy")
+    assert result.error
+    assert KINDS["upstream_busy"].message in result.says
+    count = 3 if client.name in RETRYING else 1
     assert await endings(server, tag(client, "busy"), count) == ["upstream_busy"] * count
 
 
@@ -124,32 +124,30 @@ def test_openai_python_is_told_when_a_busy_model_may_be_asked_again(servers: Ser
 
 
 @each("500", *NAMES)
-async def test_a_failure_that_may_have_been_billed_is_shown_and_not_asked_for_again(
-    client: Client, asked: Asked
-) -> None:
-    server, told = asked("fault-status:500")
-    assert told.error
-    assert KINDS["upstream_error"].message in told.says
+async def test_a_failure_that_may_have_been_billed_is_shown_and_not_asked_for_again(client: Client, ask: Ask) -> None:
+    server, result = ask("fault-status:500")
+    assert result.error
+    assert KINDS["upstream_error"].message in result.says
     assert await endings(server, tag(client, "fault-status:500")) == ["upstream_error"]
 
 
-CUTS = {"error": "fault-error-object", "dropped": "fault-drop", "truncated": "fault-no-finish"}
+INCOMPLETE = {"error": "fault-error-object", "dropped": "fault-drop", "truncated": "fault-no-finish"}
 
 
-@each_of(CUTS, *NAMES)
-def test_a_cut_answer_is_an_error(client: Client, case: str, asked: Asked) -> None:
-    _, told = asked(CUTS[case])
-    assert (told.text, told.error) == (CUT, client.cut)
+@each_of(INCOMPLETE, *NAMES)
+def test_a_cut_answer_is_an_error(client: Client, case: str, ask: Ask) -> None:
+    _, result = ask(INCOMPLETE[case])
+    assert (result.text, result.error) == (PARTIAL, client.cut)
     if not client.name.endswith("text"):
         code = "upstream_truncated" if case == "truncated" else "upstream_error"
-        assert KINDS[code].message in told.says
+        assert KINDS[code].message in result.says
 
 
 @each("whole", *NAMES)
-async def test_a_cut_answer_is_an_error_in_one_piece_too_and_not_asked_for_again(client: Client, asked: Asked) -> None:
-    server, told = asked("fault-no-finish", whole=True)
-    assert told.text == ""
-    assert KINDS["upstream_truncated"].message in told.says
+async def test_a_cut_answer_is_an_error_in_one_piece_too_and_not_asked_for_again(client: Client, ask: Ask) -> None:
+    server, result = ask("fault-no-finish", whole=True)
+    assert result.text == ""
+    assert KINDS["upstream_truncated"].message in result.says
     assert await endings(server, tag(client, "fault-no-finish", "whole")) == ["upstream_truncated"]
 
 
@@ -172,10 +170,10 @@ async def test_openai_python_lets_go_of_an_answer_in_one_piece(servers: Servers,
     async with openai.AsyncOpenAI(
         base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", default_headers={"X-Request-ID": left}
     ) as asker:
-        asking_for_it = asyncio.ensure_future(
+        task = asyncio.ensure_future(
             asker.chat.completions.create(model="the-model", messages=[{"role": "user", "content": f"stall:3 {left}"}])
         )
         exchange = await raw_upstream.exchange(left)
-        asking_for_it.cancel()
+        task.cancel()
         await asyncio.wait_for(asyncio.wrap_future(exchange.closed), LIMIT_S)
     assert await endings(server, left) == ["reader_left"]
