@@ -71,7 +71,9 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def asking(page: Path, folder: Path, upstream: Answer, **settings: str) -> AsyncIterator[tuple[Any, Loopback]]:
+async def serving_page(
+    page: Path, folder: Path, upstream: Answer, **settings: str
+) -> AsyncIterator[tuple[Any, Loopback]]:
     """A client of the chat that `page` has changed, and the fake server that it asks."""
     follow(page, folder)
     async with Loopback(upstream) as server:
@@ -125,23 +127,26 @@ GENERATE = "/ollama/api/generate"
 
 
 async def test_the_protocol_streams_an_answer(tmp_path: Path) -> None:
-    async with asking(PROTOCOL, tmp_path, reply(200, CHUNKS), **CHAT) as (client, server):
+    async with serving_page(PROTOCOL, tmp_path, reply(200, CHUNKS), **CHAT) as (client, server):
         async with client.post(GENERATE, json={"prompt": "Why is the sky blue?"}) as answer:
             assert (answer.status, answer.content_type) == (200, "application/x-ndjson")
             records = [json.loads(line) for line in (await answer.text()).splitlines()]
         async with client.post(GENERATE, json={"prompt": "Why?", "stream": False}) as answer:
-            whole = await answer.json()
+            answer_object = await answer.json()
     end = {"done": True, "done_reason": "stop", "prompt_eval_count": 5, "eval_count": 1}
     assert records == [
         {"model": "the-model", "response": "Rayleigh", "done": False},
         {"model": "the-model", "response": "", **end},
     ]
-    assert whole == {"model": "the-model", "response": "Rayleigh", **end}
+    assert answer_object == {"model": "the-model", "response": "Rayleigh", **end}
     assert server.requests[0].json["messages"] == [{"role": "user", "content": "Why is the sky blue?"}]
 
 
 async def test_the_protocol_reports_a_truncated_answer_and_a_refusal(tmp_path: Path) -> None:
-    async with asking(PROTOCOL, tmp_path, reply(200, CHUNKS.partition(b"\n\n")[0] + b"\n\n"), **CHAT) as (client, _):
+    async with serving_page(PROTOCOL, tmp_path, reply(200, CHUNKS.partition(b"\n\n")[0] + b"\n\n"), **CHAT) as (
+        client,
+        _,
+    ):
         async with client.post(GENERATE, json={"prompt": "Why?"}) as answer:
             last = json.loads((await answer.text()).splitlines()[-1])
             assert last == {"error": "The model's server ended the answer early."}
@@ -195,7 +200,9 @@ def table() -> dict[str, str]:
 
 async def test_the_upstream_answers(tmp_path: Path) -> None:
     records = {"Accept": "application/x-ndjson"}
-    async with asking(UPSTREAM, tmp_path, reply(200, BODY, {"Content-Type": "application/x-ndjson"}), **table()) as (
+    async with serving_page(
+        UPSTREAM, tmp_path, reply(200, BODY, {"Content-Type": "application/x-ndjson"}), **table()
+    ) as (
         client,
         server,
     ):
@@ -231,7 +238,7 @@ async def test_the_upstream_answers(tmp_path: Path) -> None:
     ],
 )
 async def test_the_upstream_reports_a_failure(body: bytes, code: str, tmp_path: Path) -> None:
-    async with asking(UPSTREAM, tmp_path, reply(200, body), **table()) as (client, _):
+    async with serving_page(UPSTREAM, tmp_path, reply(200, body), **table()) as (client, _):
         answer = await client.post("/api/stream", json=QUESTION, headers={"Accept": "application/x-ndjson"})
         last = json.loads((await answer.text()).splitlines()[-1])
     assert last.get("error", last)["code"] == code

@@ -97,12 +97,12 @@ def test_the_protocol_has_the_formats_in_their_order() -> None:
 
 def test_the_protocol_has_the_records_with_their_fields() -> None:
     table = PROTOCOL.read_text(encoding="utf-8").partition("| type | fields | |")[2].partition("\n\n")[0]
-    told = {
+    documented = {
         row[0]: re.findall(r"`(\w+)`", row[1]) for row in re.findall(r"^\| `(\w+)` \| (.*?) ?\|", table, re.MULTILINE)
     }
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, events.Record)]
     tagged = [kind for kind in kinds if kind is not events.Record]
-    assert told == {str(kind.__struct_config__.tag): list(kind.__struct_fields__) for kind in tagged}
+    assert documented == {str(kind.__struct_config__.tag): list(kind.__struct_fields__) for kind in tagged}
 
 
 def test_the_protocols_records_are_records() -> None:
@@ -214,17 +214,17 @@ def test_curl_does_as_the_readme_says(command: list[str], needs: Callable[[str],
     assert local != command
     done = subprocess.run([*local, "--fail", "--silent"], capture_output=True, text=True, timeout=30, check=True)
     if "Accept: application/x-ndjson" in command:
-        (told,) = [block for block in blocks(README, "") if block.startswith('{"type":"start"')]
-        assert re.sub('"id":"[^"]+"', "", done.stdout) == re.sub('"id":"[^"]+"', "", told)
+        (shown,) = [block for block in blocks(README, "") if block.startswith('{"type":"start"')]
+        assert re.sub('"id":"[^"]+"', "", done.stdout) == re.sub('"id":"[^"]+"', "", shown)
     else:
         assert done.stdout == " ".join(map(str, range(1, 21)))
 
 
 def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks(PROTOCOL, "python")
-    told: dict[str, Any] = {}
-    exec(block.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), told)
-    told["client"].close()
+    names: dict[str, Any] = {}
+    exec(block.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), names)
+    names["client"].close()
     assert capsys.readouterr().out == "1 2 3"
 
 
@@ -271,8 +271,8 @@ NGINX = textwrap.dedent("""\
 async def test_through_the_proxy_whole_is_whole_broken_is_broken_and_nothing_waits(proxied: str) -> None:
     await eventually(lambda: is_listening(proxied))
     async with aiohttp.ClientSession(proxied, timeout=aiohttp.ClientTimeout(30)) as client:
-        async with client.post("/ai/api/stream", json={"message": "count to 20"}) as whole:
-            assert await whole.text() == " ".join(map(str, range(1, 21)))
+        async with client.post("/ai/api/stream", json={"message": "count to 20"}) as complete:
+            assert await complete.text() == " ".join(map(str, range(1, 21)))
         async with client.post("/ai/api/stream", json={"message": "count", "model": "fault-drop:3"}) as broken:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await broken.text()

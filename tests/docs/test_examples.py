@@ -74,9 +74,9 @@ class Tab:
 
     async def evaluate(self, expression: str) -> Any:
         """What a promise of the page comes to."""
-        said = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
-        assert "exceptionDetails" not in said, said
-        return said["result"]["value"]
+        response = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in response, response
+        return response["result"]["value"]
 
     async def _next(self, field: str) -> Any:
         """The next message with `field`: an answer has an id, an event a method."""
@@ -112,7 +112,7 @@ async def tab(needs: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Tab]
             yield Tab(connected)
 
 
-ASK = """new Promise((resolve) => {
+SEND_QUESTION = """new Promise((resolve) => {
     const form = document.forms[0];
     const status = document.getElementById("status");
     const answer = document.getElementById("answer");
@@ -129,16 +129,18 @@ ASK = """new Promise((resolve) => {
 })"""
 
 
-async def asked(tab: Tab, question: str, stop_at: str | None = None) -> tuple[str, str]:
+async def answer_to(tab: Tab, question: str, stop_at: str | None = None) -> tuple[str, str]:
     """The answer on the page and the status once it has ended; Stop is clicked when the answer is `stop_at`."""
-    answer, status = await tab.evaluate(ASK % {"question": json.dumps(question), "stop_at": json.dumps(stop_at)})
+    answer, status = await tab.evaluate(
+        SEND_QUESTION % {"question": json.dumps(question), "stop_at": json.dumps(stop_at)}
+    )
     return answer, status
 
 
 async def test_a_browser_shows_a_whole_answer(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers))
-    assert await asked(tab, "count to 30") == (" ".join(map(str, range(1, 31))), "Done.")
-    text, status = await asked(tab, "scripts and emoji")
+    assert await answer_to(tab, "count to 30") == (" ".join(map(str, range(1, 31))), "Done.")
+    text, status = await answer_to(tab, "scripts and emoji")
     assert "�" not in text
     assert len(text) > 100
     assert status == "Done."
@@ -146,16 +148,16 @@ async def test_a_browser_shows_a_whole_answer(servers: Servers, tab: Tab) -> Non
 
 async def test_a_browser_says_that_an_answer_is_not_whole(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers, CHAT_MODEL="fault-drop:3"))
-    text, status = await asked(tab, "count")
+    text, status = await answer_to(tab, "count")
     assert "1 2 3".startswith(text)
     assert status.startswith("The answer is not whole: ")
 
 
 async def test_a_browser_shows_the_words_of_a_refusal(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers, CHAT_MODEL="fault-status:429"))
-    assert await asked(tab, "count") == ("", "The answer is not whole: The model is busy; try again later.")
+    assert await answer_to(tab, "count") == ("", "The answer is not whole: The model is busy; try again later.")
 
 
 async def test_a_browser_stops_an_answer(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers, CHAT_MODEL="fault-stall:3"))
-    assert await asked(tab, "count", stop_at="1 2 3") == ("1 2 3", "Stopped.")
+    assert await answer_to(tab, "count", stop_at="1 2 3") == ("1 2 3", "Stopped.")

@@ -31,7 +31,7 @@ def project(code: str) -> dict[str, Any]:
     return names
 
 
-async def asked(app: Quart, **question: str) -> tuple[int, list[dict[str, Any]]]:
+async def answer_to(app: Quart, **question: str) -> tuple[int, list[dict[str, Any]]]:
     """The status and the records of an answer."""
     async with app.test_app() as running:
         response = await running.test_client().post(
@@ -42,13 +42,13 @@ async def asked(app: Quart, **question: str) -> tuple[int, list[dict[str, Any]]]
 
 async def test_the_models_in_python_answer() -> None:
     app = project(block("own-model.md"))["app"]
-    status, records = await asked(app, message="hi")
+    status, records = await answer_to(app, message="hi")
     assert (status, [record["type"] for record in records]) == (200, ["start", "delta", "done"])
     assert records[1]["text"] == "An old silent pond"
-    status, records = await asked(app, message="hi", model="careful")
+    status, records = await answer_to(app, message="hi", model="careful")
     assert [record["type"] for record in records] == ["start", "reasoning", "delta", "done"]
     assert records[-1]["usage"] == {"input_tokens": 4, "output_tokens": 2, "total_tokens": 6}
-    status, records = await asked(app, message="secret", model="careful")
+    status, records = await answer_to(app, message="secret", model="careful")
     assert (status, records[0]["error"]["code"]) == (400, "content_filtered")
 
 

@@ -127,9 +127,9 @@ def cycle(edges: dict[str, set[str]]) -> list[str]:
 
 def siblings(module: Module, other: Module) -> tuple[str, str]:
     """Return the outermost file or folder of each of two modules that does not contain both."""
-    ours, theirs = module.name.split("."), other.name.split(".")
-    shared = next(count for count, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1])
-    return ".".join(ours[: shared + 1]), ".".join(theirs[: shared + 1])
+    path, other_path = module.name.split("."), other.name.split(".")
+    shared = next(count for count, pair in enumerate(zip(path, other_path, strict=False)) if pair[0] != pair[1])
+    return ".".join(path[: shared + 1]), ".".join(other_path[: shared + 1])
 
 
 def test_every_part_of_the_package_is_on_exactly_one_floor() -> None:

@@ -42,7 +42,7 @@ TYPES = {
 }
 
 # A value for each parameter that an example drops.
-ASKED: Document = {
+REQUEST: Document = {
     "temperature": 1,
     "top_p": 1,
     "presence_penalty": 1,
@@ -65,7 +65,7 @@ def entries_of(example: str) -> dict[str, Document]:
     return entries
 
 
-def can_be_asked(entry: Document) -> bool:
+def can_be_called(entry: Document) -> bool:
     """Whether it has a server, and a key or none: what Azure is sent without a key, Entra ID would have to give."""
     return "key_env" in entry or entry["kind"] not in ("azure", "mock")
 
@@ -105,9 +105,11 @@ def _default(schema: Document) -> str:
 def test_the_page_has_each_field_as_it_is() -> None:
     table = PAGE.partition("| field | default |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*) \|$", table, re.MULTILINE)
-    told = [(name, default, takes, text.replace("`", "")) for name, default, takes, text in rows]
+    documented = [(name, default, takes, text.replace("`", "")) for name, default, takes, text in rows]
     fields = Entry.model_json_schema()["properties"]
-    assert told == [(name, _default(field), _takes(field), field["description"]) for name, field in fields.items()]
+    assert documented == [
+        (name, _default(field), _takes(field), field["description"]) for name, field in fields.items()
+    ]
 
 
 def test_the_page_has_each_kind_with_an_example() -> None:
@@ -188,24 +190,24 @@ def _keys_in(request: Received) -> Document:
     return {name: value for name, value in request.headers.items() if name in ("authorization", "api-key")}
 
 
-async def _ask(client: Client, name: str, entry: Document) -> None:
+async def _request(client: Client, name: str, entry: Document) -> None:
     """Asks with everything that is to be dropped; what is answered does not count."""
-    dropped = {param: ASKED[param] for param in entry.get("drop_params", ())}
+    dropped = {param: REQUEST[param] for param in entry.get("drop_params", ())}
     question = {"model": name, "messages": [{"role": "user", "content": "hi"}], "stream": True, **dropped}
     await client.ask(question)
 
 
 @pytest.mark.parametrize(
-    "example", [text for text in EXAMPLES if any(map(can_be_asked, entries_of(text).values()))], ids=first_name
+    "example", [text for text in EXAMPLES if any(map(can_be_called, entries_of(text).values()))], ids=first_name
 )
 async def test_an_example_asks_its_server_with_its_key_and_without_what_it_drops(example: str) -> None:
     async with Loopback(reply(200, event_stream(chunk(finish_reason="stop")))) as server:
         table = {
-            name: _moved(entry, server.origin) for name, entry in entries_of(example).items() if can_be_asked(entry)
+            name: _moved(entry, server.origin) for name, entry in entries_of(example).items() if can_be_called(entry)
         }
         async with serving(CHAT_MODELS=table, path="/ai/v1/chat/completions") as client:
             for name, entry in table.items():
-                await _ask(client, name, entry)
+                await _request(client, name, entry)
     for request, entry in zip(server.requests, table.values(), strict=True):
         assert (request.target, _keys_in(request)) == (_target(entry), _key_of(entry))
         assert request.json["model"] == entry["model"]

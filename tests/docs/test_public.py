@@ -48,8 +48,8 @@ MODULES = [importlib.import_module(name) for name in NAMES]
 def public_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
     """The functions and classes that `module` defines under a name without an underscore."""
     for name, value in vars(module).items():
-        is_ours = getattr(value, "__module__", None) == module.__name__
-        if is_ours and not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
+        is_own = getattr(value, "__module__", None) == module.__name__
+        if is_own and not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
             yield name, value
 
 

@@ -24,7 +24,7 @@ FILES: list[dict[str, str]] = [file for library in LIBRARIES for file in library
 LICENCES = {"MIT": "Permission is hereby granted, free of charge", "CC0-1.0": "CC0 1.0 Universal"}
 
 #: Which elements or names would read a text as HTML or as a script.
-HTML_DOORS = re.compile(
+HTML_SINKS = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|createContextualFragment|DOMParser|setHTML|document\.write|\beval\b"
     r"|new Function|\bstyle\s*=|setAttribute\(\s*[\"'`](?:on|style|id|name|src)"
 )
@@ -65,19 +65,19 @@ def test_a_library_is_of_the_version_that_the_manifest_says(library: dict[str, A
 def test_highlighting_knows_exactly_the_grammars_that_are_there() -> None:
     source = (STATIC / "element" / "markdown_colours.js").read_text(encoding="utf-8")
     rows = re.findall(r'^  \["[^"]+", (.+)\],$', source, re.MULTILINE)
-    asked = {grammar for row in rows for grammar in re.findall(r'"([^"]+)"', row)}
+    listed = {grammar for row in rows for grammar in re.findall(r'"([^"]+)"', row)}
     there = {path.stem for path in (VENDOR / "speed-highlight" / "languages").iterdir()}
-    assert asked == there
+    assert listed == there
 
 
 @pytest.mark.parametrize("path", own_modules(), ids=lambda path: path.relative_to(STATIC).as_posix())
 def test_no_module_of_ours_can_make_html_of_a_text(path: Path) -> None:
-    assert HTML_DOORS.findall(path.read_text(encoding="utf-8")) == []
+    assert HTML_SINKS.findall(path.read_text(encoding="utf-8")) == []
 
 
 def test_the_search_for_such_modules_finds_one() -> None:
     for line in ("a.innerHTML = b", "el.setAttribute('onclick', x)", "eval(x)", "a.style = x", "new Function(x)"):
-        assert HTML_DOORS.search(line)
+        assert HTML_SINKS.search(line)
 
 
 def test_what_markdown_loads_before_the_first_code_is_light() -> None:
