@@ -54,7 +54,7 @@ async def app(base_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Qu
         yield app
 
 
-async def ask(app: Quart) -> tuple[int, str]:
+async def answer_of(app: Quart) -> tuple[int, str]:
     response = await app.test_client().post(
         "/api/stream", json={"message": "hi"}, headers={"Accept": "application/x-ndjson"}
     )
@@ -66,7 +66,7 @@ def records(body: str) -> list[dict[str, Any]]:
 
 
 async def test_a_streamed_answer_comes_whole(app: Quart) -> None:
-    status, body = await ask(app)
+    status, body = await answer_of(app)
     start, *deltas, done = records(body)
     assert status == 200
     assert (start["type"], start["model"]) == ("start", "mocked")
@@ -77,12 +77,12 @@ async def test_a_streamed_answer_comes_whole(app: Quart) -> None:
 
 @pytest.mark.parametrize("app", [{"OPENAI_API_KEY": "sk-wrong"}, {"CHAT_MODEL": "unknown"}], indirect=True)
 async def test_a_refused_answer_keeps_its_status(app: Quart) -> None:
-    status, body = await ask(app)
+    status, body = await answer_of(app)
     assert (status, json.loads(body)["error"]["code"]) == (502, "upstream_refused")
     assert "sk-wrong" not in body
 
 
 async def test_answers_follow_one_another(app: Quart) -> None:
     for _ in range(5):
-        status, body = await ask(app)
+        status, body = await answer_of(app)
         assert (status, records(body)[-1]["type"]) == (200, "done")

@@ -160,8 +160,8 @@ async def test_a_completion_that_is_not_streamed_is_one_object(v1: Client, model
 
 @pytest.mark.parametrize(("model", "cap"), [("tiny", 5), ("renamed", 5), ("capped", 7), ("capped", 5)])
 async def test_a_limit_of_tokens_is_kept(chat: Client, model: str, cap: int) -> None:
-    asked = {} if (model, cap) == ("capped", 7) else {"max_tokens": cap}
-    text, done = await answered(chat, question(DIGIT, model, **asked))
+    params = {} if (model, cap) == ("capped", 7) else {"max_tokens": cap}
+    text, done = await answered(chat, question(DIGIT, model, **params))
     assert (text, done["finish_reason"], done["usage"]["output_tokens"]) == (digits(cap), "length", cap)
 
 
@@ -176,13 +176,13 @@ async def test_a_limit_of_tokens_is_kept_by_its_newer_name(v1: Client) -> None:
 
 @EACH_API
 async def test_the_server_stops_for_a_reader_who_leaves_and_answers_the_next(chat: Client, model: str) -> None:
-    async with chat.asking(question(DIGIT, model, max_tokens=30_000), **NDJSON) as leaving:
-        await leaving.receive()
+    async with chat.asking(question(DIGIT, model, max_tokens=30_000), **NDJSON) as connection:
+        await connection.receive()
         next_answer = asyncio.ensure_future(answered(chat, question(DIGIT, max_tokens=3)))
         for _ in range(20):
-            await leaving.receive()
+            await connection.receive()
         assert not next_answer.done(), "the server answers several at once, so this test sees nothing"
-        await leaving.disconnect()
+        await connection.disconnect()
     text, done = await asyncio.wait_for(next_answer, SOON_S)
     assert (text, done["type"]) == (digits(3), "done")
 
