@@ -80,12 +80,12 @@ def test_the_page_of_the_contract_lists_each_of_openais_codes() -> None:
 # -- what the log is told
 
 
-def test_the_log_reads_the_code_and_nothing_that_does_not_apply() -> None:
+def test_the_log_contains_the_code_and_no_field_that_does_not_apply() -> None:
     assert describe(ChatError("not_found")) == {"error": "not_found"}
     assert describe(ChatError("invalid_request", path="messages")) == {"error": "invalid_request", "path": "messages"}
 
 
-def test_the_log_reads_the_types_of_all_causes_and_none_of_their_words() -> None:
+def test_the_log_contains_the_types_of_all_causes_and_no_messages() -> None:
     inner = crashed()
     outer = ConnectionError(f"{KEY} {PROMPT}")
     outer.__cause__ = inner
@@ -93,7 +93,7 @@ def test_the_log_reads_the_types_of_all_causes_and_none_of_their_words() -> None
     assert fields == {"error": "upstream_error", "causes": ["ConnectionError", "ValueError"]}
 
 
-def test_a_cause_is_told_by_its_context_where_it_has_no_cause() -> None:
+def test_an_exception_without_a_cause_is_described_by_its_context() -> None:
     outer = ConnectionError()
     outer.__context__ = TimeoutError()
     assert describe(raised_from(outer))["causes"] == ["ConnectionError", "TimeoutError"]
@@ -105,7 +105,7 @@ def test_causes_that_go_round_in_a_circle_come_to_an_end() -> None:
     assert describe(raised_from(first))["causes"] == ["ValueError", "KeyError"] * 4
 
 
-def test_a_fault_of_ours_is_told_with_its_place() -> None:
+def test_an_internal_error_is_described_with_its_place() -> None:
     fields = describe(raised_from(crashed(), "internal_error"))
     assert fields["causes"] == ["ValueError"]
     assert re.fullmatch(r".*test_errors\.py:\d+ crash", fields["at"][-1])
@@ -113,7 +113,7 @@ def test_a_fault_of_ours_is_told_with_its_place() -> None:
     assert PROMPT not in json.dumps(fields)
 
 
-def test_the_frames_of_a_fault_are_the_innermost() -> None:
+def test_the_frames_of_an_internal_error_are_the_innermost() -> None:
     def deeper(depth: int) -> None:
         if depth == 0:
             crash()
@@ -129,7 +129,7 @@ def test_the_frames_of_a_fault_are_the_innermost() -> None:
 FAULT = UpstreamFault(429, "rate_limit_error", "rate_limit_exceeded", "req_1", f"You are {KEY}: {PROMPT}")
 
 
-def test_the_upstreams_failure_is_told_by_its_names() -> None:
+def test_the_upstreams_failure_is_described_by_its_names() -> None:
     assert describe(ChatError("upstream_busy", fault=FAULT))["upstream"] == {
         "status": 429,
         "type": "rate_limit_error",
@@ -139,7 +139,7 @@ def test_the_upstreams_failure_is_told_by_its_names() -> None:
     assert describe(ChatError("upstream_error", fault=UpstreamFault()))["upstream"] == {}
 
 
-def test_the_upstreams_sentence_is_told_only_on_request_and_without_keys() -> None:
+def test_the_upstreams_message_is_logged_only_on_request_and_without_keys() -> None:
     fields = describe(ChatError("upstream_busy", fault=FAULT), with_message=True)
     assert fields["upstream"]["message"] == f"You are ***: {PROMPT}"
 
@@ -159,7 +159,7 @@ def test_the_upstreams_sentence_is_told_only_on_request_and_without_keys() -> No
         f"`{KEY}`\u2028",
     ],
 )
-def test_a_key_is_masked_wherever_it_stands(sentence: str) -> None:
+def test_a_key_is_masked_in_any_place(sentence: str) -> None:
     fault = UpstreamFault(message=sentence)
     message = describe(ChatError("upstream_refused", fault=fault), with_message=True)["upstream"]["message"]
     assert "***" in message
@@ -180,7 +180,7 @@ def test_masking_a_long_sentence_takes_no_longer_than_reading_it(sentence: str) 
     assert len(message) <= 500
 
 
-def test_what_the_log_is_told_is_json_in_one_line() -> None:
+def test_a_log_line_is_json() -> None:
     fault = UpstreamFault(500, "a", "b", "c", "line\nline\r\u2028\x1b[31m\x00\ud800")
     line = json.dumps(describe(ChatError("upstream_error", fault=fault), with_message=True))
     assert line.isprintable()
