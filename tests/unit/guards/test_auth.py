@@ -44,21 +44,21 @@ class Login:
 
 
 @pytest.mark.parametrize("authenticate", [by_token, by_token_later, Login(), lambda request: by_token_later(request)])
-async def test_who_asks_is_what_the_host_says_sync_or_async(authenticate: Authenticate) -> None:
+async def test_the_principal_is_the_result_of_a_sync_or_async_hook(authenticate: Authenticate) -> None:
     assert await principal_of(authenticate, **{"X-Auth": "token-1"}) == b"ann"
     assert await principal_of(authenticate, **{"X-Auth": "token-2"}) == b"unauthorized"
     assert await principal_of(authenticate) == b"unauthorized"
 
 
-async def test_nobody_is_asked_for_where_the_host_asks_for_nobody() -> None:
+async def test_without_a_hook_there_is_no_principal() -> None:
     assert await principal_of(None) == b"nobody"
 
 
-async def test_a_name_that_is_empty_is_nobody() -> None:
+async def test_an_empty_name_is_unauthorized() -> None:
     assert await principal_of(lambda _: "") == b"unauthorized"
 
 
-async def test_a_host_may_refuse_by_a_code_of_its_own() -> None:
+async def test_a_hook_may_refuse_with_another_code() -> None:
     def forbid(_: Request) -> str | None:
         raise ChatError("forbidden")
 
@@ -71,7 +71,7 @@ async def test_a_host_may_refuse_by_a_code_of_its_own() -> None:
 @pytest.mark.parametrize(
     "name", [" ", "\t", "ann\nforged line", "a" * 201, "a" * 2**20, "\x00", "\ud800", 0, 7, b"ann"]
 )
-async def test_a_name_that_is_not_fit_for_the_log_is_a_mistake_and_is_not_logged(
+async def test_an_unprintable_name_is_an_internal_error_and_is_not_logged(
     name: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = Log(caplog)
@@ -83,7 +83,7 @@ async def test_a_name_that_is_not_fit_for_the_log_is_a_mistake_and_is_not_logged
 
 
 @pytest.mark.parametrize("name", ["a" * 200, "ann", "Ann Ng", "日本"])
-async def test_a_name_that_can_be_printed_is_one(name: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_printable_name_is_accepted(name: str, caplog: pytest.LogCaptureFixture) -> None:
     log = Log(caplog)
     async with serving(authenticate=lambda _: name) as client:
         assert (await client.ask()).status == 200
@@ -92,7 +92,7 @@ async def test_a_name_that_can_be_printed_is_one(name: str, caplog: pytest.LogCa
 
 @pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("is_async", [False, True])
-async def test_a_hook_that_wants_to_end_the_process_ends_one_request(
+async def test_a_base_exception_of_a_hook_ends_one_request(
     error: BaseException, is_async: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(_: Request) -> str | None:

@@ -13,8 +13,6 @@ from tests.support.host_code import guarded
 from tests.support.scheduling import wait_all_tasks_blocked
 
 JSON = {"Content-Type": "application/json"}
-
-
 LIMIT = 1024
 
 
@@ -67,18 +65,18 @@ async def test_any_other_type_is_refused(content_type: str) -> None:
     assert await read(body_client(), b"{}", {"Content-Type": content_type}) == b"unsupported_media_type"
 
 
-async def test_no_type_at_all_is_refused() -> None:
+async def test_a_missing_type_is_refused() -> None:
     assert await read(body_client(), b"{}", {}) == b"unsupported_media_type"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "zstd", "deflate", "GZIP", "identity, gzip", "x", "*"])
-async def test_a_compressed_body_is_refused_and_not_looked_at(coding: str) -> None:
+async def test_a_compressed_body_is_refused_and_not_parsed(coding: str) -> None:
     headers = JSON | {"Content-Encoding": coding}
     assert await read(body_client(), b"{}", headers) == b"unsupported_media_type"
 
 
 @pytest.mark.parametrize("coding", ["identity", "Identity"])
-async def test_identity_is_no_compression(coding: str) -> None:
+async def test_identity_is_accepted_as_content_encoding(coding: str) -> None:
     assert await read(body_client(), b"{}", JSON | {"Content-Encoding": coding}) == b"{}"
 
 
@@ -86,7 +84,7 @@ async def test_identity_is_no_compression(coding: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, LIMIT - 1, LIMIT])
-async def test_a_body_up_to_the_limit_is_read_as_it_is(size: int) -> None:
+async def test_a_body_up_to_the_limit_is_read_unchanged(size: int) -> None:
     body = bytes(range(256)) * 4
     assert await read(body_client(), body[:size], JSON) == body[:size]
 
@@ -104,23 +102,23 @@ async def answered(client: Any, headers: dict[str, str], *pieces: bytes) -> tupl
     return connection.status_code, body
 
 
-async def test_a_length_over_the_limit_is_refused_before_anything_comes() -> None:
+async def test_a_length_over_the_limit_is_refused_before_the_body_arrives() -> None:
     for length in (LIMIT + 1, 99_999_999_999):
         response = await answered(body_client(), JSON | {"Content-Length": str(length)})
         assert response == (413, b"too_large")
 
 
-async def test_pieces_over_the_limit_are_refused_before_the_end_comes() -> None:
+async def test_pieces_over_the_limit_are_refused_before_the_end() -> None:
     assert await answered(body_client(), JSON, b"a" * LIMIT, b"a") == (413, b"too_large")
 
 
 @pytest.mark.parametrize("length", ["0", "1", "-1", "abc", "1.5", "", "9" * 30])
-async def test_a_length_that_is_not_true_does_no_harm(length: str) -> None:
+async def test_a_false_content_length_is_harmless(length: str) -> None:
     response = await answered(body_client(), JSON | {"Content-Length": length}, b"a" * (LIMIT + 1))
     assert response == (413, b"too_large")
 
 
-async def test_the_hosts_own_limit_counts_where_it_is_the_lower_one() -> None:
+async def test_the_hosts_limit_applies_if_it_is_lower() -> None:
     client = body_client(MAX_CONTENT_LENGTH=100)
     assert await read(client, b"a" * 101, JSON) == b"too_large"
     assert await read(client, b"a" * 100, JSON) == b"a" * 100
@@ -145,7 +143,7 @@ async def test_two_lengths_of_one_body_are_refused_and_the_connection_closed() -
 
 
 @pytest.mark.parametrize("pieces", [[], [b"{"], [b'{"message":', b' "hi"']])
-async def test_a_body_that_does_not_come_to_its_end_in_time_is_refused(pieces: list[bytes]) -> None:
+async def test_a_body_that_does_not_end_in_time_is_refused(pieces: list[bytes]) -> None:
     assert await answered(body_client(), JSON, *pieces) == (408, b"request_timeout")
 
 
@@ -157,5 +155,5 @@ async def test_a_body_may_come_in_pieces() -> None:
         assert await connection.receive() == b'{"a":1}'
 
 
-async def test_a_type_that_is_refused_is_refused_before_the_body_comes() -> None:
+async def test_a_wrong_type_is_refused_before_the_body_arrives() -> None:
     assert await answered(body_client(), {"Content-Type": "text/plain"}) == (415, b"unsupported_media_type")

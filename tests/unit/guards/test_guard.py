@@ -167,7 +167,7 @@ async def test_a_lease_that_fails_is_logged_and_the_others_are_settled(caplog: p
     assert [record.name for record in caplog.records] == ["quartapp.guards"]
 
 
-async def test_a_place_is_free_again_after_it_was_settled() -> None:
+async def test_a_slot_is_free_again_after_its_lease_is_settled() -> None:
     slots, context = Slots(1), GuardContext(None, None)  # type: ignore[arg-type]
     lease = await slots.acquire(context)
     with pytest.raises(ChatError, match="overloaded"):
