@@ -13,7 +13,7 @@ from tests.support.mock_model import CHAT_PATH, WEATHER, ask, ask_with_usage, fi
     ("question", "ends_with"),
     [("Count to 12", " 12"), ("please count up to 3!", " 3"), ("count to 999999999999999999", " 100000")],
 )
-async def test_it_counts_as_far_as_asked_but_not_over_the_limit(question: str, ends_with: str) -> None:
+async def test_it_counts_to_the_requested_number_but_not_over_the_limit(question: str, ends_with: str) -> None:
     text = (await ask("mock", question, stream=False)).json["choices"][0]["message"]["content"]
     assert text.startswith("1 2 3")
     assert text.endswith(ends_with)

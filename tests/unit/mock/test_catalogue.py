@@ -12,8 +12,6 @@ from quartapp.mock.player import Head, Pause
 from tests.support.mock_model import ask, steps
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "mock.md"
-
-
 ENDLESS = ("fault-stall", "fault-endless-error", "fault-endless-line", "fault-endless-body", "fault-endless-comments")
 
 
@@ -48,7 +46,7 @@ def test_every_model_is_offered_and_opens_with_a_head(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name not in ENDLESS])
-async def test_every_model_answers_in_one_piece_or_refuses(name: str) -> None:
+async def test_every_model_answers_with_one_object_or_refuses(name: str) -> None:
     parameter = ALL[name].parameter
     without_waiting = f"{name}:0" if parameter and parameter.symbol == "S" else name
     reply = await ask(without_waiting, stream=False)

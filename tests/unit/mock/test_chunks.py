@@ -25,7 +25,7 @@ async def test_each_event_is_a_write_of_its_own() -> None:
     assert [len(parse(write)) for write in reply.writes] == [1] * len(reply.events)
 
 
-async def test_usage_comes_last_and_is_null_before_if_it_is_asked_for() -> None:
+async def test_requested_usage_comes_last_and_is_null_before() -> None:
     *chunks, usage, done = (await ask_with_usage("mock")).events
     assert all(chunk["usage"] is None for chunk in chunks)
     assert usage["choices"] == []
@@ -34,7 +34,7 @@ async def test_usage_comes_last_and_is_null_before_if_it_is_asked_for() -> None:
     assert done == "[DONE]"
 
 
-async def test_choices_are_interleaved_and_each_one_is_whole() -> None:
+async def test_choices_are_interleaved_and_each_one_is_complete() -> None:
     reply = await ask("mock", "count to 3", n=2)
     indexes = [chunk["choices"][0]["index"] for chunk in reply.events[:-1]]
     assert indexes == [0, 1] * 5
@@ -42,7 +42,7 @@ async def test_choices_are_interleaved_and_each_one_is_whole() -> None:
     assert finish_reasons(reply.events) == ["stop", "stop"]
 
 
-async def test_an_answer_in_one_piece_says_the_same_as_the_stream() -> None:
+async def test_a_completion_has_the_same_content_as_the_stream() -> None:
     reply = await ask("mock", n=2, stream=False, max_tokens=3)
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["content-length"] == str(len(reply.body))
@@ -51,6 +51,6 @@ async def test_an_answer_in_one_piece_says_the_same_as_the_stream() -> None:
     assert reply.json["usage"]["completion_tokens"] == 6
 
 
-async def test_an_answer_is_not_streamed_unless_asked() -> None:
+async def test_an_answer_is_not_streamed_unless_requested() -> None:
     reply = await request("POST", CHAT_PATH, chat_body("mock"))
     assert reply.json["object"] == "chat.completion"

@@ -30,7 +30,7 @@ def test_the_slow_first_byte_waits_before_the_headers() -> None:
     assert isinstance(next(script), Head)
 
 
-def test_the_slow_first_byte_waits_for_an_answer_in_one_piece_too() -> None:
+def test_the_slow_first_byte_waits_for_a_completion_too() -> None:
     assert next(steps("fault-slow-first-byte", stream=False)) == Pause(30)
 
 
@@ -55,14 +55,14 @@ def test_the_slow_end_waits_between_the_finish_and_the_rest() -> None:
 
 
 @pytest.mark.parametrize("name", ["fault-slow-first-byte", "fault-slow-first-token", "fault-comments"])
-async def test_after_the_wait_the_answer_is_whole(name: str) -> None:
+async def test_after_the_wait_the_answer_is_complete(name: str) -> None:
     reply = await ask(f"{name}:0.05")
     lines = [line for line in reply.body.splitlines(keepends=True) if not line.startswith(b":")]
     body = b"".join(lines).lstrip(b"\n")
     assert (text_of(parse(body)), finish_reasons(parse(body))) == ("1 2 3 4 5", ["stop"])
 
 
-async def test_a_stall_sends_its_tokens_and_then_nothing_until_the_client_leaves() -> None:
+async def test_a_stall_sends_its_tokens_and_then_nothing_until_the_client_disconnects() -> None:
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body("fault-stall:2", stream=True))
     body = await exchange.read_until(b'" 2"')
     exchange.disconnect()
@@ -94,7 +94,7 @@ async def test_a_drop_after_no_token_leaves_only_the_headers() -> None:
     assert exchange.sent.empty()
 
 
-async def test_a_message_without_a_number_leaves_tokens_to_be_missed() -> None:
+async def test_a_message_without_a_number_gets_enough_tokens_for_the_fault() -> None:
     assert (await ask("fault-drop:30", "hello")).text.split()[-1] == "30"
     assert kinds(steps("fault-drop:30", "hello")).count("token") == 31
 
@@ -124,7 +124,7 @@ async def test_a_drop_may_come_after_the_finish() -> None:
 
 
 @pytest.mark.parametrize(("name", "garbage"), [("garbage", b"data: {not json\n\n"), ("garbage-line", b"<html>\n")])
-async def test_garbage_stands_where_it_was_ordered_in_an_answer_that_is_else_whole(name: str, garbage: bytes) -> None:
+async def test_garbage_is_at_its_place_in_an_otherwise_complete_answer(name: str, garbage: bytes) -> None:
     reply = await ask(f"fault-{name}:2")
     before, after = reply.body.split(garbage)
     assert text_of(parse(before)) == "1 2"
@@ -141,7 +141,7 @@ async def test_garbage_stands_where_it_was_ordered_in_an_answer_that_is_else_who
         ("fault-endless-comments", b": keep-alive\n\n", b": keep-alive\n\n" * 200),
     ],
 )
-async def test_an_endless_body_goes_on_until_the_client_leaves(name: str, start: bytes, repeated: bytes) -> None:
+async def test_an_endless_body_continues_until_the_client_disconnects(name: str, start: bytes, repeated: bytes) -> None:
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body(name, stream=True))
     body = await exchange.read_until(repeated or b"\n\n")
     for _ in range(200):
@@ -166,7 +166,7 @@ def test_a_big_answer_has_its_size_and_no_pace() -> None:
     assert len(text_of(tokens)) == 2 * 1024 * 1024
 
 
-async def test_split_utf8_cuts_every_write_inside_a_character_and_loses_none() -> None:
+async def test_split_utf8_ends_every_write_inside_a_character_and_loses_none() -> None:
     reply = await ask("fault-split-utf8")
     assert len(reply.writes) > 200
     for write in reply.writes[:-1]:
@@ -209,14 +209,14 @@ async def test_the_body_may_be_compressed_and_still_streams() -> None:
     assert unpack.eof
 
 
-async def test_chunks_without_choices_stand_around_the_answer() -> None:
+async def test_chunks_without_choices_surround_the_answer() -> None:
     events = (await ask("fault-empty-choices")).events
     assert events[0]["choices"] == events[-2]["choices"] == []
     assert events[0]["prompt_filter_results"]
     assert (text_of(events), finish_reasons(events)) == ("1 2 3 4 5", ["stop"])
 
 
-async def test_null_content_stands_between_the_tokens() -> None:
+async def test_null_content_is_between_the_tokens() -> None:
     deltas = [event["choices"][0]["delta"] for event in (await ask("fault-null-content")).events[1:-2]]
     assert [delta["content"] for delta in deltas[:4]] == [None, "1", None, " 2"]
 
@@ -262,7 +262,7 @@ async def test_usage_may_have_another_shape() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if name.startswith("fault-usage")])
-async def test_a_usage_fault_is_quiet_where_usage_is_not_asked_for(name: str) -> None:
+async def test_a_usage_fault_has_no_effect_if_usage_is_not_requested(name: str) -> None:
     reply = await ask(name)
     assert (reply.text, finish_reasons(reply.events)) == ("1 2 3 4 5", ["stop"])
     assert not any(event.get("usage") for event in reply.events[:-1])

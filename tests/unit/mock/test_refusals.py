@@ -10,7 +10,7 @@ from tests.support.mock_model import ask, steps
 
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 503, 599])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_status_comes_with_an_error_that_holds_the_marker(status: int, stream: bool) -> None:
+async def test_a_status_has_an_error_with_the_marker(status: int, stream: bool) -> None:
     reply = await ask(f"fault-status:{status}", stream=stream)
     assert reply.status == status
     assert "upstream-secret" in reply.json["error"]["message"]

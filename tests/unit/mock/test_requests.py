@@ -28,8 +28,6 @@ async def test_content_may_come_in_parts() -> None:
 
 
 PNG = "data:image/png;base64,iVBORw0KGgo="
-
-
 ATTACHED: list[tuple[list[Any], str]] = [
     ([image_part(PNG)], "1 image (image/png, 8 bytes)."),
     ([image_part(PNG), {"type": "text", "text": "count to 2"}], "1 image (image/png, 8 bytes). You said: count to 2"),
@@ -49,11 +47,11 @@ ATTACHED: list[tuple[list[Any], str]] = [
 
 
 @pytest.mark.parametrize(("parts", "description"), ATTACHED)
-async def test_what_is_attached_is_told(parts: list[Any], description: str) -> None:
+async def test_attachments_are_described(parts: list[Any], description: str) -> None:
     assert (await ask("mock", parts)).text == f"I was sent {description}"
 
 
-async def test_what_was_attached_before_is_not_told_again() -> None:
+async def test_attachments_of_earlier_turns_are_not_described() -> None:
     turns = [{"role": "user", "content": [image_part(PNG)]}, {"role": "user", "content": "count to 2"}]
     body = {"model": "mock", "stream": True, "messages": turns}
     assert (await request("POST", CHAT_PATH, json.dumps(body).encode())).text == "1 2"

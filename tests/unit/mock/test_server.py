@@ -32,7 +32,7 @@ async def test_the_models_are_listed_with_what_they_do() -> None:
 
 
 @pytest.mark.parametrize("name", ["mock", "fault-drop:7"])
-async def test_one_model_is_shown_under_the_name_it_was_asked_by(name: str) -> None:
+async def test_a_model_is_shown_by_its_requested_name(name: str) -> None:
     assert (await request("GET", f"/v1/models/{name}", b"")).json["id"] == name
 
 
@@ -53,7 +53,7 @@ async def test_any_other_route_is_an_error_in_the_form_of_openai(method: str, pa
     assert reply.headers["x-request-id"]
 
 
-async def test_a_wrong_method_is_told_the_right_one() -> None:
+async def test_a_wrong_method_gets_the_allowed_one() -> None:
     assert (await request("GET", CHAT_PATH, b"")).headers["allow"] == "POST"
 
 
@@ -68,7 +68,7 @@ async def test_a_body_may_come_in_pieces() -> None:
     assert reply.json["choices"][0]["message"]["content"] == "1 2"
 
 
-async def test_a_body_over_the_limit_is_refused_before_it_is_all_there() -> None:
+async def test_a_body_over_the_limit_is_refused_before_its_end() -> None:
     app = create_mock(0)
     exchange = Exchange(app, "POST", CHAT_PATH, b" " * (MAX_BODY_BYTES + 1), b" ", b"not read")
     assert (await exchange.sent.get())["status"] == 413
@@ -76,13 +76,13 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_all_there() -> None
 
 
 @pytest.mark.parametrize("pace", [-1.0, float("nan"), float("inf")])
-def test_a_pace_that_is_none_is_refused(pace: float) -> None:
+def test_an_invalid_pace_is_refused(pace: float) -> None:
     with pytest.raises(ValueError, match="tokens_per_s"):
         create_mock(tokens_per_s=pace)
 
 
 @pytest.mark.parametrize("name", ["fault-slow-first-byte", "fault-pauses:3600", "fault-comments", "mock"])
-async def test_when_the_client_leaves_it_stops_at_once_and_leaves_no_task(name: str) -> None:
+async def test_a_disconnect_ends_the_call_at_once_and_leaves_no_task(name: str) -> None:
     before = asyncio.all_tasks()
     exchange = Exchange(create_mock(0.001), "POST", CHAT_PATH, chat_body(name, stream=True))
     if name != "fault-slow-first-byte":
@@ -92,7 +92,7 @@ async def test_when_the_client_leaves_it_stops_at_once_and_leaves_no_task(name: 
     assert asyncio.all_tasks() == before
 
 
-async def test_when_it_is_cancelled_it_leaves_no_task() -> None:
+async def test_a_cancelled_call_of_the_app_leaves_no_task() -> None:
     before = asyncio.all_tasks()
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH, chat_body("fault-stall", stream=True))
     await exchange.read_until(b'" 3"')
@@ -101,7 +101,7 @@ async def test_when_it_is_cancelled_it_leaves_no_task() -> None:
     assert asyncio.all_tasks() == before
 
 
-async def test_a_client_who_leaves_before_the_body_is_there_gets_nothing() -> None:
+async def test_a_disconnect_before_the_end_of_the_body_gets_no_response() -> None:
     exchange = Exchange(create_mock(0), "POST", CHAT_PATH)
     exchange.disconnect()
     await exchange.task
@@ -117,7 +117,7 @@ async def test_it_starts_and_stops_with_its_server() -> None:
     assert [sent.get_nowait()["type"] for _ in range(2)] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
-async def test_a_websocket_is_not_spoken() -> None:
+async def test_a_websocket_is_refused() -> None:
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     with pytest.raises(ValueError, match="websocket"):
         await create_mock()({"type": "websocket"}, inbox.get, inbox.put)
@@ -168,7 +168,7 @@ async def test_the_official_client_reads_a_streamed_answer(client: AsyncOpenAI) 
     assert chunks[-1].usage.completion_tokens == 5
 
 
-async def test_the_official_client_reads_an_answer_in_one_piece(client: AsyncOpenAI) -> None:
+async def test_the_official_client_reads_a_completion(client: AsyncOpenAI) -> None:
     completion = await client.chat.completions.create(
         model="mock", messages=[{"role": "user", "content": "count to 5"}]
     )
@@ -238,7 +238,7 @@ async def test_a_clean_end_without_a_finish_has_the_last_chunk(port: int) -> Non
     assert (await raw_answer(port, "fault-no-finish:2")).endswith(b"\r\n0\r\n\r\n")
 
 
-async def test_a_reader_who_closes_ends_the_answer() -> None:
+async def test_a_closed_connection_ends_the_answer() -> None:
     app, ended = create_mock(tokens_per_s=0), asyncio.Event()
 
     async def watched(scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,12 +9,12 @@ from tests.support.mock_model import ask, finish_reasons
 
 
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
-async def test_a_token_limit_cuts_the_answer_with_the_reason_length(field: str) -> None:
+async def test_a_token_limit_truncates_the_answer_with_the_reason_length(field: str) -> None:
     reply = await ask("mock", **{field: 2})
     assert (reply.text, finish_reasons(reply.events)) == ("1 2", ["length"])
 
 
-async def test_a_token_limit_that_is_just_met_cuts_nothing() -> None:
+async def test_a_token_limit_that_is_just_met_truncates_nothing() -> None:
     reply = await ask("mock", max_tokens=5)
     assert (reply.text, finish_reasons(reply.events)) == ("1 2 3 4 5", ["stop"])
 
