@@ -82,16 +82,16 @@ def test_a_file_has_the_models_in_their_order(bare: Path) -> None:
     assert (fast.first_event_timeout_s, fast.offered, local.offered, local.env_name) == (20, True, False, None)
 
 
-def test_the_environment_may_hold_them_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_may_have_the_models_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_MODELS", json.dumps({"a": {"kind": "mock"}}))
     assert list(read_table(Settings.load()) or ()) == ["a"]
 
 
-def test_without_either_there_is_no_table() -> None:
+def test_without_a_file_and_a_variable_there_is_no_table() -> None:
     assert read_table(Settings.load()) is None
 
 
-def test_both_at_once_stop_the_start() -> None:
+def test_a_file_and_a_variable_together_stop_the_start() -> None:
     both = {"CHAT_MODELS": {"a": {"kind": "mock"}}, "CHAT_MODELS_FILE": "models.toml"}
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS_FILE: CHAT_MODELS is set too"):
         read_table(Settings.load(both))
@@ -125,7 +125,7 @@ def test_a_file_of_models_that_cannot_be_read_is_named_with_its_folder(bare: Pat
 
 
 @pytest.mark.parametrize("value", ["{", CANARY, "[1]", '"x"', "3", "null", "{}", "[" * 100_000])
-def test_what_is_no_mapping_of_models_stops_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_are_not_a_mapping_stop_the_start(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHAT_MODELS", value)
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: ") as raised:
         read_table(Settings.load())
@@ -137,7 +137,7 @@ def test_what_is_no_mapping_of_models_stops_the_start(value: str, monkeypatch: p
     "value",
     ['{"a": {"kind": "mock"}, "a": {"kind": "mock"}}', '{"a": {"kind": "mock", "kind": "mock"}}'],
 )
-def test_a_name_that_stands_twice_stops_the_start(value: str) -> None:
+def test_a_duplicate_name_stops_the_start(value: str) -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: a name stands twice"):
         read_table(Settings.load({"CHAT_MODELS": value}))
 
@@ -155,7 +155,7 @@ def file_fault(bare: Path, content: str) -> str:
 
 
 @pytest.mark.parametrize("name", ["gpt-4.1", "qwen2.5.1", "gpt-4.1 x"])
-def test_a_name_with_a_dot_and_without_quotes_is_told_with_them(name: str, bare: Path) -> None:
+def test_the_message_about_an_unquoted_name_with_a_dot_shows_the_quotes(name: str, bare: Path) -> None:
     written = ".".join(part if " " not in part else f'"{part}"' for part in name.split("."))
     message = file_fault(bare, f'[models.{written}]\nkind = "mock"\n')
     first = name.partition(".")[0]
@@ -163,12 +163,12 @@ def test_a_name_with_a_dot_and_without_quotes_is_told_with_them(name: str, bare:
     assert message.endswith(f'[models."{name}"]')
 
 
-def test_a_name_with_a_dot_and_in_quotes_is_one(bare: Path) -> None:
+def test_a_quoted_name_with_a_dot_is_one_name(bare: Path) -> None:
     (bare / "models.toml").write_text('[models."gpt-4.1"]\nkind = "mock"\n', encoding="utf-8")
     assert list(read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"})) or ()) == ["gpt-4.1"]
 
 
-def test_a_wrong_entry_of_a_file_is_told_with_an_example_for_the_file(bare: Path) -> None:
+def test_an_invalid_entry_of_a_file_is_reported_with_an_example_for_the_file(bare: Path) -> None:
     message = file_fault(bare, '[models."a.b"]\nkind = "nothing"\n')
     assert message.startswith('CHAT_MODELS_FILE: models."a.b".kind: ')
     (bare / "models.toml").write_text(message.partition(", for example ")[2], encoding="utf-8")
@@ -176,7 +176,7 @@ def test_a_wrong_entry_of_a_file_is_told_with_an_example_for_the_file(bare: Path
         read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"}))
 
 
-def test_a_file_that_is_nested_without_end_stops_the_start(bare: Path) -> None:
+def test_an_endlessly_nested_file_stops_the_start(bare: Path) -> None:
     assert file_fault(bare, f"[models.a]\nparams.x = {'[' * 50_000}").startswith("CHAT_MODELS_FILE: not TOML")
 
 
@@ -200,7 +200,7 @@ class Share(float):
     pass
 
 
-def test_what_is_derived_from_a_type_of_json_is_of_that_type() -> None:
+def test_a_subclass_of_a_json_type_is_accepted() -> None:
     read = entry(params={"x": {Words("a"): [Words("b"), Count(2), Share(0.5), True]}}, system_prompt=Words("c"))
     assert json.dumps(read.params) == '{"x": {"a": ["b", 2, 0.5, true]}}'
     [(name, [text, count, share, flag])] = read.params["x"].items()
@@ -208,7 +208,7 @@ def test_what_is_derived_from_a_type_of_json_is_of_that_type() -> None:
     assert (type(read.system_prompt), read.system_prompt) == (str, "c")
 
 
-def test_a_mapping_that_is_nested_without_end_stops_the_start() -> None:
+def test_an_endlessly_nested_mapping_stops_the_start() -> None:
     endless: dict[str, Any] = {}
     endless["again"] = endless
     assert fault(params=endless).startswith("CHAT_MODELS: nested deeper than 32; for example ")
@@ -284,18 +284,18 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG)
-def test_a_wrong_entry_is_told_by_its_place_without_its_value(kind: str) -> None:
+def test_an_invalid_entry_is_reported_with_its_path_and_without_its_value(kind: str) -> None:
     fields, message = WRONG[kind]
     assert fault(**fields).startswith(message)
     assert CANARY not in fault(**fields)
 
 
-def test_an_entry_that_is_no_table_is_told_so() -> None:
+def test_an_entry_that_is_not_a_table_is_reported_as_such() -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.one: should be a table; "):
         table(one=CANARY)
 
 
-def test_an_entry_without_a_kind_is_told_so() -> None:
+def test_an_entry_without_a_kind_is_reported_as_such() -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.one.kind: not there; "):
         table(one={"model": "m"})
 
@@ -307,21 +307,21 @@ KEY_HEADERS += ["X-Auth-Token", "Helicone-Auth", "X-Client-Secret", "x-goog-api-
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_a_header_of_the_connection_is_not_an_entrys_to_set(name: str) -> None:
+def test_an_entry_cannot_set_a_header_of_the_connection(name: str) -> None:
     assert fault(headers={name: CANARY}).startswith(
         f"CHAT_MODELS: models.one.headers.{name}: belongs to the connection"
     )
 
 
 @pytest.mark.parametrize("name", KEY_HEADERS)
-def test_a_header_that_carries_a_key_has_no_place_in_the_table(name: str) -> None:
+def test_a_header_with_a_key_is_refused(name: str) -> None:
     message = fault(headers={name: CANARY})
     assert message.startswith(f"CHAT_MODELS: models.one.headers.{name}: carries a key")
     assert CANARY not in message
 
 
 @pytest.mark.parametrize("value", [f"Bearer {CANARY}", f"basic {CANARY}", f"sk-{CANARY}", f" Bearer {CANARY}"])
-def test_a_key_is_seen_by_its_looks_too(value: str) -> None:
+def test_a_key_is_recognised_by_its_form_too(value: str) -> None:
     message = fault(headers={"X-Upstream": value})
     assert message.startswith("CHAT_MODELS: models.one.headers.X-Upstream: carries a key")
     assert CANARY not in message
@@ -374,7 +374,7 @@ UNSENDABLE: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("kind", UNSENDABLE)
-def test_parameters_that_cannot_be_sent_are_told_by_their_place(kind: str) -> None:
+def test_parameters_that_cannot_be_sent_are_reported_with_their_path(kind: str) -> None:
     params, message = UNSENDABLE[kind]
     assert fault(params=params).startswith(f"CHAT_MODELS: models.one.{message}")
     assert fault(params=params, max_output_tokens=5).startswith(f"CHAT_MODELS: models.one.{message}")
@@ -382,7 +382,7 @@ def test_parameters_that_cannot_be_sent_are_told_by_their_place(kind: str) -> No
 
 
 @pytest.mark.parametrize("value", ["2024-01-01", "1979-05-27T07:32:00Z", "07:32:00", "inf", "nan", "[[1], [-inf]]"])
-def test_what_toml_has_and_json_has_not_stops_the_start(value: str, bare: Path) -> None:
+def test_values_of_toml_that_json_lacks_stop_the_start(value: str, bare: Path) -> None:
     message = file_fault(bare, f'[models.a]\nkind = "mock"\nparams = {{ x = {value} }}')
     assert message.startswith("CHAT_MODELS_FILE: models.a.params.x")
 
@@ -403,7 +403,7 @@ def test_parameters_of_the_responses_api_have_its_shape(params: dict[str, Any], 
     assert entry(params=params).params == params
 
 
-def test_parameters_that_can_be_sent_stay_as_they_are() -> None:
+def test_valid_parameters_are_unchanged() -> None:
     params: dict[str, Any] = {
         "a": None,
         "b": [1, 0.5, True, "x"],
@@ -454,7 +454,7 @@ def address_faults(url: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", WRONG_URLS)
-def test_an_address_that_cannot_be_asked_is_told_by_its_place_and_not_repeated(kind: str) -> None:
+def test_an_unusable_url_is_reported_with_its_path_and_not_repeated(kind: str) -> None:
     for place, message in address_faults(WRONG_URLS[kind]):
         assert message.startswith(f"{place}: ")
         assert CANARY not in message
@@ -471,7 +471,7 @@ def test_an_address_that_cannot_be_asked_is_told_by_its_place_and_not_repeated(k
         "http://1.example",
     ],
 )
-def test_addresses_that_can_be_asked_stay_as_they_are(url: str) -> None:
+def test_valid_urls_are_unchanged(url: str) -> None:
     assert (entry(base_url=url).base_url, Settings.load({"OPENAI_BASE_URL": url}).openai_base_url) == (url, url)
 
 
@@ -487,7 +487,7 @@ UNASKABLE = {kind: url for kind, url in _ALL_UNASKABLE.items() if is_server(url)
 
 @pytest.mark.parametrize("kind", UNASKABLE)
 @pytest.mark.parametrize("name", ["OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT", "CHAT_PROXY"])
-def test_an_address_that_the_clients_refuse_is_told_by_its_setting(name: str, kind: str) -> None:
+def test_a_url_that_httpx_refuses_is_reported_with_its_setting(name: str, kind: str) -> None:
     with pytest.raises(SettingsError) as raised:
         open_models(Settings.load({name: UNASKABLE[kind]}))
     assert re.fullmatch(rf"{name}: not a usable URL, [^;]+; for example {name}=http\S+", str(raised.value))
@@ -497,7 +497,7 @@ def test_an_address_that_the_clients_refuse_is_told_by_its_setting(name: str, ki
 
 
 @pytest.mark.parametrize("kind", UNASKABLE)
-def test_an_address_that_the_clients_refuse_is_told_by_its_field(kind: str) -> None:
+def test_a_url_that_httpx_refuses_is_reported_with_its_field(kind: str) -> None:
     message = fault(base_url=UNASKABLE[kind])
     assert message.startswith("CHAT_MODELS: models.one.base_url: not a usable URL, ")
     assert CANARY not in message
@@ -515,26 +515,26 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("url", OPENAIS)
-def test_openais_server_is_known_however_it_is_written(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_openais_server_is_recognised_in_any_spelling(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     assert table(a={"kind": "openai", "base_url": url})["a"].env_name == "OPENAI_API_KEY"
     assert single_entry(Settings.load({"OPENAI_BASE_URL": url}))[1].kind == "openai"
 
 
 @pytest.mark.parametrize("url", OTHERS)
-def test_no_server_that_looks_like_openais_is_sent_its_key(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_with_a_similar_address_gets_no_openai_key(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
     assert table(a={"kind": "openai", "base_url": url})["a"].env_name is None
     assert single_entry(Settings.load({"OPENAI_BASE_URL": url}))[1].kind == "compatible"
 
 
-def test_an_mock_model_that_does_not_exist_stops_the_start() -> None:
+def test_a_mock_model_that_does_not_exist_stops_the_start() -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_MODELS: models.a.model: not a model of the mock server"):
         table(a={"kind": "mock", "model": "nobody"})
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 201])
-def test_a_name_that_nobody_can_ask_by_stops_the_start(name: str) -> None:
+def test_a_name_that_no_request_can_contain_stops_the_start(name: str) -> None:
     with pytest.raises(SettingsError, match="a name has 1 to 200 characters"):
         table(**{name: {"kind": "mock"}})
 
@@ -565,7 +565,7 @@ def test_a_wrong_fallback_is_named(fallbacks: list[str], message: str) -> None:
         "A_B_0123456789ABCDEF",
     ],
 )
-def test_what_may_be_a_key_in_the_place_of_its_name_is_not_repeated(key: str) -> None:
+def test_a_possible_key_in_the_place_of_its_name_is_not_repeated(key: str) -> None:
     message = fault(key_env=key)
     assert message.startswith("CHAT_MODELS: models.one.key_env: no such variable, nor line in .env; ")
     assert key not in message
@@ -574,7 +574,7 @@ def test_what_may_be_a_key_in_the_place_of_its_name_is_not_repeated(key: str) ->
 # -- keys
 
 
-def test_a_key_may_stand_in_the_environment_file(bare: Path) -> None:
+def test_a_key_may_be_in_the_environment_file(bare: Path) -> None:
     (bare / ".env").write_text(f"LOCAL_KEY={CANARY}\n", encoding="utf-8")
     assert entry(key_env="LOCAL_KEY").env_name == "LOCAL_KEY"
 
@@ -605,7 +605,7 @@ ENTRIES_WITH_KEYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", ENTRIES_WITH_KEYS)
-def test_a_key_that_a_setting_holds_is_the_settings(kind: str, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_a_setting_is_used_for_its_variable(kind: str, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = ENTRIES_WITH_KEYS[kind].get("key_env", "OPENAI_API_KEY")
     argument = {"CHAT_MODELS": {"o": ENTRIES_WITH_KEYS[kind]}}
     (bare / ".env").write_text(f"{name}=sk-file\n", encoding="utf-8")
@@ -625,7 +625,7 @@ def key_of(settings: Settings) -> str:
 
 
 @pytest.mark.parametrize("name", ["FAST_KEY", "OPENAI_API_KEY"])
-def test_a_key_that_cannot_be_sent_is_told_by_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_message_about_an_invalid_key_names_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, f"{CANARY}\n")
     message = fault(key_env=name)
     assert message.startswith(f"{name}: holds white space")
@@ -639,14 +639,14 @@ def test_a_byte_order_mark_hides_no_name_of_the_environment_file(name: str, entr
 
 
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "AZURE_OPENAI_API_KEY"])
-def test_a_key_of_a_setting_that_is_named_and_not_there_is_told_by_its_name(name: str) -> None:
+def test_the_message_about_a_missing_key_names_its_variable(name: str) -> None:
     assert fault(key_env=name).startswith(
         f"CHAT_MODELS: models.one.key_env: {name} is not set; for example {name}=sk-…"
     )
 
 
 @pytest.mark.parametrize("auth", ["entra", "none"])
-def test_a_key_that_is_not_to_be_sent_need_not_be_there(auth: str) -> None:
+def test_a_key_that_is_not_sent_may_be_missing(auth: str) -> None:
     assert table(a={"kind": "openai", "auth": auth})["a"].auth == auth
 
 
@@ -706,7 +706,7 @@ def test_azure_without_a_deployment_stops_the_start() -> None:
         single_entry(Settings.load({"AZURE_OPENAI_ENDPOINT": "https://a.example", "AZURE_OPENAI_API_KEY": "k"}))
 
 
-def test_a_setting_that_holds_a_key_does_not_show_it() -> None:
+def test_a_setting_with_a_key_does_not_show_it() -> None:
     settings = Settings.load({"AZURE_OPENAI_API_KEY": CANARY, "CHAT_PROXY": f"http://u:{CANARY}@127.0.0.1:1"})
     assert settings.azure_api_key == SecretStr(CANARY)
     assert CANARY not in f"{settings!r} {settings.model_dump_json()}"

@@ -178,7 +178,7 @@ def answered(batches: list[Batch]) -> bool:
 # -- who is asked
 
 
-async def test_a_model_that_answers_is_asked_once_and_nothing_is_added(bench: Bench) -> None:
+async def test_a_model_that_answers_is_called_once_and_nothing_is_added(bench: Bench) -> None:
     bench.add(ANSWER, retries=3)
     bench.add(ANSWER)
     assert await bench.run() == ANSWER
@@ -187,7 +187,7 @@ async def test_a_model_that_answers_is_asked_once_and_nothing_is_added(bench: Be
 
 
 @pytest.mark.parametrize("code", TRANSIENT)
-async def test_what_may_pass_is_tried_again_and_then_with_the_stand_ins_in_order(bench: Bench, code: Code) -> None:
+async def test_a_transient_error_is_retried_and_then_goes_to_the_fallbacks_in_order(bench: Bench, code: Code) -> None:
     bench.add([ChatError(code)], [ChatError(code)], [ChatError(code)], retries=2)
     bench.add([ChatError(code)], [ChatError(code)], retries=1)
     bench.add(ANSWER, retries=2)
@@ -201,7 +201,7 @@ async def test_what_may_pass_is_tried_again_and_then_with_the_stand_ins_in_order
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_any_other_error_of_the_model_that_was_asked_is_told_at_once(bench: Bench, code: Code) -> None:
+async def test_any_other_error_of_the_requested_model_is_reported_at_once(bench: Bench, code: Code) -> None:
     error = ChatError(code)
     bench.add([COMMENT, error], retries=2)
     bench.add(ANSWER)
@@ -214,7 +214,7 @@ async def test_any_other_error_of_the_model_that_was_asked_is_told_at_once(bench
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_any_other_error_of_a_stand_in_means_the_next(bench: Bench, code: Code) -> None:
+async def test_any_other_error_of_a_fallback_starts_the_next(bench: Bench, code: Code) -> None:
     bench.add([busy()])
     bench.add([ChatError(code)], retries=2)
     bench.add(ANSWER)
@@ -224,7 +224,7 @@ async def test_any_other_error_of_a_stand_in_means_the_next(bench: Bench, code: 
 
 
 @pytest.mark.parametrize("code", LASTING)
-async def test_an_error_that_lasts_ends_the_asking_again_too(bench: Bench, code: Code) -> None:
+async def test_an_error_that_is_not_transient_ends_the_retries(bench: Bench, code: Code) -> None:
     bench.add([busy()], [ChatError(code)], ANSWER, retries=2)
     bench.add(ANSWER)
     with pytest.raises(ChatError, match=code):
@@ -232,7 +232,7 @@ async def test_an_error_that_lasts_ends_the_asking_again_too(bench: Bench, code:
     assert bench.calls == {"a": 2, "b": 0}
 
 
-async def test_when_all_have_failed_the_last_error_of_the_model_that_was_asked_is_told(bench: Bench) -> None:
+async def test_when_all_have_failed_the_last_error_of_the_requested_model_is_reported(bench: Bench) -> None:
     last = busy(retry_after_s=9)
     bench.add([ChatError("upstream_error")], [last], retries=1)
     bench.add([ChatError("upstream_overloaded", retry_after_s=3)], [ChatError("upstream_overloaded")], retries=1)
@@ -245,7 +245,7 @@ async def test_when_all_have_failed_the_last_error_of_the_model_that_was_asked_i
     bench.assert_all_closed()
 
 
-async def test_an_account_without_credit_is_not_asked_again_but_its_stand_ins_are(bench: Bench) -> None:
+async def test_an_account_without_credit_is_not_retried_but_its_fallbacks_are_called(bench: Bench) -> None:
     bench.add([ChatError("upstream_unpaid")], ANSWER, retries=2)
     bench.add([ChatError("upstream_unpaid")], ANSWER, retries=2)
     bench.add(ANSWER)
@@ -254,7 +254,7 @@ async def test_an_account_without_credit_is_not_asked_again_but_its_stand_ins_ar
     assert bench.clock.now == 1000
 
 
-async def test_a_stand_in_that_cannot_be_asked_this_is_passed_over(bench: Bench) -> None:
+async def test_a_fallback_that_refuses_the_request_is_skipped(bench: Bench) -> None:
     bench.add([busy()])
     bench.add(ANSWER, refuses=ChatError("invalid_request", path="n"))
     bench.add(ANSWER)
@@ -280,7 +280,7 @@ async def test_a_request_is_built_once_for_all_attempts_of_a_model(bench: Bench)
     assert [model.built for model in bench.models] == [1, 1, 0]
 
 
-async def test_an_exception_that_is_no_error_of_an_answer_is_nobodys_to_mend(bench: Bench) -> None:
+async def test_an_exception_that_is_not_a_chat_error_is_not_retried(bench: Bench) -> None:
     bench.add([ZeroDivisionError()], retries=2)
     bench.add(ANSWER)
     with pytest.raises(ZeroDivisionError):
@@ -305,9 +305,7 @@ async def assert_called_after(bench: Bench, model: Scripted, seconds: float) -> 
     ("jitter", "waits"),
     [(0.0, [0.125, 0.25, 0.5, 1, 2, 2.5, 2.5]), (0.5, [0.1875, 0.375]), (1.0, [0.25, 0.5, 1, 2, 4, 5, 5])],
 )
-async def test_each_wait_is_twice_the_last_up_to_the_longest_and_half_of_it_is_chance(
-    jitter: float, waits: list[float]
-) -> None:
+async def test_each_wait_doubles_up_to_the_longest_and_half_of_it_is_random(jitter: float, waits: list[float]) -> None:
     bench = Bench(jitter=jitter)
     model = bench.add(*[[ChatError("upstream_error")]] * len(waits), ANSWER, retries=len(waits))
     reading = asyncio.ensure_future(bench.read())
@@ -318,7 +316,7 @@ async def test_each_wait_is_twice_the_last_up_to_the_longest_and_half_of_it_is_c
 
 
 @pytest.mark.parametrize("retry_after_s", [1, 4, 5])
-async def test_the_server_is_given_the_time_it_asks_for(bench: Bench, retry_after_s: int) -> None:
+async def test_a_retry_waits_for_retry_after(bench: Bench, retry_after_s: int) -> None:
     model = bench.add([busy(retry_after_s)], ANSWER, retries=1)
     reading = asyncio.ensure_future(bench.read())
     await wait_all_tasks_blocked()
@@ -326,13 +324,13 @@ async def test_the_server_is_given_the_time_it_asks_for(bench: Bench, retry_afte
     assert answered(await reading)
 
 
-async def test_a_server_that_asks_for_no_time_is_asked_at_once(bench: Bench) -> None:
+async def test_a_server_without_retry_after_is_retried_at_once(bench: Bench) -> None:
     bench.add([busy(0)], ANSWER, retries=1)
     assert answered(await bench.run())
     assert bench.clock.now == 1000
 
 
-async def test_a_model_that_asks_for_more_time_than_there_is_is_not_asked_again_and_its_stand_in_at_once(
+async def test_a_model_with_too_long_a_retry_after_is_not_retried_and_its_fallback_starts_at_once(
     bench: Bench,
 ) -> None:
     bench.add([busy(6)], ANSWER, retries=3)
@@ -343,14 +341,14 @@ async def test_a_model_that_asks_for_more_time_than_there_is_is_not_asked_again_
     assert bench.clock.now == 1000
 
 
-async def test_with_no_stand_in_the_client_is_told_of_the_time_at_once(bench: Bench) -> None:
+async def test_without_a_fallback_the_client_gets_retry_after_at_once(bench: Bench) -> None:
     bench.add([busy(6)], ANSWER, retries=3)
     with pytest.raises(ChatError) as caught:
         await bench.run()
     assert (caught.value.retry_after_s, bench.clock.now) == (6, 1000)
 
 
-async def test_a_stand_in_is_not_waited_for_and_its_own_waits_begin_anew(bench: Bench) -> None:
+async def test_a_fallback_starts_without_a_wait_and_with_its_own_backoff(bench: Bench) -> None:
     bench.add([busy(3)], [busy(3)], retries=1)
     model = bench.add([busy()], ANSWER, retries=1)
     reading = asyncio.ensure_future(bench.read())
@@ -365,7 +363,7 @@ async def test_a_stand_in_is_not_waited_for_and_its_own_waits_begin_anew(bench: 
 
 
 @pytest.mark.parametrize("empty", [[], [COMMENT], [COMMENT, Batch(9, ended=True)], [Batch(9, ended=True), HANG]])
-async def test_an_answer_without_an_event_is_truncated_and_may_be_tried_again(bench: Bench, empty: list[Any]) -> None:
+async def test_an_answer_without_an_event_is_truncated_and_may_be_retried(bench: Bench, empty: list[Any]) -> None:
     bench.add(empty, empty, retries=1)
     bench.add(ANSWER)
     assert answered(await bench.run())
@@ -373,7 +371,7 @@ async def test_an_answer_without_an_event_is_truncated_and_may_be_tried_again(be
     bench.assert_all_closed()
 
 
-async def test_bytes_without_an_event_are_told_as_they_come_and_never_as_an_end(bench: Bench) -> None:
+async def test_batches_without_an_event_are_passed_on_and_are_never_an_end(bench: Bench) -> None:
     bench.add([COMMENT, Batch(9, ended=True)])
     bench.add([COMMENT, *ANSWER])
     batches = await bench.run()
@@ -381,14 +379,14 @@ async def test_bytes_without_an_event_are_told_as_they_come_and_never_as_an_end(
     assert not any(batch.ended for batch in batches)
 
 
-async def test_usage_told_before_the_first_event_counts_if_one_comes(bench: Bench) -> None:
+async def test_usage_before_the_first_event_counts_if_an_event_follows(bench: Bench) -> None:
     bench.add([Batch(5, usage=Usage(1, 1, 2)), busy()])
     bench.add([Batch(5, usage=Usage(2, 2, 4)), *ANSWER])
     batches = await bench.run()
     assert [batch.usage for batch in batches] == [None, None, None, Usage(2, 2, 4), None]
 
 
-async def test_usage_told_with_the_first_event_counts_before_an_earlier_one(bench: Bench) -> None:
+async def test_usage_with_the_first_event_counts_before_an_earlier_one(bench: Bench) -> None:
     bench.add([Batch(5, usage=Usage(2, 2, 4)), Batch(9, [Delta("hello")], "stop", Usage(3, 3, 6))])
     assert (await bench.run())[-1].usage == Usage(3, 3, 6)
 
@@ -433,7 +431,7 @@ async def test_after_the_first_event_the_attempt_has_no_time_limit(bench: Bench)
 # -- the time for a first event
 
 
-async def test_an_attempt_that_says_nothing_in_its_time_is_closed_and_the_next_is_asked(bench: Bench) -> None:
+async def test_an_attempt_without_an_event_in_time_is_closed_and_the_next_starts(bench: Bench) -> None:
     bench.add([HANG], [HANG], retries=1, first_event_timeout_s=2)
     bench.add([HANG], first_event_timeout_s=3)
     bench.add(ANSWER)
@@ -471,7 +469,7 @@ async def test_bytes_without_an_event_do_not_give_an_attempt_more_time(bench: Be
     assert answered(await reading)
 
 
-async def test_nothing_is_cancelled_while_whoever_reads_is_busy_with_something_else(bench: Bench) -> None:
+async def test_nothing_is_cancelled_while_the_consumer_is_busy(bench: Bench) -> None:
     bench.add([COMMENT, COMMENT, HANG], first_event_timeout_s=1)
     async with aclosing(bench.stream()) as batches:
         assert (await anext(batches)).size == COMMENT.size
@@ -513,7 +511,7 @@ async def cancelled(reading: asyncio.Task[Any]) -> None:
 
 
 @pytest.mark.parametrize("first", ["the limit", "the answer's end"])
-async def test_an_answer_that_ends_as_its_attempts_time_runs_out_just_ends(bench: Bench, first: str) -> None:
+async def test_an_answer_that_ends_at_the_time_limit_of_its_attempt_ends(bench: Bench, first: str) -> None:
     bench.add([HANG], retries=1, first_event_timeout_s=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
@@ -539,7 +537,7 @@ async def test_an_event_that_came_in_time_is_not_lost_to_the_limit(bench: Bench)
     assert await reading == ANSWER
 
 
-async def test_an_event_that_comes_as_the_time_runs_out_is_given_up_and_never_joined_with_another_answer(
+async def test_an_event_at_the_time_limit_is_dropped_and_never_joined_with_another_answer(
     bench: Bench,
 ) -> None:
     is_due = asyncio.Event()
@@ -581,7 +579,7 @@ async def test_an_attempt_that_is_being_closed_is_not_disturbed_by_its_limit(ben
 
 
 @pytest.mark.parametrize("does", [RETURN_WHEN_CANCELLED, FAIL_WHEN_CANCELLED])
-async def test_what_an_attempt_makes_of_its_cancelling_does_not_matter(bench: Bench, does: object) -> None:
+async def test_an_attempt_may_handle_its_cancellation_in_any_way(bench: Bench, does: object) -> None:
     bench.add([does], first_event_timeout_s=1)
     bench.add(ANSWER)
     assert answered(await bench.run())
@@ -589,7 +587,7 @@ async def test_what_an_attempt_makes_of_its_cancelling_does_not_matter(bench: Be
     bench.assert_all_closed()
 
 
-async def test_an_attempt_that_will_not_be_cancelled_is_waited_for_and_its_event_taken(bench: Bench) -> None:
+async def test_an_attempt_that_ignores_cancellation_is_awaited_and_its_event_used(bench: Bench) -> None:
     is_due = asyncio.Event()
     bench.add([RETURN_WHEN_CANCELLED, is_due, *ANSWER], first_event_timeout_s=1)
     bench.add(ANSWER)
@@ -602,7 +600,7 @@ async def test_an_attempt_that_will_not_be_cancelled_is_waited_for_and_its_event
     assert reading.cancelling() == 0
 
 
-async def test_an_answer_that_ends_in_a_wait_asks_nobody_any_more(bench: Bench) -> None:
+async def test_an_answer_that_ends_in_a_wait_starts_no_other_attempt(bench: Bench) -> None:
     bench.add([busy(3)], ANSWER, retries=1)
     bench.add(ANSWER)
     reading = asyncio.ensure_future(bench.read())
@@ -614,7 +612,7 @@ async def test_an_answer_that_ends_in_a_wait_asks_nobody_any_more(bench: Bench) 
     assert bench.calls == {"a": 1, "b": 0}
 
 
-async def test_an_answer_that_ends_between_two_attempts_asks_nobody_any_more(bench: Bench) -> None:
+async def test_an_answer_that_ends_between_two_attempts_starts_no_other(bench: Bench) -> None:
     bench.add([busy(3)], ANSWER, retries=1)
     async with aclosing(bench.stream()) as batches:
         batch = await anext(batches)
@@ -626,7 +624,7 @@ async def test_an_answer_that_ends_between_two_attempts_asks_nobody_any_more(ben
 
 
 @pytest.mark.parametrize("script", [[COMMENT, HANG], [*ANSWER, HANG]])
-async def test_an_answer_that_is_left_closes_its_attempt(bench: Bench, script: list[Any]) -> None:
+async def test_a_closed_answer_closes_its_attempt(bench: Bench, script: list[Any]) -> None:
     bench.add([busy()])
     bench.add(script, first_event_timeout_s=1)
     async with aclosing(bench.stream()) as batches:
@@ -637,7 +635,7 @@ async def test_an_answer_that_is_left_closes_its_attempt(bench: Bench, script: l
     assert bench.clock.pending == 0
 
 
-async def test_what_failed_is_let_go_of_as_soon_as_an_answer_begins(bench: Bench) -> None:
+async def test_failed_attempts_are_released_once_an_answer_begins(bench: Bench) -> None:
     bench.add([busy()])
     bench.add([busy()])
     bench.add(ANSWER)
@@ -683,7 +681,9 @@ def expected(plan: list[tuple[int, list[str]]]) -> list[tuple[str, str]]:
 
 
 @given(PLANS)
-async def test_whatever_happens_one_answers_or_the_first_ones_error_is_told(plan: list[tuple[int, list[str]]]) -> None:
+async def test_in_any_case_a_model_answers_or_the_first_models_error_is_reported(
+    plan: list[tuple[int, list[str]]],
+) -> None:
     bench = Bench()
     for retries, outcomes in plan:
         bench.add(*map(script, outcomes), retries=retries, first_event_timeout_s=1)

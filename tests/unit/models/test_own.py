@@ -169,7 +169,7 @@ async def returning(_: ChatRequest) -> str:
 
 
 @pytest.mark.parametrize("model", ["haiku", 3, sync, returning])
-def test_what_can_never_be_a_model_is_refused_when_the_blueprint_is_made(model: Any) -> None:
+def test_an_invalid_model_is_refused_when_the_blueprint_is_made(model: Any) -> None:
     with pytest.raises(TypeError, match="models: haiku is not an async generator function"):
         host(model)
 
@@ -194,7 +194,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_what_a_model_raises_is_in_the_log_with_its_traceback(
+async def test_an_exception_of_a_model_is_in_the_log_with_its_traceback(
     fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     model, words = FAULTS[fault]
@@ -241,7 +241,7 @@ WAYS = pytest.mark.parametrize("is_watched", [True, False], ids=["debug", "produ
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("route", ROUTES)
 @WAYS
-async def test_what_a_hook_raises_is_in_the_log_and_in_debug_mode_in_the_response(
+async def test_an_exception_of_a_hook_is_in_the_log_and_in_debug_mode_in_the_response(
     hook: str, route: str, is_watched: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     make, words = HOOKS[hook]
@@ -261,7 +261,7 @@ async def test_what_a_hook_raises_is_in_the_log_and_in_debug_mode_in_the_respons
 
 @pytest.mark.parametrize("route", ROUTES)
 @WAYS
-async def test_what_a_model_raises_is_in_the_response_in_debug_mode(route: str, is_watched: bool) -> None:
+async def test_an_exception_of_a_model_is_in_the_response_in_debug_mode(route: str, is_watched: bool) -> None:
     for model in (Poet(PondError("no frog")), Poet("An old", PondError("no frog"))):
         app = host(model, testing=is_watched)
         async with app.test_app():
@@ -269,7 +269,9 @@ async def test_what_a_model_raises_is_in_the_response_in_debug_mode(route: str, 
         assert ("PondError: no frog" in text) is is_watched
 
 
-async def test_a_fault_of_ours_is_told_by_its_place_alone_in_debug_mode_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_is_reported_by_its_place_alone_in_debug_mode_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     app = Quart("host", static_folder=None)
     app.debug = True
     handle_errors(app, render)
@@ -287,7 +289,7 @@ async def test_a_fault_of_ours_is_told_by_its_place_alone_in_debug_mode_too(capl
 
 @pytest.mark.parametrize("route", [*ROUTES, "/ai/", "/ai/v1/models"])
 @pytest.mark.parametrize("is_testing", [True, False])
-async def test_an_app_that_was_not_started_says_what_to_do(
+async def test_an_app_that_was_not_started_names_the_remedy(
     route: str, is_testing: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = host(testing=is_testing)
@@ -305,7 +307,7 @@ async def test_an_app_that_was_not_started_says_what_to_do(
 
 @pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("has_begun", [False, True])
-async def test_a_model_that_wants_to_end_the_process_ends_one_answer(
+async def test_a_base_exception_of_a_model_ends_one_answer(
     error: BaseException, has_begun: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Failing:
@@ -340,7 +342,7 @@ async def test_a_model_may_yield_citations_and_images() -> None:
     ]
 
 
-async def test_text_of_images_alone_is_broken_off_and_never_an_empty_answer() -> None:
+async def test_text_of_images_alone_is_aborted_and_never_an_empty_answer() -> None:
     app = host(painter)
     transport = InProcessTransport(cast(ASGIApp, app))
     async with app.test_app(), httpx2.AsyncClient(transport=transport, base_url="http://host") as http:

@@ -98,7 +98,7 @@ async def test_the_list_of_models_has_those_that_are_offered_in_their_order() ->
         assert (await client.send(path="/ai/v1/models/b", method="GET")).status == 404
 
 
-async def test_a_chunk_has_the_name_that_was_asked_for() -> None:
+async def test_a_chunk_has_the_requested_name_of_the_model() -> None:
     async with Loopback(answer_of("a")) as server, serving(CHAT_MODELS={"m": compatible(server, model="t")}) as client:
         streamed = await post(client, {"messages": [QUESTION], "stream": True}, V1)
         assert {chunk["model"] for chunk in streamed.data} == {"m"}
@@ -124,7 +124,7 @@ async def test_among_a_hundred_models_each_is_found() -> None:
         assert server.connections == 1
 
 
-async def test_the_table_holds_the_mock_model_under_any_name() -> None:
+async def test_the_table_may_have_the_mock_model_by_any_name() -> None:
     models = {"ours": {"kind": "mock"}, "slow": {"kind": "mock", "model": "mock"}}
     async with serving(CHAT_MODELS=models) as client:
         assert (await client.ask({"message": "count to 3"})).body == b"1 2 3"
@@ -134,7 +134,7 @@ async def test_the_table_holds_the_mock_model_under_any_name() -> None:
 # -- what a model is sent
 
 
-async def test_parameters_of_an_entry_are_sent_unless_the_client_says_otherwise() -> None:
+async def test_parameters_of_an_entry_are_sent_unless_the_client_sends_its_own() -> None:
     entry = {"params": {"temperature": 0.2, "top_p": 0.5, "reasoning": {"effort": "low"}}}
     body = await sent(entry, {"temperature": 1})
     assert (body["temperature"], body["top_p"], body["reasoning"]) == (1, 0.5, {"effort": "low"})
@@ -160,7 +160,7 @@ async def test_parameters_that_a_model_refuses_are_left_out() -> None:
         ({"params": {"max_tokens": 7}, "max_output_tokens": 3}, {}, {"max_tokens": 3}),
     ],
 )
-async def test_the_limit_of_tokens_goes_by_the_models_own_name(
+async def test_the_token_limit_is_sent_by_the_models_own_name(
     path: str, entry: Mapping[str, Any], document: Mapping[str, Any], limit: Mapping[str, int]
 ) -> None:
     body = await sent(entry, document, path=path)
@@ -181,7 +181,7 @@ async def test_the_limit_of_tokens_goes_by_the_models_own_name(
         ),
     ],
 )
-async def test_each_kind_has_its_usual_name_for_the_limit(entry: Mapping[str, Any], name: str) -> None:
+async def test_each_kind_has_a_default_name_for_the_limit(entry: Mapping[str, Any], name: str) -> None:
     body = await sent({"auth": "none", **entry}, {"max_tokens": 5})
     assert {key for key in body if key.startswith("max")} == {name}
 
@@ -206,7 +206,7 @@ async def test_more_tokens_than_the_model_gives_are_refused_by_the_name_the_clie
         assert server.requests == []
 
 
-async def test_several_answers_are_refused_where_the_model_is_not_told_how_many() -> None:
+async def test_several_answers_are_refused_if_the_model_drops_n() -> None:
     async with (
         Loopback(answer_of("a")) as server,
         serving(CHAT_MODELS={"m": compatible(server, drop_params=["n"])}) as client,
@@ -242,7 +242,7 @@ async def test_headers_of_an_entry_are_sent_to_its_server_alone(monkeypatch: pyt
         assert "authorization" not in two.requests[0].headers
 
 
-async def test_thinking_in_tags_is_reasoning_unless_the_entry_says_otherwise() -> None:
+async def test_thinking_in_tags_is_reasoning_unless_the_entry_disables_it() -> None:
     answer = answer_of("<think>hm</think>yes")
     async with Loopback(answer) as server:
         models = {"m": compatible(server), "n": compatible(server, think_tags="none")}
@@ -268,7 +268,7 @@ async def test_a_model_has_time_limits_of_its_own(caplog: pytest.LogCaptureFixtu
 # -- whose time limits hold
 
 
-async def test_who_answers_has_its_own_time_limits() -> None:
+async def test_a_fallback_has_its_own_time_limits() -> None:
     nowhere = {"kind": "compatible", "base_url": "http://127.0.0.1:1/v1", "retries": 1, "idle_timeout_s": 7}
     async with Loopback(answer_of("a")) as server:
         table = {"m": {**nowhere, "fallbacks": ["n"]}, "n": compatible(server, answer_timeout_s=900)}
