@@ -114,7 +114,7 @@ async def test_the_document_has_each_route_with_its_methods_and_nothing_else() -
     assert operations(found).keys() == routes
 
 
-def test_examples_are_what_the_doors_take() -> None:
+def test_examples_are_accepted_by_their_routes() -> None:
     for operation in operations(document()).values():
         if "requestBody" in operation:
             media_type = operation["requestBody"]["content"]["application/json"]
@@ -142,7 +142,7 @@ NO_PARTS: list[Json] = [
 
 
 @pytest.mark.parametrize(("component", "read"), [("ChatBody", parse), ("CompletionBody", parse_completion)])
-def test_the_document_tells_the_parts_of_a_message_as_they_are_taken(
+def test_the_document_describes_the_parts_of_a_message_as_they_are_accepted(
     component: str, read: Callable[[bytes, Settings], ChatRequest]
 ) -> None:
     schema = {"$ref": f"#/components/schemas/{component}"}
@@ -165,7 +165,7 @@ def test_no_two_operations_have_one_name() -> None:
     assert len(set(names)) == len(names)
 
 
-def test_records_are_told_apart_by_their_type() -> None:
+def test_records_have_a_discriminator() -> None:
     schemas = document()["components"]["schemas"]
     record = schemas["Record"]["discriminator"]
     assert record["propertyName"] == "type"
@@ -195,7 +195,7 @@ def snapshot(app: Quart) -> Json:
     }
 
 
-async def test_a_host_is_left_as_it_was() -> None:
+async def test_a_host_app_is_unchanged() -> None:
     before = snapshot(host())
     async with running(host(("/ai", chat_blueprint(settings=FAST)))) as app:
         await served(app, "/ai")
@@ -205,7 +205,7 @@ async def test_a_host_is_left_as_it_was() -> None:
     assert set(extensions) - set(before["extensions"]) == {"quartapp", "quartapp.openapi"}
 
 
-async def test_a_hosts_own_quart_schema_and_ours_do_not_meet() -> None:
+async def test_a_hosts_quart_schema_and_the_chats_document_are_independent() -> None:
     app = host(("/ai", chat_blueprint(settings=FAST)))
     QuartSchema(app, convert_casing=True)
     async with running(app), running(host(("/ai", chat_blueprint(settings=FAST)))) as plain:
@@ -220,7 +220,7 @@ async def test_the_hosts_routes_are_not_in_it() -> None:
         assert all(path.startswith("/ai/") for path in (await served(app, "/ai"))["paths"])
 
 
-async def test_each_of_two_blueprints_tells_of_itself() -> None:
+async def test_each_of_two_blueprints_has_a_document_of_its_own() -> None:
     async with running(host(("/a", chat_blueprint("chat", FAST)), ("/b", chat_blueprint("chat2", FAST)))) as app:
         one, other = await served(app, "/a"), await served(app, "/b")
     assert {path.removeprefix("/a") for path in one["paths"]} == {path.removeprefix("/b") for path in other["paths"]}
@@ -252,7 +252,7 @@ def by_header(request: Request) -> str | None:
     return request.headers.get("X-Auth")
 
 
-async def test_where_somebody_is_asked_for_they_are_here_too_and_the_document_says_so() -> None:
+async def test_the_document_needs_authentication_and_describes_it() -> None:
     app = host(("/ai", chat_blueprint(settings=FAST, authenticate=by_header)))
     async with running(app):
         for path in ("openapi.json", "docs", "docs/swagger-ui.css"):
@@ -263,7 +263,7 @@ async def test_where_somebody_is_asked_for_they_are_here_too_and_the_document_sa
     assert {each for each, operation in found.items() if "401" not in operation["responses"]} == public
 
 
-async def test_where_nobody_is_asked_for_the_document_has_no_401() -> None:
+async def test_without_authentication_the_document_has_no_401() -> None:
     async with running(create_app(FAST)) as app:
         assert not any("401" in operation["responses"] for operation in operations(await served(app)).values())
 
@@ -355,12 +355,12 @@ async def read_all(server: Server, models: Sequence[str]) -> list[RawClient]:
     return list(await asyncio.gather(*(read_response(model, format) for model in models for format in FORMATS)))
 
 
-async def test_whatever_a_model_does_each_form_is_answered_as_the_document_says(servers: Servers) -> None:
+async def test_responses_to_each_model_match_the_document_in_each_format(servers: Servers) -> None:
     for client in await read_all(servers.get("hypercorn", **FAST, **LIMITS), MODELS):
         hold(client)
 
 
-async def test_whatever_a_model_says_each_form_tells_as_the_document_says(servers: Servers) -> None:
+async def test_each_kind_of_event_matches_the_document_in_each_format(servers: Servers) -> None:
     models = [name for name in MODELS if name.startswith("mock")]
     clients = await read_all(servers.get("hypercorn", **FAST), [*models, "fault-drop:3"])
     for client in clients:
@@ -400,9 +400,7 @@ QUESTION = {"messages": [{"role": "user", "content": "Oslo"}], "tools": TOOLS}
         ("/v1/chat/completions", "*/*", {**QUESTION, "n": 2, "logprobs": True}),
     ],
 )
-async def test_reasoning_and_tool_calls_are_as_the_document_says(
-    model: str, path: str, accept: str, document: Json
-) -> None:
+async def test_reasoning_and_tool_calls_match_the_document(model: str, path: str, accept: str, document: Json) -> None:
     async with running(create_app(FAST)) as app:
         response = await app.test_client().post(path, json={**document, "model": model}, headers={"Accept": accept})
         body = await response.get_data(as_text=False)
@@ -423,7 +421,7 @@ VECTORS = {
 
 
 @pytest.mark.parametrize("format", formats())
-def test_the_vectors_are_as_the_document_says(format: str) -> None:
+def test_the_vectors_match_the_document(format: str) -> None:
     path, media_type = VECTORS[format]
     for case in load(format):
         hold_to_schema("POST", path, 200, media_type, case.data)
@@ -439,7 +437,7 @@ class Everything:
         yield Batch(1, finish_reason="tool_calls", usage=Usage(1, 2, 3), ended=True)
 
 
-async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_form() -> None:
+async def test_events_of_a_model_in_python_match_the_document_in_each_format() -> None:
     async with running(host(("/ai", chat_blueprint(models={"everything": Everything()})))) as app:
         client = app.test_client()
         for format in FORMATS:
@@ -456,7 +454,7 @@ async def test_a_model_that_is_no_server_is_told_as_the_document_says_in_each_fo
                 assert parts == named.keys() - {"error", "data-ping"}
 
 
-async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
+async def test_a_ping_matches_the_document(servers: Servers) -> None:
     server = servers.get("hypercorn", **FAST, CHAT_STATUS_TIMEOUT_S="0.2", CHAT_KEEP_ALIVE_S="0.1")
     for format in (format for format in FORMATS if format.has_records):
         async with await RawClient.ask(server, "count to 1", "ping", format, "fault-slow-first-token:0.6") as client:
@@ -479,7 +477,7 @@ async def test_a_ping_is_as_the_document_says(servers: Servers) -> None:
         ("OPTIONS", {}, b""),
     ],
 )
-async def test_refusals_are_as_the_document_says(path: str, method: str, headers: Json, body: bytes) -> None:
+async def test_refusals_match_the_document(path: str, method: str, headers: Json, body: bytes) -> None:
     async with running(create_app(FAST)) as app:
         sent = {"Content-Type": "application/json", **headers}
         send: Any = getattr(app.test_client(), method.lower())
