@@ -75,20 +75,20 @@ def test_a_message_is_its_text() -> None:
     )
 
 
-def test_unknown_fields_of_the_body_are_passed_over() -> None:
+def test_unknown_fields_of_the_body_are_ignored() -> None:
     context = {"system": "Be brief.", "callSettings": {"temperature": 0}, "config": {"apiKey": CANARY}}
     cases: list[dict[str, Any]] = [{"tools": {}}, {"tools": {}, **context}, {"userId": 7, "__proto__": {}}]
     for fields in cases:
         assert taken(body(HI, **fields)) == ChatRequest([{"role": "user", "content": "hi"}])
 
 
-def test_what_the_sdk_adds_is_taken() -> None:
+def test_fields_of_the_sdk_are_accepted() -> None:
     marked = message({**text("hi"), "state": "done", "providerMetadata": {"x": {}}}, metadata={"model": "m"})
     for fields in ({}, {"messageId": "m1"}, {"trigger": "regenerate-message", "messageId": None}):
         assert taken(body(marked, **fields)).messages == [{"role": "user", "content": "hi"}]
 
 
-def test_what_is_not_for_the_model_is_passed_over() -> None:
+def test_parts_that_are_not_for_the_model_are_ignored() -> None:
     answer = message(
         {"type": "step-start"},
         {"type": "reasoning", "text": "hm", "state": "done"},
@@ -127,7 +127,7 @@ def test_a_tool_call_is_followed_by_its_result(part: dict[str, Any], content: st
     ]
 
 
-def test_a_dynamic_tool_has_its_name_beside_it() -> None:
+def test_a_dynamic_tool_has_its_name_in_a_field() -> None:
     part = {**tool(output="x"), "type": "dynamic-tool", "toolName": "search", "input": None}
     assert taken(body(HI, message(part, role="assistant"))).messages[1]["tool_calls"] == [
         called(name="search", arguments="{}")
@@ -192,7 +192,7 @@ def test_an_answer_may_have_more_parts_than_a_question() -> None:
     assert taken(body(HI, answer, HI), CHAT_MAX_JSON_VALUES=10_000).messages[1]["content"] == "a" * 600
 
 
-def test_what_was_said_after_a_result_comes_after_it() -> None:
+def test_text_after_a_result_stays_after_it() -> None:
     answer = message(
         {"type": "step-start"},
         text("Let me look."),
@@ -211,7 +211,7 @@ def test_what_was_said_after_a_result_comes_after_it() -> None:
     ]
 
 
-def test_instructions_are_taken_where_a_setting_says_so() -> None:
+def test_instructions_are_accepted_if_a_setting_allows_them() -> None:
     document = body(message(text("Be brief."), role="system"), HI)
     assert taken(document, CHAT_ALLOW_SYSTEM_ROLE=True).messages[0] == {"role": "system", "content": "Be brief."}
     assert refused(document) == ("invalid_request", "messages.0.role")
@@ -257,7 +257,7 @@ def test_a_fault_is_at_the_message_of_the_client_and_not_at_the_turn_that_it_bec
         ),
     ],
 )
-def test_a_file_of_a_question_is_what_its_media_type_says(part: dict[str, Any], sent: dict[str, Any]) -> None:
+def test_a_file_of_a_question_is_sent_by_its_media_type(part: dict[str, Any], sent: dict[str, Any]) -> None:
     assert taken(body(message(part, text("hi")))).messages == [{"role": "user", "content": [sent, text("hi")]}]
     assert taken(body(message(part))).messages == [{"role": "user", "content": [sent]}]
 
@@ -268,7 +268,7 @@ def test_files_and_text_stay_in_their_order() -> None:
     assert turn["content"] == [text("ab"), image(), image("data:image/gif;base64,R0lG"), text("c")]
 
 
-def test_a_file_elsewhere_is_passed_on_where_a_setting_says_so_if_it_is_an_image() -> None:
+def test_the_url_of_an_image_is_passed_on_if_a_setting_allows_it() -> None:
     address = "https://example.com/a.png"
     document = body(message(file(address)))
     assert taken(document, CHAT_ALLOW_REMOTE_URLS=True).messages == [{"role": "user", "content": [image(address)]}]
@@ -282,7 +282,7 @@ def test_a_file_elsewhere_is_passed_on_where_a_setting_says_so_if_it_is_an_image
     ("url", "kind"),
     [(PNG, "image/png"), (PDF, "application/pdf"), ("data:audio/wav;base64,AAAAAAAA", "audio/wav")],
 )
-def test_the_limits_of_attachments_hold_for_files(url: str, kind: str) -> None:
+def test_the_limits_of_attachments_apply_to_files(url: str, kind: str) -> None:
     document = body(message(text("hi"), file(url, kind)), message(file()))
     assert len(taken(document, CHAT_MAX_ATTACHMENTS=2, CHAT_MAX_PROMPT_CHARS=2).messages) == 2
     assert refused(document, CHAT_MAX_ATTACHMENTS=1) == ("too_large", "messages")
@@ -312,19 +312,19 @@ WRONG_FILES: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("part", "field"), WRONG_FILES)
-def test_what_is_wrong_with_a_file_is_told_by_its_field(part: dict[str, Any], field: str) -> None:
+def test_an_invalid_file_is_reported_with_its_field(part: dict[str, Any], field: str) -> None:
     document = body(message(text("hi"), part))
     given = {"CHAT_ALLOW_REMOTE_URLS": True, "CHAT_ALLOW_FILE_IDS": True}
     assert refused(document, **given) == ("invalid_request", f"messages.0.parts.1.{field}")
 
 
-def test_instructions_hold_no_files() -> None:
+def test_instructions_have_no_files() -> None:
     document = body(HI, message(text("a"), file(), role="system"))
     assert refused(document, CHAT_ALLOW_SYSTEM_ROLE=True) == ("invalid_request", "messages.1.parts.1.type")
 
 
 @pytest.mark.parametrize("part", [file(), {"type": "custom", "kind": "x"}, {"type": "new"}])
-def test_an_answer_may_hold_parts_that_no_model_takes(part: dict[str, Any]) -> None:
+def test_an_answer_may_have_parts_that_no_model_accepts(part: dict[str, Any]) -> None:
     answer = message(text("a"), part, role="assistant")
     assert taken(body(HI, answer, HI)).messages[1] == {"role": "assistant", "content": "a"}
 
@@ -362,7 +362,7 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("document", "path"), WRONG)
-def test_the_wrong_shape_is_told_by_its_path(document: Any, path: str) -> None:
+def test_a_wrong_shape_is_reported_with_its_path(document: Any, path: str) -> None:
     assert refused(document) == ("invalid_request", path)
 
 
@@ -370,7 +370,7 @@ def test_a_conversation_of_answers_without_anything_is_refused() -> None:
     assert refused(body(message(role="assistant")))[0] == "invalid_request"
 
 
-def test_limits_hold_for_the_turns_that_are_made() -> None:
+def test_limits_apply_to_the_converted_turns() -> None:
     document = body(HI, message(tool(output="12345"), role="assistant"))
     assert len(taken(document, CHAT_MAX_MESSAGES=3).messages) == 3
     assert refused(document, CHAT_MAX_MESSAGES=2) == ("too_large", "messages")
@@ -407,7 +407,7 @@ MESSAGES = st.fixed_dictionaries(
 
 @given(messages=st.lists(MESSAGES, min_size=1, max_size=4))
 @examples(100)
-def test_random_messages_are_taken_whole_or_refused_and_nothing_else(messages: list[Any]) -> None:
+def test_random_messages_are_accepted_unchanged_or_refused_and_nothing_else(messages: list[Any]) -> None:
     turns = taken_or_refused(body(*messages))
     calls = [call["id"] for turn in turns for call in turn.get("tool_calls", ())]
     assert calls == [turn["tool_call_id"] for turn in turns if turn["role"] == "tool"]

@@ -109,7 +109,7 @@ async def test_a_part_is_closed_before_another_begins() -> None:
     ]
 
 
-async def test_a_tool_call_has_its_input_once_the_answer_is_whole() -> None:
+async def test_a_tool_call_has_its_input_once_the_answer_is_complete() -> None:
     pieces: list[Piece] = [
         Delta("a"),
         ToolCall(0, "c1", "weather"),
@@ -167,7 +167,7 @@ async def test_a_reason_is_one_that_all_versions_know(reason: str, sent: str) ->
 @pytest.mark.parametrize(
     "prompt", ["data: [DONE]\n\n", '"}\n\ndata: {"type":"finish"}', "\u2028\r\n", "\x00", "\ufeff"]
 )
-async def test_what_a_model_says_is_never_a_part_of_its_own(client: Client, prompt: str) -> None:
+async def test_text_of_a_model_is_never_a_part_of_the_stream(client: Client, prompt: str) -> None:
     reply = await client.ask(question("mock-echo", prompt))
     assert text(reply) == prompt
     assert [part["type"] for part in reply.data].count("finish") == 1
@@ -208,7 +208,7 @@ async def test_a_call_of_an_answer_that_failed_has_no_input_to_act_on() -> None:
     assert kinds[-3:] == ["finish-step", "error", "finish"]
 
 
-async def test_past_the_gate_a_stream_opens_and_a_later_failure_is_told_in_it() -> None:
+async def test_after_the_status_timeout_a_stream_opens_and_reports_a_later_failure() -> None:
     body = event_stream(chunk({"role": "assistant"}))
     async with (
         Silent(body) as upstream,
@@ -269,7 +269,7 @@ async def test_a_refusal_is_one_plain_sentence_with_a_true_status(
     assert log.only["id"] == reply.headers["X-Request-ID"]
 
 
-async def test_who_asks_is_found_out_before_the_body_is_read() -> None:
+async def test_a_request_is_authenticated_before_its_body_is_read() -> None:
     def authenticate(request: Request) -> str | None:
         return request.headers.get("X-Auth")
 
@@ -301,7 +301,7 @@ async def test_a_hosts_hook_that_crashes_is_a_plain_sentence_too() -> None:
         (b" " * 262_145, "application/json", "too_large"),
     ],
 )
-async def test_a_body_is_refused_as_at_any_door(client: Client, body: bytes, content_type: str, code: str) -> None:
+async def test_a_body_is_refused_as_on_any_route(client: Client, body: bytes, content_type: str, code: str) -> None:
     reply = await client.send(body, headers={"Content-Type": content_type})
     assert (reply.status, sentence_of(reply)) == (KINDS[code].status, KINDS[code].message)
 
@@ -334,6 +334,6 @@ async def test_other_addresses_and_methods_are_refused_in_a_sentence(
     assert (reply.status, sentence_of(reply)) == (KINDS[code].status, KINDS[code].message)
 
 
-async def test_options_tells_the_methods(client: Client) -> None:
+async def test_options_lists_the_methods(client: Client) -> None:
     assert (await client.send(method="OPTIONS")).headers["Allow"] == "POST, OPTIONS"
     assert (await client.send(path=f"{UI}/c1/stream", method="OPTIONS")).headers["Allow"] == "GET, HEAD, OPTIONS"

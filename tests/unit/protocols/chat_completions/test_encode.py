@@ -29,7 +29,7 @@ def merged(*deltas: Json) -> Json:
 
 
 @given(case=answers(fails=False))
-def test_a_completion_says_what_the_events_said(case: Case) -> None:
+def test_a_completion_has_the_content_of_the_events(case: Case) -> None:
     chunks = ChunkEncoder(CREATED, include_usage=True)
     completion = json.loads(to_json(merge(chunk for event in case.events for chunk in chunks.of(event))))
     assert completion == contract.completion(case.events, CREATED)
@@ -49,7 +49,7 @@ def test_a_completion_says_what_the_events_said(case: Case) -> None:
         pytest.param([{"role": "assistant"}, {"role": ""}], {"content": None}, id="an empty role changes nothing"),
     ],
 )
-def test_what_chunks_add_is_put_together_by_its_kind(deltas: list[Json], message: Json) -> None:
+def test_fields_of_chunks_are_joined_by_their_kind(deltas: list[Json], message: Json) -> None:
     assert merged(*deltas) == {"role": "assistant", **message}
 
 
@@ -64,13 +64,13 @@ def test_a_tool_call_keeps_its_id_and_name_when_later_fragments_leave_them_empty
     assert merged(first, later)["tool_calls"] == [expected]
 
 
-def test_tool_calls_stand_in_the_order_of_their_indexes_whatever_those_are() -> None:
+def test_tool_calls_are_in_the_order_of_their_indexes() -> None:
     fragments = [call(7, function={"arguments": "b"}), call(3, function={"arguments": "a"})]
     expected = [{"function": {"arguments": "aa"}}, {"function": {"arguments": "bb"}}]
     assert merged(*fragments, *fragments)["tool_calls"] == expected
 
 
-def test_half_a_surrogate_pair_that_an_upstream_escaped_is_mended() -> None:
+def test_an_escaped_half_of_a_surrogate_pair_is_replaced() -> None:
     payload = b'{"id":"c","choices":[{"index":0,"delta":{"content":"a\\ud83d"}}]}'
     (chunk,) = ChunkEncoder(CREATED, include_usage=True).of(Raw(payload))
     assert merge([chunk])["choices"][0]["message"]["content"] == "a\ufffd"
@@ -102,7 +102,7 @@ CHUNKS = st.fixed_dictionaries(
 
 @examples(30)
 @given(stream=st.lists(CHUNKS, max_size=4))
-def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None:
+def test_any_raw_chunks_can_be_merged(stream: list[Json]) -> None:
     parser = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
     pieces = parser.feed("".join(f"data: {json.dumps(chunk)}\n\n" for chunk in stream).encode()).pieces
     chunks = ChunkEncoder(CREATED, include_usage=True)
@@ -110,7 +110,7 @@ def test_whatever_chunks_are_passed_on_can_be_merged(stream: list[Json]) -> None
     assert json.loads(to_json(completion))["object"] == "chat.completion"
 
 
-def test_an_upstream_whose_chunks_are_no_chunks_is_refused() -> None:
+def test_invalid_chunks_of_an_upstream_are_refused() -> None:
     parser = RawChunkParser(10**6, model="m", choices=1, include_usage=True)
     parser.feed(b'data: {"choices":[{"index":0,"delta":{"content":1}}]}\n\n')
     assert isinstance(parser.error, ChatError)

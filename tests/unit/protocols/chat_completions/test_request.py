@@ -142,11 +142,11 @@ UNKNOWN = [
 
 @pytest.mark.parametrize("name", UNKNOWN)
 @pytest.mark.parametrize("value", [CANARY, {"x": CANARY}, True])
-def test_what_is_not_in_the_list_is_refused_by_its_name(name: str, value: Any) -> None:
+def test_an_unknown_parameter_is_refused_by_its_name(name: str, value: Any) -> None:
     assert refused(body(**{name: value})) == ("invalid_request", name)
 
 
-def test_the_name_of_an_unknown_parameter_is_cut_to_harmless_characters() -> None:
+def test_the_name_of_an_unknown_parameter_is_reduced_to_harmless_characters() -> None:
     assert refused(body(**{"<b>é'" + "x" * 200: 1})) == ("invalid_request", "?b???" + "x" * 95)
 
 
@@ -188,12 +188,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("document", "path"), WRONG)
-def test_the_wrong_shape_is_told_by_its_path(document: dict[str, Any], path: str) -> None:
+def test_a_wrong_shape_is_reported_with_its_path(document: dict[str, Any], path: str) -> None:
     assert refused(document) == ("invalid_request", path)
 
 
 @pytest.mark.parametrize("bias", [101, -100.5, "1", True, None, [1]])
-def test_a_wrong_bias_is_told_by_its_token(bias: Any) -> None:
+def test_an_invalid_bias_is_reported_with_its_token(bias: Any) -> None:
     assert refused(body(logit_bias={"7": bias})) == ("invalid_request", "logit_bias.7")
 
 

@@ -118,13 +118,13 @@ async def test_a_chunk_is_the_upstreams_own_but_for_the_name_of_the_model() -> N
 
 
 @pytest.mark.parametrize("name", ['a"b', "a/b:c", "é", "\\"])
-async def test_any_name_of_a_model_is_put_in_whole(name: str) -> None:
+async def test_any_name_of_a_model_is_inserted_unchanged(name: str) -> None:
     body = event_stream(chunk({"content": "hi"}), chunk(finish_reason="stop"))
     response = await answered(body, streamed(name))
     assert {each["model"] for each in response.data} == {name}
 
 
-async def test_usage_is_always_asked_for_and_told_to_those_who_ask() -> None:
+async def test_usage_is_always_requested_and_sent_to_clients_that_request_it() -> None:
     body = event_stream(chunk({"content": "hi"}, usage=None), chunk(finish_reason="stop", usage=None), USAGE_CHUNK)
     async with Loopback(reply(body=body)) as upstream, serving(path=COMPLETIONS, **offered_by(upstream)) as client:
         for options in (None, {"include_usage": False}, {}):
@@ -137,7 +137,7 @@ async def test_usage_is_always_asked_for_and_told_to_those_who_ask() -> None:
 
 
 @pytest.mark.parametrize("held", [[chunk({"role": "assistant", "content": ""})], [chunk({"role": "assistant"})] * 3])
-async def test_a_role_is_no_event_so_that_a_failure_after_it_is_a_true_status(held: list[Any]) -> None:
+async def test_a_role_is_not_an_event_so_a_failure_after_it_is_a_true_status(held: list[Any]) -> None:
     body = event_stream(*held, {"error": {"message": "canary", "type": "server_error"}}, done=False)
     refused = await answered(body, streamed("ours"))
     assert error_of(refused)["code"] == "upstream_error"
@@ -171,7 +171,7 @@ async def test_a_failure_after_tokens_is_an_error_and_no_done(client: Client, lo
     assert log.only["ending"] == code
 
 
-async def test_past_the_gate_a_stream_opens_with_a_chunk_that_adds_nothing() -> None:
+async def test_after_the_status_timeout_a_stream_opens_with_an_empty_chunk() -> None:
     body = event_stream(chunk({"role": "assistant"}), chunk({"content": "hi"}), chunk(finish_reason="stop"))
     async with (
         Silent(body) as upstream,
@@ -186,7 +186,7 @@ async def test_past_the_gate_a_stream_opens_with_a_chunk_that_adds_nothing() -> 
         assert b'"content":"hi"' in await connection.receive()
 
 
-async def test_several_choices_are_whole_when_each_of_them_is() -> None:
+async def test_several_choices_are_complete_when_each_of_them_is() -> None:
     both = [
         chunk(choices=[{"index": index, "delta": {"content": text}, "finish_reason": None}])
         for index, text in ((0, "a"), (1, "b"), (0, "c"), (1, "d"))
@@ -200,7 +200,7 @@ async def test_several_choices_are_whole_when_each_of_them_is() -> None:
     assert not half.is_done
 
 
-async def test_the_mock_model_gives_as_many_choices_as_are_asked_for(client: Client) -> None:
+async def test_the_mock_model_gives_the_requested_number_of_choices(client: Client) -> None:
     chunks = (await client.ask(streamed(n=2))).data
     assert [text_of(chunks, index=index) for index in (0, 1, 2)] == ["1 2 3", "1 2 3", ""]
 
@@ -223,7 +223,7 @@ async def test_a_completion_is_merged_from_chunks(client: Client) -> None:
 TOKEN = {"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": [{"token": "b", "logprob": -1.5, "bytes": None}]}
 
 
-async def test_everything_that_chunks_say_is_in_the_completion() -> None:
+async def test_everything_in_the_chunks_is_in_the_completion() -> None:
     def call(index: int, **fields: Any) -> Any:
         return {"tool_calls": [{"index": index, **fields}]}
 
@@ -302,7 +302,7 @@ async def test_one_choice_of_a_server_that_ignores_n_is_a_complete_answer(end: s
     assert (reply.status, reply.json["error"]["code"]) == (502, "upstream_truncated")
 
 
-async def test_what_clients_would_misread_is_in_openais_words_streamed_and_whole() -> None:
+async def test_what_clients_would_misread_is_in_openais_form_streamed_and_complete() -> None:
     calls = [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in "ab"]
     body = event_stream(
         {"choices": [{"index": 0, "delta": {"tool_calls": calls, "provider": {"model": "p"}}}], "model": "theirs"},
@@ -349,7 +349,7 @@ async def test_half_a_character_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("strange", [b"1e999", b'"\xff"', b'"\xed\xa0\x80"'])
-async def test_a_field_that_cannot_be_told_again_is_an_error_of_the_upstream(strange: bytes) -> None:
+async def test_a_field_that_cannot_be_re_encoded_is_an_upstream_error(strange: bytes) -> None:
     body = event_stream(b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}],"x":%b}' % strange)
     assert error_of(await answered(body, question("ours")))["code"] == "upstream_error"
 
@@ -365,14 +365,14 @@ async def test_a_field_that_cannot_be_told_again_is_an_error_of_the_upstream(str
         ("fault-no-finish-done:2", "upstream_truncated"),
     ],
 )
-async def test_a_completion_is_whole_or_an_error(client: Client, log: Log, model: str, code: str) -> None:
+async def test_a_completion_is_complete_or_an_error(client: Client, log: Log, model: str, code: str) -> None:
     reply = await client.ask(question(model))
     assert error_of(reply)["code"] == OPENAI_CODES.get(code, code)
     assert "upstream-secret" not in reply.body.decode() + log.text
     assert (log.only["id"], log.only["ending"]) == (reply.headers["X-Request-ID"], code)
 
 
-async def test_a_completion_is_asked_for_as_a_stream_so_that_a_cut_is_seen() -> None:
+async def test_a_completion_is_requested_as_a_stream_so_that_truncation_is_detected() -> None:
     body = event_stream(chunk({"content": "a"}), chunk(finish_reason="stop"), USAGE_CHUNK)
     async with Loopback(reply(body=body)) as upstream, serving(path=COMPLETIONS, **offered_by(upstream)) as client:
         assert (await client.ask(question("ours"))).json["usage"] == USAGE
@@ -394,7 +394,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 
 
 @pytest.mark.parametrize("include_usage", [True, False])
-async def test_a_model_without_chunks_is_told_in_ours(include_usage: bool) -> None:
+async def test_a_model_without_chunks_gets_the_chats_own_chunks(include_usage: bool) -> None:
     async with serving(path=COMPLETIONS, models=OWN) as client:
         reply = await client.ask(streamed("own", stream_options={"include_usage": include_usage}))
     chunks = reply.data
@@ -461,7 +461,7 @@ async def test_a_refusal_has_openais_form(client: Client, log: Log, body: Any, c
         ("fault-no-finish:0", "upstream_truncated", True),
     ],
 )
-async def test_clients_are_told_not_to_ask_again_where_they_may_pay_again(
+async def test_clients_get_x_should_retry_false_if_a_retry_may_be_billed(
     client: Client, model: str, code: str, may_be_billed: bool, stream: bool
 ) -> None:
     reply = await client.ask(question(model, stream=stream))
@@ -471,16 +471,14 @@ async def test_clients_are_told_not_to_ask_again_where_they_may_pay_again(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-async def test_what_the_models_server_refuses_is_refused_in_a_way_that_no_client_retries(
-    client: Client, status: int
-) -> None:
+async def test_a_refusal_of_the_upstream_has_a_status_that_no_client_retries(client: Client, status: int) -> None:
     reply = await client.ask(question(f"fault-status:{status}"))
     assert (reply.status, error_of(reply)["code"]) == (400, "upstream_refused")
     assert reply.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.parametrize(("status", "code"), [(402, None), (429, "insufficient_quota")])
-async def test_an_account_without_credit_is_no_busy_server(status: int, code: str | None) -> None:
+async def test_an_account_without_credit_is_not_reported_as_busy(status: int, code: str | None) -> None:
     body = json.dumps({"error": {"message": "canary", "code": code}}).encode()
     async with (
         Loopback(reply(status, body, {"Content-Type": "application/json", "Retry-After": "7"})) as upstream,
@@ -528,7 +526,7 @@ async def test_the_message_names_the_field_because_clients_show_nothing_else(
     assert error_of(await client.ask(document))["message"] == message
 
 
-async def test_an_answer_that_took_too_long_is_not_asked_for_again() -> None:
+async def test_an_answer_that_took_too_long_is_not_retried() -> None:
     limits = {"CHAT_IDLE_TIMEOUT_S": "upstream_timeout", "CHAT_ANSWER_TIMEOUT_S": "deadline_exceeded"}
     for setting, code in limits.items():
         given: dict[str, Any] = {setting: 0.05}
@@ -548,7 +546,7 @@ async def test_an_answer_that_took_too_long_is_not_asked_for_again() -> None:
         ("internal_error", "server_error"),
     ],
 )
-async def test_the_type_of_an_error_goes_by_its_status(code: Code, kind: str) -> None:
+async def test_the_type_of_an_error_depends_on_its_status(code: Code, kind: str) -> None:
     def authenticate(_: Request) -> str:
         raise ChatError(code, retry_after_s=3)
 
@@ -557,7 +555,7 @@ async def test_the_type_of_an_error_goes_by_its_status(code: Code, kind: str) ->
             assert (error_of(reply)["type"], reply.headers["Retry-After"]) == (kind, "3")
 
 
-async def test_a_hosts_hook_that_crashes_is_told_in_the_words_of_the_door(log: Log) -> None:
+async def test_a_crash_of_a_hosts_hook_is_reported_in_the_format_of_the_route(log: Log) -> None:
     host = Quart("host", static_folder=None)
 
     @host.before_request
@@ -572,7 +570,7 @@ async def test_a_hosts_hook_that_crashes_is_told_in_the_words_of_the_door(log: L
     assert "RuntimeError: canary" in log.text
 
 
-async def test_who_asks_may_come_as_the_clients_key() -> None:
+async def test_the_client_may_authenticate_with_its_api_key() -> None:
     def authenticate(request: Request) -> str | None:
         return "ann" if request.headers.get("Authorization") == "Bearer canary-key" else None
 

@@ -54,11 +54,11 @@ def result(id: str = "c1", content: str = "1") -> dict[str, Any]:
         (call("a" * 5000), call("a" * 5000)),
     ],
 )
-def test_a_call_is_accepted_in_each_form_in_which_it_was_sent(given: dict[str, Any], taken: dict[str, Any]) -> None:
+def test_a_call_is_accepted_in_each_format_in_which_it_was_sent(given: dict[str, Any], taken: dict[str, Any]) -> None:
     assert sent(calling(given), result(given["id"])) == [calling(taken), result(given["id"])]
 
 
-def test_state_of_a_turn_is_accepted_in_each_form_in_which_it_was_sent() -> None:
+def test_state_of_a_turn_is_accepted_in_each_format_in_which_it_was_sent() -> None:
     details = [{"type": "reasoning.encrypted", "data": "ZGF0YQ=="}]
     given = {"reasoning_content": "hm", "reasoning_details": details, "unknown": 1, "audio": {"id": "a"}}
     kept = {"reasoning": "hm", "reasoning_details": details}
@@ -82,7 +82,7 @@ def test_citations_and_images_of_an_earlier_answer_are_accepted_and_not_sent() -
 
 @pytest.mark.parametrize("content", ["", None, []])
 @pytest.mark.parametrize("calls", [[], None])
-def test_an_answer_that_says_nothing_is_accepted_and_not_sent(content: Any, calls: Any) -> None:
+def test_an_empty_answer_is_accepted_and_not_sent(content: Any, calls: Any) -> None:
     assert sent({"role": "assistant", "content": content, "tool_calls": calls}, USER) == [USER]
 
 

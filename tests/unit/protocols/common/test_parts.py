@@ -88,7 +88,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("kind", TAKEN)
-def test_an_attachment_goes_on_as_it_came(kind: str) -> None:
+def test_an_attachment_is_passed_on_unchanged(kind: str) -> None:
     assert taken(body_with(text(), TAKEN[kind])) == [text(), TAKEN[kind]]
 
 
@@ -98,7 +98,7 @@ def test_an_attachment_needs_no_text_and_keeps_its_place() -> None:
     assert taken(body_with(*parts)) == parts
 
 
-def test_an_empty_detail_and_the_type_image_jpg_are_what_they_look_like() -> None:
+def test_an_empty_detail_and_the_type_image_jpg_are_normalised() -> None:
     assert taken(body_with(image(detail=""))) == [image()]
     jpeg = "data:image/jpeg;base64,/9j/4A=="
     assert taken(body_with(image(jpeg.replace("jpeg", "jpg")))) == [image(jpeg)]
@@ -178,7 +178,7 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("part", "path"), WRONG)
-def test_the_wrong_shape_is_told_by_its_path(part: Any, path: str) -> None:
+def test_a_wrong_shape_is_reported_with_its_path(part: Any, path: str) -> None:
     assert refused(body_with(text(), part), **REMOTE, **FILE_IDS) == ("invalid_request", AT + path)
 
 
@@ -211,7 +211,7 @@ NO_IMAGES = [
 
 
 @pytest.mark.parametrize("url", NO_IMAGES)
-def test_what_is_no_image_of_a_kind_that_is_taken_is_refused(url: str) -> None:
+def test_an_image_of_an_unsupported_kind_is_refused(url: str) -> None:
     assert refused(body_with(text(), image(url)), **REMOTE) == ("invalid_request", AT + ".image_url.url")
 
 
@@ -223,7 +223,7 @@ NO_BASE64 = [
 
 
 @pytest.mark.parametrize("data", NO_BASE64)
-def test_what_is_no_base64_is_refused(data: str) -> None:
+def test_invalid_base64_is_refused(data: str) -> None:
     head = "data:application/pdf;base64,"
     assert refused(body_with(text(), image(f"data:image/png;base64,{data}"))) == (
         "invalid_request",
@@ -240,13 +240,13 @@ def test_what_is_no_base64_is_refused(data: str) -> None:
      "data:text/plain;base64", f"data:a/{'b' * 200};base64,AAAA", "data:a/b;c;base64,AAAA",
      "data:a/b;base64x,AAAA", "data:a/b;base64;c=d,AAAA", "https://example.com/a.pdf"],
 )  # fmt: skip
-def test_what_is_no_file_in_a_data_url_is_refused(data: str) -> None:
+def test_a_data_url_without_a_file_is_refused(data: str) -> None:
     assert refused(body_with(text(), file(file_data=data)), **REMOTE) == ("invalid_request", AT + ".file.file_data")
 
 
 @given(data=st.binary(min_size=1, max_size=50) | st.text("AZaz09+/=- \n", max_size=12).map(str.encode))
 @examples(100)
-def test_base64_is_what_a_strict_decoder_takes(data: bytes) -> None:
+def test_base64_is_accepted_as_by_a_strict_decoder(data: bytes) -> None:
     for candidate in (base64.b64encode(data).decode(), data.decode("latin-1")):
         if size := size_of_base64(candidate):
             assert check_base64(candidate) == candidate
@@ -308,17 +308,17 @@ NO_ADDRESSES = [
 
 
 @pytest.mark.parametrize("url", ADDRESSES)
-def test_an_address_is_passed_on_where_a_setting_says_so(url: str) -> None:
+def test_a_url_is_passed_on_if_a_setting_allows_it(url: str) -> None:
     assert taken(body_with(text(), image(url, detail="low")), **REMOTE) == [text(), image(url, detail="low")]
     assert refused(body_with(text(), image(url))) == ("invalid_request", AT + ".image_url.url")
 
 
 @pytest.mark.parametrize("url", NO_ADDRESSES)
-def test_what_is_no_plain_address_is_refused_even_then(url: str) -> None:
+def test_an_invalid_url_is_refused_even_then(url: str) -> None:
     assert refused(body_with(text(), image(url)), **REMOTE) == ("invalid_request", AT + ".image_url.url")
 
 
-def test_a_file_at_the_provider_may_be_named_where_a_setting_says_so() -> None:
+def test_a_file_id_is_accepted_if_a_setting_allows_it() -> None:
     for part in (file(file_id="file-Ab_1"), file(file_id="a" * 200, filename="a.pdf")):
         assert taken(body_with(text(), part), **FILE_IDS) == [text(), part]
         assert refused(body_with(text(), part), **REMOTE) == ("invalid_request", AT + ".file.file_id")

@@ -130,7 +130,7 @@ def test_every_event_comes_back_from_its_line(events: list[Event]) -> None:
 # -- text
 
 
-def test_text_is_what_the_model_says_to_its_reader_and_nothing_else() -> None:
+def test_text_has_the_deltas_and_refusals_and_nothing_else() -> None:
     events = [event for event, _ in RECORDS]
     assert encode_text([*events, Delta("b")]) == b"aab"
     assert encode_text([Ping(), Reasoning("hm"), Done("stop")]) == b""
@@ -138,7 +138,7 @@ def test_text_is_what_the_model_says_to_its_reader_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("string", HOSTILE, ids=ascii)
-def test_text_is_sent_as_it_is(string: str) -> None:
+def test_text_is_sent_unchanged(string: str) -> None:
     assert encode_text([Delta(string), Refusal(string)]).decode() == string * 2
 
 

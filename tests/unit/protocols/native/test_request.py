@@ -61,7 +61,7 @@ def test_a_message_is_one_turn_of_the_user() -> None:
     assert taken({"message": "hi"}) == ChatRequest([user()])
 
 
-def test_a_conversation_is_taken_as_it_is() -> None:
+def test_a_conversation_is_accepted_unchanged() -> None:
     turns = [
         user("é€😀\u0000\u2028"),
         {"role": "assistant", "content": "hm", "tool_calls": [CALL]},
@@ -98,7 +98,7 @@ def test_parameters_are_openais_by_openais_names() -> None:
     assert (request.model, request.params) == ("m", params)
 
 
-def test_an_answer_that_is_not_to_be_streamed_is_asked_for_whole() -> None:
+def test_an_answer_is_one_object_if_stream_is_false() -> None:
     assert taken(hi(stream=False)) == ChatRequest([user()], whole=True)
     assert taken(hi(stream=True)) == ChatRequest([user()])
 
@@ -116,7 +116,7 @@ def test_null_means_not_given() -> None:
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
-def test_system_roles_are_taken_where_a_setting_says_so(role: str) -> None:
+def test_system_roles_are_accepted_if_a_setting_allows_them(role: str) -> None:
     turns = [{"role": role, "content": "Be brief."}, user()]
     assert taken(messages(*turns), CHAT_ALLOW_SYSTEM_ROLE=True).messages == turns
     assert refused(messages(*turns)) == ("invalid_request", "messages.0.role")
@@ -125,7 +125,7 @@ def test_system_roles_are_taken_where_a_setting_says_so(role: str) -> None:
 @pytest.mark.parametrize(
     "text", ["{{7*7}}", "<|im_start|>system", "%s", "{0.__class__}", "</script>", "\x1b[31m", "\u202e", " ", "\n"]
 )
-def test_text_of_any_kind_stays_what_it_is(text: str) -> None:
+def test_text_of_any_kind_is_unchanged(text: str) -> None:
     assert taken({"message": text}).messages == [user(text)]
 
 
@@ -180,7 +180,7 @@ NO_JSON = {
 
 
 @pytest.mark.parametrize("kind", NO_JSON)
-def test_what_is_no_json_is_a_bad_request(kind: str) -> None:
+def test_invalid_json_is_a_bad_request(kind: str) -> None:
     assert refused(NO_JSON[kind]) == ("bad_request", None)
 
 
@@ -216,7 +216,7 @@ DEEP = {
 
 
 @pytest.mark.parametrize("kind", DEEP)
-def test_what_is_too_deep_is_refused_as_such(kind: str) -> None:
+def test_json_that_is_too_deep_is_refused_as_such(kind: str) -> None:
     assert refused(DEEP[kind]) == ("too_deep", None)
 
 
@@ -351,7 +351,7 @@ WRONG: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("document", "path"), WRONG, ids=[f"{json.dumps(d)[:60]} {p}" for d, p in WRONG])
-def test_the_wrong_shape_is_told_by_its_path(document: Any, path: str) -> None:
+def test_a_wrong_shape_is_reported_with_its_path(document: Any, path: str) -> None:
     assert refused(document) == ("invalid_request", path)
 
 
@@ -380,7 +380,7 @@ def test_an_unknown_field_is_named(name: str) -> None:
         ("a" * 200_000, "a" * 100),
     ],
 )
-def test_an_unknown_fields_name_is_cut_to_harmless_characters(name: str, path: str) -> None:
+def test_the_name_of_an_unknown_field_is_reduced_to_harmless_characters(name: str, path: str) -> None:
     assert refused(hi(**{name: 1})) == ("invalid_request", path)
 
 
@@ -409,7 +409,7 @@ def test_a_conversation_may_have_as_many_messages_as_the_limit_and_no_more() -> 
     assert refused(messages(*[user()] * 201)) == ("too_large", "messages")
 
 
-def test_an_answer_may_be_asked_for_as_many_tokens_as_the_limit_and_no_more() -> None:
+def test_as_many_tokens_as_the_limit_and_no_more_may_be_requested() -> None:
     assert taken(hi(max_tokens=7), CHAT_MAX_OUTPUT_TOKENS=7).params == {"max_tokens": 7}
     assert refused(hi(max_tokens=8), CHAT_MAX_OUTPUT_TOKENS=7) == ("invalid_request", "max_tokens")
 
@@ -457,7 +457,7 @@ def dear() -> Iterator[tuple[str, bytes, str]]:
 
 
 @pytest.mark.parametrize(("body", "code"), [pytest.param(b, c, id=name) for name, b, c in dear()])
-def test_a_body_made_to_be_dear_is_refused(body: bytes, code: str) -> None:
+def test_a_body_that_is_costly_to_parse_is_refused(body: bytes, code: str) -> None:
     assert len(body) <= BODY_BYTES
     assert refused(body)[0] == code
 
@@ -496,7 +496,7 @@ def test_any_other_query_is_refused(query: dict[str, list[str]], code: str, path
     assert refused_query(query) == (code, path)
 
 
-def test_an_unknown_name_that_comes_twice_is_told_without_it() -> None:
+def test_a_duplicate_unknown_parameter_is_refused_without_its_name() -> None:
     assert refused_query({"message": ["a"], CANARY: ["1", "2"]}) == ("invalid_request", "")
 
 
@@ -542,13 +542,13 @@ FATES = ("taken", "bad_request", "too_deep", "too_large", "invalid_request")
 
 @given(document=DOCUMENTS | LIKELY, ascii_only=st.booleans())
 @examples(60)
-def test_random_documents_are_taken_or_refused_and_nothing_else(document: Any, ascii_only: bool) -> None:
+def test_random_documents_are_accepted_or_refused_and_nothing_else(document: Any, ascii_only: bool) -> None:
     assert fate(json.dumps(document, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")) in FATES
 
 
 @given(body=st.binary(max_size=100))
 @examples(100)
-def test_random_bytes_are_taken_or_refused_and_nothing_else(body: bytes) -> None:
+def test_random_bytes_are_accepted_or_refused_and_nothing_else(body: bytes) -> None:
     assert fate(body) in FATES
 
 
@@ -557,5 +557,5 @@ VALID = json.dumps({**messages(user("é"), {"role": "assistant", "tool_calls": [
 
 @given(place=st.integers(0, len(VALID) - 1), size=st.integers(0, 9), put=st.binary(max_size=4))
 @examples(200)
-def test_a_right_body_with_a_wound_is_taken_or_refused_and_nothing_else(place: int, size: int, put: bytes) -> None:
+def test_a_damaged_body_is_accepted_or_refused_and_nothing_else(place: int, size: int, put: bytes) -> None:
     assert fate(VALID[:place] + put + VALID[place + size :]) in FATES

@@ -89,7 +89,7 @@ async def test_a_parameter_reaches_the_model(client: Client) -> None:
         "__proto__",
     ],
 )
-async def test_hostile_text_comes_back_as_it_was_sent(client: Client, text: str) -> None:
+async def test_hostile_text_comes_back_unchanged(client: Client, text: str) -> None:
     question = {"message": text, "model": "mock-echo"}
     assert (await client.ask(question)).body.decode() == text
     records = (await client.ask(question, **NDJSON)).records
@@ -114,7 +114,7 @@ async def test_a_refusal_of_the_model_shows_in_both(client: Client) -> None:
     assert (await client.ask(question)).body.decode() == text
 
 
-async def test_a_tool_call_is_whole_once_its_fragments_are_joined(client: Client) -> None:
+async def test_a_tool_call_is_complete_once_its_fragments_are_joined(client: Client) -> None:
     tools = [{"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}}}}}]
     question = {"message": PROMPT, "model": "mock-tool-call", "tools": tools}
     records = (await client.ask(question, **NDJSON)).records
@@ -172,7 +172,7 @@ TEXT, RECORDS, EVENTS, OBJECT = "text/plain", "application/x-ndjson", "text/even
         ("text", None),
     ],
 )
-async def test_the_format_is_the_one_the_client_likes_best(client: Client, accept: str, chosen: str | None) -> None:
+async def test_the_format_is_the_one_that_accept_prefers(client: Client, accept: str, chosen: str | None) -> None:
     reply = await client.ask(Accept=accept)
     if chosen is None:
         assert reply.error["code"] == "not_acceptable"
@@ -182,7 +182,7 @@ async def test_the_format_is_the_one_the_client_likes_best(client: Client, accep
         assert reply.headers["Content-Type"] == (OBJECT if chosen == OBJECT else f"{chosen}; charset=utf-8")
 
 
-async def test_without_a_wish_the_format_is_text(client: Client) -> None:
+async def test_without_accept_the_format_is_text(client: Client) -> None:
     assert (await client.ask()).headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
@@ -244,7 +244,7 @@ async def test_a_failure_after_tokens_is_the_last_record(client: Client, log: Lo
     assert (log.only["id"], log.only["ending"]) == (start["id"], code)
 
 
-async def test_a_model_of_the_projects_own_that_crashes_is_an_internal_error(log: Log) -> None:
+async def test_a_crash_of_a_model_in_python_is_an_internal_error(log: Log) -> None:
     async with serving(models={"own": OwnModel(ValueError(f"{KEY} {PROMPT}"))}) as client:
         reply = await client.ask()
     assert reply.error["code"] == "internal_error"
@@ -255,7 +255,7 @@ async def test_a_model_of_the_projects_own_that_crashes_is_an_internal_error(log
 
 
 @pytest.mark.parametrize("accept", [TEXT, RECORDS, EVENTS, OBJECT])
-async def test_a_model_of_the_projects_own_may_cut_characters(accept: str) -> None:
+async def test_a_model_in_python_may_split_characters(accept: str) -> None:
     batch = Batch(1, [Delta("a\ud83d")], finish_reason="stop", ended=True)
     async with serving(models={"own": OwnModel(batch)}) as client:
         reply = await client.ask(Accept=accept)
@@ -306,7 +306,7 @@ async def open_answer(client: Client, **headers: str) -> AsyncIterator[None]:
         await connection.disconnect()
 
 
-async def test_a_place_is_free_again_once_its_reader_has_left() -> None:
+async def test_a_slot_is_free_again_once_its_client_has_disconnected() -> None:
     async with serving(CHAT_MAX_OPEN_STREAMS=1) as client:
         async with open_answer(client):
             reply = await client.ask()
@@ -345,7 +345,7 @@ async def test_a_body_is_refused_by_code_and_path_and_without_an_echo(
     assert (word, line["id"], line["error"]) == ("refused", reply.error["id"], code)
 
 
-async def test_a_body_that_does_not_come_is_given_up() -> None:
+async def test_a_body_that_does_not_arrive_times_out() -> None:
     async with serving(CHAT_BODY_TIMEOUT_S=0.05) as client:
         headers = {"Content-Type": "application/json"}
         async with client.test.request(STREAM, method="POST", headers=headers) as connection:
@@ -368,7 +368,9 @@ async def by_token_later(request: Request) -> str | None:
 
 
 @pytest.mark.parametrize("authenticate", [by_token, by_token_later])
-async def test_who_asks_is_logged_and_nobody_is_refused(log: Log, authenticate: Authenticate) -> None:
+async def test_the_principal_is_logged_and_an_anonymous_request_is_refused(
+    log: Log, authenticate: Authenticate
+) -> None:
     async with serving(authenticate=authenticate) as client:
         assert (await client.ask(**{"X-Auth": "token-1"})).status == 200
         assert (await client.ask(**{"X-Auth": KEY})).error["code"] == "unauthorized"
@@ -377,7 +379,7 @@ async def test_who_asks_is_logged_and_nobody_is_refused(log: Log, authenticate: 
     assert KEY not in log.text
 
 
-async def test_nobody_is_refused_before_anything_of_the_body_comes() -> None:
+async def test_an_unauthorized_request_is_refused_before_its_body_arrives() -> None:
     async with serving(authenticate=by_token) as client:
         headers = {"Content-Type": "application/json", "Content-Length": "99999999"}
         async with client.test.request(STREAM, method="POST", headers=headers) as connection:
@@ -386,7 +388,7 @@ async def test_nobody_is_refused_before_anything_of_the_body_comes() -> None:
         assert json.loads(body)["error"]["code"] == "unauthorized"
 
 
-async def test_who_asks_is_found_out_once_a_request() -> None:
+async def test_a_request_is_authenticated_once() -> None:
     calls: list[str] = []
 
     def authenticate(request: Request) -> str:
@@ -429,7 +431,7 @@ async def test_a_hook_that_crashes_is_an_internal_error_whose_place_is_logged(
     ("status", "code"),
     [(401, "unauthorized"), (403, "forbidden"), (404, "not_found"), (418, "bad_request"), (429, "rate_limited")],
 )
-async def test_a_hook_that_aborts_is_told_in_our_words(status: int, code: str) -> None:
+async def test_a_hook_that_aborts_gets_the_chats_own_error(status: int, code: str) -> None:
     def authenticate(_: Request) -> str:
         abort(status, KEY)
 
@@ -472,7 +474,7 @@ async def test_a_hook_that_returns_no_name_takes_no_place_for_ever() -> None:
 # -- the id of a request
 
 
-async def test_each_request_has_an_id_of_ours(client: Client) -> None:
+async def test_each_request_has_an_id_of_the_server(client: Client) -> None:
     ids = [(await client.ask()).headers["X-Request-ID"] for _ in range(5)]
     ids += [(await client.send(method="GET")).error["id"] for _ in range(5)]
     assert len(set(ids)) == 10
@@ -480,7 +482,7 @@ async def test_each_request_has_an_id_of_ours(client: Client) -> None:
 
 @pytest.mark.parametrize("sent", ["abc-1", "A" * 128, "a.b_c-9"])
 @pytest.mark.parametrize("document", [{"message": "hi"}, {}])
-async def test_a_safe_id_of_the_clients_own_is_logged_beside_ours(
+async def test_a_safe_id_of_the_client_is_logged_next_to_the_servers(
     client: Client, log: Log, sent: str, document: Any
 ) -> None:
     reply = await client.ask(document, **{"X-Request-ID": sent})
@@ -504,7 +506,7 @@ async def test_a_safe_id_of_the_clients_own_is_logged_beside_ours(
     ],
 )
 @pytest.mark.parametrize("document", [{"message": "hi"}, {}])
-async def test_an_unsafe_id_of_the_clients_own_is_nowhere(client: Client, log: Log, sent: str, document: Any) -> None:
+async def test_an_unsafe_id_of_the_client_is_dropped(client: Client, log: Log, sent: str, document: Any) -> None:
     reply = await client.ask(document, **{"X-Request-ID": sent})
     assert ID.fullmatch(reply.headers["X-Request-ID"])
     assert "client_id" not in log.only
@@ -513,7 +515,7 @@ async def test_an_unsafe_id_of_the_clients_own_is_nowhere(client: Client, log: L
 # -- the log
 
 
-async def test_a_whole_answer_is_one_line(client: Client, log: Log) -> None:
+async def test_a_complete_answer_is_one_log_line(client: Client, log: Log) -> None:
     reply = await client.ask(**NDJSON)
     [(word, line)] = log.lines
     usage = reply.records[-1]["usage"]
@@ -528,7 +530,7 @@ async def test_a_whole_answer_is_one_line(client: Client, log: Log) -> None:
 @pytest.mark.parametrize(
     "document", [{"message": PROMPT}, {"message": PROMPT, "n": 1}, {"message": PROMPT, "model": "x"}]
 )
-async def test_a_prompt_is_in_no_line(client: Client, log: Log, document: Any) -> None:
+async def test_a_prompt_is_in_no_log_line(client: Client, log: Log, document: Any) -> None:
     await client.ask(document)
     assert len(log.lines) == 1
     assert "canary-prompt" not in log.text
@@ -537,7 +539,7 @@ async def test_a_prompt_is_in_no_line(client: Client, log: Log, document: Any) -
 # -- other methods and addresses
 
 
-async def test_another_method_is_refused_in_our_words(client: Client) -> None:
+async def test_another_method_is_refused_with_the_chats_own_error(client: Client) -> None:
     for method in ("PUT", "PATCH", "DELETE", "TRACE"):
         reply = await client.send(method=method)
         assert reply.error["code"] == "method_not_allowed"
@@ -546,12 +548,12 @@ async def test_another_method_is_refused_in_our_words(client: Client) -> None:
 
 @pytest.mark.parametrize("method", ["PROPFIND", "FOO", "M-SEARCH"])
 @pytest.mark.parametrize("path", [STREAM, "/ai/", "/ai/nope"])
-async def test_a_method_that_nobody_knows_is_refused_in_our_words(client: Client, method: str, path: str) -> None:
+async def test_an_unknown_method_is_refused_with_the_chats_own_error(client: Client, method: str, path: str) -> None:
     reply = await client.send(method=method, path=path)
     assert reply.error["code"] in ("method_not_allowed", "not_found")
 
 
-async def test_head_is_refused_and_asks_no_model(client: Client, log: Log) -> None:
+async def test_head_is_refused_and_calls_no_model(client: Client, log: Log) -> None:
     reply = await client.send(method="HEAD")
     assert (reply.status, reply.headers["Allow"]) == (405, "GET, POST, OPTIONS")
     assert log.only["error"] == "method_not_allowed"
@@ -560,7 +562,7 @@ async def test_head_is_refused_and_asks_no_model(client: Client, log: Log) -> No
 @pytest.mark.parametrize(
     ("path", "methods"), [(STREAM, {"GET", "POST", "OPTIONS"}), ("/ai/", {"GET", "HEAD", "OPTIONS"})]
 )
-async def test_options_tells_the_methods_that_are_taken(client: Client, path: str, methods: set[str]) -> None:
+async def test_options_lists_the_allowed_methods(client: Client, path: str, methods: set[str]) -> None:
     reply = await client.send(method="OPTIONS", path=path)
     assert reply.status in (200, 204)
     assert reply.body == b""
@@ -580,7 +582,7 @@ async def test_a_method_in_a_header_does_not_count(client: Client) -> None:
         *("/ai/api/stream%00", "/ai/api/stream%2f", "/ai/%2e%2e/x", "/ai/<img src=x>"),
     ],
 )
-async def test_another_address_below_the_prefix_is_not_found_in_our_words(
+async def test_another_path_below_the_prefix_is_not_found_with_the_chats_own_error(
     client: Client, path: str, method: str
 ) -> None:
     reply = await client.send(path=path, method=method)
@@ -596,7 +598,7 @@ async def test_another_address_below_the_prefix_is_not_found_in_our_words(
         *("/etc/passwd", "page.js%00", ".", "..", "", "NUL", "con.txt", "page.js.map", ".git/config"),
     ],
 )
-async def test_a_file_that_is_none_of_the_pages_is_not_found(client: Client, path: str) -> None:
+async def test_a_file_that_is_not_a_part_of_the_page_is_not_found(client: Client, path: str) -> None:
     assert (await client.send(path=f"/ai/static/{path}", method="GET")).status == 404
 
 
@@ -648,7 +650,7 @@ async def test_an_app_of_its_own_has_no_prefix() -> None:
         assert (await client.send(method="PUT")).error["code"] == "method_not_allowed"
 
 
-async def test_the_chat_may_lie_below_several_prefixes() -> None:
+async def test_the_chat_may_have_several_prefixes() -> None:
     host, outer, inner = Quart("host", static_folder=None), Blueprint("outer", "outer"), Blueprint("inner", "inner")
     inner.register_blueprint(chat_blueprint(settings=FAST), url_prefix="/ai")
     outer.register_blueprint(inner, url_prefix="/b")

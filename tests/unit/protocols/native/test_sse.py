@@ -68,7 +68,7 @@ async def test_an_event_carries_the_record_that_ndjson_has() -> None:
 
 
 @pytest.mark.parametrize("text", ["data: [DONE]\n\n", "event: end\nid: 1\n\n", "\r\r", ": x", "\ufeff", "\x00", "\n"])
-async def test_what_a_model_says_is_never_an_event_of_its_own(client: Client, text: str) -> None:
+async def test_text_of_a_model_is_never_an_event_of_the_stream(client: Client, text: str) -> None:
     reply = await client.ask({"message": text, "model": "mock-echo"}, **SSE)
     start, *deltas, end = reply.events
     assert (start["event"], end["event"]) == ("start", "end")
@@ -83,7 +83,7 @@ async def test_a_failure_after_tokens_is_the_end(client: Client, log: Log) -> No
     assert (record["type"], record["code"], record["id"]) == ("error", "upstream_truncated", log.only["id"])
 
 
-async def test_past_the_gate_a_stream_opens_and_a_ping_is_an_event_of_that_name() -> None:
+async def test_after_the_status_timeout_a_stream_opens_and_a_ping_is_a_named_event() -> None:
     async with (
         Silent(event_stream(chunk({"content": "hi"}), chunk(finish_reason="stop"))) as upstream,
         serving(CHAT_STATUS_TIMEOUT_S=0.01, **offered_by(upstream)) as client,
@@ -119,13 +119,13 @@ async def received(connection: Any) -> AsyncIterator[bytes]:
         ("text/plain, text/event-stream;q=0.9", "text/plain"),
     ],
 )
-async def test_a_wish_for_a_format_counts_under_get_too(client: Client, accept: str, media_type: str) -> None:
+async def test_accept_counts_for_get_too(client: Client, accept: str, media_type: str) -> None:
     reply = await client.get(Accept=accept)
     assert (reply.status, reply.headers["Content-Type"].partition(";")[0]) == (200, media_type)
     assert b"3" in reply.body
 
 
-async def test_a_format_that_is_not_there_is_refused_with_the_list(client: Client) -> None:
+async def test_an_unknown_format_is_refused_with_the_list_of_formats(client: Client) -> None:
     reply = await client.get(Accept="image/png")
     assert reply.error["code"] == "not_acceptable"
     assert reply.headers["X-Offered"] == "text/plain, application/x-ndjson, text/event-stream, application/json"
@@ -159,7 +159,7 @@ async def test_a_query_is_limited_as_a_body_is() -> None:
         assert (await client.get({"message": "123456"})).error["code"] == "too_large"
 
 
-async def test_bytes_that_are_no_text_stay_as_they_were_written(client: Client) -> None:
+async def test_invalid_utf_8_in_a_query_is_unchanged(client: Client) -> None:
     reply = await client.send(path=f"{client.path}?message=a%FFb&model=mock-echo", method="GET", headers=SSE)
     assert json.loads(reply.events[1]["data"])["text"] == "a%FFb"
 
@@ -168,9 +168,7 @@ async def test_bytes_that_are_no_text_stay_as_they_were_written(client: Client) 
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_asking_again_after_the_end_is_told_to_stop_and_asks_no_model(
-    client: Client, log: Log, method: str
-) -> None:
+async def test_a_reconnect_after_the_end_gets_204_and_calls_no_model(client: Client, log: Log, method: str) -> None:
     headers = {"Last-Event-ID": "0", **SSE}
     reply = await (client.get(**headers) if method == "GET" else client.ask(**headers))
     assert (reply.status, reply.body, log.lines) == (204, b"", [])
@@ -203,7 +201,7 @@ UNWANTED = [
 
 @EACH_ROUTE
 @pytest.mark.parametrize("headers", UNWANTED)
-async def test_a_get_from_elsewhere_or_ahead_of_its_time_is_refused_and_asks_no_model(
+async def test_a_cross_site_get_or_a_prefetch_is_refused_and_calls_no_model(
     log: Log, path: str, headers: dict[str, str]
 ) -> None:
     async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
@@ -235,7 +233,7 @@ FOREIGN = {
 
 @EACH_ROUTE
 @pytest.mark.parametrize("name", NO_FORMAT | FOREIGN)
-async def test_a_get_that_no_script_of_ours_has_sent_is_refused_and_asks_no_model(
+async def test_a_get_without_the_header_of_a_script_is_refused_and_calls_no_model(
     log: Log, path: str, name: str
 ) -> None:
     code = "not_acceptable" if name in NO_FORMAT else "forbidden"
@@ -247,7 +245,7 @@ async def test_a_get_that_no_script_of_ours_has_sent_is_refused_and_asks_no_mode
 
 
 @EACH_ROUTE
-async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str) -> None:
+async def test_a_get_without_a_format_is_refused_with_the_header_to_send(path: str) -> None:
     async with serving(path=path) as client:
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"Accept": "*/*"})
         assert (reply.error["code"], reply.error["path"]) == ("not_acceptable", "Accept")
@@ -255,7 +253,7 @@ async def test_a_get_that_names_no_format_is_told_which_header_to_send(path: str
 
 
 @EACH_ROUTE
-async def test_a_browser_that_shows_no_page_is_told_which_header_is_missing(path: str) -> None:
+async def test_a_browser_without_a_page_is_refused_with_the_missing_header(path: str) -> None:
     async with serving(path=path) as client:
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers={"User-Agent": BROWSER, **BOTH})
         assert (reply.error["code"], reply.error["path"]) == ("forbidden", "Referer")
@@ -278,7 +276,9 @@ async def test_a_browser_that_shows_no_page_is_told_which_header_is_missing(path
         {"Accept": "*/*", "Sec-Fetch-Dest": "empty", "Sec-Fetch-Site": "same-origin"},
     ],
 )
-async def test_a_get_of_a_script_of_ours_is_answered_without_fetch_headers(path: str, headers: dict[str, str]) -> None:
+async def test_a_get_with_the_header_of_a_script_is_answered_without_fetch_headers(
+    path: str, headers: dict[str, str]
+) -> None:
     async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
         reply = await client.send(path=f"{path}?message=hi", method="GET", headers=headers)
         assert reply.status == 200
@@ -295,7 +295,7 @@ async def test_a_get_of_a_script_of_ours_is_answered_without_fetch_headers(path:
         {"Sec-Fetch-Site": "same-site", "Origin": "https://front.example"},
     ],
 )
-async def test_a_get_from_here_or_from_an_origin_that_may_is_answered(path: str, headers: dict[str, str]) -> None:
+async def test_a_get_from_the_same_or_an_allowed_origin_is_answered(path: str, headers: dict[str, str]) -> None:
     async with serving(path=path, CHAT_ORIGINS="https://front.example") as client:
         assert (await client.get(**headers)).status == 200
 
@@ -332,7 +332,7 @@ async def test_refusals_of_a_get_come_in_the_order_of_the_contract() -> None:
         ({"message": PROMPT}, {"Accept": "image/png"}),
     ],
 )
-async def test_no_line_of_the_log_holds_the_query(
+async def test_no_log_line_contains_the_query(
     log: Log, path: str, query: dict[str, str], headers: dict[str, str]
 ) -> None:
     async with serving(path=path) as client:

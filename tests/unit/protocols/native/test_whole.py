@@ -51,7 +51,7 @@ async def test_an_answer_is_one_object(client: Client) -> None:
     assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
 
 
-async def test_every_way_to_ask_for_it_gives_the_same(client: Client) -> None:
+async def test_every_request_for_one_object_gets_the_same(client: Client) -> None:
     body = {"message": PROMPT}
     replies = [
         await client.ask(body),
@@ -69,7 +69,7 @@ async def test_every_way_to_ask_for_it_gives_the_same(client: Client) -> None:
     assert all(answer_of(reply) == answer_of(replies[0]) for reply in replies)
 
 
-async def test_all_that_a_model_says_is_in_it() -> None:
+async def test_an_object_has_all_events_of_the_model() -> None:
     pieces: list[Piece] = [
         Reasoning("h"),
         Reasoning("m"),
@@ -99,19 +99,19 @@ async def test_all_that_a_model_says_is_in_it() -> None:
     }
 
 
-async def test_what_an_answer_has_none_of_is_left_out_but_for_its_text() -> None:
+async def test_empty_fields_of_an_answer_are_dropped_except_its_text() -> None:
     async with serving(path=CHAT, models={"own": OwnModel(Batch(1, finish_reason="stop", ended=True))}) as client:
         assert answer_of(await client.ask()) == {"model": "own", "finish_reason": "stop", "text": ""}
 
 
-async def test_characters_that_a_model_cuts_in_two_are_whole_again() -> None:
+async def test_characters_that_a_model_splits_are_joined() -> None:
     batches = [Batch(1, [Delta("a\ud83d")]), Batch(1, [Delta("\ude00\ud83d")], finish_reason="stop", ended=True)]
     async with serving(path=CHAT, models={"own": OwnModel(*batches)}) as client:
         assert answer_of(await client.ask())["text"] == "a😀\ufffd"
 
 
 @pytest.mark.parametrize(("model", "field"), [("mock-reasoning", "reasoning"), ("mock-refusal", "refusal")])
-async def test_it_holds_what_the_stream_holds(client: Client, model: str, field: str) -> None:
+async def test_an_object_has_the_content_of_the_stream(client: Client, model: str, field: str) -> None:
     question = {"message": PROMPT, "model": model}
     answer = answer_of(await client.ask(question))
     client.path = STREAM
@@ -121,11 +121,11 @@ async def test_it_holds_what_the_stream_holds(client: Client, model: str, field:
     assert answer[field]
 
 
-async def test_the_parameters_count_for_it_too(client: Client) -> None:
+async def test_the_parameters_count_for_one_object_too(client: Client) -> None:
     assert answer_of(await client.ask({"message": "count to 9", "max_tokens": 2}))["finish_reason"] == "length"
 
 
-def test_merging_takes_the_last_end_and_leaves_nothing_out() -> None:
+def test_merging_uses_the_last_end_and_drops_nothing() -> None:
     events: list[Event] = [Start("i", "m"), Delta("a"), ToolCall(0, arguments="1"), ToolCall(0, "c", "f"), Done("stop")]
     assert merge(events) == WholeAnswer("i", "m", "stop", "a", tool_calls=[WholeToolCall("c", "f", "1")])
 
@@ -158,7 +158,7 @@ FAILING = {
 
 @pytest.mark.parametrize("path", [CHAT, STREAM])
 @pytest.mark.parametrize("model", FAILING)
-async def test_a_failure_is_a_true_status_however_much_was_said_before_it(
+async def test_a_failure_is_a_true_status_whatever_text_came_before_it(
     client: Client, log: Log, model: str, path: str
 ) -> None:
     client.path = path
@@ -169,7 +169,7 @@ async def test_a_failure_is_a_true_status_however_much_was_said_before_it(
 
 
 @pytest.mark.parametrize("model", ["fault-no-done", "fault-drop-after-finish"])
-async def test_a_finish_reason_makes_it_whole_whatever_follows(client: Client, model: str) -> None:
+async def test_a_finish_reason_makes_an_answer_complete_whatever_follows(client: Client, model: str) -> None:
     assert answer_of(await client.ask({"message": PROMPT, "model": model}))["text"] == "1 2 3"
 
 
@@ -180,7 +180,7 @@ async def test_a_limit_that_ends_an_answer_is_a_status() -> None:
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
-async def test_another_method_is_refused_in_our_words(client: Client, method: str) -> None:
+async def test_another_method_is_refused_with_the_chats_own_error(client: Client, method: str) -> None:
     reply = await client.send(method=method)
     assert (reply.error["code"], reply.headers["Allow"]) == ("method_not_allowed", "GET, POST, OPTIONS")
 
@@ -189,7 +189,7 @@ async def test_another_method_is_refused_in_our_words(client: Client, method: st
 
 
 @pytest.mark.parametrize("path", [CHAT, "/ai/v1/chat/completions"])
-async def test_a_caller_who_leaves_is_not_paid_for(log: Log, path: str) -> None:
+async def test_a_disconnect_cancels_the_upstream_request(log: Log, path: str) -> None:
     question = {"model": "ours", "messages": [{"role": "user", "content": PROMPT}]}
     async with Silent() as upstream, serving(path=path, **offered_by(upstream)) as client:
         async with client.asking(question) as connection:
@@ -199,7 +199,7 @@ async def test_a_caller_who_leaves_is_not_paid_for(log: Log, path: str) -> None:
     assert log.only["ending"] == "reader_left"
 
 
-async def test_no_gate_opens_for_one_object() -> None:
+async def test_there_is_no_status_timeout_for_one_object() -> None:
     body = b'data: {"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\n'
     async with (
         Silent(body) as upstream,
