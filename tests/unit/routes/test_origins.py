@@ -107,7 +107,7 @@ async def test_refusals_can_be_read_too(client: Client, path: str, method: str, 
     assert "Access-Control-Allow-Methods" not in reply.headers
 
 
-async def test_nobody_and_a_crash_can_be_read_too() -> None:
+async def test_a_401_and_a_crash_can_be_read_too() -> None:
     def authenticate(request: Any) -> str | None:
         if "X-Crash" in request.headers:
             raise RuntimeError("canary")
@@ -119,7 +119,7 @@ async def test_nobody_and_a_crash_can_be_read_too() -> None:
             assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (status, FRONT)
 
 
-async def test_cookies_are_not_lent(client: Client) -> None:
+async def test_cookies_are_not_allowed_across_origins(client: Client) -> None:
     for method in ("POST", "OPTIONS"):
         reply = await client.send(method=method, headers={"Origin": FRONT, **PREFLIGHT})
         assert "Access-Control-Allow-Credentials" not in reply.headers
@@ -140,7 +140,7 @@ async def test_cookies_are_not_lent(client: Client) -> None:
         ("/ai/api/ui/c1/stream", "GET, HEAD, OPTIONS"),
     ],
 )
-async def test_a_preflight_allows_the_doors_methods_and_headers(client: Client, path: str, methods: str) -> None:
+async def test_a_preflight_allows_the_methods_and_headers_of_the_route(client: Client, path: str, methods: str) -> None:
     reply = await client.send(path=path, method="OPTIONS", headers={"Origin": FRONT, **PREFLIGHT})
     assert (reply.status, reply.body) == (204, b"")
     headers = cors(reply)
@@ -157,7 +157,7 @@ async def test_a_preflight_of_another_origin_allows_nothing(client: Client, orig
     assert (reply.status, cors(reply)) == (204, {})
 
 
-async def test_a_preflight_asks_nobody_who_they_are() -> None:
+async def test_a_preflight_is_not_authenticated() -> None:
     async with serving(CHAT_ORIGINS=FRONT, authenticate=lambda _: None) as client:
         reply = await client.send(method="OPTIONS", headers={"Origin": FRONT, **PREFLIGHT})
     assert (reply.status, reply.headers["Access-Control-Allow-Origin"]) == (204, FRONT)
@@ -166,7 +166,7 @@ async def test_a_preflight_asks_nobody_who_they_are() -> None:
 # -- where the chat is
 
 
-async def test_it_holds_below_several_prefixes_and_not_for_the_host() -> None:
+async def test_cors_applies_below_several_prefixes_and_not_to_the_host() -> None:
     host, outer = Quart("host", static_folder=None), Blueprint("outer", "outer")
     outer.register_blueprint(chat_blueprint(settings={**FAST, "CHAT_ORIGINS": FRONT}), url_prefix="/ai")
     host.register_blueprint(outer, url_prefix="/a")

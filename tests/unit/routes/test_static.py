@@ -35,7 +35,7 @@ async def entry(client: Client) -> str:
     return f"static/{path}"
 
 
-async def test_every_file_that_the_page_links_has_one_version_and_is_kept_for_good(client: Client) -> None:
+async def test_every_file_that_the_page_links_has_a_version_and_is_immutable(client: Client) -> None:
     links = VERSIONED.findall((await get(client, "")).body.decode())
     assert len(links) > 15
     assert len({version for _, version in links}) == 1
@@ -45,7 +45,9 @@ async def test_every_file_that_the_page_links_has_one_version_and_is_kept_for_go
         assert reply.headers["Cache-Control"] == "public, max-age=31536000, immutable"
 
 
-async def test_the_plain_name_of_the_entry_leads_to_the_version_and_is_asked_for_each_time(client: Client) -> None:
+async def test_the_plain_name_of_the_entry_redirects_to_the_version_and_is_revalidated_each_time(
+    client: Client,
+) -> None:
     reply = await get(client, "static/quart-chat.js")
     assert reply.headers["Cache-Control"] == "no-cache"
     module = await get(client, await entry(client))
@@ -117,5 +119,5 @@ async def test_nothing_but_a_file_is_found(path: str, client: Client) -> None:
     assert (await get(client, f"static/{path}")).status == 404
 
 
-async def test_the_files_of_the_viewer_are_asked_for_each_time(client: Client) -> None:
+async def test_the_files_of_the_viewer_are_revalidated_each_time(client: Client) -> None:
     assert (await get(client, "docs/swagger-ui.css")).headers["Cache-Control"] == "no-cache"
