@@ -107,7 +107,7 @@ async def given_by(bare: Path, monkeypatch: pytest.MonkeyPatch, **given: Mapping
         ({"CHAT_MODELS": TABLE, "CHAT_MODEL": "a"}, {"CHAT_MODELS_FILE": "nowhere.toml", "CHAT_MODEL": "filed"}),
     ],
 )
-async def test_a_table_counts_before_what_later_sources_say_of_models(
+async def test_a_table_counts_before_the_models_of_later_sources(
     counts: dict[str, str],
     ignored: dict[str, str],
     first: str,
@@ -273,7 +273,7 @@ def wrong_values() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("name", "wrong"), list(wrong_values()))
-def test_a_wrong_value_is_told_by_its_name_the_fault_and_an_example(name: str, wrong: str) -> None:
+def test_an_invalid_value_is_reported_with_its_name_the_fault_and_an_example(name: str, wrong: str) -> None:
     with pytest.raises(SettingsError) as raised:
         loads(name, wrong)
     example = (FIELDS[name].examples or [""])[0]
@@ -296,7 +296,7 @@ def test_bytes_of_the_environment_that_are_not_utf_8_stop_the_start(name: str, m
 
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if is_url(field)])
-def test_an_address_without_its_scheme_is_told_what_it_lacks(name: str) -> None:
+def test_a_url_without_a_scheme_is_reported_as_such(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: has to begin with http:// or https://; for example {name}=http"):
         loads(name, "localhost:11434")
 
@@ -323,7 +323,7 @@ def test_the_limits_of_a_number_are_right_values(name: str) -> None:
             assert value_of(loads(name, str(limits[bound])), name) == limits[bound]
 
 
-def test_the_command_line_says_what_is_wrong_in_one_line_and_ends(bare: Path) -> None:
+def test_the_command_line_reports_an_invalid_setting_in_one_line_and_ends(bare: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "CHAT_STATUS_TIMEOUT_S": CANARY}
     command = [sys.executable, "-m", "quartapp"]
     ended = subprocess.run(command, cwd=bare, env=environment, capture_output=True, text=True, check=False)
