@@ -102,7 +102,7 @@ def test_its_types_its_page_and_itself_have_the_same_options_and_defaults() -> N
         assert re.search(rf"Default {default}[.;][^/]*\*/\n  {name}\?:", interface)
 
 
-def test_its_error_has_the_fields_that_its_types_and_its_page_say() -> None:
+def test_its_error_has_the_fields_in_its_types_and_its_page() -> None:
     written = {*re.findall(r"this\.(\w+) =", SOURCE.read_text(encoding="utf-8")), "message", "cause"} - {"name"}
     declared = (STATIC / "chat.d.ts").read_text(encoding="utf-8").partition("class ChatError")[2].partition("\n}")[0]
     assert {*re.findall(r"^  (\w+)\??: ", declared, re.MULTILINE), "message"} == written
@@ -110,7 +110,7 @@ def test_its_error_has_the_fields_that_its_types_and_its_page_say() -> None:
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == written
 
 
-def test_its_own_codes_stand_on_its_page_and_in_its_types() -> None:
+def test_its_own_codes_are_on_its_page_and_in_its_types() -> None:
     source = SOURCE.read_text(encoding="utf-8")
     own = re.findall(r"^  (\w+): \"", source.partition("MESSAGES = {")[2].partition("}")[0], re.MULTILINE)
     section = PAGE.read_text(encoding="utf-8").partition("| code | |")[2].partition("\n## ")[0]
@@ -128,7 +128,7 @@ def test_it_waits_longer_than_a_server_is_silent() -> None:
 
 
 @SOAK
-def test_it_runs_where_it_should_and_typescript_agrees(node: Callable[..., str]) -> None:
+def test_it_runs_in_its_environments_and_typescript_agrees(node: Callable[..., str]) -> None:
     if not (NODE / "node_modules").is_dir():
         pytest.fail("the npm packages are not installed: make setup")
     complaints = json.loads(node("chat_types.mjs"))
@@ -179,7 +179,7 @@ def vector_results(node: Callable[..., str]) -> Callable[[str, int], Result]:
 
 @pytest.mark.parametrize("step", [EVERY_SO_MANY_BYTES, pytest.param(1, marks=SOAK)])
 @pytest.mark.parametrize("case", vectors.load("ndjson"), ids=lambda case: case.name)
-def test_it_reads_a_vector_however_it_is_cut_and_takes_no_part_for_the_whole(
+def test_it_reads_a_vector_however_it_is_split_and_takes_no_part_for_complete(
     case: vectors.Case, step: int, vector_results: Callable[[str, int], Result]
 ) -> None:
     right = {"bytes": len(case.data), "right": True, "text": True, "cuts": [], "parts": []}
@@ -258,7 +258,7 @@ COMPLETE = {
 }
 
 
-async def test_odd_answers_are_whole(run_jobs: Run, chat: Server) -> None:
+async def test_odd_answers_are_complete(run_jobs: Run, chat: Server) -> None:
     jobs = [
         job(origin(chat), model, question=[{"role": "user", "content": prompt}]) for model, prompt in COMPLETE.items()
     ]
@@ -289,7 +289,9 @@ FAULTS: Mapping[str, tuple[str, int, str]] = {
 MOCK = [model for model in FAULTS if model.startswith("fault")]
 
 
-async def test_each_fault_is_told_as_what_it_is_and_asked_once(run_jobs: Run, servers: Servers, upstream: str) -> None:
+async def test_each_fault_is_reported_by_its_code_and_not_retried(
+    run_jobs: Run, servers: Servers, upstream: str
+) -> None:
     """A wait that the server asks for is longer than the caller has time."""
     at = {model: chat_at(servers, upstream, model) for model in FAULTS}
     tags = {model: f"js-fault-{number}" for number, model in enumerate(FAULTS)}
@@ -312,7 +314,7 @@ async def test_a_refusal_names_the_field(run_jobs: Run, chat: Server) -> None:
 
 
 @pytest.mark.parametrize("way", ["break", "abort"])
-async def test_whoever_leaves_ends_the_answer(way: str, run_jobs: Run, chat: Server) -> None:
+async def test_a_disconnect_ends_the_answer(way: str, run_jobs: Run, chat: Server) -> None:
     disconnect = {"after": "3", "way": way}
     (left,) = await run_jobs(job(origin(chat), "fault-stall:3", leave=disconnect, **tagged(f"js-{way}")))
     assert text(left) == "1 2 3"
@@ -331,7 +333,7 @@ async def busy_once(exchange: Exchange, count: list[int]) -> None:
     await exchange.send(head(status, {**headers, "Content-Length": str(len(body))}) + body)
 
 
-async def test_a_busy_server_is_asked_again(run_jobs: Run) -> None:
+async def test_a_busy_server_is_retried(run_jobs: Run) -> None:
     count: list[int] = []
     async with Loopback(lambda exchange: busy_once(exchange, count)) as server:
         (result,) = await run_jobs(job(server.origin))
@@ -362,7 +364,7 @@ STRANGERS: Mapping[str, tuple[Answer, str, int, str]] = {
 
 
 @pytest.mark.parametrize("name", STRANGERS)
-async def test_a_server_that_is_no_chat(name: str, run_jobs: Run) -> None:
+async def test_a_response_of_another_server_is_an_error(name: str, run_jobs: Run) -> None:
     answer, code, status, partial = STRANGERS[name]
     async with Loopback(answer) as server:
         (result,) = await run_jobs(job(server.origin))
@@ -371,7 +373,7 @@ async def test_a_server_that_is_no_chat(name: str, run_jobs: Run) -> None:
     assert (error["code"], error["status"], error["text"], text(result)) == (code, status, partial, partial)
 
 
-async def test_nobody_there_is_an_error_of_the_network(run_jobs: Run) -> None:
+async def test_an_absent_server_is_a_network_error(run_jobs: Run) -> None:
     async with Loopback(reply()) as server:
         nowhere = server.origin
     (result,) = await run_jobs(job(nowhere))
@@ -404,7 +406,7 @@ CUT_AT = [*range(0, 800, 40), 10_000]
 
 
 @pytest.mark.parametrize("cut_after", [ends_after, resets_after])
-async def test_an_answer_that_is_cut_is_told_from_a_whole_one(
+async def test_a_truncated_answer_is_never_taken_for_a_complete_one(
     cut_after: Callable[[int], Way], run_jobs: Run, chat: Server
 ) -> None:
     results = await through(run_jobs, chat, *map(cut_after, CUT_AT))
@@ -420,7 +422,7 @@ async def test_an_answer_that_is_cut_is_told_from_a_whole_one(
             assert each["error"]["text"] == text(each)
 
 
-async def test_a_line_that_falls_silent_is_given_up_and_the_answer_with_it(run_jobs: Run, chat: Server) -> None:
+async def test_a_silent_connection_times_out_and_ends_the_answer(run_jobs: Run, chat: Server) -> None:
     tags = ["js-silent-0", "js-silent-400"]
     for tag, count in zip(tags, (0, 400), strict=True):
         (result,) = await through(

@@ -10,7 +10,7 @@ from tests.support.serving import ROOT
 STATIC = ROOT / "quartapp" / "static"
 
 
-def test_what_is_sent_and_kept_of_a_chat(needs: Callable[[str], str]) -> None:
+def test_the_element_sends_and_stores_a_chat(needs: Callable[[str], str]) -> None:
     command = [needs("node"), "--test", "--test-reporter=tap", "element.test.mjs"]
     done = subprocess.run(command, cwd=ROOT / "tests" / "node", capture_output=True, text=True, timeout=55, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
