@@ -17,8 +17,6 @@ from tests.support.responses_upstream import (
 )
 
 LIMIT = 1_000_000
-
-
 USED = Usage(3, 5, 8, 1, 2)
 
 
@@ -78,14 +76,8 @@ def failed(code: str, *pieces: Piece) -> Answer:
 
 
 ROME = '{"city": "Rome"}'
-
-
 FIRST, SECOND = ToolCall(0, "call_1", "weather", ROME), ToolCall(1, "call_2", "clock", "{}")
-
-
 CLOCK = call("clock", "{}", 2)
-
-
 ITEMS: dict[str, tuple[Document, Piece]] = {
     "text": (message("Hello"), Delta("Hello")),
     "parts": (message("Hel", "lo"), Delta("Hello")),

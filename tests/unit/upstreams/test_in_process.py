@@ -97,7 +97,7 @@ async def test_the_client_is_given_status_headers_and_body() -> None:
         assert [data async for data in response.aiter_raw()] == [b"to", b"o", b" busy"]
 
 
-async def test_a_response_without_a_body_is_whole() -> None:
+async def test_a_response_without_a_body_is_complete() -> None:
     async def script(receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body"})
@@ -122,7 +122,7 @@ async def test_several_requests_at_once_are_calls_of_their_own() -> None:
 # -- streaming
 
 
-async def test_the_app_is_at_most_a_message_ahead_of_its_reader() -> None:
+async def test_the_app_is_at_most_a_message_ahead_of_its_client() -> None:
     sent: list[int] = []
 
     async def script(receive: Receive, send: Send) -> None:
@@ -196,7 +196,7 @@ async def test_a_crash_is_a_broken_connection_with_its_cause(messages: list[ASGI
 
 
 @pytest.mark.parametrize("messages", [[], [START], [START, body(b"half")]], ids=["at once", "after start", "in body"])
-async def test_an_app_that_returns_without_an_end_has_broken_off(messages: list[ASGIMessage]) -> None:
+async def test_an_app_that_returns_without_an_end_is_a_broken_connection(messages: list[ASGIMessage]) -> None:
     async def script(receive: Receive, send: Send) -> None:
         for message in messages:
             await send(message)
@@ -206,7 +206,7 @@ async def test_an_app_that_returns_without_an_end_has_broken_off(messages: list[
             await response.aread()
 
 
-async def test_a_crash_after_a_whole_response_does_no_harm() -> None:
+async def test_a_crash_after_a_complete_response_is_harmless() -> None:
     async def script(receive: Receive, send: Send) -> None:
         await send(START)
         await send(body(b"whole", more=False))
@@ -225,7 +225,7 @@ async def silent_after(send: Send, *messages: ASGIMessage) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def test_leaving_cancels_an_app_that_is_silent() -> None:
+async def test_a_disconnect_cancels_an_app_that_is_silent() -> None:
     async def script(receive: Receive, send: Send) -> None:
         await silent_after(send, START, body(b"half"))
 
@@ -236,7 +236,7 @@ async def test_leaving_cancels_an_app_that_is_silent() -> None:
     assert app.ended.result() == "cancelled"
 
 
-async def test_leaving_cancels_an_app_that_waits_to_send() -> None:
+async def test_a_disconnect_cancels_an_app_that_waits_to_send() -> None:
     async def script(receive: Receive, send: Send) -> None:
         await send(START)
         while True:
@@ -248,7 +248,7 @@ async def test_leaving_cancels_an_app_that_waits_to_send() -> None:
     assert app.ended.result() == "cancelled"
 
 
-async def test_leaving_before_the_response_starts_cancels_the_app() -> None:
+async def test_a_disconnect_before_the_response_starts_cancels_the_app() -> None:
     async def script(receive: Receive, send: Send) -> None:
         await silent_after(send)
 
@@ -265,7 +265,7 @@ async def test_leaving_before_the_response_starts_cancels_the_app() -> None:
     assert app.ended.result() == "cancelled"
 
 
-async def test_an_app_that_clears_up_before_it_goes_is_waited_for() -> None:
+async def test_closing_waits_for_the_cleanup_of_the_app() -> None:
     cleared = asyncio.Event()
 
     async def script(receive: Receive, send: Send) -> None:
@@ -280,7 +280,7 @@ async def test_an_app_that_clears_up_before_it_goes_is_waited_for() -> None:
     assert cleared.is_set()
 
 
-async def test_an_app_that_waits_for_the_end_of_its_client_is_told() -> None:
+async def test_an_app_that_waits_for_a_disconnect_gets_the_message() -> None:
     messages: list[Any] = []
 
     async def script(receive: Receive, send: Send) -> None:

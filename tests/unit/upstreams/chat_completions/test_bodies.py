@@ -54,14 +54,14 @@ def read(body: bytes, size: int = 10_000, **given: Any) -> tuple[list[Batch], st
         ("application/problem+json", False, CompletionParser),
     ],
 )
-def test_a_reader_is_chosen_by_what_was_asked_and_what_came(content_type: str, raw: bool, kind: type) -> None:
+def test_a_parser_is_chosen_by_the_request_and_the_content_type(content_type: str, raw: bool, kind: type) -> None:
     assert type(opened(content_type, raw=raw)) is kind
 
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("before", [b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
-def test_a_whole_completion_is_told_at_the_end_of_its_body(before: bytes, indent: int | None, size: int) -> None:
+def test_a_complete_completion_is_sent_at_the_end_of_its_body(before: bytes, indent: int | None, size: int) -> None:
     body = before + json.dumps(COMPLETION, indent=indent, ensure_ascii=False).encode() + b"\n"
     batches, error = read(body, size)
     assert error is None
@@ -69,7 +69,7 @@ def test_a_whole_completion_is_told_at_the_end_of_its_body(before: bytes, indent
     assert batches[-1] == Batch(0, [Delta("é€😀")], "stop", Usage(1, 2, 3))
 
 
-def test_a_whole_completion_is_a_chunk_for_those_who_want_chunks() -> None:
+def test_a_complete_completion_becomes_a_chunk_if_chunks_are_requested() -> None:
     batches, error = read(json.dumps(COMPLETION).encode(), raw=True, include_usage=True)
     assert error is None
     [piece] = batches[-1].pieces
@@ -113,7 +113,7 @@ def test_a_body_that_is_no_completion_is_an_error_or_no_answer(body: bytes, code
     assert [batch for batch in batches if batch.finish_reason] == []
 
 
-def test_a_whole_body_may_be_as_long_as_a_line() -> None:
+def test_a_complete_body_may_be_as_long_as_a_line() -> None:
     body = json.dumps(COMPLETION).encode()
     assert read(body, max_line_bytes=len(body))[1] is None
     assert read(body, max_line_bytes=len(body) - 1) == ([Batch(len(body)), Batch(0)], "upstream_error")

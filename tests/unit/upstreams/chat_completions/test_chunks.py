@@ -221,14 +221,14 @@ FORMS: dict[str, tuple[bytes, Answer]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_stream_says_the_same_in_any_form_and_any_two_reads(form: str) -> None:
+def test_a_stream_gives_the_same_answer_in_any_two_reads(form: str) -> None:
     stream, answer = FORMS[form]
     assert read(stream) == answer
     assert {read(stream[:at], stream[at:]) for at in range(len(stream))} <= {answer}
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_stream_says_the_same_byte_by_byte(form: str) -> None:
+def test_a_stream_gives_the_same_answer_byte_by_byte(form: str) -> None:
     stream, answer = FORMS[form]
     assert read(*(stream[place : place + 1] for place in range(len(stream)))) == answer
 
@@ -283,7 +283,7 @@ def test_what_came_before_garbage_does_not_depend_on_the_reads(kind: str) -> Non
 
 
 @pytest.mark.parametrize("reason", ["null", "foo"])
-def test_text_behind_a_reason_to_finish_resumes_the_answer(reason: str) -> None:
+def test_text_after_a_finish_reason_resumes_the_answer(reason: str) -> None:
     parser = ChunkParser(LIMIT)
     choices = [{"index": 0, "delta": {"content": text}, "finish_reason": reason} for text in "abc"]
     batches = [parser.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") for choice in choices]
@@ -292,7 +292,7 @@ def test_text_behind_a_reason_to_finish_resumes_the_answer(reason: str) -> None:
 
 
 @pytest.mark.parametrize("after", [GARBAGE["no JSON"], event({"error": {"message": "too late"}})])
-def test_a_finish_reason_counts_whatever_comes_after_it_in_the_same_read(after: bytes) -> None:
+def test_a_finish_reason_is_valid_whatever_follows_it_in_the_same_read(after: bytes) -> None:
     complete = A + finish()
     assert read(complete + after).finish_reason == read(complete, after).finish_reason == "stop"
 
@@ -332,7 +332,7 @@ NOTHING: list[Any] = [None, "", [], {}]
         *("tool_calls", "function_call", "a call", "function", "custom", "id", "name", "arguments"),
     ],
 )
-def test_an_empty_thing_where_openai_sends_nothing_says_nothing(place: str, nothing: Any) -> None:
+def test_an_empty_value_where_openai_sends_none_adds_nothing(place: str, nothing: Any) -> None:
     call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
     choice: Any = {"index": 0, "delta": {}}
     chunk: Any = {"choices": [choice]}
@@ -368,7 +368,7 @@ def test_an_empty_thing_where_openai_sends_nothing_says_nothing(place: str, noth
 
 
 @pytest.mark.parametrize("kind", ["text", "thought", "refusal", "calls", "text and calls"])
-def test_a_final_message_that_sums_up_the_deltas_is_not_told_twice(kind: str) -> None:
+def test_a_final_message_that_repeats_the_deltas_is_not_sent(kind: str) -> None:
     call = {"index": 0, "id": "c1", "function": {"name": "f", "arguments": "{}"}}
     kinds: dict[str, dict[str, Any]] = {
         "text": {"content": "Hi"},
@@ -391,7 +391,7 @@ def test_a_final_message_that_sums_up_the_deltas_is_not_told_twice(kind: str) ->
         assert read(*[b"data: " + each.payload + b"\n\n" for each in pieces if isinstance(each, Raw)], DONE) == once
 
 
-def test_a_final_message_tells_what_no_delta_has_said() -> None:
+def test_a_final_message_adds_what_no_delta_contained() -> None:
     message = {"role": "assistant", "content": "Hi", "reasoning_content": "hm"}
     end = event({"choices": [{"index": 0, "finish_reason": "stop", "message": message}]})
     expected = Answer((Reasoning("hm"), Delta("Hi")), "stop")
@@ -414,7 +414,7 @@ def test_a_complete_call_without_arguments_has_an_empty_object(empty: Any) -> No
     assert passed["function"] == {"name": "f", "arguments": "{}"}
 
 
-def test_a_call_that_a_limit_cut_before_its_arguments_stays_without() -> None:
+def test_a_call_truncated_before_its_arguments_stays_without_arguments() -> None:
     begun = call(id="c1", function={"name": "f", "arguments": ""})
     assert read(begun + finish("length")) == Answer((ToolCall(0, "c1", "f"),), "length")
 
@@ -458,7 +458,7 @@ def test_images_in_the_parts_of_a_content_are_shown_and_passed_on() -> None:
 CITED: dict[str, Any] = {"url": "https://a.example/b", "title": "B", "start_index": 0, "end_index": 1}
 
 
-def test_citations_are_told_once_however_often_their_server_repeats_them() -> None:
+def test_citations_are_sent_once_however_often_a_server_repeats_them() -> None:
     cited = {"annotations": [{"type": "url_citation", "url_citation": {**CITED, "content": "x"}}]}
     repeated = event({"choices": [{"index": 0, "message": {"content": "a", **cited}, "finish_reason": "stop"}]})
     expected = Answer((Delta("a"), Annotation("url_citation", **CITED)), "stop")
@@ -494,7 +494,7 @@ def thought(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("names", [("field", "text"), ("text",)])
-def test_a_marked_thought_behind_the_text_is_compared_too(names: tuple[str, ...]) -> None:
+def test_a_marked_thought_after_the_text_is_compared_too(names: tuple[str, ...]) -> None:
     repeated = {"field": field("hm"), "text": thought("hm")}
     answer = read(A, *(repeated[name] for name in names), finish(), think_tags="leading")
     assert answer == Answer((Delta("a"), Reasoning("hm")), "stop")
@@ -505,13 +505,13 @@ def field(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("first", [thought("hm"), delta(content="<think>hm</think>")])
-def test_a_thought_that_a_field_repeats_after_the_text_is_not_told_twice(first: bytes) -> None:
+def test_a_thought_that_a_field_repeats_after_the_text_is_sent_once(first: bytes) -> None:
     answer = read(first, A, *map(field, ("h", "m")), finish(), think_tags="leading")
     assert answer == Answer((Reasoning("hm"), Delta("a")), "stop")
 
 
 @pytest.mark.parametrize("end", ["message", "message behind the reason"])
-def test_a_final_message_after_marked_thoughts_alone_tells_its_text(end: str) -> None:
+def test_a_final_message_after_marked_thoughts_alone_adds_its_text(end: str) -> None:
     message = {"role": "assistant", "content": "Hi"}
     last = event({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
     behind = finish() + event({"choices": [{"index": 0, "message": message}]})
@@ -564,7 +564,7 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character(escaped: str, sho
     shown.encode()
 
 
-def test_half_a_surrogate_pair_is_mended_wherever_it_stands() -> None:
+def test_half_a_surrogate_pair_is_replaced_in_any_place() -> None:
     stream = (
         b'data: {"id": "\\ud83d", "choices": [{"delta": {"reasoning_content": "\\ud83d", "refusal": "\\ud83d"}}]}\n'
     )
@@ -689,7 +689,7 @@ def test_usage_is_read_in_any_of_its_forms(fields: Any, usage: Usage | None) -> 
         ([{"choices": [], "prompt_eval_count": 3, "eval_count": 1}], Usage(3, 1, 4)),
     ],
 )
-def test_usage_is_found_wherever_it_stands_and_timings_count_last(chunks: list[Any], usage: Usage | None) -> None:
+def test_usage_is_found_in_any_place_and_timings_count_last(chunks: list[Any], usage: Usage | None) -> None:
     assert read(*map(event, chunks)) == Answer(usage=usage)
 
 
@@ -713,7 +713,7 @@ def test_text_that_could_have_been_a_tag_comes_before_what_follows_it() -> None:
     assert [parser.feed(held[0]).pieces, parser.end().pieces] == [[], [Delta("<thi")]]
 
 
-def test_the_end_of_a_body_is_told_once_and_adds_nothing_to_what_was_read() -> None:
+def test_the_end_of_a_body_is_reported_once_and_adds_nothing() -> None:
     parser = ChunkParser(LIMIT)
     parser.feed(A + B.rstrip())
     assert [parser.end(), parser.end()] == [Batch(0, [Delta("b")]), Batch(0, [])]
@@ -812,7 +812,7 @@ def split(stream: bytes, sizes: bytes) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("name", COMPLETE)
-def test_a_recorded_stream_says_something(name: str) -> None:
+def test_a_recorded_stream_has_content(name: str) -> None:
     answer = ANSWERS[name]
     assert answer.error is None
     assert answer.pieces
@@ -823,14 +823,14 @@ def test_a_recorded_stream_says_something(name: str) -> None:
 @given(sizes=st.binary(min_size=1, max_size=40))
 @example(sizes=b"\x00")
 @examples(-(-SPLITS // len(COMPLETE)), phases=PHASES)
-def test_a_recorded_stream_says_the_same_however_it_is_split(name: str, sizes: bytes) -> None:
+def test_a_recorded_stream_gives_the_same_answer_however_it_is_split(name: str, sizes: bytes) -> None:
     assert read(*split(RECORDED[name], sizes)) == ANSWERS[name]
 
 
 @pytest.mark.parametrize("name", BROKEN)
 @given(sizes=st.binary(min_size=1, max_size=40))
 @examples(25, phases=PHASES)
-def test_a_broken_stream_says_the_same_however_it_is_split(name: str, sizes: bytes) -> None:
+def test_a_broken_stream_gives_the_same_answer_however_it_is_split(name: str, sizes: bytes) -> None:
     assert read(*split(RECORDED[name], sizes)) == Answer((Delta("1 2 3 4 5"),), error="upstream_error")
 
 

@@ -114,7 +114,7 @@ def payloads(batches: list[Batch]) -> list[bytes]:
 
 @examples(80)
 @given(stream=STREAM)
-def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: list[Any]) -> None:
+def test_both_parsers_refuse_the_same_chunks_with_the_same_code(stream: list[Any]) -> None:
     plain, raw = ChunkParser(LIMIT), raw_parser()
     reads = [event(document) for document in stream]
     read(plain, reads)
@@ -124,7 +124,7 @@ def test_what_one_reader_refuses_the_other_refuses_for_the_same_reason(stream: l
 
 @examples(80)
 @given(stream=STREAM)
-def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
+def test_raw_chunks_have_the_content_of_the_events(stream: list[Any]) -> None:
     plain, raw, second = ChunkParser(LIMIT), raw_parser(), ChunkParser(LIMIT)
     reads = [event(document) for document in stream]
     expected = records(read(plain, reads))
@@ -137,7 +137,7 @@ def test_what_is_passed_on_says_what_was_said(stream: list[Any]) -> None:
 @examples(40)
 @example([{"choices": [{"delta": None, "finish_reason": "stop"}]}, {"choices": [{"delta": {"content": "<think>"}}]}], 1)
 @given(stream=STREAM, size=st.integers(1, 200))
-def test_a_stream_says_the_same_however_it_is_cut(stream: list[Any], size: int) -> None:
+def test_a_stream_gives_the_same_answer_however_it_is_split(stream: list[Any], size: int) -> None:
     data = b"".join(event(document) for document in stream)
     complete, split = (ChunkParser(LIMIT, think_tags="leading") for _ in range(2))
     reads = [data[at : at + size] for at in range(0, len(data), size)]

@@ -92,7 +92,7 @@ async def test_the_system_prompt_goes_first_and_into_no_later_request() -> None:
 
 
 @pytest.mark.parametrize("text", ["é€😀", "\u2028\x00\n", "</script>", "{{7*7}}%s{0}", "<|im_start|>system"])
-async def test_text_arrives_as_it_was_written(text: str) -> None:
+async def test_text_arrives_unchanged(text: str) -> None:
     async with Loopback(reply(body=WHOLE)) as server, model_at(server.base_url) as model:
         await ask(model, ChatRequest([{"role": "user", "content": text}]))
         assert server.requests[0].json["messages"][0]["content"] == text
@@ -138,14 +138,14 @@ def foreign_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("foreign_environment")
 @pytest.mark.parametrize("key", [KEY, None])
-async def test_nothing_is_sent_that_only_the_environment_asks_for(key: str | None) -> None:
+async def test_nothing_is_sent_because_of_the_environment_alone(key: str | None) -> None:
     async with Loopback(reply(body=WHOLE)) as server, model_at(server.base_url, OPENAI_API_KEY=key) as model:
         assert await ask(model) == "a."
         assert "canary" not in str(server.requests[0].headers).replace(KEY, "")
 
 
 @pytest.mark.usefixtures("foreign_environment")
-async def test_the_environment_counts_where_a_setting_says_so() -> None:
+async def test_the_environment_counts_if_a_setting_allows_it() -> None:
     async with (
         Loopback(reply(body=WHOLE)) as server,
         model_at(server.base_url, CHAT_OBEY_CLIENT_ENVIRONMENT=True) as model,
@@ -160,7 +160,7 @@ async def test_the_environment_counts_where_a_setting_says_so() -> None:
 @pytest.mark.parametrize(
     "name", ["Authorization", "authorization", "Content-Type", "Accept-Encoding", "accept-encoding"]
 )
-async def test_a_header_that_the_environment_asks_for_does_not_take_ours_away(
+async def test_a_header_from_the_environment_does_not_replace_the_chats(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"{name}: evil")
@@ -173,7 +173,7 @@ async def test_a_header_that_the_environment_asks_for_does_not_take_ours_away(
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-async def test_a_proxy_of_the_environment_is_not_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_of_the_environment_is_not_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply(body=WHOLE)) as server:
@@ -183,7 +183,7 @@ async def test_a_proxy_of_the_environment_is_not_asked(name: str, monkeypatch: p
         assert (proxy.connections, server.connections) == (0, 1)
 
 
-async def test_a_proxy_of_the_environment_is_asked_where_a_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_of_the_environment_is_used_if_a_setting_allows_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply(body=WHOLE)) as server:
@@ -213,7 +213,7 @@ async def test_a_proxy_of_the_environment_is_asked_where_a_setting_says_so(monke
         (304, "upstream_error"),
     ],
 )
-async def test_a_refusal_is_asked_for_once_and_told_by_its_status(status: int, code: str) -> None:
+async def test_a_refused_request_is_sent_once_and_reported_by_its_status(status: int, code: str) -> None:
     body = json.dumps({"error": {"message": f"{KEY} {PROMPT}", "type": "some_error"}}).encode() * (status != 304)
     answer = reply(status, body, {"Retry-After": "7", "x-request-id": "req_1", "x-should-retry": "true"})
     async with Loopback(answer) as server, model_at(server.base_url) as model:
@@ -226,7 +226,7 @@ async def test_a_refusal_is_asked_for_once_and_told_by_its_status(status: int, c
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_a_redirect_is_not_followed_and_nobody_gets_the_key(status: int) -> None:
+async def test_a_redirect_is_not_followed_and_its_target_does_not_get_the_key(status: int) -> None:
     async with Loopback(reply(body=WHOLE)) as canary:
         answer = reply(status, headers={"Location": f"{canary.base_url}/chat/completions"})
         async with Loopback(answer) as server, model_at(server.base_url) as model:
@@ -262,14 +262,14 @@ async def test_of_an_endless_refusal_only_the_beginning_is_read(answer: Endless)
     assert answer.sent < 8 * MIB  # what the sockets between hold, too
 
 
-async def test_a_refusal_that_is_broken_off_is_told_by_its_status() -> None:
+async def test_an_aborted_refusal_is_reported_by_its_status() -> None:
     answer = raw(head(429, {"Content-Length": "1000", "Retry-After": "7"}) + b'{"error":')
     async with Loopback(answer) as server, model_at(server.base_url) as model:
         error = await failure(model)
     assert (error.code, error.retry_after_s) == ("upstream_busy", 7)
 
 
-async def test_a_compressed_refusal_does_not_fill_the_memory() -> None:
+async def test_a_compressed_refusal_uses_little_memory() -> None:
     answer = reply(500, gzip.compress(bytes(32 * MIB)), {"Content-Encoding": "gzip"})
     async with Loopback(answer) as server, model_at(server.base_url) as model:
         assert await peak_bytes(model) < 8 * MIB
@@ -315,7 +315,7 @@ async def test_tokens_are_read_as_they_come() -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-async def test_a_compressed_answer_is_read_though_nobody_asked_for_it(coding: str) -> None:
+async def test_a_compressed_answer_is_read_although_it_was_not_requested(coding: str) -> None:
     body = gzip.compress(WHOLE) if coding == "gzip" else zlib.compress(WHOLE)
     answer = reply(body=body, headers=EVENT_STREAM | {"Content-Encoding": coding})
     async with Loopback(answer) as server, model_at(server.base_url) as model:
@@ -338,7 +338,7 @@ async def test_a_compressed_endless_line_does_not_fill_the_memory(codings: int) 
         assert await peak_bytes(model) < 8 * MIB
 
 
-async def test_an_endless_line_is_given_up_at_its_limit() -> None:
+async def test_an_endless_line_is_aborted_at_its_limit() -> None:
     answer = Endless(CHUNKED_HEAD + http_chunk(b"data: "), http_chunk(b"a" * 65_536))
     async with (
         Loopback(answer) as server,
@@ -384,7 +384,7 @@ BROKEN: dict[str, tuple[Answer, str]] = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-async def test_a_broken_answer_is_asked_for_once_and_is_an_upstream_error(
+async def test_a_broken_answer_is_requested_once_and_is_an_upstream_error(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer, code = BROKEN[kind]
@@ -405,7 +405,7 @@ async def test_a_reset_before_the_head_is_not_tried_again() -> None:
         assert (len(server.requests), server.connections) == (1, 1)
 
 
-async def test_a_reset_in_the_body_is_told_after_what_came_before() -> None:
+async def test_a_reset_in_the_body_is_reported_after_the_events_before_it() -> None:
     go = asyncio.Event()
 
     async def answer(exchange: Exchange) -> None:
@@ -452,7 +452,7 @@ async def test_a_refused_connection_is_an_upstream_error() -> None:
     assert isinstance(error.__cause__, Exception)
 
 
-async def test_a_clean_end_without_a_finish_is_left_to_the_answer() -> None:
+async def test_a_clean_end_without_a_finish_reason_adds_none() -> None:
     async with Loopback(reply(body=TOKEN)) as server, model_at(server.base_url) as model:
         assert await ask(model) == "a"
 
@@ -505,7 +505,7 @@ async def test_cancelling_an_answer_that_waits_closes_the_connection(before: byt
         assert task.cancelled()
 
 
-async def test_closing_the_client_lets_go_of_idle_connections() -> None:
+async def test_closing_the_client_closes_idle_connections() -> None:
     left = asyncio.Event()
 
     async def answer(exchange: Exchange) -> None:

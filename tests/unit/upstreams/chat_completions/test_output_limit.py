@@ -118,7 +118,7 @@ def unlimited(kind: str, *, at_once: bool) -> list[bytes]:
 @pytest.mark.parametrize("at_once", [True, False], ids=["one read", "many reads"])
 @pytest.mark.parametrize("kind", ["compatible", "responses"])
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
-async def test_an_answer_over_the_limit_ends_with_length_and_its_server_is_left(
+async def test_an_answer_over_the_limit_ends_with_length_and_its_upstream_is_closed(
     format: Format, kind: str, at_once: bool
 ) -> None:
     server = Unlimited(unlimited(kind, at_once=at_once))
@@ -134,7 +134,7 @@ async def test_an_answer_over_the_limit_ends_with_length_and_its_server_is_left(
     assert format is TEXT or re.findall(rb'"(?:finish_reason|finishReason)":"(.*?)"', body) == [b"length"]
 
 
-async def test_the_limit_that_a_client_names_holds_where_the_server_ignores_it() -> None:
+async def test_the_limit_of_a_client_applies_if_the_server_ignores_it() -> None:
     async with Unlimited([head() + tokens(WORDS)]) as server, serving(**offered_by(server)) as client:
         reply = await client.send(
             json.dumps({"message": "count", "max_tokens": 3}).encode(),
@@ -144,14 +144,14 @@ async def test_the_limit_that_a_client_names_holds_where_the_server_ignores_it()
     assert (reply.json["text"], reply.json["finish_reason"]) == ("word0 word1 word2 ", "length")
 
 
-async def test_the_default_limit_holds_though_it_is_not_sent() -> None:
+async def test_the_default_limit_applies_although_it_is_not_sent() -> None:
     words = [f"{number} " for number in range(40_000)]
     async with Unlimited([head() + tokens(["".join(words)])]) as server, serving(**offered_by(server)) as client:
         body = (await client.ask()).body
     assert body.decode() == "".join(words[:32_768])
 
 
-async def test_a_model_of_the_projects_own_is_held_to_the_limit() -> None:
+async def test_a_model_in_python_obeys_the_limit() -> None:
     model = OwnModel(Batch(9, [Delta("".join(WORDS))]), Batch(9, [Delta("more")], finish_reason="stop"))
     async with serving(models={"own": model}, CHAT_MAX_OUTPUT_TOKENS=LIMIT) as client:
         reply = await client.send(b'{"message":"a"}', path="/ai/api/chat", headers={"Content-Type": "application/json"})
@@ -205,7 +205,7 @@ async def test_choices_that_share_a_chunk_are_held_one_by_one() -> None:
     assert is_done
 
 
-async def test_a_chunk_that_holds_the_whole_answer_is_cut_inside() -> None:
+async def test_a_chunk_with_a_complete_answer_is_truncated_inside() -> None:
     delta = {"role": "assistant", "reasoning_content": "r0 r1 ", "content": "w0 w1 w2 w3 "}
     chunks, _ = await raw_chunks([head() + event_stream(chunk(delta), done=False)], 4)
     assert chunks[0]["choices"][0]["delta"] == delta | {"content": "w0 w1 "}
@@ -216,7 +216,7 @@ async def test_a_chunk_that_holds_the_whole_answer_is_cut_inside() -> None:
     assert sent == call | {"function": {"name": "f", "arguments": '{"a": 1, '}}
 
 
-async def test_a_call_in_the_form_of_old_is_cut_too() -> None:
+async def test_a_call_in_the_older_form_is_truncated_too() -> None:
     old = {"name": "f", "arguments": '{"a": 1, "b": 2}'}
     chunks, is_done = await raw_chunks([head() + event_stream(chunk({"function_call": old}), done=False)], 2)
     assert chunks[0]["choices"][0]["delta"]["function_call"] == old | {"arguments": '{"a": 1, '}
@@ -257,7 +257,7 @@ OBEDIENT = {
 
 
 @pytest.mark.parametrize("name", OBEDIENT)
-async def test_an_answer_within_the_limit_is_never_cut_however_it_is_split(name: str) -> None:
+async def test_an_answer_within_the_limit_is_never_truncated_however_it_is_split(name: str) -> None:
     text, pieces, limit = OBEDIENT[name]
     assert await collected([Delta(piece) for piece in pieces], limit) == (text, "stop")
     assert await collected([Reasoning(piece) for piece in pieces], limit) == (text, "stop")

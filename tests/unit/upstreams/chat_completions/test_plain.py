@@ -64,9 +64,7 @@ NOT_PLAIN = event_stream(chunk({"refusal": ""}), done=False)
 
 @pytest.mark.parametrize("kind", PARSERS)
 @pytest.mark.parametrize(("place", "name"), FIELDS, ids=[f"{place.__name__}.{name}" for place, name in FIELDS])
-def test_each_field_of_a_chunk_says_the_same_on_the_short_way_as_on_the_long_one(
-    kind: str, place: type, name: str
-) -> None:
+def test_each_field_of_a_chunk_gives_the_same_events_on_both_paths(kind: str, place: type, name: str) -> None:
     for value in VALUES:
         data = event_stream(with_field(place, name, value), done=False)
         short, long = PARSERS[kind](), PARSERS[kind]()
@@ -84,7 +82,7 @@ def is_plain(document: Any) -> bool:
     return True
 
 
-def test_the_short_way_takes_text_and_thoughts_and_nothing_else() -> None:
+def test_the_short_path_accepts_text_and_thoughts_and_nothing_else() -> None:
     taken = {
         name
         for place, name in FIELDS

@@ -52,12 +52,12 @@ FAITHFUL = {
 
 
 @pytest.mark.parametrize("kind", FAITHFUL)
-def test_a_chunk_that_clients_can_take_is_passed_on_byte_by_byte(kind: str) -> None:
+def test_a_chunk_that_clients_can_decode_is_passed_on_unchanged(kind: str) -> None:
     payload = chunk(FAITHFUL[kind], x_groq={"id": "1"}, timings={"prompt_n": 1})
     assert payloads_of(payload) == [payload.replace("theirs", "ours")]
 
 
-def test_the_fragments_of_a_call_are_passed_on_byte_by_byte() -> None:
+def test_the_fragments_of_a_call_are_passed_on_unchanged() -> None:
     begun: Any = {"id": "a", "function": {"name": "f", "arguments": ""}}
     fragments = [begun, *[{"function": {"arguments": "{}"}}] * 2]
     payloads = [chunk({"tool_calls": [{"index": 0, **fragment}]}) for fragment in fragments]
@@ -65,7 +65,7 @@ def test_the_fragments_of_a_call_are_passed_on_byte_by_byte() -> None:
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "content_filter", "pause_turn", ""])
-def test_a_reason_to_finish_in_openais_words_or_unknown_ones_stands(reason: str) -> None:
+def test_openais_and_unknown_finish_reasons_are_unchanged(reason: str) -> None:
     payloads = [chunk({"content": "a"}), chunk({}, reason)]
     assert payloads_of(*payloads) == [payload.replace("theirs", "ours") for payload in payloads]
 
@@ -123,7 +123,7 @@ def test_a_chunk_without_a_name_gets_none() -> None:
 
 
 @pytest.mark.parametrize("has_begun", [False, True])
-def test_a_raw_chunk_is_utf_8_in_the_fields_too_that_nobody_here_reads(has_begun: bool) -> None:
+def test_a_raw_chunk_is_checked_for_utf_8_in_unknown_fields_too(has_begun: bool) -> None:
     start = b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]'
     errors = []
     for x in (b"\xc3\xa9", b"\xff"):
@@ -145,7 +145,7 @@ NULLS = {
 
 
 @pytest.mark.parametrize(("end", "left"), NULLS.items())
-def test_usage_that_is_null_is_left_out_unless_it_was_asked_for(end: str, left: str) -> None:
+def test_null_usage_is_dropped_unless_it_was_requested(end: str, left: str) -> None:
     head = chunk({"content": '"usage":null, "usage": null'}, x=1)[:-2]
     payload, expected = head + end.replace("x", "1", 1), (head + left.replace("x", "1", 1)).replace("theirs", "ours")
     assert payloads_of(payload) == [expected]
@@ -153,13 +153,13 @@ def test_usage_that_is_null_is_left_out_unless_it_was_asked_for(end: str, left: 
     assert json.loads(expected)["choices"] == json.loads(payload)["choices"]
 
 
-def test_usage_that_is_null_is_left_out_where_it_comes_first() -> None:
+def test_null_usage_is_dropped_if_it_comes_first() -> None:
     assert payloads_of('{ "usage": null, "choices":[{"index":0,"delta":{"content":"a"}}]}') == [
         '{ "choices":[{"index":0,"delta":{"content":"a"}}]}'
     ]
 
 
-def test_a_chunk_of_usage_alone_is_for_those_who_asked() -> None:
+def test_a_chunk_of_usage_alone_is_sent_only_on_request() -> None:
     payloads = [chunk({"content": "a"}), loose([], usage={"prompt_tokens": 1})]
     assert len(payloads_of(*payloads)) == 1
     assert len(payloads_of(*payloads, include_usage=True)) == 2
@@ -195,7 +195,7 @@ READABLE: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("place", ["alone", "beside a choice", "in an odd chunk"])
 @pytest.mark.parametrize("kind", READABLE)
-def test_usage_by_other_names_is_told_by_openais(kind: str, place: str) -> None:
+def test_usage_by_other_names_is_sent_by_openais_names(kind: str, place: str) -> None:
     usage, counts = READABLE[kind]
     choices = [] if place == "alone" else [{"index": 0, "delta": {}}]
     fields = {"x_groq": {"id": "1"}} if place == "in an odd chunk" else {}
@@ -205,7 +205,7 @@ def test_usage_by_other_names_is_told_by_openais(kind: str, place: str) -> None:
 
 
 @pytest.mark.parametrize("usage", ["none", "", [1], [], {}, {"prompt_tokens": "many"}, True, 7])
-def test_what_is_no_usage_is_left_out(usage: Any) -> None:
+def test_invalid_usage_is_dropped(usage: Any) -> None:
     for include_usage in (True, False):
         [mended] = payloads_of(chunk({"content": "a"}, usage=usage), include_usage=include_usage)
         assert json.loads(mended) == json.loads(chunk({"content": "a"}).replace("theirs", "ours"))
@@ -249,7 +249,7 @@ def test_a_negative_count_is_left_out_as_unknown(
     assert json.loads(mended).get("usage") == sent
 
 
-def test_usage_that_is_null_stands_in_a_chunk_that_is_told_anew() -> None:
+def test_a_re_encoded_chunk_keeps_null_usage_on_request() -> None:
     payload = chunk({"content": "a"}, "eos", usage=None)
     [requested], [default] = payloads_of(payload, include_usage=True), payloads_of(payload)
     assert json.loads(requested)["usage"] is None
@@ -261,14 +261,14 @@ def test_usage_that_is_null_stands_in_a_chunk_that_is_told_anew() -> None:
     "fields",
     [{"x_groq": {"usage": {"prompt_tokens": 1}}}, {"amazon-bedrock-invocationMetrics": {"inputTokenCount": 1}}],
 )
-def test_usage_in_another_place_is_told_where_clients_look_for_it(fields: Any, usage: Any) -> None:
+def test_usage_in_another_place_is_sent_where_clients_look_for_it(fields: Any, usage: Any) -> None:
     payload = chunk({"content": "a"}, **fields, **usage)
     [mended] = payloads_of(payload, include_usage=True)
     assert json.loads(mended)["usage"] == {"prompt_tokens": 1, "completion_tokens": 0, "total_tokens": 1}
     assert payloads_of(payload) == [chunk({"content": "a"}, **fields).replace("theirs", "ours")]
 
 
-def test_a_ping_is_nobodys_chunk() -> None:
+def test_a_ping_of_the_upstream_is_dropped() -> None:
     assert len(payloads_of('{"type":"ping"}', chunk({"content": "a"}), '{"type":"ping"}')) == 1
 
 
@@ -311,7 +311,7 @@ MENDED: dict[str, tuple[Any, Any]] = {
 
 
 @pytest.mark.parametrize("kind", MENDED)
-def test_a_chunk_that_clients_could_not_take_is_told_anew_with_all_it_says(kind: str) -> None:
+def test_a_chunk_that_clients_cannot_decode_is_re_encoded_with_all_its_fields(kind: str) -> None:
     choices, deltas = MENDED[kind]
     *_, mended, _ = payloads_of(chunk({"content": "."}), loose(choices, x=[1]), chunk({"content": "."}))
     document = json.loads(mended)
@@ -321,7 +321,7 @@ def test_a_chunk_that_clients_could_not_take_is_told_anew_with_all_it_says(kind:
     assert document["object"] == "chat.completion.chunk"
 
 
-def test_half_a_character_and_numbers_that_json_has_not_are_told_anew() -> None:
+def test_half_a_character_and_numbers_outside_json_are_re_encoded() -> None:
     [mended] = payloads_of(
         '{"choices":[{"delta":{"content":"a\\ud83d"},"logprobs":{"x":NaN,"y":-Infinity,"z":1e999}}]}'
     )
@@ -331,7 +331,7 @@ def test_half_a_character_and_numbers_that_json_has_not_are_told_anew() -> None:
     assert json.loads(mended)["model"] == "ours"
 
 
-def test_what_a_chunk_says_beside_its_delta_is_kept() -> None:
+def test_fields_next_to_the_delta_are_kept() -> None:
     [mended] = payloads_of(
         loose([{"index": 0, "message": {"content": "a", "audio": 1}, "logprobs": {"content": []}, "x": 1}])
     )
@@ -351,7 +351,7 @@ OTHERS: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("name", ["annotations", "images"])
 @pytest.mark.parametrize("has_others", [False, True])
-def test_what_deltas_have_attached_is_not_attached_again_by_a_final_message(name: str, *, has_others: bool) -> None:
+def test_attachments_of_deltas_are_not_repeated_by_a_final_message(name: str, *, has_others: bool) -> None:
     attached = {"annotations": [CITED], "images": [PICTURE]}[name]
     others = OTHERS[name] if has_others else []
     message = {"role": "assistant", "content": "a", name: [*attached, *others]}
@@ -372,14 +372,14 @@ def test_a_part_of_a_type_that_is_no_text_is_no_image() -> None:
     assert json.loads(mended)["choices"][0]["delta"] == {"content": "a"}
 
 
-def test_what_one_choice_has_attached_is_attached_to_another_too() -> None:
+def test_attachments_of_one_choice_may_be_in_another_too() -> None:
     first = loose([{"index": 0, "delta": {"annotations": [CITED]}, "finish_reason": None}])
     message = {"index": 1, "message": {"content": "b", "annotations": [CITED]}, "finish_reason": "stop"}
     *_, last = payloads_of(first, loose([message]), choices=2)
     assert json.loads(last)["choices"][0]["delta"]["annotations"] == [CITED]
 
 
-def test_a_call_that_is_told_anew_goes_on_with_one_that_was_not() -> None:
+def test_a_re_encoded_call_continues_an_unchanged_one() -> None:
     first = chunk({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}]})
     later = loose([{"index": 0, "delta": {"tool_calls": [{"index": None, "function": {"arguments": "{}"}}]}}])
     *_, mended = payloads_of(first, later)
@@ -395,7 +395,7 @@ def called(*chunks: Any, **fields: Any) -> list[list[Any]]:
 
 @pytest.mark.parametrize("fields", [{}, {"x_groq": {"id": "1"}}])
 @pytest.mark.parametrize("index", [{}, {"index": 0}])
-def test_calls_are_told_apart_by_their_numbers(index: Any, fields: Any) -> None:
+def test_calls_are_separated_by_their_numbers(index: Any, fields: Any) -> None:
     a, b = ({**index, "id": id, "function": {"name": "f", "arguments": ""}} for id in "ab")
     expected = [mended_call(0, "a", ""), mended_call(1, "b", "")]
     assert [call for calls in called([a, b], **fields) for call in calls] == expected
@@ -403,7 +403,7 @@ def test_calls_are_told_apart_by_their_numbers(index: Any, fields: Any) -> None:
     assert [(call["index"], call["id"]) for call in separate] == [(0, "a"), (1, "b")]
 
 
-def test_a_call_that_got_another_number_goes_on_under_it() -> None:
+def test_a_renumbered_call_keeps_its_new_number() -> None:
     begun = [[call(index, id, "")] for index, id in ((3, "a"), (3, "b"), (7, "c"))]
     more = [[{"index": index, "function": {"arguments": text}}] for index, text in ((7, "c1"), (3, "b1"), (7, "c2"))]
     *_, c1, b1, c2 = called(*begun, *more)
@@ -412,7 +412,7 @@ def test_a_call_that_got_another_number_goes_on_under_it() -> None:
     ]
 
 
-def test_an_id_and_a_name_are_told_once_and_an_id_that_is_missing_is_made() -> None:
+def test_an_id_and_a_name_are_sent_once_and_a_missing_id_is_generated() -> None:
     first, second, third = called(*[[call(0, "a", text)] for text in ("", "{", "}")])
     assert first == [call(0, "a", "")]
     assert (second, third) == tuple([{"index": 0, "function": {"arguments": text}}] for text in "{}")
@@ -426,13 +426,13 @@ def test_a_call_waits_for_its_name() -> None:
     assert (waiting, begun) == ([], [mended_call(0, "a", "")])
 
 
-def test_what_else_is_said_of_a_call_that_is_told_anew_is_kept() -> None:
+def test_other_fields_of_a_re_encoded_call_are_kept() -> None:
     signature = {"extra_content": {"google": {"thought_signature": "s"}}}
     [[mended]] = called([{"id": "a", "function": {"name": "f", "arguments": "{}"}, **signature}])
     assert mended == {**mended_call(0, "a", "{}"), **signature}
 
 
-def test_what_is_said_beside_a_call_that_is_told_anew_is_kept() -> None:
+def test_fields_next_to_a_re_encoded_call_are_kept() -> None:
     fields = {"role": "assistant", "reasoning": "hm", "x": [1]}
     [mended] = payloads_of(chunk({**fields, "tool_calls": [{"id": "a", "function": {"name": "f"}}]}, y=2))
     document = json.loads(mended)
@@ -458,7 +458,7 @@ REASONS = {
 
 @pytest.mark.parametrize(("sent_reason", "reason"), REASONS.items())
 @pytest.mark.parametrize("delta", [{}, {"content": "b"}, {"content": None, "reasoning": "hm"}, {"thinking": "hm"}])
-def test_a_foreign_reason_to_finish_is_told_in_openais_words(sent_reason: str, reason: str, delta: Any) -> None:
+def test_a_foreign_finish_reason_is_translated_to_openais(sent_reason: str, reason: str, delta: Any) -> None:
     _, mended = payloads_of(chunk({"content": "a"}), chunk(delta, sent_reason, x=1))
     assert json.loads(mended) == json.loads(chunk(delta, reason, x=1).replace("theirs", "ours"))
 
@@ -473,7 +473,7 @@ def test_an_answer_that_stops_after_calls_stops_for_them(at_once: bool) -> None:
 
 
 @pytest.mark.parametrize("reason", ["function_call", "stop", "tool_use"])
-def test_an_answer_that_stops_for_the_call_of_a_function_says_so(reason: str) -> None:
+def test_an_answer_that_stops_for_a_function_call_has_that_finish_reason(reason: str) -> None:
     payload = chunk(FAITHFUL["the call of a function"])
     begun, last = payloads_of(payload, chunk({}, reason))
     assert begun == payload.replace("theirs", "ours")
@@ -501,19 +501,19 @@ def test_errors_and_garbage_never_pass(payload: str) -> None:
     assert batch.finish_reason is None
 
 
-def test_a_reason_to_finish_that_says_there_is_none_yet_is_none() -> None:
+def test_a_placeholder_finish_reason_is_null() -> None:
     payloads = payloads_of(chunk({"content": "a"}, "null"), chunk({"content": "b"}, "stop"))
     assert [json.loads(payload)["choices"][0]["finish_reason"] for payload in payloads] == [None, "stop"]
 
 
 @pytest.mark.parametrize("payload", [chunk({"content": "b"}), chunk({"content": "b"}, "foo")])
-def test_text_behind_a_reason_to_finish_resumes_the_answer_and_usage_does_not(payload: str) -> None:
+def test_text_after_a_finish_reason_resumes_the_answer_and_usage_does_not(payload: str) -> None:
     parser = opened(include_usage=True)
     batches = [parser.feed(f"data: {each}\n\n".encode()) for each in (chunk({"content": "a"}, "foo"), USAGE, payload)]
     assert [batch.resumes for batch in batches] == [False, False, True]
 
 
-def test_an_answer_is_whole_when_each_of_its_choices_is() -> None:
+def test_an_answer_is_complete_when_each_of_its_choices_is() -> None:
     parser = opened(choices=2)
     reasons = [
         parser.feed(
@@ -545,7 +545,7 @@ def test_chunks_of_exactly_the_limit_are_held_before_the_first_event(room: int, 
     assert (parser.error and parser.error.code) == code
 
 
-def test_no_more_than_the_limit_is_held_before_the_first_event() -> None:
+def test_chunks_over_the_limit_before_the_first_event_are_an_error() -> None:
     parser = opened()
     role = f"data: {chunk({'role': 'assistant', 'content': '', 'x': 'x' * 10_000})}\n\n".encode()
     while parser.error is None:
@@ -554,7 +554,7 @@ def test_no_more_than_the_limit_is_held_before_the_first_event() -> None:
 
 
 @pytest.mark.parametrize("depth", [10, 300, 480, 900, 5000, 100_000])
-def test_deep_json_is_told_anew_or_is_an_error(depth: int) -> None:
+def test_deep_json_is_re_encoded_or_is_an_error(depth: int) -> None:
     value = '{"a":' * depth + "1" + "}" * depth
     for payload in (
         f'{{"choices":[{{"index":null,"delta":{{"content":"a"}},"x":{value}}}]}}',
@@ -566,7 +566,7 @@ def test_deep_json_is_told_anew_or_is_an_error(depth: int) -> None:
         assert (len(batch.pieces), parser.error is None) in ((2, True), (1, False))
 
 
-def test_numbers_of_any_size_are_told_anew() -> None:
+def test_numbers_of_any_size_are_re_encoded() -> None:
     [mended] = payloads_of(f'{{"choices":[{{"index":null,"delta":{{"content":"a"}}}}],"x":{10**40},"y":-1e-9}}')
     assert (json.loads(mended)["x"], json.loads(mended)["y"]) == (10**40, -1e-9)
 
@@ -579,7 +579,7 @@ def test_numbers_of_any_size_are_told_anew() -> None:
         ('"y":{"model":"p"},"model":"theirs",', "stop", "upstream_error"),
     ],
 )
-def test_a_number_too_long_to_be_told_anew_is_an_error_where_it_has_to_be(head: str, reason: str, code: Any) -> None:
+def test_a_number_too_long_to_re_encode_is_an_error_in_a_re_encoded_chunk(head: str, reason: str, code: Any) -> None:
     choices = f'"choices":[{{"delta":{{}},"finish_reason":"{reason}"}}]'
     parser = opened()
     parser.feed(f'data: {{{head}{choices},"x":{"1" * 5000}}}\n'.encode())

@@ -77,20 +77,20 @@ def test_a_status_has_its_code_whatever_the_body_is(status: int, body: str) -> N
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_nothing_of_a_body_but_names_is_told(body: str) -> None:
+def test_only_names_of_an_error_body_are_logged(body: str) -> None:
     error = from_response(400, {"x-request-id": f"{PROMPT}"}, BODIES[body])
     output = json.dumps([error.message, str(error), repr(error), describe(error)])
     assert [secret for secret in SECRETS if secret in output] == []
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_no_key_is_told_even_with_the_message(body: str) -> None:
+def test_no_key_is_logged_even_with_the_message(body: str) -> None:
     output = json.dumps(describe(from_response(400, {}, BODIES[body]), with_message=True))
     assert "canary" not in output
 
 
 @pytest.mark.parametrize("before", range(470, 501, 3))
-def test_a_key_is_masked_where_a_long_message_is_cut_too(before: int) -> None:
+def test_a_key_is_masked_where_a_long_message_is_truncated(before: int) -> None:
     words = ("word " * 100)[:before]
     error = from_response(400, {}, openai_error(message=f"{words}{KEY}"))
     message = describe(error, with_message=True)["upstream"]["message"]
@@ -99,7 +99,7 @@ def test_a_key_is_masked_where_a_long_message_is_cut_too(before: int) -> None:
 
 
 @pytest.mark.parametrize("field", ["type", "code"])
-def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
+def test_a_key_in_the_place_of_a_name_is_not_repeated(field: str) -> None:
     error = from_response(401, {}, openai_error(**{field: KEY}))
     assert "canary" not in json.dumps(describe(error))
 
@@ -136,7 +136,7 @@ def test_a_key_in_the_place_of_a_name_is_not_told(field: str) -> None:
         (400, {"code": "context_length_exceeded"}, "upstream_refused"),
     ],
 )
-def test_a_known_code_says_more_than_its_status_unless_the_server_failed(status: int, code: Any, expected: str) -> None:
+def test_a_known_code_counts_before_the_status_unless_the_server_failed(status: int, code: Any, expected: str) -> None:
     assert from_response(status, {}, openai_error(code=code)).code == expected
     assert from_response(status, {}, openai_error(type=code)).code == expected
     assert from_response(status, {}, openai_error(status=code)).code == expected
@@ -144,7 +144,7 @@ def test_a_known_code_says_more_than_its_status_unless_the_server_failed(status:
     assert from_response(status, {}, b"[" + openai_error(code=code) + b"]").code == expected
 
 
-def test_the_names_of_a_failure_are_kept() -> None:
+def test_the_names_of_a_failure_are_logged() -> None:
     error = from_response(429, {"x-request-id": "req_1.2-3"}, openai_error(type="tokens", code="rate_limit_exceeded"))
     assert error.fault == UpstreamFault(429, "tokens", "rate_limit_exceeded", "req_1.2-3", f"{KEY} {PROMPT}")
 
@@ -153,7 +153,7 @@ def test_the_names_of_a_failure_are_kept() -> None:
     "name",
     ["", "two words", "a\nb", "a" * 65, "é", "<b>", "a;b", "\x1b[31m", "a\u2028", "a\n", [1], {"a": 1}, None],
 )
-def test_what_is_no_name_is_not_kept(name: Any) -> None:
+def test_an_invalid_name_is_dropped(name: Any) -> None:
     fault = from_response(400, {"x-request-id": str(name or "")}, openai_error(type=name, code=name)).fault
     assert fault == UpstreamFault(400, message=f"{KEY} {PROMPT}")
 
@@ -310,7 +310,7 @@ TOO_LONG = {
 
 
 @pytest.mark.parametrize("server", TOO_LONG)
-def test_a_conversation_that_is_too_long_is_recognised_by_words_alone(server: str) -> None:
+def test_a_conversation_that_is_too_long_is_recognised_by_its_message_alone(server: str) -> None:
     for body in ({"error": {"message": TOO_LONG[server]}}, {"message": TOO_LONG[server]}, {"error": TOO_LONG[server]}):
         document = json.dumps(body | {"type": "invalid_request_error"}).encode()
         assert [from_response(status, {}, document).code for status in (400, 413, 422)] == ["context_too_long"] * 3
@@ -326,7 +326,7 @@ def test_a_conversation_that_is_too_long_is_recognised_by_words_alone(server: st
         "Unknown parameter: 'top_k'.",
     ],
 )
-def test_other_words_are_no_conversation_that_is_too_long(words: str) -> None:
+def test_other_messages_do_not_mean_a_conversation_that_is_too_long(words: str) -> None:
     assert from_response(400, {}, json.dumps({"error": {"message": words}}).encode()).code == "upstream_refused"
 
 
@@ -346,7 +346,7 @@ def test_a_request_that_is_larger_than_a_minutes_tokens_is_too_long_and_never_bu
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 404])
-def test_retry_after_counts_only_where_to_ask_again_may_help(status: int) -> None:
+def test_retry_after_counts_only_if_a_retry_may_help(status: int) -> None:
     assert from_response(status, {"retry-after": "7"}, b"").retry_after_s is None
 
 
@@ -396,7 +396,7 @@ IN_A_STREAM: dict[str, list[Any]] = {
 
 
 @pytest.mark.parametrize(("code", "error_object"), [(code, each) for code, all in IN_A_STREAM.items() for each in all])
-def test_an_error_object_is_told_by_its_names_or_the_status_it_might_have_had(code: str, error_object: Any) -> None:
+def test_an_error_object_is_reported_by_its_names_or_its_status(code: str, error_object: Any) -> None:
     error = from_error_object(error_object)
     assert error.code == code
     assert PROMPT not in json.dumps(describe(error))
@@ -405,7 +405,7 @@ def test_an_error_object_is_told_by_its_names_or_the_status_it_might_have_had(co
 @pytest.mark.parametrize(
     "error_object", [{"message": PROMPT}, {"error": PROMPT}, {"detail": PROMPT}, {"error": {"message": PROMPT}}]
 )
-def test_what_an_error_object_says_in_words_is_for_the_log_that_was_asked_for(error_object: Any) -> None:
+def test_the_message_of_an_error_object_is_logged_only_on_request(error_object: Any) -> None:
     error = from_error_object(error_object)
     assert describe(error) == {"error": "upstream_error", "upstream": {}}
     assert describe(error, with_message=True)["upstream"] == {"message": PROMPT}
@@ -442,7 +442,7 @@ RAISED = [
 ]
 
 
-def test_there_are_exceptions_to_look_at() -> None:
+def test_the_tests_cover_exceptions_of_the_transport() -> None:
     packages = {exception.__module__.partition(".")[0] for exception in RAISED}
     assert {"httpx2", "aiohttp", "openai"} <= packages
     assert len(RAISED) > 50
@@ -453,7 +453,7 @@ def test_each_exception_of_the_client_is_one_of_the_transports(exception: type[E
     assert issubclass(exception, TRANSPORT_ERRORS)
 
 
-def test_a_transports_exception_is_told_by_its_name_and_not_in_words() -> None:
+def test_an_exception_of_the_transport_is_described_by_its_name_without_its_message() -> None:
     error = ChatError("upstream_error")
     error.__cause__ = httpx2.ConnectError(f"{KEY} {PROMPT}")
     assert describe(error, with_message=True) == {"error": "upstream_error", "causes": ["ConnectError"]}

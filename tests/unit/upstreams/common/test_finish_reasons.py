@@ -20,7 +20,7 @@ READ = {
 
 
 @pytest.mark.parametrize("sent", ["null", "None", "NULL", "not_finished", "in_progress"])
-def test_some_words_say_that_there_is_no_reason_yet(sent: str) -> None:
+def test_some_words_are_placeholders_for_a_finish_reason(sent: str) -> None:
     assert read_finish_reason(sent, has_calls=True) is None
 
 

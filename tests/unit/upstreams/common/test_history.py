@@ -143,7 +143,7 @@ def test_reasoning_items_come_back_before_their_call() -> None:
         [{**ITEM, "encrypted_content": None}],
     ],
 )
-def test_nothing_else_passes_for_a_reasoning_item(given: Any) -> None:
+def test_other_items_are_not_accepted_as_reasoning(given: Any) -> None:
     assert items(given) == []
 
 

@@ -57,7 +57,7 @@ def events_of(mode: Mode, texts: list[str]) -> list[Event]:
 
 
 @pytest.mark.parametrize(("mode", "text"), EACH)
-def test_reasoning_is_told_apart_however_the_text_is_cut(mode: Mode, text: str) -> None:
+def test_reasoning_is_separated_however_the_text_is_split(mode: Mode, text: str) -> None:
     expected = (LEADING if mode == "leading" else OPEN)[text]
     assert events_of(mode, [text]) == events_of(mode, [*text]) == expected
     assert all(events_of(mode, [text[:at], text[at:]]) == expected for at in range(len(text)))
@@ -67,13 +67,13 @@ def test_reasoning_is_told_apart_however_the_text_is_cut(mode: Mode, text: str) 
     mode=st.sampled_from(["leading", "open"]),
     texts=st.lists(st.text("<>/think \na", max_size=6) | st.sampled_from(["<think>", "</think>"]), max_size=8),
 )
-def test_any_text_says_the_same_in_any_pieces(mode: Mode, texts: list[str]) -> None:
+def test_any_text_gives_the_same_events_in_any_pieces(mode: Mode, texts: list[str]) -> None:
     text = "".join(texts)
     assert events_of(mode, texts) == events_of(mode, [text]) == events_of(mode, [*text])
 
 
 @given(text=st.text("<>/think a", min_size=1))
-def test_text_in_which_no_block_opens_comes_as_it_is(text: str) -> None:
+def test_text_without_a_block_is_unchanged(text: str) -> None:
     if not text.lstrip().startswith("<think>"):
         assert events_of("leading", [*text]) == [Delta(text)]
 

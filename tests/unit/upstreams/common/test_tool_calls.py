@@ -120,19 +120,19 @@ FORMS: dict[str, tuple[list[Chunk], list[ToolCall]]] = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_calls_are_told_apart(form: str) -> None:
+def test_calls_are_separated(form: str) -> None:
     chunks, expected = FORMS[form]
     assert merged_calls(*chunks) == expected
 
 
-def test_nothing_is_told_of_a_call_before_its_name() -> None:
+def test_a_call_is_sent_once_its_name_is_known() -> None:
     calls = ToolCalls(1000)
     assert [*calls.add(of(0, "a", arguments=ROME[:5]))] == []
     assert [*calls.add(of(0, name="f"))] == [ToolCall(0, "a", "f", ROME[:5])]
     assert [*calls.add(of(0, arguments=ROME[5:]))] == [ToolCall(0, arguments=ROME[5:])]
 
 
-def test_an_id_made_here_is_unique_and_safe() -> None:
+def test_a_generated_id_is_unique_and_safe() -> None:
     ids = [call.id for call in ToolCalls(1000).add([Fragment(number, None, "f") for number in range(MAX_CALLS)])]
     assert len({*ids}) == MAX_CALLS
     assert all(re.fullmatch(r"call_[0-9a-f]{24}", str(id)) for id in ids)
@@ -154,7 +154,7 @@ def test_too_many_calls_are_an_error() -> None:
 
 
 @pytest.mark.parametrize("first", [of(0, "a"), of(0, None, "f")])
-def test_no_more_is_held_than_the_limit(first: Chunk) -> None:
+def test_fragments_up_to_the_limit_are_held(first: Chunk) -> None:
     calls = ToolCalls(10)
     for fragments in (first, of(0, arguments="12345"), of(0, arguments="67890")):
         assert len([*calls.add(fragments)]) <= 1
@@ -162,13 +162,13 @@ def test_no_more_is_held_than_the_limit(first: Chunk) -> None:
         [*calls.add(of(0, arguments="!"))]
 
 
-def test_nothing_is_held_of_a_call_that_is_known() -> None:
+def test_no_fragments_of_a_known_call_are_held() -> None:
     calls = ToolCalls(10)
     for fragments in (of(0, "a", "f"), *[of(0, arguments="0123456789")] * 5):
         assert len([*calls.add(fragments)]) == 1
 
 
-def test_so_much_is_looked_at_and_then_taken_for_unfinished() -> None:
+def test_only_a_bounded_number_of_fragments_is_checked() -> None:
     calls = ToolCalls(MAX_LOOKED_AT_CHARS)
     piece = "[" + " " * (MAX_LOOKED_AT_CHARS // 10) + "}"
     sent = [call for _ in range(8) for call in calls.add(of(0, None, "f", piece))]

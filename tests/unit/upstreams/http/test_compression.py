@@ -40,7 +40,7 @@ async def read(body: bytes, coding: str, size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("name", BODIES)
-async def test_what_was_compressed_comes_out_however_it_is_cut(name: str, size: int) -> None:
+async def test_a_compressed_body_is_decoded_however_it_is_split(name: str, size: int) -> None:
     coding, body = BODIES[name]
     assert await read(body, coding, size) == TEXT
 
@@ -50,7 +50,7 @@ async def test_deflate_may_lack_its_head_as_some_servers_understand_it() -> None
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
-async def test_what_ends_too_soon_says_what_it_said(size: int) -> None:
+async def test_a_truncated_body_gives_its_text_so_far(size: int) -> None:
     body = gzip.compress(TEXT)[:-12]
     assert TEXT.startswith(text := await read(body, "gzip", size))
     assert text
@@ -67,13 +67,13 @@ async def test_what_ends_too_soon_says_what_it_said(size: int) -> None:
         ("deflate", zlib.compress(TEXT)[:-4] + bytes(4)),
     ],
 )
-async def test_what_is_not_so_compressed_is_an_upstream_error(coding: str, body: bytes, size: int) -> None:
+async def test_an_invalid_compressed_body_is_an_upstream_error(coding: str, body: bytes, size: int) -> None:
     with pytest.raises(ChatError) as caught:
         await read(body, coding, size)
     assert caught.value.code == "upstream_error"
 
 
-async def test_a_bomb_comes_in_small_pieces_and_others_have_their_turns_between_them() -> None:
+async def test_a_bomb_is_decoded_in_small_pieces_and_other_tasks_run_between_them() -> None:
     turns = 0
 
     async def other() -> None:

@@ -103,7 +103,7 @@ async def failure(token: EntraToken) -> ChatError:
 # -- a token is kept, and renewed in time
 
 
-async def test_the_credential_is_asked_for_the_scope_and_only_when_a_token_is(
+async def test_the_credential_gets_the_scope_and_only_when_a_token_is_needed(
     credential: Credential, token: EntraToken
 ) -> None:
     assert credential.scopes == []
@@ -111,7 +111,7 @@ async def test_the_credential_is_asked_for_the_scope_and_only_when_a_token_is(
     assert credential.scopes == [(SCOPE,)]
 
 
-async def test_a_token_is_kept_until_shortly_before_its_end(
+async def test_a_token_is_reused_until_shortly_before_its_end(
     credential: Credential, token: EntraToken, clock: FakeClock
 ) -> None:
     await token()
@@ -121,7 +121,7 @@ async def test_a_token_is_kept_until_shortly_before_its_end(
     assert credential.given == 1
 
 
-async def test_near_its_end_a_token_is_renewed_while_nobody_waits(
+async def test_a_token_near_its_end_is_renewed_while_no_request_waits(
     credential: Credential, token: EntraToken, clock: FakeClock
 ) -> None:
     await token()
@@ -161,21 +161,19 @@ async def test_a_token_that_names_a_time_too_late_is_renewed_before_its_end_all_
     assert await token() == "canary-token-2"
 
 
-async def test_a_token_that_has_ended_is_given_to_nobody(
-    credential: Credential, token: EntraToken, clock: FakeClock
-) -> None:
+async def test_an_expired_token_is_not_used(credential: Credential, token: EntraToken, clock: FakeClock) -> None:
     await token()
     clock.advance(LIFE_S)
     assert await token() == "canary-token-2"
 
 
-async def test_a_token_that_has_ended_when_it_comes_is_a_failure(credential: Credential, token: EntraToken) -> None:
+async def test_a_token_that_has_expired_on_arrival_is_a_failure(credential: Credential, token: EntraToken) -> None:
     credential.life_s = 0
     error = await failure(token)
     assert (error.code, error.__cause__) == ("upstream_error", None)
 
 
-async def test_tokens_of_a_short_life_are_not_asked_for_all_the_time(
+async def test_tokens_with_a_short_life_are_not_fetched_each_time(
     credential: Credential, token: EntraToken, clock: FakeClock
 ) -> None:
     credential.life_s = MARGIN_S // 2
@@ -192,7 +190,7 @@ async def test_tokens_of_a_short_life_are_not_asked_for_all_the_time(
 # -- however many ask
 
 
-async def test_however_many_ask_the_credential_is_asked_once(credential: Credential, token: EntraToken) -> None:
+async def test_concurrent_requests_fetch_one_token(credential: Credential, token: EntraToken) -> None:
     credential.may_answer.clear()
     tasks = [asyncio.ensure_future(token()) for _ in range(50)]
     await wait_all_tasks_blocked()
@@ -202,7 +200,7 @@ async def test_however_many_ask_the_credential_is_asked_once(credential: Credent
 
 
 @pytest.mark.parametrize("cancelled", [0, 1], ids=["the one who began", "another"])
-async def test_one_who_leaves_does_not_take_the_token_from_the_others(
+async def test_a_cancelled_request_does_not_cancel_the_token_of_the_others(
     cancelled: int, credential: Credential, token: EntraToken
 ) -> None:
     credential.may_answer.clear()
@@ -218,7 +216,9 @@ async def test_one_who_leaves_does_not_take_the_token_from_the_others(
     assert (credential.cancelled, len(credential.scopes)) == (0, 1)
 
 
-async def test_a_token_that_everyone_left_is_there_for_the_next(credential: Credential, token: EntraToken) -> None:
+async def test_a_token_is_fetched_although_its_requests_were_cancelled(
+    credential: Credential, token: EntraToken
+) -> None:
     credential.may_answer.clear()
     task = asyncio.ensure_future(token())
     await wait_all_tasks_blocked()
@@ -230,7 +230,7 @@ async def test_a_token_that_everyone_left_is_there_for_the_next(credential: Cred
     assert len(credential.scopes) == 1
 
 
-async def test_a_renewal_knows_nothing_of_the_request_that_began_it(clock: FakeClock) -> None:
+async def test_a_renewal_does_not_inherit_the_context_of_its_request(clock: FakeClock) -> None:
     user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
     seen: list[str] = []
 
@@ -247,7 +247,7 @@ async def test_a_renewal_knows_nothing_of_the_request_that_began_it(clock: FakeC
 # -- failures
 
 
-async def test_a_failure_without_a_token_is_an_upstream_error_for_each_who_asked(
+async def test_a_failure_without_a_token_is_an_upstream_error_for_each_waiting_request(
     credential: Credential, token: EntraToken
 ) -> None:
     credential.failure = ClientAuthenticationError(CANARY)
@@ -262,7 +262,7 @@ async def test_a_failure_without_a_token_is_an_upstream_error_for_each_who_asked
     assert len(credential.scopes) == 1
 
 
-async def test_after_a_failure_without_a_token_the_next_asks_again_at_once(
+async def test_after_a_failure_without_a_token_the_next_request_fetches_one_at_once(
     credential: Credential, token: EntraToken
 ) -> None:
     credential.failure = ClientAuthenticationError(CANARY)
@@ -271,7 +271,7 @@ async def test_after_a_failure_without_a_token_the_next_asks_again_at_once(
     assert await token() == "canary-token-1"
 
 
-async def test_a_failed_renewal_keeps_a_good_token_and_rests_before_the_next(
+async def test_a_failed_renewal_keeps_a_valid_token_and_waits_before_the_next(
     credential: Credential, token: EntraToken, clock: FakeClock
 ) -> None:
     await token()
@@ -292,7 +292,7 @@ async def test_a_failed_renewal_keeps_a_good_token_and_rests_before_the_next(
     assert await token() == "canary-token-2"
 
 
-async def test_a_token_that_ends_while_its_renewal_rests_is_asked_for_at_once(
+async def test_a_token_that_expires_between_renewals_is_fetched_at_once(
     credential: Credential, token: EntraToken, clock: FakeClock
 ) -> None:
     await token()
@@ -306,14 +306,14 @@ async def test_a_token_that_ends_while_its_renewal_rests_is_asked_for_at_once(
     assert await token() == "canary-token-2"
 
 
-async def test_a_credential_that_never_answers_is_given_up(credential: Credential, clock: FakeClock) -> None:
+async def test_a_credential_that_never_answers_times_out(credential: Credential, clock: FakeClock) -> None:
     credential.may_answer.clear()
     error = await failure(EntraToken(credential, SCOPE, now=clock.time, timeout_s=0.01))
     assert describe(error) == {"error": "upstream_error", "causes": ["TimeoutError", "CancelledError"]}
     assert credential.cancelled == 1
 
 
-async def test_a_credential_that_cancels_itself_is_a_failure_and_cancels_nobody(clock: FakeClock) -> None:
+async def test_a_credential_that_cancels_itself_is_a_failure_and_cancels_no_request(clock: FakeClock) -> None:
     class Broken(Credential):
         async def get_token_info(self, *scopes: str, options: Any = None) -> AccessTokenInfo:
             raise asyncio.CancelledError
@@ -334,7 +334,7 @@ async def test_closing_ends_a_renewal_and_closes_the_credential(credential: Cred
     assert (await task).code == "upstream_error"
 
 
-async def test_nothing_of_a_token_is_told(
+async def test_no_part_of_a_token_is_shown(
     credential: Credential, token: EntraToken, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -442,7 +442,7 @@ async def error_text(client: Client) -> str:
 
 
 @pytest.mark.parametrize("version", [VERSION, None], ids=["dated", "v1"])
-async def test_a_managed_identity_asks_azure_with_its_token_and_no_key(
+async def test_a_managed_identity_sends_azure_its_token_and_no_key(
     version: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     issuing = Identity()
@@ -499,7 +499,7 @@ async def test_a_token_near_its_end_is_renewed_between_two_answers(monkeypatch: 
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
-async def test_an_identity_that_is_refused_is_an_upstream_error_and_azure_is_not_asked(
+async def test_a_refused_identity_is_an_upstream_error_and_azure_gets_no_request(
     status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     refusal = json.dumps({"error": "invalid_request", "error_description": "canary-detail"}).encode()
@@ -515,7 +515,7 @@ async def test_an_identity_that_is_refused_is_an_upstream_error_and_azure_is_not
     assert [line for line in messages if "canary" in line] == []
 
 
-async def test_a_reader_who_leaves_before_there_is_a_token_leaves_nothing_behind(
+async def test_a_disconnect_before_there_is_a_token_leaves_no_task(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     has_request, left = asyncio.Event(), asyncio.Event()
@@ -536,7 +536,7 @@ async def test_a_reader_who_leaves_before_there_is_a_token_leaves_nothing_behind
         assert (len(identity.requests), azure.connections) == (1, 0)
 
 
-async def test_nobody_is_asked_by_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_token_is_fetched_through_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     issuing = Identity()
     async with (
         Loopback(reply(502)) as proxy,
@@ -551,7 +551,7 @@ async def test_nobody_is_asked_by_a_proxy_of_the_environment(monkeypatch: pytest
         assert (proxy.connections, identity.connections) == (0, 1)
 
 
-async def test_a_managed_identity_next_door_is_not_asked_by_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_managed_identity_on_this_machine_is_called_without_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Loopback(reply(502)) as proxy, Loopback(Identity()) as identity:
         log_in_at(identity, monkeypatch)
         token = EntraToken(open_credential(SecretStr(proxy.origin), obey_environment=False), SCOPE)
@@ -560,9 +560,7 @@ async def test_a_managed_identity_next_door_is_not_asked_by_the_proxy(monkeypatc
         assert proxy.connections == 0
 
 
-async def test_a_developer_who_is_logged_in_with_az_needs_no_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_login_with_az_replaces_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     token = {"accessToken": f"{CANARY}-1", "expires_on": int(time.time()) + LIFE_S, "tokenType": "Bearer"}
     az = tmp_path / "az"
     az.write_text(f"#!/bin/sh\necho '{json.dumps(token)}'\n")
@@ -604,7 +602,7 @@ def post(port: int) -> str:
 # -- what stops the start
 
 
-async def test_without_azure_identity_the_start_stops_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_azure_identity_the_start_stops_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "azure.identity.aio", None)
     with pytest.raises(SettingsError, match=r"AZURE_OPENAI_API_KEY.*pip install 'quartapp\[azure\]'"):
         open_credential(None, obey_environment=False)

@@ -124,7 +124,7 @@ async def test_each_server_is_closed_once_at_the_end() -> None:
     assert [transport.closed for transport in transports] == [1, 1, 1]
 
 
-async def test_what_an_address_shows_of_itself_holds_no_key() -> None:
+async def test_the_repr_of_an_address_contains_no_key() -> None:
     assert "sk-1" not in repr(ADDRESSES["a key"])
 
 
@@ -136,7 +136,7 @@ async def test_a_key_that_cannot_be_sent_stops_the_start_and_is_not_repeated(key
     assert "can" not in str(raised.value).replace("cannot", "")
 
 
-async def test_a_start_that_stops_leaves_nothing_open() -> None:
+async def test_a_start_that_fails_closes_all_clients() -> None:
     models = {name: {"kind": "compatible", "base_url": f"http://127.0.0.1:1/{name}"} for name in ("a", "b")}
     with pytest.raises(LifespanError, match="CHAT_MODEL: none of the models"):
         async with serving(path=CHAT, CHAT_MODELS=models, CHAT_MODEL="c"):
@@ -188,7 +188,7 @@ async def test_models_of_one_server_share_its_connections() -> None:
         assert server.connections == 1
 
 
-async def test_a_token_is_asked_for_with_each_request() -> None:
+async def test_a_token_is_fetched_for_each_request() -> None:
     numbers = itertools.count(1)
 
     async def number() -> str:
@@ -204,7 +204,7 @@ async def test_a_token_is_asked_for_with_each_request() -> None:
         ]
 
 
-async def test_without_a_token_nothing_is_asked() -> None:
+async def test_without_a_token_no_request_is_sent() -> None:
     async def refused() -> str:
         raise ChatError("upstream_error")
 
@@ -251,7 +251,7 @@ async def test_a_query_follows_each_path() -> None:
         assert loopback.requests[0].target == "/v1/x?api-version=2024-10-21&a+b=c%26d"
 
 
-async def test_headers_of_an_address_are_sent_beside_ours() -> None:
+async def test_headers_of_an_address_are_sent_with_the_chats_own() -> None:
     address = {"headers": (("x-title", "a"), ("user-agent", "ours")), "key": SecretStr("sk-1")}
     async with Loopback(reply(body=WHOLE)) as loopback, servers_open() as servers:
         await read(servers.at(Address(loopback.base_url, **address)))  # type: ignore[arg-type]
@@ -259,7 +259,7 @@ async def test_headers_of_an_address_are_sent_beside_ours() -> None:
     assert (headers["x-title"], headers["user-agent"], headers["authorization"]) == ("a", "ours", "Bearer sk-1")
 
 
-async def test_a_body_of_megabytes_arrives_whole() -> None:
+async def test_a_body_of_megabytes_arrives_complete() -> None:
     content = "x" * (5 * MIB)
     async with Loopback(reply(body=WHOLE)) as loopback, model_at(loopback.base_url) as model:
         assert await ask(model, ChatRequest([{"role": "user", "content": content}])) == "a."
@@ -267,7 +267,7 @@ async def test_a_body_of_megabytes_arrives_whole() -> None:
         assert loopback.requests[0].headers["content-length"] == str(len(loopback.requests[0].body))
 
 
-async def test_a_large_body_that_is_refused_before_it_is_read_is_told_by_its_status() -> None:
+async def test_the_early_refusal_of_a_large_body_is_reported_by_its_status() -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(head(413, {"Content-Length": "2", "Connection": "close"}) + b"{}")
@@ -324,7 +324,7 @@ WHOLE_HEAD = head(headers=EVENT_STREAM | {"Content-Length": str(len(ANOTHERS))})
     [WHOLE_HEAD + ANOTHERS, WHOLE_HEAD, WHOLE_HEAD[:20], WHOLE_HEAD + ANOTHERS[:20], b"x", b"\r\n"],
     ids=["an answer", "a head", "half a head", "half an answer", "garbage", "an empty line"],
 )
-async def test_what_comes_unasked_is_nobodys_answer(data: bytes) -> None:
+async def test_bytes_before_a_request_are_not_its_answer(data: bytes) -> None:
     sent = asyncio.Event()
     async with Loopback(unasked(data)(sent)) as server, model_at(server.base_url) as model:
         assert await ask(model) == "a."
@@ -334,7 +334,7 @@ async def test_what_comes_unasked_is_nobodys_answer(data: bytes) -> None:
         assert [request.connection for request in server.requests] in ([0, 0], [0, 1])
 
 
-async def test_what_comes_with_an_answer_and_behind_it_is_nobodys_answer() -> None:
+async def test_bytes_after_an_answer_are_not_the_next_answer() -> None:
     async def answer(exchange: Exchange) -> None:
         first = head(headers=EVENT_STREAM | {"Content-Length": str(len(WHOLE))}) + WHOLE
         await exchange.send(first + (WHOLE_HEAD + ANOTHERS if exchange.request.connection == 0 else b""))
@@ -381,7 +381,7 @@ async def failures_at(port: int, count: int) -> list[ChatError]:
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("sent", [b"220 mail.example\r\n", head(503, {"Connection": "close", "Content-Length": "0"})])
-def test_a_server_that_speaks_first_is_connected_to_once_a_question(
+def test_a_server_that_sends_first_gets_one_connection_for_each_question(
     sent: bytes, loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
     with Talker(sent) as server:
@@ -436,7 +436,7 @@ SILENT_NOISE = {
 
 
 @pytest.mark.parametrize("kind", SILENT_NOISE)
-async def test_noise_that_says_nothing_ends_with_the_time_limit_and_fills_no_memory(kind: str) -> None:
+async def test_noise_without_events_ends_with_the_time_limit_and_uses_little_memory(kind: str) -> None:
     answer, limit = SILENT_NOISE[kind]
     settings: dict[str, Any] = {"CHAT_RETRIES": 0, f"CHAT_{limit}_TIMEOUT_S": 0.3}
     async with Loopback(answer) as server, serving(path=CHAT, **offered_by(server), **settings) as client:
@@ -447,7 +447,7 @@ async def test_noise_that_says_nothing_ends_with_the_time_limit_and_fills_no_mem
     assert memory.peak_bytes < 16 * MIB
 
 
-async def test_a_hundred_cookies_are_neither_kept_nor_sent_back() -> None:
+async def test_a_hundred_cookies_are_neither_stored_nor_sent_back() -> None:
     cookies = b"".join(b"Set-Cookie: c%d=%d; Path=/\r\n" % (n, n) for n in range(100))
     response = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (cookies, len(WHOLE), WHOLE)
 
@@ -470,7 +470,7 @@ def packed(data: bytes, coding: str) -> bytes:
 @pytest.mark.parametrize(
     "content", [b": %b\n" % (b"x" * 60), b'data: {"choices":[]}\n\n'], ids=["comments", "empty chunks"]
 )
-async def test_a_compressed_flood_is_cut_at_the_size_of_an_answer(coding: str, content: bytes) -> None:
+async def test_a_compressed_flood_is_truncated_at_the_maximum_size_of_an_answer(coding: str, content: bytes) -> None:
     body = packed(TOKEN + content * (32 * MIB // len(content)), coding)
     answer = reply(body=body, headers=EVENT_STREAM | {"Content-Encoding": coding})
     settings: dict[str, Any] = {"CHAT_RETRIES": 0, "CHAT_MAX_ANSWER_BYTES": MIB}
@@ -533,7 +533,7 @@ async def test_where_no_connection_comes_free_in_time_the_server_is_overloaded()
         assert len(server.requests) == 2
 
 
-async def test_one_who_left_the_queue_and_could_not_connect_is_told_that() -> None:
+async def test_a_request_from_the_queue_that_cannot_connect_reports_that() -> None:
     async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -545,7 +545,7 @@ async def test_one_who_left_the_queue_and_could_not_connect_is_told_that() -> No
     assert {type(error.__cause__).__name__ for error in errors} == {"ConnectionTimeoutError"}
 
 
-async def test_one_who_leaves_the_queue_takes_no_connection() -> None:
+async def test_a_cancelled_request_in_the_queue_takes_no_connection() -> None:
     answer = Held()
     async with Loopback(answer) as server, model_at(server.base_url, CHAT_MAX_CONNECTIONS=1) as model:
         first, left, last = (asyncio.ensure_future(ask(model)) for _ in range(3))
@@ -557,7 +557,7 @@ async def test_one_who_leaves_the_queue_takes_no_connection() -> None:
         assert (left.cancelled(), len(server.requests)) == (True, 2)
 
 
-async def test_a_server_that_never_ends_its_handshake_is_given_up() -> None:
+async def test_a_server_that_never_ends_its_handshake_times_out() -> None:
     async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
@@ -576,7 +576,7 @@ class DeafLoop(asyncio.SelectorEventLoop):
         await asyncio.Event().wait()
 
 
-def test_a_name_that_nobody_resolves_is_given_up() -> None:
+def test_a_name_that_is_never_resolved_times_out() -> None:
     async def error_of() -> ChatError:
         async with model_at("http://model.example/v1", CHAT_CONNECT_TIMEOUT_S=0.1) as model:
             return await failure(model)
@@ -623,7 +623,7 @@ async def test_a_refusal_whose_body_never_comes_is_a_refusal() -> None:
         assert (await failure(model)).code == "upstream_refused"
 
 
-async def test_whole_numbers_of_any_size_are_sent_as_they_are() -> None:
+async def test_integers_of_any_size_are_sent_unchanged() -> None:
     number = 2**70
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"maximum": number, "é": "日本"}}}]
     request = ChatRequest([{"role": "user", "content": "a"}], params={"tools": tools})

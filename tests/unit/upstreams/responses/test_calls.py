@@ -38,7 +38,7 @@ from tests.support.responses_upstream import (
 # -- events of OpenAI
 
 
-def test_two_calls_at_once_are_told_apart_by_their_items() -> None:
+def test_two_interleaved_calls_are_separated_by_their_items() -> None:
     calls = told(call(), call("clock", '{"zone": "CET"}', 2))
     half = len(calls) // 2
     interleaved = [event for pair in zip(calls[:half], calls[half:], strict=True) for event in pair]
@@ -57,7 +57,7 @@ def test_the_pieces_of_a_call_that_nothing_names_go_to_the_last_one() -> None:
     assert read(encode([*events, *ended()])) == completed(FIRST, SECOND, reason="tool_calls")
 
 
-def test_calls_at_once_of_one_number_are_told_apart_by_their_ids() -> None:
+def test_interleaved_calls_of_one_number_are_separated_by_their_ids() -> None:
     calls = changed(without(told(call(), call("clock", '{"zone": "CET"}', 2)), ".done"), output_index=0)
     half = len(calls) // 2
     interleaved = [event for pair in zip(calls[:half], calls[half:], strict=True) for event in pair]
@@ -71,7 +71,7 @@ def test_arguments_that_come_with_the_response_go_to_the_calls_of_their_ids() ->
     assert [each.arguments for each in answer.tool_calls] == [ROME, "{}"]
 
 
-def test_a_call_that_is_named_late_is_told_with_its_name() -> None:
+def test_a_call_whose_name_is_late_is_sent_with_its_name() -> None:
     late = told(call())
     late[0]["item"] = {**late[0]["item"], "name": ""}
     assert read(encode([*late, *ended(call())])) == completed(FIRST, reason="tool_calls")
@@ -96,12 +96,12 @@ def test_a_call_without_the_id_of_its_result_gets_one(id: str | None, shown: str
     assert piece.id == shown or (shown is None and piece.id and piece.id.startswith("call_"))
 
 
-def test_a_call_of_a_tool_that_takes_text_is_told_with_its_text() -> None:
+def test_a_call_of_a_custom_tool_is_sent_with_its_text() -> None:
     item = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_1", "name": "run", "input": "ls"}
     assert read(encode(ended(item))).pieces == (ToolCall(0, "call_1", "run", "ls", "custom"),)
 
 
-def test_the_text_of_a_custom_tool_is_told_as_it_comes() -> None:
+def test_the_text_of_a_custom_tool_is_streamed() -> None:
     item = {"type": "custom_tool_call", "id": "ct_1", "call_id": "call_1", "name": "run", "input": ""}
     place = {"item_id": "ct_1", "output_index": 0}
     parser = ResponseParser(LIMIT)
@@ -127,11 +127,7 @@ def arguments(kind: str, text: str, number: int | None = 0, id: str | None = "fc
 
 
 A_CALL = {**call(), "arguments": ""}
-
-
 FIRST_HALF, SECOND_HALF = ROME[:5], ROME[5:]
-
-
 LATE_ARGUMENTS: dict[str, list[Document]] = {
     "in the response": [item_added(A_CALL), arguments("delta", FIRST_HALF), *ended(call())],
     "in the item": [item_added(A_CALL), arguments("delta", FIRST_HALF), item_done(call()), *ended()],
@@ -176,20 +172,20 @@ LATE_ARGUMENTS: dict[str, list[Document]] = {
 
 
 @pytest.mark.parametrize("name", LATE_ARGUMENTS)
-def test_arguments_are_told_in_full_and_once_whenever_they_come(name: str) -> None:
+def test_arguments_are_sent_completely_and_once_whenever_they_come(name: str) -> None:
     for body in ([encode(LATE_ARGUMENTS[name])], [data(event) for event in LATE_ARGUMENTS[name]]):
         assert read(*body) == completed(FIRST, reason="tool_calls")
 
 
 @pytest.mark.parametrize("complete", ['{"city": "Oslo"}', '{"ci', "x", "[" * 100_000])
-def test_arguments_that_were_told_otherwise_are_an_error(complete: str) -> None:
+def test_arguments_that_contradict_the_sent_ones_are_an_error(complete: str) -> None:
     events = [item_added(A_CALL), arguments("delta", ROME)]
     other = {**call(), "arguments": complete}
     for more in ([arguments("done", complete)], [item_done(other)], ended(other), ended(*renamed_calls([other]))):
         assert failure(encode([*events, *more])) == failed("upstream_error", FIRST)
 
 
-def test_a_call_that_was_not_streamed_is_told_beside_one_that_was() -> None:
+def test_a_call_that_was_not_streamed_is_sent_next_to_a_streamed_one() -> None:
     for output in ([call(), CLOCK], [CLOCK, call()]):
         assert read(encode([*told(call()), *ended(*output)])) == completed(FIRST, SECOND, reason="tool_calls")
 
@@ -203,7 +199,7 @@ def test_calls_without_end_are_refused() -> None:
     assert read(encode(ended(*calls))).error == "upstream_error"
 
 
-def test_arguments_of_calls_that_never_begin_are_not_kept_without_end() -> None:
+def test_arguments_of_calls_that_never_begin_are_bounded() -> None:
     one = {"type": "response.function_call_arguments.delta", "delta": "a"}
     events = [{**one, "item_id": f"fc_{number}"} for number in range(MAX_CALLS + 1)]
     assert read(encode(events[:-1])) == Answer()

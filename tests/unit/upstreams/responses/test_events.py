@@ -102,7 +102,6 @@ SOUND: dict[str, tuple[list[Document], Answer]] = {
     "characters of all lengths": (stream(message("aé€😀\u2028\r\n\x00")), completed(Delta("aé€😀\u2028\r\n\x00"))),
 }
 
-
 FAILED: dict[str, tuple[list[Document], Answer]] = {
     "at once": (
         stream(status="failed", error={"code": "server_error", "message": "secret"}),
@@ -128,13 +127,13 @@ FAILED: dict[str, tuple[list[Document], Answer]] = {
 
 
 @pytest.mark.parametrize("name", SOUND | FAILED)
-def test_what_the_tests_server_sends_is_what_the_official_client_can_read(name: str) -> None:
+def test_the_official_client_can_read_the_tests_server(name: str) -> None:
     for number, event in enumerate((SOUND | FAILED)[name][0]):
         upstream.EVENTS.validate_python({**event, "sequence_number": number}, strict=True)
 
 
 @pytest.mark.parametrize("name", SOUND | FAILED)
-def test_a_stream_says_the_same_in_one_read_in_a_byte_each_and_with_other_line_ends(name: str) -> None:
+def test_a_stream_gives_the_same_answer_in_one_read_byte_by_byte_and_with_other_line_ends(name: str) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = encode(events)
     assert read(body) == expected
@@ -149,7 +148,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 @given(cut_at=st.lists(st.floats(0, 1), max_size=12))
 @example(cut_at=[])
 @examples(10, phases=PHASES)
-def test_a_stream_says_the_same_however_it_is_cut(name: str, cut_at: Sequence[float]) -> None:
+def test_a_stream_gives_the_same_answer_however_it_is_split(name: str, cut_at: Sequence[float]) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = encode(events)
     places = sorted(int(at * len(body)) for at in cut_at)
@@ -157,19 +156,19 @@ def test_a_stream_says_the_same_however_it_is_cut(name: str, cut_at: Sequence[fl
 
 
 @pytest.mark.parametrize("name", SOUND | FAILED)
-def test_a_stream_says_the_same_with_its_events_on_several_data_lines(name: str) -> None:
+def test_a_stream_gives_the_same_answer_with_its_events_on_several_data_lines(name: str) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = encode(events).replace(b"data: {", b"data: {\ndata:\n: a comment\ndata:")
     assert read(body) == read(body.replace(b"\n", b"\r\n")) == read(body.rstrip()) == expected
     assert read(*(body[at : at + 1] for at in range(len(body)))) == expected
 
 
-def test_events_that_tell_nothing_yet_make_no_pieces() -> None:
+def test_events_without_content_add_no_pieces() -> None:
     events = [*begun(), *told(message("Hello"))[:2], *told(thinking("Hm."))[:2]]
     assert read(encode(events)) == Answer()
 
 
-def test_an_empty_piece_of_a_text_is_no_piece_of_an_answer() -> None:
+def test_an_empty_delta_adds_no_piece() -> None:
     parser = ResponseParser(LIMIT)
     one = {"type": "response.output_text.delta", "output_index": 0}
     assert [parser.feed(data({**one, "delta": delta})).pieces for delta in ("", "a", "")] == [[], [Delta("a")], []]
@@ -180,14 +179,14 @@ def test_the_text_of_one_read_is_one_piece() -> None:
     assert batch.pieces == [Reasoning("I think, and think."), Delta("Hello, world.")]
 
 
-def test_what_comes_after_the_end_of_a_response_is_passed_over() -> None:
+def test_bytes_after_the_end_of_a_response_are_ignored() -> None:
     body = encode(stream(message("a")))
     for more in (DONE, body, b"data: {\n\n", data({"type": "error", "message": "too late"})):
         assert read(body + more) == completed(Delta("a"))
         assert read(body, more) == completed(Delta("a"))
 
 
-def test_an_end_without_an_ending_is_left_to_the_answer() -> None:
+def test_an_end_without_a_final_event_has_no_finish_reason() -> None:
     body = encode([*begun(), *told(message("a"))])
     assert read(body) == Answer((Delta("a"),))
     assert read(body + DONE) == Answer((Delta("a"),), ended=True)
@@ -201,12 +200,12 @@ def test_the_standards_own_event_of_reasoning_is_reasoning() -> None:
     assert read(data({**event, "delta": "Hm."}), encode(ended())) == completed(Reasoning("Hm."))
 
 
-def test_a_completion_of_what_stopped_short_is_none() -> None:
+def test_an_incomplete_response_in_a_completed_event_is_truncated() -> None:
     events = ended(message("a"), status="incomplete", incomplete_details={"reason": "max_output_tokens"})
     assert read(encode([{**events[0], "type": "response.completed"}])) == completed(Delta("a"), reason="length")
 
 
-def test_a_response_that_was_cancelled_has_ended_early() -> None:
+def test_a_cancelled_response_is_truncated() -> None:
     assert read(encode(ended(status="cancelled"))).error == "upstream_truncated"
 
 
@@ -236,19 +235,19 @@ def nested(code: str, **fields: Any) -> Document:
         ([{"type": "response.completed", "response": {"error": {"code": "rate_limit_exceeded"}}}], "upstream_busy"),
     ],
 )
-def test_a_failure_is_told_by_its_own_code(events: list[Document], code: str) -> None:
+def test_a_failure_is_reported_by_its_own_code(events: list[Document], code: str) -> None:
     body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
     assert read(body) == failed(code)
     assert read(*(body[at : at + 1] for at in range(len(body)))) == failed(code)
 
 
-def test_a_failure_without_a_reason_is_one_however_the_stream_goes_on() -> None:
+def test_a_failure_without_a_reason_is_an_error_whatever_follows() -> None:
     body = encode(ended(status="failed"))
     for more in (b"", DONE, b"data: {}\n\n"):
         assert read(body + more) == read(body, more) == failed("upstream_error")
 
 
-def test_what_a_failed_response_used_is_told_to_the_log() -> None:
+def test_the_usage_of_a_failed_response_is_reported() -> None:
     error = {"code": "server_error", "message": "x"}
     batch = ResponseParser(LIMIT).feed(encode(ended(status="failed", error=error, usage=upstream.USAGE)))
     assert batch.usage == USED
@@ -261,12 +260,12 @@ BARE = {
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_an_error_that_is_no_event_is_an_error(name: str) -> None:
+def test_an_error_outside_an_event_is_an_error(name: str) -> None:
     assert read(BARE[name]) == failed("upstream_busy")
 
 
 @pytest.mark.parametrize("name", BARE)
-def test_an_error_that_is_no_event_needs_no_line_feed_after_it(name: str) -> None:
+def test_an_error_outside_an_event_needs_no_line_feed_after_it(name: str) -> None:
     assert read(BARE[name].rstrip()) == failed("upstream_busy")
 
 
@@ -295,7 +294,7 @@ PASSED_OVER = {
 
 
 @pytest.mark.parametrize("name", PASSED_OVER)
-def test_what_tells_nothing_of_an_answer_is_passed_over(name: str) -> None:
+def test_events_that_are_no_part_of_an_answer_are_ignored(name: str) -> None:
     body = encode(stream(message("a")))
     assert read(PASSED_OVER[name]) == Answer()
     assert read(PASSED_OVER[name] + body) == completed(Delta("a"))
@@ -305,14 +304,8 @@ def test_what_tells_nothing_of_an_answer_is_passed_over(name: str) -> None:
 
 
 TEXT = b'data: {"type":"response.output_text.delta","delta":%b}\n'
-
-
 END = b'data: {"type":"response.completed","response":%b}\n'
-
-
 ITEM = b'data: {"type":"response.output_item.done","item":%b}\n'
-
-
 GARBAGE = {
     "no JSON": b"data: hello\n",
     "half of it": b'data: {"type":\n',
@@ -367,11 +360,7 @@ def deep_item(depth: int) -> bytes:
 
 
 DEEP_BODY = b'{"object":"response","status":"completed","output":[%b,{"type":"function_call","name":"f","id":"f"}]}'
-
-
 TWO_LINES = b'data: {"type":"response.completed",\ndata: "response":%b}'
-
-
 DEEP = {
     "an item": ITEM,
     "the end of a response": END % DEEP_BODY,
@@ -421,7 +410,7 @@ def test_the_data_lines_of_one_event_are_together_no_longer_than_the_limit() -> 
     assert read(*lines, parser=ResponseParser(size - 1)).error == "upstream_error"
 
 
-def test_a_last_line_without_a_line_feed_is_read_if_it_is_whole() -> None:
+def test_a_last_line_without_a_line_feed_is_read_if_it_is_complete() -> None:
     body = encode(stream(message("a"))).rstrip()
     assert read(body) == completed(Delta("a"))
     assert read(body[:-1]) == Answer((Delta("a"),))
@@ -439,7 +428,7 @@ def read_complete(
 
 
 @pytest.mark.parametrize("name", ITEMS)
-def test_a_response_that_is_not_streamed_is_told_at_its_end(name: str) -> None:
+def test_a_response_that_is_not_streamed_is_sent_at_its_end(name: str) -> None:
     item, piece = ITEMS[name]
     assert read_complete(upstream.response(item)) == completed(piece, reason="tool_calls" if name == "call" else "stop")
 
@@ -464,11 +453,11 @@ def test_a_response_that_is_not_streamed_is_told_at_its_end(name: str) -> None:
         ({"output": [{"type": "message", "content": 5}]}, failed("upstream_error")),
     ],
 )
-def test_a_body_in_one_piece_is_read_as_what_it_says_it_is(document: Any, expected: Answer) -> None:
+def test_a_complete_body_is_read_by_its_own_fields(document: Any, expected: Answer) -> None:
     assert read_complete(document) == expected
 
 
-def test_a_body_in_one_piece_is_no_longer_than_a_line_may_be() -> None:
+def test_a_complete_body_over_the_line_limit_is_refused() -> None:
     document = upstream.response(message("a"))
     size = len(json.dumps(document))
     assert read_complete(document, limit=size) == completed(Delta("a"))
@@ -477,7 +466,7 @@ def test_a_body_in_one_piece_is_no_longer_than_a_line_may_be() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"\n \r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_it(before: bytes, size: int) -> None:
+def test_a_byte_order_mark_and_white_space_before_a_complete_body_are_skipped(before: bytes, size: int) -> None:
     body = before + json.dumps(upstream.response(message("a")), indent=2).encode() + b"\n"
     parser = open_response_parser("application/json", max_line_bytes=LIMIT)
     assert read(*(body[at : at + size] for at in range(0, len(body), size)), parser=parser) == completed(Delta("a"))
@@ -486,7 +475,7 @@ def test_a_body_in_one_piece_may_have_a_byte_order_mark_and_white_space_before_i
 @pytest.mark.parametrize("before", [b"", b"\n", b"\xef\xbb\xbf", b": hello\n\n"])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("name", SOUND | FAILED)
-def test_a_stream_is_one_whatever_its_server_calls_it(name: str, size: int, before: bytes) -> None:
+def test_a_stream_is_detected_whatever_its_content_type(name: str, size: int, before: bytes) -> None:
     events, expected = (SOUND | FAILED)[name]
     body = before + encode(events)
     parser = open_response_parser("application/json", max_line_bytes=LIMIT)

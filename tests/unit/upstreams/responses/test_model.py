@@ -61,7 +61,7 @@ async def sent(*messages: Document, request_params: Document | None = None, **fi
 # -- what is sent
 
 
-async def test_the_request_is_a_streamed_response_that_is_not_kept() -> None:
+async def test_the_request_is_a_streamed_response_that_is_not_stored() -> None:
     body = await sent()
     assert body == {"model": "model-1", "input": [QUESTION], "stream": True, "store": False}
 
@@ -327,13 +327,13 @@ async def test_the_clients_parameters_are_sent_over_the_entrys_and_dropped_ones_
     }
 
 
-async def test_an_entrys_tools_stand_beside_the_clients() -> None:
+async def test_the_tools_of_an_entry_are_sent_with_the_clients() -> None:
     client_tool = {"type": "function", "function": FUNCTION}
     body = await sent(request_params={"tools": [client_tool]}, params={"tools": [{"type": "web_search"}]})
     assert body["tools"] == [{"type": "web_search"}, {"type": "function", **FUNCTION}]
 
 
-async def test_an_entry_may_drop_what_is_sent_by_the_apis_own_name_and_may_have_answers_kept() -> None:
+async def test_an_entry_may_drop_parameters_by_the_apis_names_and_may_store_responses() -> None:
     assert "store" not in await sent(drop_params=["store"])
     assert "max_output_tokens" not in await sent(request_params={"max_tokens": 50}, drop_params=["max_output_tokens"])
     assert (await sent(params={"store": True}))["store"] is True
@@ -349,7 +349,7 @@ NEUTRAL = {
 }
 
 
-async def test_what_asks_for_nothing_is_not_sent() -> None:
+async def test_parameters_without_effect_are_not_sent() -> None:
     assert await sent(request_params=NEUTRAL) == await sent()
 
 
@@ -383,19 +383,19 @@ async def refused(request: ChatRequest, **fields: Any) -> ChatError:
 
 
 @pytest.mark.parametrize("name", CANNOT)
-async def test_what_the_api_cannot_do_is_refused_by_its_name(name: str) -> None:
+async def test_an_unsupported_parameter_is_refused_by_its_name(name: str) -> None:
     params, path = CANNOT[name]
     error = await refused(ChatRequest([QUESTION], params=params))
     assert (error.code, error.path) == ("invalid_request", path)
 
 
 @pytest.mark.parametrize("name", [name for name, (_, path) in CANNOT.items() if path != "n" and "tool" not in name])
-async def test_what_the_entry_drops_may_be_asked_and_is_not_sent(name: str) -> None:
+async def test_a_parameter_that_the_entry_drops_is_accepted_and_not_sent(name: str) -> None:
     params, path = CANNOT[name]
     assert await sent(request_params=params, drop_params=[path]) == await sent()
 
 
-async def test_several_answers_are_refused_even_where_the_entry_drops_the_number() -> None:
+async def test_several_answers_are_refused_even_if_the_entry_drops_n() -> None:
     assert (await refused(ChatRequest([QUESTION], params={"n": 2}), drop_params=["n"])).path == "n"
 
 
@@ -422,14 +422,14 @@ async def test_more_tokens_than_the_entry_allows_are_refused() -> None:
     ("status", "code"),
     [(400, "upstream_refused"), (401, "upstream_refused"), (429, "upstream_busy"), (503, "upstream_overloaded")],
 )
-async def test_a_refusal_is_told_by_its_status(status: int, code: str) -> None:
+async def test_a_refusal_is_reported_by_its_status(status: int, code: str) -> None:
     body = json.dumps({"error": {"message": f"{KEY} {PROMPT}", "type": "some_error"}}).encode()
     async with Loopback(reply(status, body)) as server, model_at(server) as model:
         assert (await failure(model)).code == code
         assert len(server.requests) == 1
 
 
-async def test_a_connection_that_breaks_off_is_an_upstream_error() -> None:
+async def test_an_aborted_connection_is_an_upstream_error() -> None:
     body = encode([*begun(), *told(message("Hello"))])
     async with Loopback(raw(head(headers={"Content-Length": "100000"}) + body)) as server, model_at(server) as model:
         assert (await failure(model)).code == "upstream_error"
@@ -443,7 +443,7 @@ async def test_a_response_that_is_not_streamed_is_read_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
-async def test_no_more_is_held_of_an_answer_than_a_line_may_have(content_type: str) -> None:
+async def test_an_answer_holds_no_more_than_the_line_limit(content_type: str) -> None:
     body = json.dumps(response(message("a" * 65_536))).encode()
     async with Loopback(reply(body=body, headers={"Content-Type": content_type})) as server, model_at(server) as model:
         assert (await failure(model)).code == "upstream_error"

@@ -40,14 +40,8 @@ from tests.support.responses_upstream import (
 
 
 CITED: Document = {"url": "https://a.example/b", "title": "B", "start_index": 0, "end_index": 1}
-
-
 FILE: Document = {"file_id": "file-1", "filename": "a.pdf", "index": 1}
-
-
 SOURCES = [{"type": "url_citation", **CITED}, {"type": "file_citation", **FILE}]
-
-
 SOURCED = completed(Delta("a"), Annotation("url_citation", **CITED), Annotation("file_citation", **FILE))
 
 
@@ -57,14 +51,14 @@ def annotations_added() -> list[Document]:
 
 
 @pytest.mark.parametrize("left_out", [(), ("annotation",), ("item.done",), ("annotation", "item.done")])
-def test_citations_are_told_once_wherever_a_server_sends_them(left_out: tuple[str, ...]) -> None:
+def test_citations_are_sent_once_wherever_a_server_sends_them(left_out: tuple[str, ...]) -> None:
     cited = message({**text("a"), "annotations": SOURCES})
     events = stream(cited)
     after = next(at for at, each in enumerate(events) if each["type"] == "response.output_text.delta") + 1
     assert read(encode(without([*events[:after], *annotations_added(), *events[after:]], *left_out))) == SOURCED
 
 
-def test_an_image_that_a_tool_of_the_server_makes_is_told_once() -> None:
+def test_an_image_from_a_tool_of_the_server_is_sent_once() -> None:
     made = {"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": "iVBORw0KGgo="}
     body = encode(stream(message("See:"), made))
     assert read(body) == completed(Delta("See:"), Image("data:image/png;base64,iVBORw0KGgo="))
@@ -89,7 +83,7 @@ def test_an_image_that_a_tool_of_the_server_makes_is_told_once() -> None:
     ],
     ids=" ".join,
 )
-def test_an_item_is_told_in_full_and_once_whichever_of_its_events_come(name: str, left_out: Sequence[str]) -> None:
+def test_an_item_is_sent_completely_and_once_whichever_of_its_events_come(name: str, left_out: Sequence[str]) -> None:
     item, piece = ITEMS[name]
     reason = "tool_calls" if name == "call" else "stop"
     events = [*begun(), *without(told(item), *left_out), *ended(item)]
@@ -98,29 +92,27 @@ def test_an_item_is_told_in_full_and_once_whichever_of_its_events_come(name: str
 
 @pytest.mark.parametrize("name", ITEMS)
 @pytest.mark.parametrize("left_out", [(".delta",), (".delta", "output_item.done"), (".delta", "text.done"), (".done",)])
-def test_an_item_is_told_in_full_without_the_output_at_the_end(name: str, left_out: Sequence[str]) -> None:
+def test_an_item_is_sent_completely_without_the_output_at_the_end(name: str, left_out: Sequence[str]) -> None:
     item, piece = ITEMS[name]
     events = [*begun(), *without(told(item), *left_out), *ended()]
     assert read(encode(events)) == completed(piece, reason="tool_calls" if name == "call" else "stop")
 
 
 @pytest.mark.parametrize("left_out", [(), (".delta",), (".delta", "text.done", "arguments.done"), (".delta", ".done")])
-def test_several_items_are_told_in_full_and_once(left_out: Sequence[str]) -> None:
+def test_several_items_are_sent_completely_and_once(left_out: Sequence[str]) -> None:
     items = [thinking("Hm."), message("One. "), call(), CLOCK, thinking("So.", id="rs_2"), message("Two.", id="msg_2")]
     answer = merge(read(encode([*begun(), *without(told(*items), *left_out), *ended(*items)])).pieces)
     assert (answer.text, answer.reasoning) == ("One. Two.", "Hm.\n\nSo.")
     assert answer.tool_calls == [WholeToolCall("call_1", "weather", ROME), WholeToolCall("call_2", "clock", "{}")]
 
 
-def test_a_summary_is_told_beside_what_it_sums_up_only_where_both_are_streamed() -> None:
+def test_a_summary_is_sent_next_to_its_reasoning_only_if_both_are_streamed() -> None:
     item = thinking("In short.", content=["I think."])
     assert read(encode(ended(item))).pieces == (Reasoning("I think."),)
     assert read(encode([*told(item), *ended(item)])).pieces == (Reasoning("In short.\n\nI think."),)
 
 
 EVERYTHING = [thinking("I think."), message("Hello"), call(), CLOCK]
-
-
 COMPLETE = completed(Reasoning("I think."), Delta("Hello"), FIRST, SECOND, reason="tool_calls")
 
 
@@ -208,11 +200,11 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_servers_that_number_and_name_things_their_own_way_are_understood(name: str) -> None:
+def test_servers_with_their_own_numbers_and_ids_are_understood(name: str) -> None:
     assert read(encode([*begun(), *ODD[name]])) == COMPLETE
 
 
-def test_done_items_of_one_number_are_all_told() -> None:
+def test_done_items_of_one_number_are_all_sent() -> None:
     items = [call(), CLOCK, message("One. "), message("Two.", id="msg_2")]
     events = changed(without(told(*items), ".delta", ".added", "arguments"), output_index=1)
     expected = completed(FIRST, SECOND, Delta("One. Two."), reason="tool_calls")
@@ -234,7 +226,7 @@ def test_an_encrypted_item_of_reasoning_goes_with_the_call_that_it_led_to() -> N
     assert [piece.extra for piece in streamed if isinstance(piece, ToolCall)] == [state, None]
 
 
-def test_reasoning_in_words_alone_is_no_state() -> None:
+def test_reasoning_without_encrypted_content_is_no_state() -> None:
     [piece] = [piece for piece in read(encode(ended(thinking("Hm."), call()))).pieces if isinstance(piece, ToolCall)]
     assert piece.extra is None
 

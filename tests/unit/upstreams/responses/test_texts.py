@@ -32,7 +32,7 @@ from tests.support.responses_upstream import (
 # -- events that a server omits or numbers differently
 
 
-def test_an_empty_piece_of_a_text_does_not_stand_for_it() -> None:
+def test_an_empty_delta_is_not_taken_for_the_text() -> None:
     place = {"output_index": 0, "content_index": 0}
     events = [
         {"type": "response.output_text.delta", "delta": "", **place},
@@ -58,13 +58,12 @@ NAMES: dict[str, tuple[int | None, str | None, int | None]] = {
     "without a name": (None, None, None),
 }
 
-
 PARTIAL = message("partial and more")
 
 
 @pytest.mark.parametrize("ended_by", NAMES)
 @pytest.mark.parametrize("begun_by", NAMES)
-def test_what_was_not_streamed_of_a_text_is_told_from_whatever_says_it_whole(begun_by: str, ended_by: str) -> None:
+def test_the_rest_of_a_text_is_sent_from_any_complete_text(begun_by: str, ended_by: str) -> None:
     begin, end = piece("par", *NAMES[begun_by]), part_done("partial and more", *NAMES[ended_by])
     expected = completed(Delta("partial and more"))
     for more in (
@@ -82,7 +81,7 @@ def test_what_was_not_streamed_of_a_text_is_told_from_whatever_says_it_whole(beg
 
 @pytest.mark.parametrize("ended_by", NAMES)
 @pytest.mark.parametrize("begun_by", NAMES)
-def test_a_text_that_was_told_otherwise_is_an_error(begun_by: str, ended_by: str) -> None:
+def test_a_text_that_contradicts_the_sent_one_is_an_error(begun_by: str, ended_by: str) -> None:
     begin, other = piece("par", *NAMES[begun_by]), message("other")
     for more in (
         [part_done("other", *NAMES[ended_by])],
@@ -95,7 +94,7 @@ def test_a_text_that_was_told_otherwise_is_an_error(begun_by: str, ended_by: str
         assert failure(encode([begin, *more])) == failed("upstream_error", Delta("par"))
 
 
-def test_the_rest_of_a_text_that_another_has_followed_on_is_an_error() -> None:
+def test_the_rest_of_a_text_after_which_another_was_sent_is_an_error() -> None:
     events = [piece("par"), piece("two", 1, "msg_2")]
     complete = [message("partial"), message("two", id="msg_2")]
     assert failure(encode([*events, *ended(*complete)])) == failed("upstream_error", Delta("partwo"))
@@ -103,11 +102,7 @@ def test_the_rest_of_a_text_that_another_has_followed_on_is_an_error() -> None:
 
 
 ONE, TWO = message("One. "), message("Two.", id="msg_2")
-
-
 BOTH = message("One. ", "Two.")
-
-
 LATE: dict[str, list[Document]] = {
     "a message in the response": [piece("One. "), *ended(ONE, TWO)],
     "a message in the response, by other ids": [piece("One. "), *ended(*renamed([ONE, TWO]))],
@@ -135,11 +130,11 @@ LATE: dict[str, list[Document]] = {
 
 
 @pytest.mark.parametrize("name", LATE)
-def test_a_text_that_comes_whole_after_one_in_pieces_is_told(name: str) -> None:
+def test_a_complete_text_after_a_streamed_one_is_sent(name: str) -> None:
     assert read(encode(LATE[name])) == completed(Delta("One. Two."))
 
 
-def test_texts_that_come_in_another_order_than_they_are_in_the_output_are_told_once() -> None:
+def test_texts_in_another_order_than_in_the_output_are_sent_once() -> None:
     events = [piece("Two.", 1, "msg_2"), piece("One. ")]
     for output in ([ONE, TWO], renamed([ONE, TWO]), [ONE], [TWO]):
         assert read(encode([*events, *ended(*output)])) == completed(Delta("Two.One. "))
@@ -153,24 +148,24 @@ def test_the_rest_of_a_text_is_sent_if_the_complete_output_has_no_ids(id: str | 
     assert read(encode([*events, *ended(*output)])) == completed(Delta("Two.partial"))
 
 
-def test_a_text_whose_end_alone_has_names_is_told_once() -> None:
+def test_a_text_that_is_named_only_at_its_end_is_sent_once() -> None:
     events = [piece("One. ", None, None), part_done("One. "), piece("Two.", None, None), part_done("Two.", 1, "msg_2")]
     assert read(encode([*events, *ended(ONE, TWO)])) == completed(Delta("One. Two."))
 
 
-def test_the_same_text_twice_is_told_twice() -> None:
+def test_the_same_text_twice_is_sent_twice() -> None:
     assert read(encode(stream(ONE, {**ONE, "id": "msg_2"}))) == completed(Delta("One. One. "))
     assert read(encode([piece("One. "), *ended(ONE, {**ONE, "id": "msg_2"})])) == completed(Delta("One. One. "))
 
 
-def test_the_rest_of_thoughts_is_told_and_parts_of_it_are_apart() -> None:
+def test_the_rest_of_thoughts_is_sent_and_its_parts_are_separated() -> None:
     item = thinking("First I think.", "Then again.")
     first = {"type": "response.reasoning_summary_text.delta", "output_index": 0, "summary_index": 0, "delta": "First"}
     for more in (ended(item), [item_done(item), *ended(item)], ended(*renamed([item]))):
         assert read(encode([first, *more])) == completed(Reasoning("First I think.\n\nThen again."))
 
 
-def test_what_was_summed_up_in_pieces_is_not_told_after_it() -> None:
+def test_reasoning_is_not_sent_after_its_streamed_summary() -> None:
     events = told(thinking("In short."))
     for item in (thinking("In short.", content=["I think."]), thinking(content=["I think."])):
         assert read(encode([*events, *ended(item)])) == completed(Reasoning("In short."))
@@ -193,7 +188,7 @@ def test_a_text_is_the_same_with_white_space_stripped_and_characters_mended(stre
         assert read(encode([piece(streamed), *more])).ended
 
 
-def test_a_whole_that_is_empty_says_nothing() -> None:
+def test_an_empty_complete_text_adds_nothing() -> None:
     events = [piece("Hello"), part_done(""), item_done(message("")), *ended(message(""))]
     assert read(encode(events)) == completed(Delta("Hello"))
 
