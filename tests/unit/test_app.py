@@ -15,7 +15,7 @@ TARGETS = ("quartapp:create_app()", "uploads:asgi")
 
 
 @pytest.mark.parametrize("target", TARGETS)
-async def test_a_wsgi_server_gets_one_sentence_that_says_what_is_missing(target: str, servers: Servers) -> None:
+async def test_a_wsgi_server_gets_one_sentence_that_names_the_missing_part(target: str, servers: Servers) -> None:
     server = servers.start("bare gunicorn", target)
     async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/") as answer:
         assert (answer.status, await answer.text()) == (500, f"{WSGI_SENTENCE}\n")
@@ -31,7 +31,7 @@ async def test_an_asgi_server_serves_the_app(kind: str, servers: Servers) -> Non
         assert await answer.text() == "1 2 3"
 
 
-def test_making_an_app_leaves_logging_to_the_process() -> None:
+def test_making_an_app_does_not_configure_logging() -> None:
     lines = (
         "import logging, quartapp",
         "quartapp.create_app()",

@@ -145,7 +145,7 @@ async def test_settings_are_read_when_the_app_starts() -> None:
         assert await post(app) == (200, "1 2 3")
 
 
-async def test_the_log_says_once_that_the_mock_model_answers(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_warns_once_that_the_mock_model_answers(caplog: pytest.LogCaptureFixture) -> None:
     app = create_app(PACE)
     with caplog.at_level(logging.INFO, "quartapp"):
         async with app.test_app():
@@ -181,7 +181,7 @@ TABLE: dict[str, Any] = {
         ),
     ],
 )
-async def test_the_log_says_at_the_start_what_will_be_called(
+async def test_the_log_contains_the_models_at_the_start(
     settings: dict[str, Any], models: Any, lines: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     app = host(("/ai", chat_blueprint(settings={**settings, "OPENAI_API_KEY": KEY}, models=models)))
@@ -190,7 +190,7 @@ async def test_the_log_says_at_the_start_what_will_be_called(
             assert [record.message for record in caplog.records] == lines
 
 
-async def test_the_log_names_models_in_python_by_their_code(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_contains_the_code_of_models_in_python(caplog: pytest.LogCaptureFixture) -> None:
     app = host(("/ai", chat_blueprint(models={"parrot": Parrot()})))
     with caplog.at_level(logging.INFO, "quartapp"):
         async with app.test_app():
@@ -208,7 +208,7 @@ async def test_a_host_keeps_its_own_error_pages() -> None:
         assert "X-Request-ID" not in response.headers
 
 
-async def test_a_hosts_hook_that_sends_readers_elsewhere_is_let() -> None:
+async def test_a_hosts_hook_may_redirect_clients() -> None:
     app = host(("/ai", chat_blueprint(settings=COUNT)))
     app.before_request(lambda: redirect("/login"))
     async with app.test_app():
@@ -216,7 +216,7 @@ async def test_a_hosts_hook_that_sends_readers_elsewhere_is_let() -> None:
         assert (response.status_code, response.headers["Location"]) == (302, "/login")
 
 
-async def test_a_hosts_hook_that_raises_is_our_500_below_the_prefix_and_says_nothing_of_it() -> None:
+async def test_a_hosts_hook_that_raises_is_a_500_without_its_message() -> None:
     app = host(("/ai", chat_blueprint(settings=COUNT)))
 
     @app.before_request
@@ -258,9 +258,7 @@ def by_header(request: Request) -> str | None:
 
 
 @pytest.mark.parametrize("authenticate", [by_header, by_header_async])
-async def test_authenticate_says_who_asks_and_the_log_does_too(
-    authenticate: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_log_contains_the_principal(authenticate: Any, caplog: pytest.LogCaptureFixture) -> None:
     app = host(("/ai", chat_blueprint(settings=COUNT, authenticate=authenticate)))
     with caplog.at_level(logging.INFO, "quartapp"):
         async with app.test_app():
@@ -271,7 +269,7 @@ async def test_authenticate_says_who_asks_and_the_log_does_too(
     assert [answer["who"] for answer in answers] == ["alice"]
 
 
-async def test_nobody_is_refused_before_the_body_is_looked_at() -> None:
+async def test_an_unauthorized_request_is_refused_before_its_body_is_parsed() -> None:
     app = host(("/ai", chat_blueprint(settings=COUNT, authenticate=lambda _: None)))
     async with app.test_app():
         response = await app.test_client().post("/ai/api/stream", data=b"not json", headers={"Content-Type": "text/x"})

@@ -72,7 +72,7 @@ async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
         await serving
 
 
-async def test_every_door_of_the_chat_is_below_its_prefix() -> None:
+async def test_every_route_of_the_chat_is_below_its_prefix() -> None:
     messages = [{"role": "user", "content": "count to 5"}]
     ui = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "count to 5"}]}]
     async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
@@ -206,7 +206,7 @@ async def test_the_project_reads_the_bodies_that_a_wsgi_server_gives_it(kind: st
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-async def test_an_upload_whose_client_has_left_does_not_look_like_a_whole_one(head: str, servers: Servers) -> None:
+async def test_a_truncated_upload_does_not_look_complete(head: str, servers: Servers) -> None:
     server = servers.start("hypercorn", "uploads:asgi")
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"POST /at-once HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n4\r\nhalf\r\n".encode())

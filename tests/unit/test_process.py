@@ -54,7 +54,7 @@ def test_every_module_can_be_imported_where_the_system_lacks_what_windows_lacks(
     assert run(script, tmp_path, WINDOWS) == []
 
 
-def test_an_import_and_an_app_that_is_made_and_served_leave_the_process_as_it_was(tmp_path: Path) -> None:
+def test_an_import_and_a_served_app_do_not_change_the_process(tmp_path: Path) -> None:
     script = STATE + (
         "import asyncio; from quart import Quart; before = state(); import quartapp, quartapp.flask; made = [before]\n"
         "own = quartapp.create_app(); made.append(state())\n"

@@ -107,7 +107,7 @@ BEHIND = {
 
 @pytest.mark.parametrize("with_reset", [False, True], ids=["close", "reset"])
 @pytest.mark.parametrize("behind", BEHIND)
-async def test_a_disconnect_behind_more_bytes_closes_the_upstream_and_asks_nothing_more(
+async def test_a_disconnect_after_more_bytes_closes_the_upstream_and_starts_no_request(
     behind: str, with_reset: bool, server: Server, raw_upstream: RawUpstream
 ) -> None:
     tag = secrets.token_hex(8)
@@ -223,7 +223,7 @@ REFUSED_IN_TIME = pytest.mark.parametrize(("path", "words"), [("/late", b"words"
 
 
 @REFUSED_IN_TIME
-async def test_a_body_over_the_limit_is_refused_in_the_words_of_its_route_if_they_come(path: str, words: bytes) -> None:
+async def test_a_body_over_the_limit_gets_the_refusal_of_its_route_if_there_is_one(path: str, words: bytes) -> None:
     async with served(late, 10) as client:
         await client.send(head(f"POST {path}", "Content-Length: 100\r\n") + b"a" * 50)
         top, _, body = (await client.read_to_end()).partition(b"\r\n\r\n")
@@ -253,7 +253,7 @@ async def test_a_client_that_sends_a_refused_body_for_ever_is_disconnected() -> 
     assert sent < 2 * MAX_LINGER_BYTES
 
 
-async def test_a_client_of_a_refused_body_that_neither_sends_nor_leaves_is_disconnected() -> None:
+async def test_a_client_of_a_refused_body_that_neither_sends_nor_disconnects_is_disconnected() -> None:
     async with served(late, 10) as client:
         await client.send(head("POST /late", f"Content-Length: {2**30}\r\n") + b"a" * 50)
         await client.read_to_end()

@@ -41,7 +41,7 @@ async def test_a_producer_waits_while_it_is_full() -> None:
     assert not queue.producer_waits
 
 
-async def test_a_giver_that_was_cancelled_does_not_hold_up_the_consumer() -> None:
+async def test_a_cancelled_producer_does_not_block_the_consumer() -> None:
     queue = EventQueue(max_bytes=0)
     queue.add([Delta("a")], 1)
     producer = asyncio.create_task(queue.wait_for_room())
