@@ -60,7 +60,7 @@ def _settings(way: str, endpoint: str, version: str | None) -> Mapping[str, Any]
 
 @WAYS
 @VERSIONS
-async def test_a_deployment_is_asked_as_its_api_says_and_with_its_key_alone(way: str, version: str | None) -> None:
+async def test_a_deployment_gets_a_request_of_its_api_with_its_key_alone(way: str, version: str | None) -> None:
     async with Azure(version=version, key=KEY) as azure, chatting(azure, way, version) as client:
         start, *deltas, done = (await client.ask(**NDJSON)).records
         [request] = azure.requests
@@ -94,9 +94,7 @@ async def test_an_endpoint_may_be_written_as_the_portal_shows_it(way: str, versi
         (None, "max_completion_tokens", "max_tokens"),
     ],
 )
-async def test_a_limit_of_tokens_goes_by_the_name_that_the_api_takes(
-    version: str | None, name: str, other: str
-) -> None:
+async def test_a_token_limit_is_sent_by_the_name_in_the_api(version: str | None, name: str, other: str) -> None:
     async with Azure(version=version, key=KEY) as azure, chatting(azure, "table", version) as client:
         await client.ask({"message": "hi", "max_tokens": 7})
         sent = azure.requests[0].json
@@ -143,7 +141,7 @@ async def test_openais_clients_can_read_each_chunk_of_azures(version: str | None
 
 
 @WAYS
-async def test_an_answer_that_the_filter_ends_says_so(way: str) -> None:
+async def test_an_answer_that_the_filter_ends_has_that_finish_reason(way: str) -> None:
     filtered = {"hate": {"filtered": True, "severity": "high"}}
     end = chunk(
         choices=[{"index": 0, "delta": {}, "finish_reason": "content_filter", "content_filter_results": filtered}]
@@ -253,7 +251,7 @@ async def test_each_error_has_its_code_and_the_key_is_nowhere(
 
 
 @pytest.mark.parametrize("path", ["/ai/v1/chat/completions", "/ai/api/ui", "/ai/api/stream"])
-async def test_at_no_door_is_azure_quoted(path: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_route_quotes_azure(path: str, caplog: pytest.LogCaptureFixture) -> None:
     messages = [{"id": "1", "role": "user", "parts": [{"type": "text", "text": PROMPT}]}]
     questions = {"/ai/v1/chat/completions": {"model": "ours", "messages": [{"role": "user", "content": PROMPT}]}}
     questions["/ai/api/ui"] = {"id": "1", "trigger": "submit-message", "messages": messages}
@@ -268,7 +266,7 @@ async def test_at_no_door_is_azure_quoted(path: str, caplog: pytest.LogCaptureFi
     assert "canary" not in caplog.text
 
 
-async def test_the_log_names_what_azure_called_its_error(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_log_contains_azures_name_of_the_error(caplog: pytest.LogCaptureFixture) -> None:
     answer = refusal(404, {"code": "DeploymentNotFound", "message": MESSAGE}, {"x-request-id": "0a1b-2c3d"})
     with caplog.at_level(logging.INFO):
         async with Azure(answer, key=KEY) as azure, chatting(azure, "settings", VERSION) as client:

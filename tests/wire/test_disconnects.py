@@ -101,7 +101,7 @@ def _lines(server: Server, tags: set[str]) -> list[dict[str, str]]:
 @each_server
 @each_format
 @each_way
-async def test_a_flood_ends_when_its_reader_leaves(
+async def test_a_flood_ends_when_its_client_disconnects(
     kind: str, format: Format, how: str, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     """One after the other: several would take each other's time, for they share a core with their upstream."""
@@ -111,7 +111,7 @@ async def test_a_flood_ends_when_its_reader_leaves(
 
 
 @each_server
-async def test_a_reader_that_left_makes_room_for_the_next(
+async def test_a_disconnect_makes_room_for_the_next_client(
     kind: str, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.get(kind, **settings(raw_upstream))
@@ -123,7 +123,7 @@ async def test_a_reader_that_left_makes_room_for_the_next(
 
 
 @each_server
-async def test_a_reader_that_leaves_while_a_hook_of_the_host_holds_the_response_back(
+async def test_a_disconnect_while_a_hosts_hook_delays_the_response(
     kind: str, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.start(kind, "slow_hook:app", **settings(raw_upstream))

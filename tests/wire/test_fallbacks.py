@@ -270,7 +270,7 @@ def assert_refused(question: Question, fault: Fault) -> None:
 
 @pytest.mark.sampled
 @pytest.mark.parametrize(("fault", "plan"), CELLS, ids=str)
-async def test_before_the_first_event_a_failure_is_made_good_by_whoever_can(
+async def test_before_the_first_event_a_failure_is_retried_or_goes_to_a_fallback(
     fault: Fault, plan: str, log: Log, closed_port: int
 ) -> None:
     faults = [fault, *PLANS[plan]]
@@ -302,7 +302,7 @@ def assert_logged(log: Log, attempted: Sequence[Fault]) -> None:
 
 
 @pytest.mark.parametrize("fault", LASTING, ids=str)
-async def test_what_another_attempt_cannot_change_is_told_at_once(fault: Fault, log: Log) -> None:
+async def test_an_error_that_a_retry_cannot_change_is_reported_at_once(fault: Fault, log: Log) -> None:
     async with stage(fault, WORKS, entry={"retries": 2}) as staged:
         questions = await staged.ask_in_each_form()
     for question in questions:
@@ -312,7 +312,7 @@ async def test_what_another_attempt_cannot_change_is_told_at_once(fault: Fault, 
 
 
 @pytest.mark.parametrize("fault", LATE, ids=str)
-async def test_after_the_first_event_nobody_else_is_asked(fault: Fault, log: Log) -> None:
+async def test_after_the_first_event_no_fallback_is_called(fault: Fault, log: Log) -> None:
     async with stage(fault, WORKS, entry={"retries": 2}) as staged:
         questions = await staged.ask_in_each_form()
         await staged.wait_until_idle()
@@ -326,7 +326,7 @@ async def test_after_the_first_event_nobody_else_is_asked(fault: Fault, log: Log
 # -- asking again
 
 
-async def test_a_model_that_recovers_is_asked_again_and_no_other(log: Log) -> None:
+async def test_a_model_that_recovers_is_retried_and_no_fallback_is_called(log: Log) -> None:
     recovers = Fault("recovers", in_turn(reset, status(503), ANSWERS), "")
     async with stage(recovers, WORKS, entry={"retries": 2}) as staged, staged.ask(NDJSON) as question:
         assert_complete(await question.read())
@@ -336,7 +336,7 @@ async def test_a_model_that_recovers_is_asked_again_and_no_other(log: Log) -> No
 
 
 @pytest.mark.parametrize(("longest_s", "calls"), [(1, [2, 0]), (0.9, [1, 1])])
-async def test_a_server_is_given_the_time_it_asks_for_if_the_settings_allow_it(
+async def test_a_retry_waits_for_retry_after_if_the_settings_allow_it(
     longest_s: float, calls: list[int], log: Log
 ) -> None:
     waits = Fault("wants a pause", in_turn(status(429, Retry_After="1"), ANSWERS), "")
@@ -348,9 +348,7 @@ async def test_a_server_is_given_the_time_it_asks_for_if_the_settings_allow_it(
 
 
 @pytest.mark.parametrize(("retries", "calls"), [(None, 3), (1, 2), (0, 1)])
-async def test_how_often_a_model_is_asked_again_is_a_setting_unless_it_has_its_own(
-    retries: int | None, calls: int
-) -> None:
+async def test_the_number_of_retries_is_a_setting_unless_an_entry_has_its_own(retries: int | None, calls: int) -> None:
     fails = Fault("fails", status(500), "upstream_error")
     async with stage(fails, entry={"retries": retries}, CHAT_RETRIES=2) as staged, staged.ask(JSON) as question:
         assert_refused(await question.read(), fails)
@@ -360,7 +358,7 @@ async def test_how_often_a_model_is_asked_again_is_a_setting_unless_it_has_its_o
 # -- what is seen of it
 
 
-async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
+async def test_a_fallback_may_start_after_the_status_timeout(log: Log) -> None:
     silent = Fault("sends no head", send_nothing, "upstream_timeout")
     settings: dict[str, Any] = {"CHAT_STATUS_TIMEOUT_S": 0.05, "CHAT_KEEP_ALIVE_S": 0.05}
     async with stage(silent, WORKS, entry=limits(silent), **settings) as staged:
@@ -372,7 +370,7 @@ async def test_a_stand_in_may_begin_after_the_gate(log: Log) -> None:
     assert {line["answered_by"] for _, line in log.lines} == {NAMES[1]}
 
 
-async def test_past_the_gate_a_failure_of_all_is_told_where_there_is_room_for_it() -> None:
+async def test_after_the_status_timeout_a_failure_of_all_is_reported_in_the_stream() -> None:
     silent = Fault("sends no head", send_nothing, "upstream_timeout")
     async with stage(silent, BUSY, entry=limits(silent), CHAT_STATUS_TIMEOUT_S=0.05) as staged:
         questions = await staged.ask_in_each_form()
@@ -392,7 +390,7 @@ async def test_all_attempts_together_have_the_time_of_one_answer(log: Log) -> No
     assert {line["ending"] for _, line in log.lines} == {"upstream_timeout"}
 
 
-async def test_each_server_is_asked_for_its_own_model_by_its_own_key_with_the_same_question() -> None:
+async def test_each_server_gets_the_same_question_with_its_own_model_and_key() -> None:
     async with stage(ENDS, BREAKS_OFF, WORKS) as staged:
         await staged.ask_in_each_form([CHUNKS])
     requests = [upstream.requests[0] for upstream in staged.upstreams]
@@ -404,7 +402,7 @@ async def test_each_server_is_asked_for_its_own_model_by_its_own_key_with_the_sa
     assert bodies[0] == bodies[1] == bodies[2]
 
 
-async def test_a_stand_in_that_is_not_offered_cannot_be_named() -> None:
+async def test_a_fallback_that_is_not_offered_cannot_be_requested() -> None:
     async with stage(ENDS, WORKS) as staged, Question(staged.app, NDJSON, NAMES[1]) as question:
         assert (await question.read()).ending == "model_not_found"
     assert staged.calls == [0, 0]
@@ -426,7 +424,7 @@ MOMENTS = {
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-async def test_when_its_reader_leaves_nothing_of_an_answer_goes_on(moment: str, log: Log) -> None:
+async def test_a_disconnect_ends_every_part_of_an_answer(moment: str, log: Log) -> None:
     faults, calls, answering = MOMENTS[moment]
     retries = 1 if faults[0] is PAUSES else 0
     async with (
@@ -475,7 +473,7 @@ def models_file(tmp_path: Path, closed_port: int, raw_upstream: RawUpstream) -> 
 
 
 @pytest.mark.parametrize("kind", ["hypercorn", "gunicorn", "quartapp"])
-async def test_a_server_process_reads_its_models_from_a_file_and_lets_one_stand_in(
+async def test_a_server_process_reads_its_models_from_a_file_and_uses_a_fallback(
     kind: str, servers: Servers, raw_upstream: RawUpstream, models_file: str
 ) -> None:
     server = servers.start(kind, CHAT_MODELS_FILE=models_file)
@@ -494,7 +492,7 @@ async def test_a_server_process_reads_its_models_from_a_file_and_lets_one_stand_
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
-async def test_a_reader_that_leaves_a_server_process_while_the_stand_in_thinks_ends_that_too(
+async def test_a_disconnect_cancels_a_fallback_that_has_not_answered_yet(
     how: str, servers: Servers, raw_upstream: RawUpstream, models_file: str
 ) -> None:
     server = servers.start("hypercorn", CHAT_MODELS_FILE=models_file)

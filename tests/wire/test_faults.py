@@ -38,14 +38,14 @@ each_phase = pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.val
 
 @each_server
 @each_phase
-async def test_a_reader_knows_in_each_form_whether_the_answer_is_whole(
+async def test_each_format_shows_whether_an_answer_is_complete(
     kind: str, phase: Phase, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = await warm(servers.get(kind, **upstream_settings(raw_upstream.base_url), **LIMITS))
     await check_each_form(server, server, raw_upstream, of_phase(phase))
 
 
-async def test_the_table_in_the_docs_says_what_is_asserted_here() -> None:
+async def test_the_table_in_the_docs_matches_the_assertions() -> None:
     page = (ROOT / "docs" / "reference" / "protocol.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- faults -->\n(.*?)<!-- /faults -->", page, re.DOTALL)
     assert found is not None
@@ -97,7 +97,9 @@ MOCK = [
 
 @each_server
 @pytest.mark.parametrize("phase", [Phase.EARLY, Phase.LATE, Phase.WHOLE], ids=lambda phase: phase.value)
-async def test_the_mock_models_faults_are_told_as_those_of_a_server(kind: str, phase: Phase, servers: Servers) -> None:
+async def test_the_mock_models_faults_are_reported_as_those_of_a_server(
+    kind: str, phase: Phase, servers: Servers
+) -> None:
     server = servers.get(kind, CHAT_MOCK_TOKENS_PER_S="0", **MOCK_LIMITS)
     await warm(server, "count to 1", "mock")
     async with nothing_left(server):

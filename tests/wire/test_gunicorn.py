@@ -16,7 +16,7 @@ GUNICORN = ("gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), APP)
 
 
 @pytest.mark.parametrize("path", ["/api/stream", "/api/chat"])
-async def test_an_answer_over_http_1_0_ends_with_its_connection_though_the_client_asks_for_keep_alive(
+async def test_an_answer_over_http_1_0_ends_with_its_connection_in_spite_of_keep_alive(
     path: str, servers: Servers
 ) -> None:
     server = servers.get("gunicorn", CHAT_MOCK_TOKENS_PER_S="0")

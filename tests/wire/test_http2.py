@@ -16,7 +16,7 @@ STREAMS = 10
 MAX_GROWTH_BYTES = 60 * 2**20
 
 
-async def test_a_client_that_reads_nothing_over_http_2_is_held_back_and_given_up(
+async def test_a_client_that_reads_nothing_over_http_2_is_paused_and_times_out(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.get("hypercorn", **upstream_settings(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S="2")

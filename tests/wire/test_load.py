@@ -53,7 +53,7 @@ async def open_streams(server: Server, tags: list[str]) -> list[RawClient]:
 
 @pytest.mark.usefixtures("_many_files")
 @pytest.mark.parametrize("streams", [FEW_STREAMS, pytest.param(STREAMS, marks=SOAK)])
-async def test_many_open_streams_live_and_leave_nothing_behind(
+async def test_many_open_streams_leave_no_connections_and_no_memory(
     streams: int, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     # A server without other answers: each connection counts.
@@ -82,7 +82,7 @@ async def a_new_request_is_answered(server: Server) -> None:
     print(f"a new request next to the open streams: {(time.monotonic() - started) * 1000:.0f} ms")  # noqa: T201
 
 
-async def test_a_stream_too_many_is_refused_at_once_and_its_upstream_never_asked(
+async def test_a_stream_too_many_is_refused_at_once_and_its_upstream_never_called(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = app("hypercorn", servers, raw_upstream, CHAT_MAX_OPEN_STREAMS="3")
@@ -123,7 +123,7 @@ async def keep_and_close(server: Server) -> None:
 @pytest.mark.timeout(LongAnswers.SECONDS + 30)
 @pytest.mark.parametrize("kind", LongAnswers.KINDS)
 @pytest.mark.parametrize("format", FORMATS, ids=lambda format: format.name)
-async def test_an_answer_of_75_seconds_arrives_whole_under_default_settings(
+async def test_an_answer_of_75_seconds_is_complete_with_default_settings(
     kind: str, format: Format, long_answers: LongAnswers
 ) -> None:
     server, client = await long_answers.read(kind, format)

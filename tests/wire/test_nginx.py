@@ -36,7 +36,7 @@ def before(servers: Servers, needs: Callable[[str], str], hop: str) -> Callable[
 @each_server
 @each_hop
 @pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
-async def test_a_reader_behind_nginx_sees_what_the_matrix_says(
+async def test_a_client_behind_nginx_gets_the_ending_in_the_matrix(
     kind: str, hop: str, phase: Phase, before: Callable[[Server], Nginx], servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = await warm(servers.get(kind, **upstream_settings(raw_upstream.base_url), **LIMITS))
@@ -81,7 +81,7 @@ async def test_pings_come_through(
 @each_hop
 @pytest.mark.parametrize("how", ["close", "reset", "half_close"])
 @pytest.mark.parametrize("prompt", ["no_head", "stall:1"])
-async def test_a_reader_that_leaves_nginx_ends_its_answer_at_the_upstream(
+async def test_a_disconnect_from_nginx_cancels_the_upstream_request(
     kind: str,
     how: str,
     prompt: str,

@@ -41,7 +41,7 @@ STANDARD = [
 
 
 @pytest.mark.parametrize(("data", "events"), [each[1:] for each in STANDARD], ids=[each[0] for each in STANDARD])
-def test_an_event_stream_is_read_as_the_standard_says(data: bytes, events: list[object]) -> None:
+def test_an_event_stream_is_read_by_the_standard(data: bytes, events: list[object]) -> None:
     assert EventStreamReader().feed(data) == events
 
 

@@ -54,7 +54,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- a proxy of the settings
 
 
-async def test_a_server_without_tls_is_asked_for_by_its_whole_address() -> None:
+async def test_a_server_without_tls_is_called_by_its_absolute_url() -> None:
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply()) as server:
         async with model_at(away(server), CHAT_PROXY=proxy.origin) as model:
             assert [await ask(model), await ask(model)] == ["a.", "a."]
@@ -64,7 +64,7 @@ async def test_a_server_without_tls_is_asked_for_by_its_whole_address() -> None:
     assert "proxy-authorization" not in request.headers
 
 
-async def test_a_server_with_tls_is_asked_through_a_tunnel(trusted: str) -> None:
+async def test_a_server_with_tls_is_called_through_a_tunnel(trusted: str) -> None:
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE)) as server:
         async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert [await ask(model), await ask(model)] == ["a.", "a."]
@@ -76,7 +76,7 @@ async def test_a_server_with_tls_is_asked_through_a_tunnel(trusted: str) -> None
     assert KEY.encode() not in proxy.relayed
 
 
-async def test_a_proxy_may_speak_tls_itself(trusted: str) -> None:
+async def test_a_proxy_may_use_tls(trusted: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     LOCALHOST.configure_cert(context)
     async with TunnelProxy(context=context) as proxy, TlsLoopback(reply(body=WHOLE)) as server:
@@ -142,7 +142,7 @@ async def test_a_proxy_that_refuses_to_pass_a_request_on_is_an_upstream_error(st
     [b"", b"HTTP/1.1 200 OK\r\n\r\nno TLS at all", b"SSH-2.0-canary\r\n", b"HTTP/1.1 200"],
     ids=["silence", "no TLS behind it", "no proxy", "half an answer"],
 )
-async def test_a_proxy_that_leads_nowhere_is_given_up(answer: bytes, trusted: str) -> None:
+async def test_a_proxy_that_leads_nowhere_times_out(answer: bytes, trusted: str) -> None:
     settings = {"CHAT_CA_FILE": trusted, "CHAT_CONNECT_TIMEOUT_S": 0.2}
     async with (
         TunnelProxy(answer) as proxy,
@@ -151,7 +151,7 @@ async def test_a_proxy_that_leads_nowhere_is_given_up(answer: bytes, trusted: st
         assert (await failure(model)).code == "upstream_error"
 
 
-async def test_a_proxy_that_is_not_there_is_an_upstream_error() -> None:
+async def test_an_absent_proxy_is_an_upstream_error() -> None:
     async with TunnelProxy() as proxy:
         url = proxy.url()
     async with model_at(AWAY_TLS, CHAT_PROXY=url) as model:
@@ -172,7 +172,7 @@ async def test_an_endless_head_of_a_proxy_is_an_upstream_error(piece: bytes) -> 
     "url",
     ["socks5://canary:1", "http://user:canary@127.0.0.1:99999", "http://:80", "canary", "http://127.0.0.1:canary"],
 )
-async def test_a_proxy_that_cannot_be_one_stops_the_start_and_is_not_repeated(url: str) -> None:
+async def test_an_invalid_proxy_stops_the_start_and_is_not_repeated(url: str) -> None:
     with pytest.raises(SettingsError, match=r"^CHAT_PROXY: ") as raised:
         async with model_at(AWAY, CHAT_PROXY=url):
             pass
@@ -182,7 +182,7 @@ async def test_a_proxy_that_cannot_be_one_stops_the_start_and_is_not_repeated(ur
 # -- this machine
 
 
-async def test_a_server_of_this_machine_is_asked_directly_beside_one_behind_the_proxy() -> None:
+async def test_a_server_on_this_machine_is_called_directly_and_another_through_the_proxy() -> None:
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply(body=WHOLE)) as local:
         models = {
             name: {"kind": "compatible", "base_url": url} for name, url in (("far", AWAY), ("near", local.base_url))
@@ -195,7 +195,7 @@ async def test_a_server_of_this_machine_is_asked_directly_beside_one_behind_the_
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LOCALHOST", "127.0.0.2", "[::1]"])
-async def test_names_and_addresses_of_this_machine_pass_the_proxy_by(host: str) -> None:
+async def test_names_and_addresses_of_this_machine_bypass_the_proxy(host: str) -> None:
     async with Loopback(reply(body=WHOLE)) as proxy:
         async with model_at(f"http://{host}:1/v1", CHAT_PROXY=proxy.origin) as model:
             assert (await failure(model)).code == "upstream_error"
@@ -203,7 +203,7 @@ async def test_names_and_addresses_of_this_machine_pass_the_proxy_by(host: str) 
 
 
 @pytest.mark.parametrize("host", ["localhost.example", "128.0.0.1", "10.0.0.1", "[::2]", "my-localhost", "0.0.0.0"])
-async def test_whatever_else_there_is_goes_by_the_proxy(host: str) -> None:
+async def test_any_other_address_goes_through_the_proxy(host: str) -> None:
     async with Loopback(reply(body=WHOLE)) as proxy:
         async with model_at(f"http://{host}:1/v1", CHAT_PROXY=proxy.origin) as model:
             assert await ask(model) == "a."
@@ -213,7 +213,7 @@ async def test_whatever_else_there_is_goes_by_the_proxy(host: str) -> None:
 # -- a proxy of the environment
 
 
-async def test_the_environments_proxy_is_asked_only_where_it_is_to_be_obeyed(
+async def test_the_environments_proxy_is_used_only_if_a_setting_allows_it(
     trusted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE)) as server:
@@ -240,7 +240,7 @@ async def test_the_environments_proxy_is_asked_only_where_it_is_to_be_obeyed(
         ({"HTTP_PROXY": "{proxy}", "NO_PROXY": "example.com"}, True),
     ],
 )
-async def test_the_environment_says_what_goes_by_its_proxy(
+async def test_the_environment_decides_what_goes_through_its_proxy(
     environment: dict[str, str], is_used: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with Loopback(reply(body=WHOLE)) as proxy, Loopback(reply(body=WHOLE)) as server:
@@ -261,7 +261,7 @@ async def test_the_settings_proxy_counts_before_the_environments(monkeypatch: py
         assert (settings_proxy.connections, environment_proxy.connections) == (1, 0)
 
 
-async def test_a_proxy_of_the_environment_that_cannot_be_one_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_proxy_of_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "socks5://canary:1080")
     with pytest.raises(SettingsError, match=r"^HTTP_PROXY") as raised:
         async with model_at("http://127.0.0.1:1/v1", CHAT_OBEY_CLIENT_ENVIRONMENT=True):
@@ -270,7 +270,7 @@ async def test_a_proxy_of_the_environment_that_cannot_be_one_stops_the_start(mon
 
 
 @pytest.mark.parametrize("key", [KEY, None])
-async def test_passwords_kept_for_other_programs_are_not_sent(
+async def test_passwords_in_netrc_are_not_sent(
     key: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -286,12 +286,12 @@ async def test_passwords_kept_for_other_programs_are_not_sent(
 # -- whom to trust
 
 
-async def test_an_authority_of_ones_own_is_trusted_where_a_setting_names_it(trusted: str) -> None:
+async def test_a_private_authority_is_trusted_if_a_setting_names_it(trusted: str) -> None:
     async with TlsLoopback(reply(body=WHOLE)) as server, model_at(server.base_url, CHAT_CA_FILE=trusted) as model:
         assert await ask(model) == "a."
 
 
-async def test_an_authority_of_ones_own_is_trusted_beside_the_systems(
+async def test_a_private_authority_is_trusted_in_addition_to_the_systems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's are those that OpenSSL would look up; here, of a file in their place."""
@@ -327,14 +327,14 @@ async def test_a_certificate_that_cannot_be_trusted_ends_it_before_the_key_is_se
 
 
 @pytest.mark.parametrize("kind", UNTRUSTED)
-async def test_behind_a_tunnel_no_less_is_asked_of_a_certificate(kind: str, trusted: str) -> None:
+async def test_a_certificate_is_checked_behind_a_tunnel_too(kind: str, trusted: str) -> None:
     async with TunnelProxy() as proxy, TlsLoopback(reply(body=WHOLE), UNTRUSTED[kind]) as server:
         async with model_at(away(server), CHAT_PROXY=proxy.url(), CHAT_CA_FILE=trusted) as model:
             assert (await failure(model)).code == "upstream_error"
         assert (len(proxy.requests), server.requests) == (1, [])
 
 
-async def test_without_the_setting_an_authority_of_ones_own_is_not_trusted() -> None:
+async def test_without_the_setting_a_private_authority_is_not_trusted() -> None:
     async with TlsLoopback(reply(body=WHOLE)) as server, model_at(server.base_url) as model:
         assert describe(await failure(model))["causes"][0] == "ClientConnectorCertificateError"
         assert server.requests == []

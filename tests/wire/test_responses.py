@@ -213,7 +213,9 @@ each_format = pytest.mark.parametrize("format", FORMATS, ids=lambda format: form
 
 @each_format
 @pytest.mark.parametrize("name", COMPLETE)
-async def test_an_answer_is_the_same_in_every_form(name: str, format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_answer_is_the_same_in_every_format(
+    name: str, format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
     answer, expected_answer = COMPLETE[name]
     async with chat(answer, monkeypatch) as client:
         reply = await post(client, format)
@@ -224,7 +226,7 @@ async def test_an_answer_is_the_same_in_every_form(name: str, format: Format, mo
 
 @each_format
 @pytest.mark.parametrize("name", BEFORE)
-async def test_a_failure_before_the_first_token_is_a_true_status_in_every_form(
+async def test_a_failure_before_the_first_token_is_a_true_status_in_every_format(
     name: str, format: Format, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer, code = BEFORE[name]
@@ -237,7 +239,7 @@ async def test_a_failure_before_the_first_token_is_a_true_status_in_every_form(
 
 @each_format
 @pytest.mark.parametrize("name", AFTER)
-async def test_a_failure_after_the_first_token_is_told_in_every_form(
+async def test_a_failure_after_the_first_token_is_reported_in_every_format(
     name: str, format: Format, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer, code = AFTER[name]

@@ -34,13 +34,13 @@ def eventsource_parser(needs: Callable[[str], str]) -> Iterator[Read]:
 
 @thorough
 @given(case=answers())
-def test_every_answer_comes_back_as_it_was_told(case: Case) -> None:
+def test_every_answer_is_decoded_as_it_was_encoded(case: Case) -> None:
     for format in STREAMED:
         CHECKS[format](case, encoded(format, case))
 
 
 @given(case=answers(fails=False))
-def test_every_whole_answer_comes_back_from_one_object(case: Case) -> None:
+def test_every_complete_answer_is_decoded_from_one_object(case: Case) -> None:
     CHECKS["json"](case, encoded("json", case))
 
 
@@ -60,7 +60,7 @@ def test_how_events_are_batched_changes_no_byte(case: Case, data: st.DataObject)
 
 
 @given(case=answers(), data=st.data())
-def test_how_events_are_batched_changes_no_text_of_whole_characters(case: Case, data: st.DataObject) -> None:
+def test_how_events_are_batched_changes_no_text_of_complete_characters(case: Case, data: st.DataObject) -> None:
     events = [event for event in case.events if _is_well_formed(event)]
     batches = [data.draw(cuts(events)) for _ in range(2)]
     first, second = (encoded("text", case._replace(batches=each)) for each in batches)
@@ -73,7 +73,7 @@ def _is_well_formed(event: Event) -> bool:
 
 
 @given(cases=st.tuples(answers(), answers()), data=st.data())
-def test_answers_that_are_told_at_the_same_time_are_told_apart(cases: tuple[Case, Case], data: st.DataObject) -> None:
+def test_answers_that_are_encoded_at_the_same_time_do_not_mix(cases: tuple[Case, Case], data: st.DataObject) -> None:
     turns = data.draw(st.permutations([turn for turn, case in enumerate(cases) for _ in case.batches]))
     for format in STREAMED:
         encoders = [encoder(format, case) for case in cases]
@@ -119,7 +119,7 @@ def test_eventsource_parser_reads_the_same_events(
 
 
 @given(case=answers())
-def test_the_first_event_alone_says_an_id(eventsource_parser: Read, case: Case) -> None:
+def test_only_the_first_event_has_an_id(eventsource_parser: Read, case: Case) -> None:
     ids = [event.last_event_id for event in eventsource_parser([encoded("sse", case)])]
     assert ids == ["0", *[""] * (len(ids) - 1)]
 
@@ -135,7 +135,7 @@ LINES = st.lists(
 
 @thorough
 @given(lines=LINES, mark=st.sampled_from(["", "\ufeff"]), data=st.data())
-def test_eventsource_parser_and_our_reader_agree_on_any_stream(
+def test_eventsource_parser_and_our_parser_agree_on_any_stream(
     eventsource_parser: Read, lines: str, mark: str, data: st.DataObject
 ) -> None:
     body = f"{mark}{lines}\n: that was all".encode()

@@ -47,7 +47,7 @@ async def assert_ends_well(server: Server, tags: list[str], ending: str) -> None
 
 
 @each_signal
-async def test_open_answers_are_told_that_the_server_is_shutting_down(
+async def test_open_answers_end_with_shutting_down(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     prompts = [("no_head", "503"), ("stall:1", "error"), ("trickle", "error")]
@@ -79,7 +79,7 @@ def assert_reported(client: RawClient, seen: str) -> None:
 
 
 @each_signal
-async def test_a_reader_that_takes_nothing_does_not_hold_the_end_up(
+async def test_a_client_that_reads_nothing_does_not_delay_the_shutdown(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     tag = secrets.token_hex(8)
@@ -97,7 +97,7 @@ async def test_a_reader_that_takes_nothing_does_not_hold_the_end_up(
 
 
 @each_signal
-async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signals, server: Server) -> None:
+async def test_an_idle_connection_does_not_delay_the_shutdown(number: signal.Signals, server: Server) -> None:
     async with await RawClient.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as client:
         assert (await client.read()).is_whole
         await eventually(lambda: server.answer_lines(ending="done"))
@@ -106,7 +106,7 @@ async def test_an_idle_connection_does_not_hold_the_end_up(number: signal.Signal
     assert "Traceback" not in server.log_text()
 
 
-async def test_an_answer_that_has_its_finish_reason_is_whole_even_then(
+async def test_an_answer_with_its_finish_reason_is_complete_even_then(
     server: Server, raw_upstream: RawUpstream
 ) -> None:
     client, tag = await open_answer(server, raw_upstream, "finish_stall:1", NDJSON)
@@ -135,7 +135,9 @@ async def assert_each_format_reports_it(server: Server, upstream: RawUpstream, n
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12, 1), reason="hypercorn 0.18 waits for open answers without a limit here")
-async def test_hypercorn_tells_open_answers_before_it_cancels_them(servers: Servers, raw_upstream: RawUpstream) -> None:
+async def test_hypercorn_ends_open_answers_with_an_error_before_it_cancels_them(
+    servers: Servers, raw_upstream: RawUpstream
+) -> None:
     server = servers.start("bare hypercorn", **upstream_settings(raw_upstream.base_url))
     await assert_each_format_reports_it(server, raw_upstream, signal.SIGTERM)
     assert await server.exit_code(CANCELLED_WITHIN_S) == 0
@@ -143,7 +145,7 @@ async def test_hypercorn_tells_open_answers_before_it_cancels_them(servers: Serv
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-async def test_gunicorn_tells_open_answers_before_it_kills_a_worker(
+async def test_gunicorn_ends_open_answers_with_an_error_before_it_kills_a_worker(
     number: signal.Signals, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.start(
@@ -153,7 +155,7 @@ async def test_gunicorn_tells_open_answers_before_it_kills_a_worker(
 
 
 @each_signal
-async def test_a_client_whose_connection_is_full_leaves_no_traceback(
+async def test_a_client_with_a_full_connection_causes_no_traceback(
     number: signal.Signals, server: Server, raw_upstream: RawUpstream
 ) -> None:
     tag = secrets.token_hex(8)

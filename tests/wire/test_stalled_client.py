@@ -47,9 +47,7 @@ async def stall(server: Server, upstream: RawUpstream, format: Format) -> None:
 
 
 @each_server
-async def test_a_reader_that_stalls_is_given_up_and_its_socket_is_gone(
-    server: Server, raw_upstream: RawUpstream
-) -> None:
+async def test_a_stalled_client_times_out_and_its_socket_is_closed(server: Server, raw_upstream: RawUpstream) -> None:
     async with await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as client:
         await client.read()
     rss_bytes = server.rss_bytes()
@@ -59,7 +57,7 @@ async def test_a_reader_that_stalls_is_given_up_and_its_socket_is_gone(
 
 
 @each_server
-async def test_a_stalled_reader_that_then_leaves_is_logged_once(server: Server, raw_upstream: RawUpstream) -> None:
+async def test_a_stalled_client_that_then_disconnects_is_logged_once(server: Server, raw_upstream: RawUpstream) -> None:
     tag = secrets.token_hex(8)
     async with await RawClient.ask(server, "endless_body:1", tag, receive_buffer_bytes=4096) as client:
         await client.read_until(b"token ")
@@ -74,7 +72,7 @@ async def test_a_stalled_reader_that_then_leaves_is_logged_once(server: Server, 
 
 
 @pytest.mark.soak
-async def test_each_stalled_reader_holds_no_more_memory_than_the_documentation_says(
+async def test_each_stalled_client_uses_no_more_memory_than_documented(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.start("quartapp", **upstream_settings(raw_upstream.base_url), CHAT_WRITE_TIMEOUT_S="60")

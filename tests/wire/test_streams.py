@@ -49,7 +49,7 @@ def test_each_body_has_its_records_and_the_reverse() -> None:
 
 
 @each_stream
-def test_a_body_says_what_it_stands_for(stream: Stream) -> None:
+def test_a_body_has_a_comment_that_describes_it(stream: Stream) -> None:
     assert len(stream.comment.split()) > 2
     assert [record["type"] in ("done", "error") for record in stream.records[-1:]] == [True]
 
@@ -88,13 +88,13 @@ def records_of(parser: ChunkParser | CompletionParser, reads: Iterable[bytes]) -
 
 
 @each_stream
-def test_a_body_says_the_same_whole_and_byte_by_byte(stream: Stream) -> None:
+def test_a_body_gives_the_same_records_at_once_and_byte_by_byte(stream: Stream) -> None:
     assert records_of(opened(stream), [stream.body]) == stream.records
     assert records_of(opened(stream), [stream.body[at : at + 1] for at in range(len(stream.body))]) == stream.records
 
 
 @each_stream
-def test_a_body_says_the_same_however_it_is_split(stream: Stream) -> None:
+def test_a_body_gives_the_same_records_however_it_is_split(stream: Stream) -> None:
     chance = random.Random(stream.name)
     for _ in range(SPLITS):
         ends = sorted(chance.randrange(len(stream.body)) for _ in range(chance.choice((1, 5, 50))))
@@ -103,7 +103,7 @@ def test_a_body_says_the_same_however_it_is_split(stream: Stream) -> None:
 
 
 @each_stream
-def test_a_body_says_the_same_with_carriage_returns(stream: Stream) -> None:
+def test_a_body_gives_the_same_records_with_carriage_returns(stream: Stream) -> None:
     assert records_of(opened(stream), [stream.body.replace(b"\n", b"\r\n")]) == stream.records
 
 
@@ -116,7 +116,7 @@ OF_ONE_LINE = [stream for name, stream in STREAMS.items() if not name.endswith((
 
 @pytest.mark.parametrize("raw", [False, True])
 @pytest.mark.parametrize("stream", OF_ONE_LINE, ids=lambda stream: stream.name)
-def test_a_body_says_the_same_with_its_objects_on_several_data_lines(stream: Stream, raw: bool) -> None:
+def test_a_body_gives_the_same_records_with_its_objects_on_several_data_lines(stream: Stream, raw: bool) -> None:
     body = OBJECTS.sub(rb"\1\ndata:\ndata: \2\n", stream.body)
     if raw:
         batches = read(opened(stream, raw=True), [body])
@@ -132,14 +132,14 @@ def test_a_body_says_the_same_with_its_objects_on_several_data_lines(stream: Str
 
 
 @each_stream
-def test_a_stream_is_one_whatever_its_server_calls_it(stream: Stream) -> None:
+def test_a_stream_is_detected_whatever_its_content_type(stream: Stream) -> None:
     content_type = "application/json" if stream.content_type == "text/event-stream" else stream.content_type
     for size in (1, 100, MIB):
         reads = [stream.body[at : at + size] for at in range(0, len(stream.body), size)]
         assert records_of(opened(stream, content_type=content_type), reads) == stream.records
 
 
-def test_a_whole_body_over_the_limit_is_refused_as_soon_as_it_is() -> None:
+def test_a_complete_body_is_refused_as_soon_as_it_is_over_the_limit() -> None:
     parser = opened(STREAMS["openai-whole"])
     codes = []
     for _ in range(MIB // 1024 + 1):
@@ -149,7 +149,7 @@ def test_a_whole_body_over_the_limit_is_refused_as_soon_as_it_is() -> None:
 
 
 @each_stream
-def test_a_raw_chunk_is_one_that_clients_can_take_and_says_the_same(stream: Stream) -> None:
+def test_a_raw_chunk_is_valid_for_clients_and_has_the_same_content(stream: Stream) -> None:
     batches = read(opened(stream, raw=True), [stream.body])
     payloads = [piece.payload for batch in batches for piece in batch.pieces if isinstance(piece, Raw)]
     assert len(payloads) == sum(len(batch.pieces) for batch in batches)
@@ -315,7 +315,7 @@ def compared(format: Format, reply: Reply, stream: Stream) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("format", READ, ids=lambda format: format.name)
-async def test_every_stream_is_told_in_every_form(format: Format) -> None:
+async def test_every_stream_is_sent_in_every_format(format: Format) -> None:
     async with serving_streams(format) as ask:
         for stream in STREAMS.values():
             received, expected = compared(format, await ask(stream), stream)
@@ -325,7 +325,7 @@ async def test_every_stream_is_told_in_every_form(format: Format) -> None:
 WITH_CALLS = [stream for stream in STREAMS.values() if any(record["type"] == "tool_call" for record in stream.records)]
 
 
-async def test_the_official_clients_helper_puts_together_the_calls_that_are_told() -> None:
+async def test_the_helper_of_the_official_client_joins_the_calls() -> None:
     async with (
         reaching() as http,
         openai.AsyncOpenAI(base_url="http://host/ai/v1", api_key="any", max_retries=0, http_client=http) as client,
@@ -351,14 +351,14 @@ async def test_the_official_clients_helper_puts_together_the_calls_that_are_told
             assert choice.finish_reason == expected["finish_reason"], stream.name
 
 
-async def test_every_stream_is_told_that_comes_compressed() -> None:
+async def test_every_compressed_stream_is_read() -> None:
     async with serving_streams(NDJSON, **{"Content-Encoding": "gzip"}) as ask:
         for stream in STREAMS.values():
             received, expected = compared(NDJSON, await ask(stream), stream)
             assert received == expected, stream.name
 
 
-async def test_nothing_of_a_servers_words_for_a_failure_reaches_a_client() -> None:
+async def test_no_text_of_a_servers_error_reaches_a_client() -> None:
     words = re.compile(rb'"(?:message|detail)": ?"([^"]+)"')
     async with serving_streams(NDJSON) as ask:
         for stream in STREAMS.values():

@@ -34,7 +34,7 @@ def test_an_encoder_gives_the_bytes_of_its_vectors(format: str, case: Case) -> N
 
 
 @each_case
-def test_an_independent_reader_finds_the_answer_in_the_bytes(format: str, case: Case) -> None:
+def test_an_independent_parser_finds_the_answer_in_the_bytes(format: str, case: Case) -> None:
     CHECKS[format](case, case.data)
 
 
@@ -48,14 +48,14 @@ def test_every_format_has_vectors_of_its_media_type() -> None:
 
 
 @each_format
-def test_every_format_is_asked_to_tell_the_same_answers_if_it_can(format: str) -> None:
+def test_every_format_has_vectors_of_the_same_answers_if_it_can_encode_them(format: str) -> None:
     own = {case.name: case.batches for case in CASES[format] if not _is_openais_own(case)}
     shared = {case.name: case.batches for case in CASES["ndjson"] if format != "json" or not _fails(case)}
     assert own == shared
 
 
 @each_format
-def test_a_name_stands_for_one_case(format: str) -> None:
+def test_a_name_has_one_case(format: str) -> None:
     names = [case.name for case in CASES[format]]
     assert len(set(names)) == len(names)
 
