@@ -18,7 +18,7 @@ def test_the_table_is_the_one_of_these_tests() -> None:
     assert rows == table(), "write it anew: python -m tests.support.conformance"
 
 
-def test_everything_the_table_says_was_tried_is_tried() -> None:
+def test_everything_in_the_table_is_tried() -> None:
     for module in TESTS:
         importlib.import_module(module)
     assert {(client.name, case) for client in CLIENTS.values() for case in client.tried.split()} == conformance.TRIED
@@ -33,7 +33,7 @@ def test_the_versions_of_the_table_are_those_that_were_tried() -> None:
     }
 
 
-def test_the_javascript_packages_come_from_wherever_npm_is_told_to_look() -> None:
+def test_the_lock_of_npm_names_no_registry() -> None:
     """A lock that named a registry would bind everyone to that one."""
     lock = (ROOT / "tests" / "node" / "package-lock.json").read_text()
     assert '"resolved"' not in lock

@@ -156,7 +156,7 @@ def check(results: Iterable[tuple[str, str]], server: ModelServer, *, at_least: 
 # -- openai-python
 
 
-async def test_openai_python_goes_on_after_any_answer(app: Server, upstream_server: ModelServer) -> None:
+async def test_openai_python_can_continue_after_any_answer(app: Server, upstream_server: ModelServer) -> None:
     base_url = f"http://127.0.0.1:{app.port}/v1"
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
         count = 0
@@ -208,7 +208,7 @@ async def _read_openai(client: openai.AsyncOpenAI, messages: list[Any], index: i
 
 
 @pytest.mark.parametrize("accept", ["application/x-ndjson", "text/event-stream", "application/json"])
-async def test_a_client_of_records_goes_on_after_any_answer(
+async def test_a_client_of_records_can_continue_after_any_answer(
     app: Server, upstream_server: ModelServer, accept: str
 ) -> None:
     async with aiohttp.ClientSession(f"http://127.0.0.1:{app.port}") as session:
@@ -272,7 +272,7 @@ def _add_fragment(calls: list[Json], record: Json) -> None:
 
 
 @pytest.mark.parametrize("client", JS_CLIENTS)
-async def test_a_client_in_javascript_goes_on_after_any_answer(
+async def test_a_javascript_client_can_continue_after_any_answer(
     client: str, app: Server, upstream_server: ModelServer, needs: Callable[[str], str]
 ) -> None:
     command = [

@@ -80,7 +80,7 @@ async def endings(server: Server, client: Client, case: str, count: int) -> list
 
 
 @each_of(("streamed", "whole"), "openai-node")
-def test_openai_node_gets_a_whole_answer(client: Client, case: str, result_of: Run) -> None:
+def test_openai_node_gets_a_complete_answer(client: Client, case: str, result_of: Run) -> None:
     answer = result_of(client, case)
     assert (answer["text"], answer["finish"]) == (COUNT, "stop")
     assert "error" not in answer
@@ -94,7 +94,7 @@ def test_openai_node_knows_the_usage(client: Client, case: str, result_of: Run) 
 
 @each("tools", "openai-node")
 @pytest.mark.parametrize("case", ["tools", "tools-whole"])
-def test_openai_node_runs_a_tool_and_hands_its_result_back(client: Client, case: str, result_of: Run) -> None:
+def test_openai_node_runs_a_tool_and_sends_its_result(client: Client, case: str, result_of: Run) -> None:
     assert result_of(client, case) == {"calls": [{"city": "count to 5"}], "text": "The tool answered: sunny"}
 
 
@@ -104,13 +104,13 @@ def test_openai_node_sends_an_image_that_reaches_the_model(client: Client, resul
 
 
 @each("429", "openai-node")
-def test_openai_node_is_told_when_a_busy_model_may_be_asked_again(client: Client, result_of: Run) -> None:
+def test_openai_node_gets_retry_after_of_a_busy_model(client: Client, result_of: Run) -> None:
     error = {"kind": "RateLimitError", "status": 429, "code": "rate_limit_exceeded", "type": "rate_limit_error"}
     assert result_of(client, "429") == {"text": "", "error": error | {"retryAfter": "7"}}
 
 
 @each("429", "openai-node")
-async def test_openai_node_asks_a_busy_model_twice_more(
+async def test_openai_node_retries_a_busy_model_twice(
     client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
     assert result_of(client, "429-retried")["error"]["kind"] == "RateLimitError"
@@ -126,7 +126,7 @@ ONCE = {
 
 @each("500", "openai-node")
 @pytest.mark.parametrize("case", ONCE)
-async def test_openai_node_asks_once_where_it_may_have_been_billed(
+async def test_openai_node_does_not_retry_what_may_have_been_billed(
     client: Client, case: str, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
     model, code = ONCE[case]
@@ -136,7 +136,7 @@ async def test_openai_node_asks_once_where_it_may_have_been_billed(
 
 
 @each_of(CODES, "openai-node")
-def test_openai_node_raises_what_breaks_a_stream(client: Client, case: str, result_of: Run) -> None:
+def test_openai_node_raises_the_error_of_a_stream(client: Client, case: str, result_of: Run) -> None:
     result = result_of(client, case)
     assert (result["text"], result.get("finish")) == (PARTIAL, None)
     assert (result["error"]["kind"], result["error"]["code"]) == (client.cut, CODES[case])
@@ -153,7 +153,7 @@ def test_openai_node_lists_the_models(result_of: Run) -> None:
 
 
 @each("streamed", *AI_SDK)
-def test_the_ai_sdk_shows_a_whole_answer(client: Client, result_of: Run) -> None:
+def test_the_ai_sdk_shows_a_complete_answer(client: Client, result_of: Run) -> None:
     answer = result_of(client, "answer")
     assert answer["status"] == "ready"
     assert "error" not in answer
@@ -180,7 +180,7 @@ def test_the_ai_sdk_shows_reasoning_and_refusals(client: Client, result_of: Run)
 
 
 @each("streamed", *AI_SDK)
-def test_the_ai_sdk_goes_on_with_a_conversation_and_has_an_answer_made_anew(client: Client, result_of: Run) -> None:
+def test_the_ai_sdk_continues_a_conversation_and_regenerates_an_answer(client: Client, result_of: Run) -> None:
     regenerated = result_of(client, "again")
     for answer in (regenerated["second"], regenerated):
         assert answer["status"] == "ready"
@@ -188,7 +188,7 @@ def test_the_ai_sdk_goes_on_with_a_conversation_and_has_an_answer_made_anew(clie
 
 
 @each("tools", *AI_SDK)
-def test_the_ai_sdk_is_given_a_call_and_hands_its_result_back(client: Client, result_of: Run) -> None:
+def test_the_ai_sdk_gets_a_call_and_sends_its_result(client: Client, result_of: Run) -> None:
     tool = result_of(client, "tool")
     called = {"type": "tool-weather", "toolCallId": "call_1", "state": "input-available", "input": {"city": "Oslo"}}
     assert tool["first"]["parts"] == [{"type": "step-start"}, text("Let me see."), called]
@@ -202,7 +202,7 @@ def test_the_ai_sdk_shows_a_refusal_as_one_sentence(client: Client, result_of: R
 
 
 @each("500", *AI_SDK)
-async def test_the_ai_sdk_shows_a_failure_and_asks_once(
+async def test_the_ai_sdk_shows_a_failure_and_does_not_retry(
     client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
     failed = result_of(client, "500")
@@ -211,7 +211,7 @@ async def test_the_ai_sdk_shows_a_failure_and_asks_once(
 
 
 @each_of(CODES, *AI_SDK)
-def test_the_ai_sdk_shows_a_cut_answer_as_an_error(client: Client, case: str, result_of: Run) -> None:
+def test_the_ai_sdk_shows_a_truncated_answer_as_an_error(client: Client, case: str, result_of: Run) -> None:
     result = result_of(client, case)
     assert (f"status {result['status']}", result["error"]) == (client.cut, KINDS[CODES[case]].message)
     assert result["parts"] == [{"type": "step-start"}, text(PARTIAL)]
@@ -250,14 +250,14 @@ def test_a_parser_of_event_streams_finds_the_usage(client: Client, result_of: Ru
 
 
 @each("streamed", *PARSERS)
-def test_a_parser_of_event_streams_takes_nothing_a_model_says_for_its_own(client: Client, result_of: Run) -> None:
+def test_a_parser_of_event_streams_never_mistakes_text_of_a_model_for_events(client: Client, result_of: Run) -> None:
     events = result_of(client, "scripts")["events"]
     text = "".join(event["record"].get("text", "") for event in events)
     assert text == "one\ntwo\r\nthree\rfour\u2028five\ndata: [DONE]\n\n日本語 👩‍👩‍👧"
 
 
 @each("429", *PARSERS)
-def test_a_refusal_is_no_event_stream(client: Client, result_of: Run) -> None:
+def test_a_refusal_is_not_an_event_stream(client: Client, result_of: Run) -> None:
     refused = result_of(client, "429")
     assert (refused["status"], refused["error"]["code"]) == (429, "upstream_busy")
 
@@ -274,7 +274,7 @@ def test_a_parser_of_event_streams_finds_the_error_last(client: Client, case: st
 
 
 @each("left", "openai-node", *AI_SDK)
-async def test_the_answer_ends_when_its_reader_leaves(
+async def test_the_answer_ends_when_its_client_disconnects(
     client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
     assert "error" not in result_of(client, "left")

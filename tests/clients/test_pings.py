@@ -83,7 +83,7 @@ def test_parsers_of_javascript_deliver_no_empty_event(parser: str, path: str, re
 
 
 @pytest.mark.parametrize("stream", ["chunks", "helper"])
-def test_openai_python_takes_a_ping_for_a_chunk_that_adds_nothing(stream: str, server: Server) -> None:
+def test_openai_python_reads_a_ping_as_an_empty_chunk(stream: str, server: Server) -> None:
     client = openai.OpenAI(base_url=f"http://127.0.0.1:{server.port}/v1", api_key="none", max_retries=0)
     messages: Any = [_TURN]
     with client:
@@ -100,7 +100,7 @@ def test_openai_python_takes_a_ping_for_a_chunk_that_adds_nothing(stream: str, s
     assert [choice.finish_reason for choice in choices if choice.finish_reason] == ["stop"]
 
 
-def test_openai_node_takes_a_ping_for_a_chunk_that_adds_nothing(results: Any) -> None:
+def test_openai_node_reads_a_ping_as_an_empty_chunk(results: Any) -> None:
     answer = results["openai-node"]
     assert answer.pop("pings") >= 1
     assert answer == {"text": ANSWER, "role": "assistant", "finish": "stop"}

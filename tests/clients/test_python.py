@@ -71,13 +71,13 @@ async def endings(server: Server, label: str, count: int = 1) -> list[str]:
 
 
 @each("streamed", *NAMES)
-def test_a_streamed_answer_is_whole(ask: Ask) -> None:
+def test_a_streamed_answer_is_complete(ask: Ask) -> None:
     _, result = ask("mock-count")
     assert (result.text, result.error) == (COUNT, "")
 
 
 @each("whole", *NAMES)
-def test_an_answer_in_one_piece_is_whole(ask: Ask) -> None:
+def test_a_completion_that_is_not_streamed_is_complete(ask: Ask) -> None:
     _, result = ask("mock-count", whole=True)
     assert (result.text, result.error) == (COUNT, "")
 
@@ -107,7 +107,7 @@ def test_an_image_reaches_the_model(more: dict[str, Any], ask: Ask) -> None:
 
 
 @each("429", *NAMES)
-async def test_a_busy_model_is_shown_and_asked_again_only_by_clients_that_do_so(client: Client, ask: Ask) -> None:
+async def test_a_busy_model_is_reported_and_retried_only_by_clients_that_retry(client: Client, ask: Ask) -> None:
     server, result = ask("busy")
     assert result.error
     assert KINDS["upstream_busy"].message in result.says
@@ -115,7 +115,7 @@ async def test_a_busy_model_is_shown_and_asked_again_only_by_clients_that_do_so(
     assert await endings(server, tag(client, "busy"), count) == ["upstream_busy"] * count
 
 
-def test_openai_python_is_told_when_a_busy_model_may_be_asked_again(servers: Servers, upstream: str) -> None:
+def test_openai_python_gets_retry_after_of_a_busy_model(servers: Servers, upstream: str) -> None:
     url = f"http://127.0.0.1:{chat_at(servers, upstream, 'mock').port}/v1"
     client = openai.OpenAI(base_url=url, api_key="none", max_retries=0)
     with client, pytest.raises(openai.RateLimitError) as caught:
@@ -124,7 +124,7 @@ def test_openai_python_is_told_when_a_busy_model_may_be_asked_again(servers: Ser
 
 
 @each("500", *NAMES)
-async def test_a_failure_that_may_have_been_billed_is_shown_and_not_asked_for_again(client: Client, ask: Ask) -> None:
+async def test_a_failure_that_may_have_been_billed_is_reported_and_not_retried(client: Client, ask: Ask) -> None:
     server, result = ask("fault-status:500")
     assert result.error
     assert KINDS["upstream_error"].message in result.says
@@ -135,7 +135,7 @@ INCOMPLETE = {"error": "fault-error-object", "dropped": "fault-drop", "truncated
 
 
 @each_of(INCOMPLETE, *NAMES)
-def test_a_cut_answer_is_an_error(client: Client, case: str, ask: Ask) -> None:
+def test_a_truncated_answer_is_an_error(client: Client, case: str, ask: Ask) -> None:
     _, result = ask(INCOMPLETE[case])
     assert (result.text, result.error) == (PARTIAL, client.cut)
     if not client.name.endswith("text"):
@@ -144,7 +144,7 @@ def test_a_cut_answer_is_an_error(client: Client, case: str, ask: Ask) -> None:
 
 
 @each("whole", *NAMES)
-async def test_a_cut_answer_is_an_error_in_one_piece_too_and_not_asked_for_again(client: Client, ask: Ask) -> None:
+async def test_a_truncated_completion_is_an_error_and_not_retried(client: Client, ask: Ask) -> None:
     server, result = ask("fault-no-finish", whole=True)
     assert result.text == ""
     assert KINDS["upstream_truncated"].message in result.says
@@ -152,7 +152,7 @@ async def test_a_cut_answer_is_an_error_in_one_piece_too_and_not_asked_for_again
 
 
 @each("left", *NAMES)
-async def test_the_models_server_is_let_go_of_when_the_client_leaves(
+async def test_the_upstream_is_closed_when_the_client_disconnects(
     client: Client, adapter: Adapter, servers: Servers, raw_upstream: RawUpstream
 ) -> None:
     server = servers.get("quartapp", **upstream_settings(raw_upstream.base_url))
@@ -163,7 +163,7 @@ async def test_the_models_server_is_let_go_of_when_the_client_leaves(
     assert await endings(server, left) == ["reader_left"]
 
 
-async def test_openai_python_lets_go_of_an_answer_in_one_piece(servers: Servers, raw_upstream: RawUpstream) -> None:
+async def test_openai_python_can_cancel_a_completion(servers: Servers, raw_upstream: RawUpstream) -> None:
     server = servers.get("quartapp", **upstream_settings(raw_upstream.base_url))
     client = CLIENTS["openai-python"]
     left = tag(client, "left whole")
