@@ -68,7 +68,7 @@ def test_the_readme_is_short() -> None:
     assert len(text_of("README.md").splitlines()) <= 150
 
 
-def test_no_page_names_a_route_that_is_not_there() -> None:
+def test_no_page_names_an_unknown_route() -> None:
     named = {
         route for page in PAGES for route in re.findall(r"\{prefix\}(/[\w/{}.]*)", page.read_text(encoding="utf-8"))
     }
@@ -77,7 +77,7 @@ def test_no_page_names_a_route_that_is_not_there() -> None:
 
 
 @EACH_PAGE
-def test_no_page_names_a_setting_that_is_not_there(page: Path) -> None:
+def test_no_page_names_an_unknown_setting(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for changes in blocks(page, "diff"):  # lines of our modules, which test_contributing compares with them
         text = text.replace(changes, "")
@@ -208,7 +208,7 @@ def chat(servers: Servers) -> Server:
 
 
 @pytest.mark.parametrize("command", curls(), ids=lambda command: f"curl {len(command)}")
-def test_curl_does_as_the_readme_says(command: list[str], needs: Callable[[str], str], chat: Server) -> None:
+def test_curl_gets_the_output_in_the_readme(command: list[str], needs: Callable[[str], str], chat: Server) -> None:
     needs("curl")
     local = [word.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}") for word in command]
     assert local != command
@@ -220,7 +220,7 @@ def test_curl_does_as_the_readme_says(command: list[str], needs: Callable[[str],
         assert done.stdout == " ".join(map(str, range(1, 21)))
 
 
-def test_the_official_client_does_as_the_protocol_says(chat: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_official_client_runs_the_example_of_the_protocol(chat: Server, capsys: pytest.CaptureFixture[str]) -> None:
     (block,) = blocks(PROTOCOL, "python")
     names: dict[str, Any] = {}
     exec(block.replace("127.0.0.1:8000", f"127.0.0.1:{chat.port}"), names)
@@ -268,7 +268,7 @@ NGINX = textwrap.dedent("""\
 """)
 
 
-async def test_through_the_proxy_whole_is_whole_broken_is_broken_and_nothing_waits(proxied: str) -> None:
+async def test_the_proxy_passes_on_complete_and_aborted_answers_without_delay(proxied: str) -> None:
     await eventually(lambda: is_listening(proxied))
     async with aiohttp.ClientSession(proxied, timeout=aiohttp.ClientTimeout(30)) as client:
         async with client.post("/ai/api/stream", json={"message": "count to 20"}) as complete:

@@ -28,7 +28,7 @@ def flask_project(servers: Servers, **settings: str) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-async def test_the_quart_project_answers_whoever_has_a_token(servers: Servers) -> None:
+async def test_the_quart_project_answers_a_client_with_a_token(servers: Servers) -> None:
     settings = {"ALICE_TOKEN": TOKEN, "CHAT_MOCK_TOKENS_PER_S": "0"}
     server = servers.get("hypercorn", "examples.quart_project.app:app", **settings)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
@@ -46,7 +46,7 @@ async def test_the_quart_project_answers_whoever_has_a_token(servers: Servers) -
             assert refused.status == 401
 
 
-async def test_the_flask_project_has_the_chat_beside_its_page(servers: Servers) -> None:
+async def test_the_flask_project_has_the_chat_next_to_its_page(servers: Servers) -> None:
     async with aiohttp.ClientSession(flask_project(servers)) as client:
         assert await (await client.get("/")).text() == (EXAMPLES / "page.html").read_text(encoding="utf-8")
         answered = await client.post("/ai/api/stream", json={"message": "count to 5"})
@@ -137,7 +137,7 @@ async def answer_to(tab: Tab, question: str, stop_at: str | None = None) -> tupl
     return answer, status
 
 
-async def test_a_browser_shows_a_whole_answer(servers: Servers, tab: Tab) -> None:
+async def test_a_browser_shows_a_complete_answer(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers))
     assert await answer_to(tab, "count to 30") == (" ".join(map(str, range(1, 31))), "Done.")
     text, status = await answer_to(tab, "scripts and emoji")
@@ -146,14 +146,14 @@ async def test_a_browser_shows_a_whole_answer(servers: Servers, tab: Tab) -> Non
     assert status == "Done."
 
 
-async def test_a_browser_says_that_an_answer_is_not_whole(servers: Servers, tab: Tab) -> None:
+async def test_a_browser_reports_a_truncated_answer(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers, CHAT_MODEL="fault-drop:3"))
     text, status = await answer_to(tab, "count")
     assert "1 2 3".startswith(text)
     assert status.startswith("The answer is not whole: ")
 
 
-async def test_a_browser_shows_the_words_of_a_refusal(servers: Servers, tab: Tab) -> None:
+async def test_a_browser_shows_the_message_of_a_refusal(servers: Servers, tab: Tab) -> None:
     await tab.open(flask_project(servers, CHAT_MODEL="fault-status:429"))
     assert await answer_to(tab, "count") == ("", "The answer is not whole: The model is busy; try again later.")
 

@@ -200,7 +200,7 @@ async def _request(client: Client, name: str, entry: Document) -> None:
 @pytest.mark.parametrize(
     "example", [text for text in EXAMPLES if any(map(can_be_called, entries_of(text).values()))], ids=first_name
 )
-async def test_an_example_asks_its_server_with_its_key_and_without_what_it_drops(example: str) -> None:
+async def test_an_example_sends_its_server_its_key_and_no_dropped_parameter(example: str) -> None:
     async with Loopback(reply(200, event_stream(chunk(finish_reason="stop")))) as server:
         table = {
             name: _moved(entry, server.origin) for name, entry in entries_of(example).items() if can_be_called(entry)

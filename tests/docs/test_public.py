@@ -69,7 +69,7 @@ def test_the_newest_heading_of_the_changelog_has_the_version() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_a_module_says_what_it_is_for(module: ModuleType) -> None:
+def test_a_module_has_a_docstring(module: ModuleType) -> None:
     first = (module.__doc__ or "").partition("\n")[0]
     assert len(first) > 20, f"{module.__name__} has no docstring"
 
@@ -79,11 +79,11 @@ OPEN = [module for module in MODULES if not module.__name__.startswith("quartapp
 
 
 @pytest.mark.parametrize("module", OPEN, ids=lambda module: module.__name__)
-def test_what_a_module_offers_says_what_its_signature_cannot(module: ModuleType) -> None:
+def test_each_public_name_has_a_docstring_of_its_own(module: ModuleType) -> None:
     assert [name for name, value in public_of(module) if not own_docstring(value)] == []
 
 
-def test_what_the_mock_model_offers_is_said_too() -> None:
+def test_each_public_name_of_the_mock_model_has_a_docstring() -> None:
     offered = {name: getattr(quartapp.mock, name) for name in quartapp.mock.__all__}
     assert [name for name, value in offered.items() if inspect.isfunction(value) and not value.__doc__] == []
 

@@ -56,13 +56,13 @@ def test_a_library_comes_with_its_licence(library: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=named)
-def test_a_library_is_of_the_version_that_the_manifest_says(library: dict[str, Any]) -> None:
+def test_a_library_has_the_version_in_the_manifest(library: dict[str, Any]) -> None:
     head = (VENDOR / library["files"][0]["file"]).read_text(encoding="utf-8")[:200]
     assert re.search(rf"(?:v|\"version\": \"){re.escape(library['version'])}\b", head)
     assert library["source"] == f"https://www.npmjs.com/package/{library['npm']}/v/{library['version']}"
 
 
-def test_highlighting_knows_exactly_the_grammars_that_are_there() -> None:
+def test_highlighting_lists_exactly_the_vendored_grammars() -> None:
     source = (STATIC / "element" / "markdown_colours.js").read_text(encoding="utf-8")
     rows = re.findall(r'^  \["[^"]+", (.+)\],$', source, re.MULTILINE)
     listed = {grammar for row in rows for grammar in re.findall(r'"([^"]+)"', row)}
