@@ -65,7 +65,7 @@ def records(body: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in body.splitlines()]
 
 
-async def test_a_streamed_answer_comes_whole(app: Quart) -> None:
+async def test_a_streamed_answer_is_complete(app: Quart) -> None:
     status, body = await answer_of(app)
     start, *deltas, done = records(body)
     assert status == 200

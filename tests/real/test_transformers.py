@@ -109,7 +109,7 @@ async def test_the_models_are_listed(chat: Client, server: Running) -> None:
 
 
 @EACH_API
-async def test_an_answer_comes_whole_as_text(chat: Client, model: str) -> None:
+async def test_an_answer_is_complete_as_text(chat: Client, model: str) -> None:
     reply = await chat.ask(question(LETTER, model))
     assert (reply.status, reply.body.decode()) == (200, LETTERS)
 
@@ -120,7 +120,7 @@ def _records(reply: Reply) -> list[Any]:
 
 @EACH_API
 @pytest.mark.parametrize("accept", [NDJSON, SSE], ids=["ndjson", "sse"])
-async def test_an_answer_comes_whole_in_records_and_with_its_usage(
+async def test_an_answer_is_complete_in_records_with_its_usage(
     chat: Client, accept: dict[str, str], model: str
 ) -> None:
     start, *deltas, done = _records(await chat.ask(question(LETTER, model), **accept))
@@ -131,7 +131,7 @@ async def test_an_answer_comes_whole_in_records_and_with_its_usage(
     assert (done["usage"]["input_tokens"], done["usage"]["output_tokens"]) == (1, len(LETTERS.encode()) + 1)
 
 
-async def test_an_answer_comes_whole_in_one_object(chat: Client) -> None:
+async def test_an_answer_is_complete_in_one_object(chat: Client) -> None:
     reply = await Client(chat.app, "/ai/api/chat").ask(question(LETTER))
     assert (reply.json["text"], reply.json["finish_reason"]) == (LETTERS, "stop")
 
@@ -159,13 +159,13 @@ async def test_a_completion_that_is_not_streamed_is_one_object(v1: Client, model
 
 
 @pytest.mark.parametrize(("model", "cap"), [("tiny", 5), ("renamed", 5), ("capped", 7), ("capped", 5)])
-async def test_a_limit_of_tokens_is_kept(chat: Client, model: str, cap: int) -> None:
+async def test_a_token_limit_is_obeyed(chat: Client, model: str, cap: int) -> None:
     params = {} if (model, cap) == ("capped", 7) else {"max_tokens": cap}
     text, done = await answered(chat, question(DIGIT, model, **params))
     assert (text, done["finish_reason"], done["usage"]["output_tokens"]) == (digits(cap), "length", cap)
 
 
-async def test_a_limit_of_tokens_is_kept_by_its_newer_name(v1: Client) -> None:
+async def test_a_token_limit_is_obeyed_by_its_newer_name(v1: Client) -> None:
     reply = await v1.ask(question(DIGIT, max_completion_tokens=5))
     [choice] = reply.json["choices"]
     assert (choice["message"]["content"], choice["finish_reason"]) == (digits(5), "length")
@@ -175,7 +175,7 @@ async def test_a_limit_of_tokens_is_kept_by_its_newer_name(v1: Client) -> None:
 
 
 @EACH_API
-async def test_the_server_stops_for_a_reader_who_leaves_and_answers_the_next(chat: Client, model: str) -> None:
+async def test_the_server_stops_after_a_disconnect_and_answers_the_next_client(chat: Client, model: str) -> None:
     async with chat.asking(question(DIGIT, model, max_tokens=30_000), **NDJSON) as connection:
         await connection.receive()
         next_answer = asyncio.ensure_future(answered(chat, question(DIGIT, max_tokens=3)))
@@ -190,28 +190,28 @@ async def test_the_server_stops_for_a_reader_who_leaves_and_answers_the_next(cha
 # -- what is not there
 
 
-async def test_a_model_that_is_not_offered_is_not_asked_for(chat: Client) -> None:
+async def test_a_model_that_is_not_offered_is_not_requested(chat: Client) -> None:
     reply = await chat.ask(question(LETTER, "elsewhere"))
     assert (reply.status, reply.error["code"]) == (404, "model_not_found")
 
 
-async def test_a_model_that_the_server_does_not_know_is_refused_without_its_words(chat: Client) -> None:
+async def test_a_model_that_the_server_does_not_know_is_refused_without_its_message(chat: Client) -> None:
     reply = await chat.ask(question(LETTER, "unknown"))
     assert (reply.status, reply.error["code"]) == (502, "upstream_refused")
     assert b"elsewhere" not in reply.body
 
 
-async def test_a_server_that_is_not_there_is_told(chat: Client) -> None:
+async def test_an_absent_server_is_reported(chat: Client) -> None:
     reply = await chat.ask(question(LETTER, "nowhere"))
     assert (reply.status, reply.error["code"]) == (502, "upstream_error")
 
 
-async def test_another_stands_in_for_a_server_that_is_not_there(chat: Client) -> None:
+async def test_a_fallback_answers_for_an_absent_server(chat: Client) -> None:
     text, done = await answered(chat, question(LETTER, "stood-in-for"))
     assert (text, done["finish_reason"]) == (LETTERS, "stop")
 
 
-async def test_a_server_that_dies_midway_is_told(serve: Callable[[], AbstractContextManager[Running]]) -> None:
+async def test_a_server_that_dies_midway_is_reported(serve: Callable[[], AbstractContextManager[Running]]) -> None:
     with serve() as server:
         async with (
             serving(CHAT_MODELS=models_of(server)) as chat,
