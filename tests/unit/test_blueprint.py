@@ -1,4 +1,4 @@
-"""Blueprints and apps beside each other: each has its own settings, its own client, its own life."""
+"""Several blueprints and apps in a process: each has its own settings, its own clients and its own lifetime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUESTION = {"message": "up to 3"}
 
 
 def host(*prefixes_and_blueprints: tuple[str, Blueprint]) -> Quart:
-    """A host's app with blueprints below prefixes."""
+    """Return a host app with blueprints below prefixes."""
     app = Quart("host", static_folder=None)
     for prefix, blueprint in prefixes_and_blueprints:
         app.register_blueprint(blueprint, url_prefix=prefix)
@@ -43,7 +43,7 @@ async def post(app: Quart, prefix: str = "", **headers: str) -> tuple[int, str]:
 
 
 async def code(app: Quart, path: str) -> tuple[int, str]:
-    """The status and the code of an error in our form."""
+    """Return the status and the code of an error."""
     response = await app.test_client().get(path, headers={"Accept": "text/event-stream"})
     return response.status_code, json.loads(await response.get_data())["error"]["code"]
 
@@ -53,7 +53,7 @@ def client_of(app: Quart, blueprint: Blueprint) -> AsyncOpenAI:
     return server.client
 
 
-# -- beside each other
+# -- several at once
 
 
 async def test_two_blueprints_of_an_app_have_settings_and_clients_of_their_own() -> None:
@@ -246,7 +246,7 @@ async def test_a_hosts_openapi_document_has_the_hosts_routes_alone() -> None:
             assert (await client.get(f"{prefix}/static/chat.js")).status_code == 200
 
 
-# -- who asks
+# -- authentication
 
 
 async def by_header_async(request: Request) -> str | None:

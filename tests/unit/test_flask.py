@@ -1,4 +1,4 @@
-"""A Flask project with the chat beside it, under a real server."""
+"""A Flask project with the chat next to it, under a real server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUESTION = {"message": "count to 5"}
 
 
 def project() -> Flask:
-    """A Flask project with routes beside, and confusingly near, where the chat goes."""
+    """Return a Flask project with routes whose paths resemble the chat's prefix."""
     app = Flask("project", static_folder=None)
 
     @app.get("/")
@@ -57,7 +57,7 @@ def project() -> Flask:
 
 @contextlib.asynccontextmanager
 async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client of `app`, which hypercorn serves from this event loop."""
+    """Open a client of `app`, which hypercorn serves in this event loop."""
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     config = Config()
@@ -179,7 +179,7 @@ WAYS = ("at-once", "pieces", "lines", "limited-lines", "json", "nothing")
 
 
 async def read_by(server: Server) -> dict[str, tuple[int, str]]:
-    """What the project on `server` reads of a large body, by how it reads and how the body is sent."""
+    """Return what the project on `server` reads of a large body, for each way to read it and each way to send it."""
     result = {}
     async with aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as client:
         for way in [*WAYS, *(f"small/{way}" for way in WAYS)]:

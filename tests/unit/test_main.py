@@ -1,4 +1,4 @@
-"""The command line: what it serves, and how it says that it cannot."""
+"""The command line: the server that it starts, and its messages when it cannot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """The command in a folder without a `.env`; it must end by itself."""
+    """Run the command in a folder without a `.env`, until it ends by itself."""
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **environ}
     command = [sys.executable, "-m", "quartapp", *arguments]
     return subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=30, check=False)

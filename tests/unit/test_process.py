@@ -1,4 +1,4 @@
-"""What the package does to the process it is imported into: nothing, on any system; the command line does the rest."""
+"""The effects of the package on its process: none at import, on any system; the rest belongs to the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (512, resource.getrlimit(resource.RLI
 
 
 def run(script: str, folder: Path, *paths: Path) -> Any:
-    """What `script` prints as JSON, in a fresh interpreter whose modules come from `paths` too."""
+    """Return the JSON that `script` prints in a fresh interpreter, whose modules come from `paths` too."""
     own = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, [ROOT, *paths]))}
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, timeout=60, check=False)

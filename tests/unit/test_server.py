@@ -37,7 +37,7 @@ class Client(NamedTuple):
         return await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), WITHIN_S)
 
     async def read_to_end(self) -> bytes:
-        """All that the server sends until it closes the connection, even with a reset."""
+        """Return all bytes that the server sends until it closes or resets the connection."""
         received = b""
         try:
             while data := await asyncio.wait_for(self.reader.read(2**16), WITHIN_S):
@@ -48,7 +48,7 @@ class Client(NamedTuple):
 
     @asynccontextmanager
     async def another(self) -> AsyncIterator[Client]:
-        """Another client of the same server."""
+        """Return another client of the same server."""
         address = self.writer.get_extra_info("peername")
         client = Client(*await asyncio.open_connection(*address[:2]))
         try:
@@ -189,7 +189,7 @@ async def test_the_connection_of_a_refused_handshake_is_closed(server: Server) -
 
 
 async def late(scope: Any, receive: Any, send: Any) -> None:
-    """An app that reads no body; it answers in the words of its route, if it does, a little later."""
+    """Respond a little later on some routes, without reading the body."""
     if scope["type"] == "lifespan":
         for step in ("startup", "shutdown"):
             await receive()
@@ -205,7 +205,7 @@ async def late(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def served(app: Any, max_body_bytes: int = 2**20) -> AsyncIterator[Client]:
-    """A client of `app`."""
+    """Open a client of `app`."""
     stop, config, listening = asyncio.Event(), Config(), socket.create_server(("127.0.0.1", 0))
     address = listening.getsockname()
     config.bind = [f"fd://{listening.detach()}"]
@@ -288,7 +288,7 @@ async def test_a_request_waits_for_no_more_pieces_of_other_clients_bodies_than_e
     taken, seen = 0, list[int]()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        """Reads each body; the one without counts the pieces that were taken before it."""
+        """Read each body. A request without one counts the pieces that were read before it."""
         nonlocal taken
         if scope["type"] == "lifespan":
             await late(scope, receive, send)
@@ -342,7 +342,7 @@ async def test_an_app_is_stopped_if_its_server_cannot_listen() -> None:
 
     class Taken(Config):
         def create_sockets(self) -> Any:
-            raise OSError(errno.EADDRINUSE, "in use")  # hypercorn's own leaves its socket to the garbage collector
+            raise OSError(errno.EADDRINUSE, "in use")  # hypercorn leaves its socket to the garbage collector
 
     with pytest.raises(OSError, match="in use"):
         await serve(app, Taken(), shutdown_trigger=asyncio.Event().wait, max_body_bytes=1)

@@ -95,7 +95,7 @@ async def test_an_answer_sends_its_last_record_if_the_server_cancels_the_call(
 
 
 async def cancelled_connection() -> None:
-    """Cancels the task of one connection of a stream server, as servers do at their end, once it has begun."""
+    """Cancel the task of one connection of a stream server, as servers do at their end, once it has begun."""
     task: asyncio.Future[asyncio.Task[Any] | None] = asyncio.get_running_loop().create_future()
 
     async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""What a client and what the log are told of an error."""
+"""The fields of an error that clients receive, and those that the log contains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def crashed() -> ValueError:
     return raised.value
 
 
-# -- what a client is told
+# -- the error that a client receives
 
 
 @pytest.mark.parametrize("code", KINDS)
@@ -77,7 +77,7 @@ def test_the_page_of_the_contract_lists_each_of_openais_codes() -> None:
     assert dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", table, re.MULTILINE)) == dict(OPENAI_CODES)
 
 
-# -- what the log is told
+# -- the fields in the log
 
 
 def test_the_log_contains_the_code_and_no_field_that_does_not_apply() -> None:

@@ -13,7 +13,7 @@ from quartapp.guards.auth import Authenticate, authenticated
 from tests.support.endpoints import Log, serving
 from tests.support.host_code import BASE_EXCEPTIONS, guarded
 
-# -- who asks
+# -- the principal
 
 
 def named(authenticate: Authenticate | None) -> Any:

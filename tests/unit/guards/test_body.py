@@ -94,7 +94,7 @@ async def test_a_body_over_the_limit_is_refused() -> None:
 
 
 async def answered(client: Any, headers: dict[str, str], *pieces: bytes) -> tuple[int | None, bytes]:
-    """What is answered to a body of which only `pieces` ever come."""
+    """Return the response to a body of which only `pieces` are sent."""
     async with client.request("/", method="POST", headers=headers) as connection:
         for piece in pieces:
             await connection.send(piece)

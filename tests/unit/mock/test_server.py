@@ -125,7 +125,7 @@ async def test_a_websocket_is_refused() -> None:
 
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """Hypercorn in this loop, on a free port of the loopback interface."""
+    """Run Hypercorn in this loop, on a free port of the loopback interface, and yield the port."""
     stop = asyncio.Event()
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
@@ -218,7 +218,7 @@ async def open_chat(port: int, model: str) -> tuple[asyncio.StreamReader, asynci
 
 
 async def raw_answer(port: int, model: str) -> bytes:
-    """All bytes of the connection, until the server closes it."""
+    """Return all bytes of the connection, until the server closes it."""
     reader, writer = await open_chat(port, model)
     received = await reader.read()
     writer.close()

@@ -1,4 +1,4 @@
-"""The table of models: what an entry may say, where it is read from, and what stops the start and how that is said."""
+"""The table of models: the fields of an entry, the sources of the table, and the messages that stop the start."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ offered = false
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty directory and no setting in the environment, but the key that FILE names."""
+    """Change to an empty directory without settings in the environment, except the key that FILE names."""
     for name in [*os.environ]:
         if name.startswith(("CHAT_", "OPENAI_", "AZURE_")):
             monkeypatch.delenv(name)
@@ -214,7 +214,7 @@ def test_an_endlessly_nested_mapping_stops_the_start() -> None:
     assert fault(params=endless).startswith("CHAT_MODELS: nested deeper than 32; for example ")
 
 
-# -- what an entry may say
+# -- the fields of an entry
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown kind": ({"kind": CANARY}, "CHAT_MODELS: models.one.kind: "),
@@ -263,11 +263,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a name for a list": ({"fallbacks": "two"}, "CHAT_MODELS: models.one.fallbacks: should be a list"),
     "the model among the parameters": ({"params": {"model": "m"}}, "CHAT_MODELS: models.one.params: "),
     "several answers": ({"params": {"n": 2}}, "CHAT_MODELS: models.one.params: "),
-    "a stand-in that is not there": (
+    "an unknown fallback": (
         {"fallbacks": ["two"]},
         "CHAT_MODELS: models.one.fallbacks: two is not another model of the table; for example []",
     ),
-    "a stand-in for itself": (
+    "itself as a fallback": (
         {"fallbacks": ["one"]},
         "CHAT_MODELS: models.one.fallbacks: one is not another model of the table; ",
     ),
@@ -445,7 +445,7 @@ WRONG_URLS = {
 
 
 def address_faults(url: str) -> Iterator[tuple[str, str]]:
-    """What is said of an address, by the place it stands at."""
+    """Yield the message about a URL for each place where it can be."""
     for name in ("OPENAI_BASE_URL", "AZURE_OPENAI_ENDPOINT"):
         with pytest.raises(SettingsError) as raised:
             Settings.load({name: url})
@@ -619,7 +619,7 @@ def test_a_key_in_a_setting_is_used_for_its_variable(kind: str, bare: Path, monk
 
 
 def key_of(settings: Settings) -> str:
-    """The key that the one model's server is sent."""
+    """Return the key that is sent to the server of the only model."""
     [server] = open_models(settings).servers
     return server.client.api_key
 

@@ -1,5 +1,6 @@
-"""Asking again and asking others: who is asked, when, and what is left of those that failed; on a clock that the test
-winds."""
+"""Retries and fallbacks: the models that are called, the waits between them, and the release of failed attempts.
+
+The tests advance the clock."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ LASTING = tuple(code for code in KINDS if code not in (*TRANSIENT, "upstream_unp
 MAX_WAIT_S = 5.0
 TICK_S = 2.0**-20  # times on the clock stay exact
 
-# What a model may do beside saying a batch or raising an error.
-HANG = object()  # says nothing until it is cancelled
+# Steps of a model in addition to a batch and an error.
+HANG = object()  # sends nothing until it is cancelled
 RETURN_WHEN_CANCELLED = object()
 FAIL_WHEN_CANCELLED = object()
 
@@ -43,8 +44,8 @@ def busy(retry_after_s: int | None = None, code: Code = "upstream_busy") -> Chat
 
 
 class Scripted:
-    """A model that follows its first script when it is asked first, and so on. `journal` has a word for each opening
-    and each closing, in a list that several models may share."""
+    """A model that follows its first script in the first call, and so on. `journal` has a word for each opening and
+    each closing, in a list that several models may share."""
 
     def __init__(
         self, name: str, journal: list[str], *scripts: Sequence[Any], refuses: ChatError | None = None
@@ -94,7 +95,7 @@ class Scripted:
 
 
 class Bench:
-    """Models that stand in for each other in order, and what became of asking them."""
+    """Models that are fallbacks of each other in order, and the outcome of a request to them."""
 
     def __init__(self, *, jitter: float = 0.0) -> None:
         self.clock = FakeClock()
@@ -122,7 +123,7 @@ class Bench:
         return attempts.build(REQUEST)()
 
     async def read(self) -> list[Batch]:
-        """All batches, as an answer takes them."""
+        """Return all batches, as an answer consumes them."""
         async with aclosing(self.stream()) as batches:
             async for batch in batches:
                 self.batches.append(batch)
@@ -130,7 +131,7 @@ class Bench:
 
     @property
     def attempts(self) -> list[tuple[str, str, str | None]]:
-        """Which attempts failed, and how, and who was asked next."""
+        """Return the failed attempts with their codes and the model that followed each."""
         found = [batch.attempt for batch in self.batches if batch.attempt is not None]
         return [(attempt.model, attempt.error.code, attempt.next) for attempt in found]
 
@@ -143,7 +144,7 @@ class Bench:
         await wait_all_tasks_blocked()
 
     async def run(self, max_timers: int = 100) -> list[Batch]:
-        """All batches, with the clock wound on whenever everything waits for it."""
+        """Return all batches. Advance the clock whenever every task waits for it."""
         reading = asyncio.ensure_future(self.read())
         for _ in range(max_timers):
             await wait_all_tasks_blocked()
@@ -154,14 +155,14 @@ class Bench:
         return reading.result()
 
     async def ending(self) -> str:
-        """What comes of it: "answers", or the code of the error that is told."""
+        """Return the outcome: "answers", or the code of the error."""
         try:
             return "answers" if answered(await self.run()) else "says nothing"
         except ChatError as error:
             return error.code
 
     def assert_all_closed(self) -> None:
-        """Each attempt was closed before the next began, and none is left."""
+        """Assert that each attempt was closed before the next began, and that none is open."""
         names = [word.split()[0] for word in self.journal[::2]]
         assert self.journal == [word for name in names for word in (f"{name} opened", f"{name} closed")]
 
@@ -175,7 +176,7 @@ def answered(batches: list[Batch]) -> bool:
     return [batch.pieces for batch in batches if batch.pieces] == [[Delta("hello")]]
 
 
-# -- who is asked
+# -- the model that is called
 
 
 async def test_a_model_that_answers_is_called_once_and_nothing_is_added(bench: Bench) -> None:
@@ -293,7 +294,7 @@ async def test_an_exception_that_is_not_a_chat_error_is_not_retried(bench: Bench
 
 
 async def assert_called_after(bench: Bench, model: Scripted, seconds: float) -> None:
-    """The model is asked once more when exactly so much time has passed, and not before."""
+    """Assert that the model is called once more after exactly `seconds`, and not before."""
     calls = model.calls
     await bench.advance(seconds - TICK_S)
     assert model.calls == calls
@@ -504,7 +505,7 @@ async def test_the_clock_is_the_running_loop_unless_another_is_given() -> None:
 
 
 async def cancelled(reading: asyncio.Task[Any]) -> None:
-    """Cancels the task, which has to end as cancelled and nothing else."""
+    """Cancel the task, and assert that it ends as cancelled."""
     reading.cancel()
     await asyncio.wait([reading])
     assert reading.cancelled()
@@ -667,7 +668,7 @@ def code_of(outcome: str) -> str:
 
 
 def expected(plan: list[tuple[int, list[str]]]) -> list[tuple[str, str]]:
-    """Who is asked in turn, and what comes of it, as the rules have it."""
+    """Return the expected attempts in order with their outcomes, by the rules."""
     turns: list[tuple[str, str]] = []
     for name, (retries, outcomes) in zip("abcd", plan, strict=False):
         for outcome in outcomes[: retries + 1]:

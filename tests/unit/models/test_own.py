@@ -40,7 +40,7 @@ async def post(app: Quart, path: str = "/ai/api/stream", body: Any = QUESTION, *
 
 
 async def records(app: Quart) -> list[dict[str, Any]]:
-    """The records of the answer after the first."""
+    """Return the records of the answer after the first."""
     async with app.test_app():
         _, text = await post(app, Accept="application/x-ndjson")
     return [json.loads(line) for line in text.splitlines()][1:]

@@ -1,4 +1,4 @@
-"""Models by name: which there are, which one is asked, and what it is sent, by real apps and servers on loopback."""
+"""Models by name: their list, the choice of one, and its requests, with real apps and servers on loopback."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def compatible(server: Loopback, **fields: Any) -> dict[str, Any]:
 
 
 async def sent(entry: Mapping[str, Any], document: Mapping[str, Any] | None = None, *, path: str = STREAM) -> Any:
-    """The body that the server of a model with these fields is sent for a question."""
+    """Return the body that the server of a model with these fields receives for a question."""
     async with Loopback(answer_of("a")) as server, serving(CHAT_MODELS={"m": compatible(server, **entry)}) as client:
         answered = await post(client, {"messages": [QUESTION], **(document or {})}, path)
         assert answered.status == 200

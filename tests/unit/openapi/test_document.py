@@ -182,7 +182,7 @@ def test_records_have_a_discriminator() -> None:
 
 
 def snapshot(app: Quart) -> Json:
-    """What quart-schema would change of an app that it is given."""
+    """Return the parts of an app that quart-schema changes."""
     return {
         "json": type(app.json),
         "test client": app.test_client_class,
@@ -245,7 +245,7 @@ async def test_what_a_server_in_front_takes_off_the_path_is_the_servers_url() ->
         assert (await served(app, "/ai"))["servers"] == [{"url": "/"}]
 
 
-# -- who asks
+# -- authentication
 
 
 def by_header(request: Request) -> str | None:
@@ -338,13 +338,13 @@ async def test_a_browser_shows_the_page_and_its_policy_forbids_nothing_that_it_d
 # -- every byte
 
 
-#: What quotes the question would quote the canary in it; these models are asked without one, further down.
+#: A model that quotes the question would repeat the canary. The tests below use these models without one.
 QUOTING = ("mock-echo", "mock-reasoning", "mock-tool-call")
 MODELS = [name for name in CATALOGUE if name not in QUOTING]
 
 
 async def read_all(server: Server, models: Sequence[str]) -> list[RawClient]:
-    """What each of `models` is made of in each format, asked for all at once."""
+    """Return the response of each of `models` in each format, all requested at once."""
 
     async def read_response(model: str, format: Format) -> RawClient:
         async with await RawClient.ask(
@@ -378,7 +378,7 @@ def hold(client: RawClient) -> None:
 
 
 def events_of(client: RawClient, path: str) -> Iterator[Json]:
-    """What the events of a stream hold."""
+    """Yield the data of the events of a stream."""
     is_stream = client.headers.get("content-type", "").startswith("text/event-stream")
     for event in events(client.body.decode()) if is_stream and client.format.path == path else ():
         if event["data"] != "[DONE]":
@@ -428,7 +428,7 @@ def test_the_vectors_match_the_document(format: str) -> None:
 
 
 class Everything:
-    """A model that says everything there is to say."""
+    """A model that emits an event of each kind."""
 
     async def stream(self, _: ChatRequest, /) -> Batches:
         yield Batch(1, [Reasoning("so"), Delta("a"), Refusal("no"), Delta("b")])

@@ -125,7 +125,7 @@ async def test_cookies_are_not_allowed_across_origins(client: Client) -> None:
         assert "Access-Control-Allow-Credentials" not in reply.headers
 
 
-# -- asking first
+# -- preflights
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the page has to know before it asks: the models that are offered, and the limits of a request."""
+"""The data in the page: the models that are offered, and the limits of a request."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ async def get(client: Client, path: str, **headers: str) -> Reply:
 
 
 async def entry(client: Client) -> str:
-    """The address below the prefix that the plain name of the entry leads to."""
+    """Return the address below the prefix to which the plain name of the entry redirects."""
     text = (await get(client, "static/quart-chat.js")).body.decode()
     (path,) = re.findall(r'from "\./(.+)";', text)
     return f"static/{path}"

@@ -1,4 +1,4 @@
-"""Every setting: what counts, what stops the start and how it is said, and the pages that list them all."""
+"""The settings: their sources, the messages that stop the start, and the pages that list them all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def value_of(settings: Settings | ServerSettings, name: str) -> Any:
 
 
 def limits_of(field: FieldInfo) -> dict[str, Any]:
-    """The field's constraints by pydantic's names: ge, gt, le, lt, max_length."""
+    """Return the field's constraints by pydantic's names: ge, gt, le, lt, max_length."""
     names = ("ge", "gt", "le", "lt", "max_length")
     return {
         name: limit for part in field.metadata for name in names if (limit := getattr(part, name, None)) is not None
@@ -50,7 +50,7 @@ def limits_of(field: FieldInfo) -> dict[str, Any]:
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No setting in the environment, and an empty directory, which the test may put its own `.env` into."""
+    """Remove all settings from the environment and change to an empty directory, for a `.env` of the test."""
     for name in [*os.environ]:
         if name in FIELDS or name.startswith(("CHAT_", "OPENAI_")):
             monkeypatch.delenv(name)
@@ -75,7 +75,7 @@ async def test_an_argument_counts_before_the_app_that_before_the_environment_tha
 
 
 async def started(argument: Mapping[str, Any] | None = None, config: Mapping[str, Any] | None = None) -> Settings:
-    """The settings that a blueprint in a host's app runs by."""
+    """Return the settings of a blueprint in a host app."""
     app = Quart("host", static_folder=None)
     app.config.from_mapping(config or {})
     blueprint = chat_blueprint(settings=argument)
@@ -89,7 +89,7 @@ TABLE = '{"a": {"kind": "mock"}}'
 
 
 async def given_by(bare: Path, monkeypatch: pytest.MonkeyPatch, **given: Mapping[str, str]) -> Settings:
-    """The settings of a blueprint whose sources give these."""
+    """Return the settings of a blueprint with these sources."""
     for name, value in given.get("environment", {}).items():
         monkeypatch.setenv(name, value)
     (bare / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in given.get("file", {}).items()))
@@ -396,12 +396,12 @@ def default_in_words(field: FieldInfo) -> str:
 
 
 def description(field: FieldInfo) -> str:
-    """The docstring of the field on one line."""
+    """Return the docstring of the field on one line."""
     return " ".join((field.description or "").split())
 
 
 def rows(cls: type[Settings] | type[ServerSettings]) -> str:
-    """The table of a class's settings as docs/reference/settings.md has to hold it."""
+    """Return the table of a class's settings that docs/reference/settings.md must contain."""
     lines = ["| name | default | unit or type | limits | what it does |", "|---|---|---|---|---|"]
     for name in cls.names():
         field = FIELDS[name]
@@ -418,7 +418,7 @@ def test_the_page_of_settings_has_their_table(cls: type[Settings] | type[ServerS
 
 
 def examples() -> Iterator[str]:
-    """The lines of `.env.example`: each setting off, at its default, or at an example where it has none."""
+    """Return the lines of `.env.example`: each setting off, at its default, or at an example if it has none."""
     for name, field in FIELDS.items():
         default = str(field.default).lower() if field.annotation is bool else field.default
         yield f"# {description(field)}"

@@ -1,4 +1,4 @@
-"""The JavaScript module: its size, its types, the vectors in any pieces, and Node asking through good and bad lines."""
+"""The JavaScript module: its size, its types, the vectors in any pieces, and Node on good and bad connections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAGE = ROOT / "docs" / "reference" / "javascript.md"
 
 MAX_BYTES = 2048
 
-# The fast run cuts a vector in so many places less. No record and no character is so long that none is cut.
+# The fast run splits a vector in fewer places. No record and no character is so long that none is split.
 EVERY_SO_MANY_BYTES = 7
 
 COUNT = "1 2 3 4 5"
@@ -48,7 +48,7 @@ Run = Callable[..., Awaitable[list[Result]]]
 
 @pytest.fixture(scope="session")
 def node(needs: Callable[[str], str]) -> Callable[..., str]:
-    """What `node` says when it is run in `tests/node`; it may not complain."""
+    """Return the output of `node` in `tests/node`. Any output on stderr fails the test."""
     program = needs("node")
 
     def run(*arguments: str) -> str:
@@ -63,7 +63,7 @@ def node(needs: Callable[[str], str]) -> Callable[..., str]:
 
 
 def options_of(text: str) -> dict[str, str]:
-    """The options that the module takes, with their defaults."""
+    """Return the options of the module with their defaults."""
     taken = re.findall(r"const \{ ([^}]*) \} = options;", text)
     pairs = [field.partition(" = ") for fields in taken for field in re.split(r", (?=\w+(?: =|,|$))", fields)]
     return {name: default for name, _, default in pairs}
@@ -191,7 +191,7 @@ def test_it_reads_a_vector_however_it_is_split_and_takes_no_part_for_complete(
 
 @pytest.fixture
 def run_jobs(needs: Callable[[str], str]) -> Run:
-    """What came of jobs, which Node does all at once."""
+    """Return a function that runs jobs in Node, all at once, and returns their results."""
     program = needs("node")
 
     async def run(*jobs: Mapping[str, Any]) -> list[Result]:
@@ -218,7 +218,7 @@ def origin(server: Server) -> str:
 
 
 def tagged(tag: str) -> dict[str, Any]:
-    """The option under which the server's log knows a job."""
+    """Return the option by which the server's log identifies a job."""
     return {"headers": {"X-Request-ID": tag}}
 
 
@@ -239,7 +239,7 @@ async def test_an_answer_is_read_as_text_and_as_records(run_jobs: Run, chat: Ser
 
 
 async def endings(server: Server, tag: str, count: int) -> list[str]:
-    """How the job's answers ended, by the log: all of them, once there are `count`."""
+    """Return the endings of the job's answers in the log, once there are `count`."""
     await eventually(lambda: len(server.answer_lines(client_id=tag)) >= count)
     return [line["ending"] for line in server.answer_lines(client_id=tag)]
 
@@ -292,7 +292,7 @@ MOCK = [model for model in FAULTS if model.startswith("fault")]
 async def test_each_fault_is_reported_by_its_code_and_not_retried(
     run_jobs: Run, servers: Servers, upstream: str
 ) -> None:
-    """A wait that the server asks for is longer than the caller has time."""
+    """A server may request a longer wait than the caller allows."""
     at = {model: chat_at(servers, upstream, model) for model in FAULTS}
     tags = {model: f"js-fault-{number}" for number, model in enumerate(FAULTS)}
     jobs = [job(origin(at[model]), model, maxRetryAfterSeconds=1, **tagged(tags[model])) for model in FAULTS]
@@ -322,11 +322,11 @@ async def test_a_disconnect_ends_the_answer(way: str, run_jobs: Run, chat: Serve
     assert await endings(chat, f"js-{way}", 1) == ["reader_left"]
 
 
-# -- Node and servers that are not ours
+# -- Node and other servers
 
 
 async def busy_once(exchange: Exchange, count: list[int]) -> None:
-    """503 with a wait of nothing at first, and then an answer."""
+    """Send 503 with `Retry-After: 0` to the first request, and an answer to the next."""
     count.append(1)
     body = json.dumps(DONE).encode() + b"\n" if len(count) > 1 else b'{"error": {"code": "overloaded"}}'
     status, headers = (200, NDJSON) if len(count) > 1 else (503, {"Retry-After": "0"})
@@ -342,7 +342,7 @@ async def test_a_busy_server_is_retried(run_jobs: Run) -> None:
 
 
 def closing(data: bytes, headers: Mapping[str, str] = NDJSON) -> Answer:
-    """An answer whose end is that of its connection, as over HTTP/1.0."""
+    """Send an answer that ends with its connection, as over HTTP/1.0."""
 
     async def answer(exchange: Exchange) -> None:
         await exchange.send(head(200, {**headers, "Connection": "close"}) + data)
@@ -384,7 +384,7 @@ async def test_an_absent_server_is_a_network_error(run_jobs: Run) -> None:
 
 
 async def through(run_jobs: Run, chat: Server, *ways: Way, **more: Any) -> list[Result]:
-    """What came of one job through a proxy for each way. Each was sent once."""
+    """Return the result of one job through a proxy for each way. Each job sends one request."""
     async with AsyncExitStack() as stack:
         proxies = [await stack.enter_async_context(Proxy(chat.port, way)) for way in ways]
         results = await run_jobs(*(job(proxy.origin, **more) for proxy in proxies))

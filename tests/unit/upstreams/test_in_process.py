@@ -1,4 +1,4 @@
-"""The transport that ends in an app of this process: it streams, and tells each side when the other is gone."""
+"""The transport to an app in this process: it streams, and each side receives the disconnect of the other."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ async def test_a_crash_after_a_complete_response_is_harmless() -> None:
         assert await response.aread() == b"whole"
 
 
-# -- the client leaves
+# -- disconnects
 
 
 async def silent_after(send: Send, *messages: ASGIMessage) -> None:

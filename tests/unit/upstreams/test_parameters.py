@@ -26,7 +26,7 @@ FOREIGN: dict[str, Any] = {
 
 
 def marked(**mark: Any) -> list[dict[str, Any]]:
-    """A conversation whose second part has a mark."""
+    """Return a conversation whose second part has a mark."""
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", **mark}]
     return [{"role": "user", "content": parts}]
 

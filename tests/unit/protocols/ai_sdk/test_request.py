@@ -1,4 +1,4 @@
-"""What /api/ui is asked: the AI SDK's messages, turned into a conversation with every result where it belongs."""
+"""The requests of /api/ui: messages of the AI SDK become a conversation with every result at its place."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ PDF = "data:application/pdf;base64,JVBERi0="
 
 
 def file(url: Any = PNG, media_type: Any = "image/png", **fields: Any) -> dict[str, Any]:
-    """A file as the page sends it."""
+    """Return a file as the page sends it."""
     return {"type": "file", "mediaType": media_type, "url": url, **fields}
 
 
 def image(url: str = PNG) -> dict[str, Any]:
-    """An image as a model gets it."""
+    """Return an image as a model receives it."""
     return {"type": "image_url", "image_url": {"url": url}}
 
 
@@ -104,7 +104,7 @@ def test_parts_that_are_not_for_the_model_are_ignored() -> None:
 
 
 def test_an_answer_without_text_is_left_out() -> None:
-    """Of one that was stopped at once, the page keeps a message without anything in it."""
+    """The page keeps an empty message of an answer that was stopped at once."""
     empty = message({"type": "step-start"}, {"type": "reasoning", "text": "hm"}, role="assistant")
     assert len(taken(body(HI, empty, message(role="assistant"), HI)).messages) == 2
 
@@ -139,7 +139,7 @@ UNANSWERED = ("input-streaming", "input-available", "approval-requested", "appro
 
 @pytest.mark.parametrize("state", UNANSWERED)
 def test_a_call_without_a_result_is_left_out(state: str) -> None:
-    """An answer that ended inside a call leaves such a part in the page for ever."""
+    """After an answer that ended inside a call, the page sends such a part in each request."""
     answer = message({"type": "step-start"}, text("Let me look."), tool(state), role="assistant")
     assert taken(body(HI, answer, HI)).messages == [
         {"role": "user", "content": "hi"},
@@ -414,7 +414,7 @@ def test_random_messages_are_accepted_unchanged_or_refused_and_nothing_else(mess
 
 
 def taken_or_refused(document: Any) -> list[Any]:
-    """The turns that are made of it, at least one; none of a document that is refused as the wrong shape."""
+    """Return the converted turns, at least one, or none if the document is refused with a wrong shape."""
     try:
         turns = taken(document).messages
     except ChatError as error:

@@ -1,4 +1,4 @@
-"""/api/ui: the UI message stream of the AI SDK, whole and broken, its refusals, and what there is to resume."""
+"""/api/ui: the UI message stream of the AI SDK, complete and truncated, its refusals, and resuming."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 def question(model: str | None = None, text: str = PROMPT) -> dict[str, Any]:
-    """What `DefaultChatTransport` sends."""
+    """Return the body that `DefaultChatTransport` sends."""
     message = {"parts": [{"type": "text", "text": text}], "id": "YpJP", "role": "user"}
     return {"id": "c1", "messages": [message], "trigger": "submit-message"} | ({"model": model} if model else {})
 
 
 async def parts_of(*pieces: Piece, finish_reason: str = "stop", usage: Usage | None = None) -> list[Any]:
-    """The parts between the start of an answer's step and its end, and the `finish`, when a model says `pieces`."""
+    """Return the parts between the start of the step and its end, and the `finish`, of a model that emits `pieces`."""
     batch = Batch(1, list(pieces), finish_reason=finish_reason, usage=usage, ended=True)
     async with serving(path=UI, models={"own": OwnModel(batch)}) as client:
         reply = await client.ask(question())
@@ -228,7 +228,7 @@ async def test_after_the_status_timeout_a_stream_opens_and_reports_a_later_failu
 
 
 def sentence_of(reply: Reply) -> str:
-    """The body of a refusal, once what all of them have in common is right."""
+    """Return the body of a refusal, after the checks that all refusals share."""
     assert reply.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert reply.headers["Cache-Control"] == "no-store"
     assert reply.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""A whole completion of OpenAI's API, put together from the chunks of a stream."""
+"""A complete completion of OpenAI's API, joined from the chunks of a stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 def merged(*deltas: Json) -> Json:
-    """The message that `deltas` make."""
+    """Return the message that is joined from `deltas`."""
     completion = merge({"choices": [{"index": 0, "delta": delta}]} for delta in deltas)
     return dict(completion["choices"][0]["message"])
 

@@ -1,4 +1,4 @@
-"""What /v1/chat/completions is asked: each parameter by the list reaches the model's server, and no other does."""
+"""The requests of /v1/chat/completions: each listed parameter reaches the model's server, and no other does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PARAMETERS: dict[str, list[Any]] = {
     "user": ["ann"],
     "verbosity": ["low", "medium", "high"],
 }
-# Of a compatible server's two names for it, every such server knows this one.
+# Every compatible server knows this one of the two names.
 SENT_AS = {"max_completion_tokens": "max_tokens"}
 EACH = [(name, value) for name, values in PARAMETERS.items() for value in values]
 

@@ -54,7 +54,7 @@ def streamed(model: str = "mock", **fields: Any) -> dict[str, Any]:
 
 
 async def answered(body: bytes, document: dict[str, Any]) -> Reply:
-    """What becomes of `asked`, whose model is the one that is offered, when the upstream's answer is `body`."""
+    """Return the response to `document`, whose model is offered, when the upstream answers with `body`."""
     async with (
         Loopback(reply(body=body)) as upstream,
         serving(path=COMPLETIONS, **offered_by(upstream, document["model"])) as client,
@@ -63,7 +63,7 @@ async def answered(body: bytes, document: dict[str, Any]) -> Reply:
 
 
 def error_of(reply: Reply) -> Any:
-    """The error of a refusal, once what all of them have in common is right."""
+    """Return the error of a refusal, after the checks that all refusals share."""
     error = reply.json["error"]
     assert error.keys() == {"message", "type", "code", "param"}
     named = {code: kind for code, kind in KINDS.items() if OPENAI_CODES.get(code, code) == error["code"]}
@@ -80,7 +80,7 @@ def error_of(reply: Reply) -> Any:
 
 
 def text_of(chunks: list[Any], field: str = "content", index: int = 0) -> str:
-    """The text that the deltas of one choice have in `field`."""
+    """Return the text in `field` of the deltas of one choice."""
     choices = [choice for each in chunks for choice in each["choices"] if choice["index"] == index]
     return "".join(choice["delta"].get(field) or "" for choice in choices)
 
@@ -205,7 +205,7 @@ async def test_the_mock_model_gives_the_requested_number_of_choices(client: Clie
     assert [text_of(chunks, index=index) for index in (0, 1, 2)] == ["1 2 3", "1 2 3", ""]
 
 
-# -- whole
+# -- completions
 
 
 async def test_a_completion_is_merged_from_chunks(client: Client) -> None:

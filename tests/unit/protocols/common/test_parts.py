@@ -54,7 +54,7 @@ def body_with(*parts: Any, role: str = "user", **fields: Any) -> dict[str, Any]:
 
 
 def taken(document: Any, **given: Any) -> Any:
-    """The content of the last message, which both ways of asking make the same of."""
+    """Return the content of the last message. Both protocols must parse it to the same."""
     loaded = Settings.load({"CHAT_ALLOW_SYSTEM_ROLE": True, **given})
     messages = parse(json.dumps(document).encode(), loaded).messages
     assert parse_completion(json.dumps({"model": "m", **document}).encode(), loaded).messages == messages
@@ -257,7 +257,7 @@ def test_base64_is_accepted_as_by_a_strict_decoder(data: bytes) -> None:
 
 
 def size_of_base64(candidate: str) -> int:
-    """How many bytes it stands for; 0 where it is none, or has more padding than those bytes need."""
+    """Return the number of decoded bytes; 0 for invalid base64 or for more padding than the bytes need."""
     try:
         data = base64.b64decode(candidate, validate=True)
     except ValueError:  # binascii.Error, and what is not ASCII
@@ -435,8 +435,8 @@ ALL_PARTS = st.sampled_from([text(), refusal(), image(), file(), sound()])
 
 
 @st.composite
-def wounded(draw: st.DrawFn) -> Any:
-    """A part of which one field, or one of its inner object's, is another."""
+def damaged(draw: st.DrawFn) -> Any:
+    """Draw a part with another value in one of its fields, or in one field of its inner object."""
     part = json.loads(json.dumps(draw(ALL_PARTS)))
     inner = next((value for value in part.values() if isinstance(value, dict)), part)
     draw(st.sampled_from([part, inner]))[draw(NAMES | OTHER_NAMES)] = draw(VALUES)
@@ -444,11 +444,11 @@ def wounded(draw: st.DrawFn) -> Any:
 
 
 @given(
-    parts=st.lists(ALL_PARTS | wounded() | VALUES, min_size=1, max_size=3), role=st.sampled_from(["user", "assistant"])
+    parts=st.lists(ALL_PARTS | damaged() | VALUES, min_size=1, max_size=3), role=st.sampled_from(["user", "assistant"])
 )
 @examples(100)
 def test_a_path_leads_into_what_was_sent(parts: list[Any], role: str) -> None:
-    """To a field that is there, or to one that is missing where all before it are: no name of ours is in it."""
+    """Check that a path leads to an existing field, or to a missing one in an existing parent."""
     document: Any = body_with(*parts, role=role)
     *way, _ = path_refused(document).split(".")
     for step in way:
@@ -456,7 +456,7 @@ def test_a_path_leads_into_what_was_sent(parts: list[Any], role: str) -> None:
 
 
 def path_refused(document: Any) -> str:
-    """The path that it is refused with as the wrong shape; empty where it is taken."""
+    """Return the path of a refusal with a wrong shape; empty if the document is accepted."""
     try:
         parse(json.dumps(document).encode(), Settings())
     except ChatError as error:

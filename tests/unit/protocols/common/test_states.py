@@ -44,7 +44,7 @@ def test_pieces_of_state_are_put_together(pieces: list[dict[str, Any]], expected
         earlier, before = joined(known), repr(joined(known))
         sent = repr(piece)
         add_state(known, piece)
-        assert (repr(earlier), repr(piece)) == (before, sent)  # what was told already does not change
+        assert (repr(earlier), repr(piece)) == (before, sent)  # state that was sent before does not change
     assert joined(known) == expected
 
 

@@ -1,4 +1,4 @@
-"""Events to bytes: one record a line whatever the model says, and every string comes back as it went in."""
+"""Events to bytes: one record a line for any text of a model, and every string is decoded unchanged."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def records(data: bytes) -> list[Any]:
 
 
 def expected(event: Event) -> dict[str, Any]:
-    """The fields of an event by its declaration, without the encoder under test."""
+    """Return the fields of an event by its declaration, without the encoder under test."""
     return {"type": event.__struct_config__.tag, **known_fields(event)}
 
 

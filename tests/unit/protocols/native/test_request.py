@@ -1,4 +1,4 @@
-"""A request's body: what is taken as it is, and what is refused by which code and path, whatever is thrown at it."""
+"""A request's body: what is accepted unchanged, and what is refused with which code and path, for any input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def taken(document: Any, **given: Any) -> ChatRequest:
 
 
 def refused(body: Any, **given: Any) -> tuple[str, str | None]:
-    """The code and the path that a body, or a document to be made one, is refused with."""
+    """Return the code and the path with which a body or a document is refused."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     with pytest.raises(ChatError) as raised:
         parse(data, Settings.load(given))
@@ -192,7 +192,7 @@ def test_escaped_surrogates_that_belong_together_are_a_character() -> None:
 
 
 def nested(depth: int, inner: bytes = b"0") -> bytes:
-    """A document of `depth` levels, objects and lists in turn."""
+    """Return a document of `depth` levels, objects and lists in turn."""
     opened = b'{"a":[' * (depth // 2) + b'{"a":' * (depth % 2)
     return opened + inner + b"}" * (depth % 2) + b"]}" * (depth // 2)
 
@@ -437,11 +437,11 @@ def test_names_and_stops_may_be_as_long_as_their_limits() -> None:
     assert len(taken(hi(tools=[TOOL] * 128)).params["tools"]) == 128
 
 
-# -- bodies made to be dear
+# -- bodies that are costly to parse
 
 
-def dear() -> Iterator[tuple[str, bytes, str]]:
-    """Bodies of about the size that is let in, and the code each is refused with."""
+def costly_bodies() -> Iterator[tuple[str, bytes, str]]:
+    """Yield bodies of about the largest accepted size, each with the code of its refusal."""
     size = BODY_BYTES - 100
     yield "zeros", b"[" + b"0," * (size // 2) + b"0]", "too_large"
     yield "unknown fields", b"{" + b",".join(b'"%x":1' % n for n in range(size // 9)) + b"}", "too_large"
@@ -456,7 +456,7 @@ def dear() -> Iterator[tuple[str, bytes, str]]:
     yield "spaces", b" " * size, "bad_request"
 
 
-@pytest.mark.parametrize(("body", "code"), [pytest.param(b, c, id=name) for name, b, c in dear()])
+@pytest.mark.parametrize(("body", "code"), [pytest.param(b, c, id=name) for name, b, c in costly_bodies()])
 def test_a_body_that_is_costly_to_parse_is_refused(body: bytes, code: str) -> None:
     assert len(body) <= BODY_BYTES
     assert refused(body)[0] == code
@@ -528,7 +528,7 @@ LIKELY = st.fixed_dictionaries(
 
 
 def fate(body: bytes) -> str:
-    """The code a body is refused with, or that it is taken; what is taken can be sent on."""
+    """Return the code with which a body is refused, or `taken`. An accepted body can be sent on."""
     try:
         request = parse(body, SETTINGS)
     except ChatError as error:

@@ -296,7 +296,7 @@ async def test_refusals_come_in_the_order_of_the_contract() -> None:
 
 @asynccontextmanager
 async def open_answer(client: Client, **headers: str) -> AsyncIterator[None]:
-    """An answer that has begun and does not end."""
+    """Open an answer that has begun and does not end."""
     fields = {"Content-Type": "application/json", **headers}
     async with client.test.request(STREAM, method="POST", headers=fields) as connection:
         await connection.send(json.dumps({"message": PROMPT, "model": "fault-stall:1"}).encode())
@@ -355,7 +355,7 @@ async def test_a_body_that_does_not_arrive_times_out() -> None:
         assert json.loads(body)["error"]["code"] == "request_timeout"
 
 
-# -- who asks
+# -- authentication
 
 
 def by_token(request: Request) -> str | None:
@@ -461,7 +461,7 @@ async def test_a_hook_may_forbid() -> None:
 
 async def test_a_hook_that_returns_no_name_takes_no_place_for_ever() -> None:
     class User:
-        """What a login extension's current_user would be."""
+        """A user object, as `current_user` of a login extension returns it."""
 
     def authenticate(_: Request) -> str:
         return cast(str, User())

@@ -1,4 +1,4 @@
-"""Server-sent events, by POST and for an `EventSource` by GET, and the GETs that nobody should pay for."""
+"""Server-sent events, by POST and for an `EventSource` by GET, and the GETs that must not reach a model."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_after_the_status_timeout_a_stream_opens_and_a_ping_is_a_named_eve
 
 
 async def received(connection: Any) -> AsyncIterator[bytes]:
-    """What comes on `connection`, up to the empty body that ends a response."""
+    """Return the bytes on `connection`, up to the empty body that ends a response."""
     while data := await connection.receive():
         yield data
 
@@ -164,7 +164,7 @@ async def test_invalid_utf_8_in_a_query_is_unchanged(client: Client) -> None:
     assert json.loads(reply.events[1]["data"])["text"] == "a%FFb"
 
 
-# -- asking again
+# -- reconnects
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
@@ -174,7 +174,7 @@ async def test_a_reconnect_after_the_end_gets_204_and_calls_no_model(client: Cli
     assert (reply.status, reply.body, log.lines) == (204, b"", [])
 
 
-# -- asking that nobody meant
+# -- requests without a user's intention
 
 
 @EACH_ROUTE

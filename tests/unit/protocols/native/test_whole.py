@@ -1,4 +1,4 @@
-"""One JSON object in place of a stream: what is in it, its true statuses, and callers who leave."""
+"""One JSON object in place of a stream: its content, its true statuses, and disconnects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 def answer_of(reply: Reply) -> Any:
-    """The object of an answer, once what all of them have in common is right."""
+    """Return the object of an answer, after the checks that all answers share."""
     assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
     assert reply.headers["Cache-Control"] == "no-store"
     assert reply.headers["X-Content-Type-Options"] == "nosniff"
@@ -185,7 +185,7 @@ async def test_another_method_is_refused_with_the_chats_own_error(client: Client
     assert (reply.error["code"], reply.headers["Allow"]) == ("method_not_allowed", "GET, POST, OPTIONS")
 
 
-# -- callers who leave
+# -- disconnects
 
 
 @pytest.mark.parametrize("path", [CHAT, "/ai/v1/chat/completions"])

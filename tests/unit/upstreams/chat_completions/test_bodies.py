@@ -1,4 +1,4 @@
-"""Which reader a body is for, and the one for a body that is a whole completion."""
+"""The choice of a parser for a body, and the parser of a complete completion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upstream bytes to batches: every form in which a stream comes, every way to cut it, and what is none."""
+"""Upstream bytes to batches: every form of a stream, every way to split it, and invalid streams."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ BOM = b"\xef\xbb\xbf"
 DONE = b"data: [DONE]\n\n"
 
 
-# -- what was said, however it was cut
+# -- the same answer, however the stream is split
 
 
 @dataclass(frozen=True)
 class Answer:
-    """All that a stream says; pieces of a kind that follow one another are one."""
+    """The content of a stream. Consecutive pieces of a kind are joined."""
 
     pieces: tuple[Piece, ...] = ()
     finish_reason: str | None = None
@@ -489,7 +489,7 @@ def test_a_file_that_a_server_has_parsed_is_an_annotation_with_its_name() -> Non
 
 
 def thought(text: str) -> bytes:
-    """A thought as Gemini marks it in the text."""
+    """Return a thought as Gemini marks it in the text."""
     return delta(content=text, extra_content={"google": {"thought": True}})
 
 
@@ -765,7 +765,7 @@ SPLITS = 1_000  # in the fast run
 
 
 async def body_of(model: str, content: str) -> bytes:
-    """The bytes that the mock model sends, up to where it ends or breaks the connection off."""
+    """Return the bytes that the mock model sends, until it ends or aborts the response."""
     document = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
@@ -801,7 +801,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink)
 
 
 def split(stream: bytes, sizes: bytes) -> Iterator[bytes]:
-    """The stream in reads of 1 byte to 4 kB, small ones often; the sizes come round again."""
+    """Yield the stream in reads of 1 byte to 4 kB, small ones often. The sizes repeat."""
     place = 0
     for size in cycle(sizes):
         if place >= len(stream):

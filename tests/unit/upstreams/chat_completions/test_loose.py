@@ -1,4 +1,4 @@
-"""Chunks nobody has thought of: whatever they hold, both readers agree on it, and neither breaks."""
+"""Random odd chunks: both parsers agree on them, and neither raises."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def read(parser: ChunkParser, reads: list[bytes]) -> list[Batch]:
 
 
 def records(batches: list[Batch]) -> list[Record]:
-    """What was said, with each call whole where it begins, numbered in the order in which they are told."""
+    """Return the records, with each call complete at its beginning and numbered in the order of the calls."""
     pieces: list[Event] = [piece for batch in batches for piece in batch.pieces]
     merged: list[Record] = []
     calls: dict[int, Record] = {}

@@ -1,4 +1,4 @@
-"""A model behind a server, through the official client and over a socket: what is sent, and how each ending is told."""
+"""A model behind a server, over a socket: its requests, and the error of each ending."""
 
 from __future__ import annotations
 
@@ -457,11 +457,11 @@ async def test_a_clean_end_without_a_finish_reason_adds_none() -> None:
         assert await ask(model) == "a"
 
 
-# -- whoever opens a stream closes it
+# -- a stream is closed by its consumer
 
 
 class Waiting:
-    """Sends `before`, then waits for its client to leave."""
+    """An upstream that sends `before`, then waits until its client disconnects."""
 
     def __init__(self, before: bytes) -> None:
         self._before = before

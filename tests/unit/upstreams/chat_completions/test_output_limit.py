@@ -23,7 +23,7 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 class Unlimited(Loopback):
-    """An upstream that sends an answer's bytes, and then waits; `left` is set once its client has gone."""
+    """An upstream that sends an answer's bytes and then waits. `left` is set once its client has disconnected."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         super().__init__(self._answer)
@@ -45,7 +45,7 @@ async def post(client: Client, document: Mapping[str, Any], path: str = STREAM) 
 
 
 async def body_in(format: Format, client: Client) -> bytes:
-    """The body of an answer in that format."""
+    """Return the body of an answer in that format."""
     top, _, body = format.request("count canary-prompt", "m", ()).partition(b"\r\n\r\n")
     method, target, _ = top.split(b"\r\n")[0].decode().split(" ")
     headers = {"Accept": format.accept} | ({"Content-Type": "application/json"} if body else {})
@@ -55,7 +55,7 @@ async def body_in(format: Format, client: Client) -> bytes:
 
 
 async def sent(entry: Mapping[str, Any], document: Mapping[str, Any], **settings: Any) -> dict[str, int]:
-    """The limits that the server of a model with these fields is sent."""
+    """Return the limits that the server of a model with these fields receives."""
     body = encode(stream(message("a"))) if entry.get("kind") == "responses" else COMPLETE
     async with Loopback(reply(body=body)) as server:
         models = {"m": {"kind": "compatible", "base_url": server.base_url, "auth": "none", **entry}}
@@ -106,7 +106,7 @@ def tokens(words: Sequence[str], **fields: Any) -> bytes:
 
 
 def unlimited(kind: str, *, at_once: bool) -> list[bytes]:
-    """An answer of four times LIMIT tokens in one read or in many, which goes on after them."""
+    """Return an answer of four times LIMIT tokens, in one read or in many, that continues after them."""
     if kind == "responses":
         events = stream(message("".join(WORDS)))
         datas = [encode([event]) for event in events[:-1]]
@@ -162,7 +162,7 @@ async def test_a_model_in_python_obeys_the_limit() -> None:
 
 
 async def raw_chunks(upstream: Sequence[bytes], limit: int, **document: Any) -> tuple[list[Any], bool]:
-    """The chunks that `/v1` streams of what an upstream sends, and whether it ended as a complete answer."""
+    """Return the chunks that `/v1` streams of an upstream's answer, and whether the answer was complete."""
     async with Unlimited(upstream) as server, serving(**offered_by(server)) as client:
         question = {"model": "ours", "stream": True, "max_tokens": limit, **document}
         body = json.dumps({"messages": [{"role": "user", "content": "a"}], **question}).encode()
@@ -177,7 +177,7 @@ def choice(index: int, text: str, finish_reason: str | None = None) -> Any:
 
 
 def texts(chunks: Sequence[Any]) -> dict[int, tuple[str, list[str]]]:
-    """What each choice says in all, and the reasons to finish that it gives."""
+    """Return the text of each choice and its finish reasons."""
     choices = [each for chunk in chunks for each in chunk["choices"]]
     return {
         index: (
@@ -226,11 +226,11 @@ async def test_a_call_in_the_older_form_is_truncated_too() -> None:
     assert chunks[0]["choices"][0]["delta"] == {"content": "w0 w1 "}
 
 
-# -- what is never cut
+# -- answers that are never truncated
 
 
 async def collected(pieces: Sequence[Any], limit: int) -> tuple[str, str | None]:
-    """What is left of an answer of these pieces, one a batch, and its reason to finish."""
+    """Return the text that `limit` leaves of these pieces, one a batch, and the finish reason."""
 
     async def batches() -> Batches:
         for piece in pieces:

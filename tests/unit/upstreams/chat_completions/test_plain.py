@@ -37,7 +37,7 @@ def names(struct: type[msgspec.Struct]) -> list[str]:
 
 
 def with_field(place: type, name: str, value: Any) -> Any:
-    """A chunk with text, in which one field has that value."""
+    """Return a chunk with text in which one field has that value."""
     document = chunk({"content": "a"})
     choice = document["choices"][0]
     holders: dict[type, Any] = {CompletionChunk: document, StreamedChoice: choice, ChunkDelta: choice["delta"]}
@@ -46,7 +46,7 @@ def with_field(place: type, name: str, value: Any) -> Any:
 
 
 def events_of(parser: ChunkParser, data: bytes) -> list[Any]:
-    """All that a reader tells of `data`, and of the end of the answer after it."""
+    """Return the events of `data` and of the end of the answer after it."""
     batches = [parser.feed(data), parser.end()]
     return [*map(facts, batches), parser.error and parser.error.code]
 

@@ -1,4 +1,4 @@
-"""Chunks that are passed on as they came, and those that OpenAI's clients could not take, told anew."""
+"""Chunks that are passed on unchanged, and those that OpenAI's clients could not decode and are re-encoded."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_raw_chunk_is_checked_for_utf_8_in_unknown_fields_too(has_begun: bool)
     assert errors == [None, "upstream_error"]
 
 
-# -- usage that only we asked for
+# -- usage that the client did not request
 
 NULLS = {
     'x,"usage":null}': "x}",
@@ -272,7 +272,7 @@ def test_a_ping_of_the_upstream_is_dropped() -> None:
     assert len(payloads_of('{"type":"ping"}', chunk({"content": "a"}), '{"type":"ping"}')) == 1
 
 
-# -- told anew
+# -- re-encoded
 
 
 def call(index: int | None, id: str, arguments: Any, **more: Any) -> Any:
@@ -388,7 +388,7 @@ def test_a_re_encoded_call_continues_an_unchanged_one() -> None:
 
 
 def called(*chunks: Any, **fields: Any) -> list[list[Any]]:
-    """The calls in each chunk that is told, where a chunk came for each of these."""
+    """Return the calls in each chunk that is sent, for chunks with these calls."""
     mended = payloads_of(*(chunk({"tool_calls": calls}, **fields) for calls in chunks))
     return [json.loads(each)["choices"][0]["delta"].get("tool_calls", []) for each in mended]
 

@@ -1,4 +1,4 @@
-"""An upstream's failures: told apart by status and cause, with nothing of their words but names."""
+"""An upstream's failures: separated by status and cause, with only the names in their messages."""
 
 from __future__ import annotations
 
@@ -426,7 +426,7 @@ def exceptions_of(module: ModuleType) -> Iterator[type[Exception]]:
             yield value
 
 
-# What is raised for a call of ours that is wrong, or by parts that are not used: web sockets and web hooks.
+# Exceptions for an invalid call of the chat's, or from parts that it does not use: web sockets and web hooks.
 OWN_CODES = (
     httpx2.InvalidURL,
     httpx2.CookieConflict,

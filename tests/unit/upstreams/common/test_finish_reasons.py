@@ -1,4 +1,4 @@
-"""Why an answer ended: OpenAI's words for whatever a server calls it, and the ends that are failures."""
+"""Finish reasons: OpenAI's for those of any server, and the reasons that are failures."""
 
 from __future__ import annotations
 

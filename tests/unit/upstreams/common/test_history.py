@@ -1,4 +1,4 @@
-"""What each model's server gets back of earlier answers: its own state, and never another server's."""
+"""The state of earlier answers in a request: each server gets its own state, and never another server's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER = entry("https://b.example/v1")
 
 
 def request_with(state: dict[str, Any] | None = None, thoughts: str | None = "hm") -> ChatRequest:
-    """A question after an answer with state in its call and thoughts next to it."""
+    """Return a question after an answer with state in its call and thoughts next to it."""
     turn = {"role": "assistant", "content": "a", "reasoning": thoughts, "tool_calls": [{**CALL, **(state or {})}]}
     return parse(json.dumps({"messages": [USER, turn, RESULT]}).encode(), Settings())
 
@@ -40,7 +40,7 @@ def returned(origin: Entry, others: Sequence[Entry] = (), max_chars: int = 1000)
 
 
 def sent(request: ChatRequest, origin: Entry, *others: Entry) -> dict[str, Any]:
-    """The turn of the assistant, as the server of `asking` gets it."""
+    """Return the turn of the assistant, as the server of `origin` receives it."""
     return returned(origin, others).messages(request.messages)[1]
 
 
@@ -69,7 +69,7 @@ def test_marked_state_goes_to_its_own_server_whatever_the_entries_list() -> None
     assert sent(request_with(marked), here, there) == TURN | {"tool_calls": [CALL | SIGNATURE]}
     assert sent(request_with(marked), entry(returns=[]), there) == TURN | {"tool_calls": [CALL | SIGNATURE]}
     assert sent(request_with(marked), there, here) == TURN
-    assert sent(request_with(marked), there) == TURN  # nor after its server has left the table
+    assert sent(request_with(marked), there) == TURN  # nor after its server was removed from the table
 
 
 def test_openais_chat_completions_get_no_state() -> None:

@@ -26,7 +26,7 @@ STATES = st.dictionaries(
 
 
 def back(origin: Origin, state: dict[str, Any]) -> dict[str, Any]:
-    """What `origin` gets back if it takes state of unknown origin too."""
+    """Return the state that `origin` gets back if it accepts state of unknown origin too."""
     own, unmarked = origin.unmark(state)
     assert not own.keys() & unmarked.keys()
     return own | unmarked

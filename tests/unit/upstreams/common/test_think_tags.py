@@ -1,4 +1,4 @@
-"""Reasoning in tags within the text, however the text is cut."""
+"""Reasoning in tags within the text, however the text is split."""
 
 from __future__ import annotations
 

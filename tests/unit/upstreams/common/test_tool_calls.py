@@ -1,4 +1,4 @@
-"""Tool calls told apart: by number, id, name and place, whichever of them a server gives, and however wrongly."""
+"""Tool calls, separated by number, id, name and place, if a server omits any of them or sends wrong ones."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_only_a_bounded_number_of_fragments_is_checked() -> None:
     sent = [call for _ in range(8) for call in calls.add(of(0, None, "f", piece))]
     assert {call.index for call in sent} == {0}
     closing = [call for _ in range(2) for call in calls.add(of(5, None, "g", ROME))]
-    assert [call.index for call in closing] == [1, 1]  # whole after the first, had anybody looked
+    assert [call.index for call in closing] == [1, 1]  # complete after the first fragment, if arguments were checked
     fresh = ToolCalls(MAX_LOOKED_AT_CHARS)
     closing = [call for _ in range(2) for call in fresh.add(of(5, None, "g", ROME))]
     assert [call.index for call in closing] == [0, 1]

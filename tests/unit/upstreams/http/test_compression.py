@@ -1,4 +1,4 @@
-"""Answers that come compressed: what is in them, however they are cut, and that none holds up anybody else."""
+"""Compressed answers: their content, however they are split, and that none blocks the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tokens of Entra ID: kept, and renewed in time and once however many ask; from scripted credentials and real ones."""
+"""Tokens of Entra ID: stored, and renewed in time by one request, with scripted credentials and real ones."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ CANARY = "canary-token"
 
 
 class Credential:
-    """Gives `canary-token-1`, `canary-token-2` and so on, each for an hour, as soon as `gate` is open.
+    """A credential with the tokens `canary-token-1`, `canary-token-2` and so on, each for an hour.
 
-    It gives `failure` in place of a token while there is one. `counts` are of how it was asked.
+    It answers once `may_answer` is set, and raises `failure` if there is one. `scopes` has those of each call.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -187,7 +187,7 @@ async def test_tokens_with_a_short_life_are_not_fetched_each_time(
     assert credential.given == 2
 
 
-# -- however many ask
+# -- concurrent requests
 
 
 async def test_concurrent_requests_fetch_one_token(credential: Credential, token: EntraToken) -> None:
@@ -321,7 +321,7 @@ async def test_a_credential_that_cancels_itself_is_a_failure_and_cancels_no_requ
     assert (await failure(EntraToken(Broken(clock), SCOPE, now=clock.time))).code == "upstream_error"
 
 
-# -- its end, and what is told of it
+# -- its end, and its errors
 
 
 async def test_closing_ends_a_renewal_and_closes_the_credential(credential: Credential, clock: FakeClock) -> None:
@@ -390,7 +390,7 @@ CLIENT_SECRET = "canary-client-secret"
 
 
 class Identity:
-    """A token service: gives `canary-token-1`, `canary-token-2` and so on, each as good as `life_s` says."""
+    """A token service that sends `canary-token-1`, `canary-token-2` and so on, each valid for `life_s`."""
 
     def __init__(self, life_s: int = LIFE_S) -> None:
         self._life_s = life_s
@@ -409,20 +409,20 @@ class Identity:
         await reply(200, json.dumps(payload).encode(), {"Content-Type": "application/json"})(exchange)
 
     def knows(self, token: str) -> bool:
-        """Whether the token is one of these and has not ended; a second is for the way."""
+        """Return whether the token is one of these and has not expired, with a second for the transport."""
         return self._ends.get(token, 0) > time.time() - 1
 
 
 @pytest.fixture(autouse=True)
 def no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the tests run nobody is logged in, and nobody is asked who they are."""
+    """Hide every login of this machine from azure-identity."""
     for name in ("CLIENT_ID", "CLIENT_SECRET", "TENANT_ID", "AUTHORITY_HOST", "FEDERATED_TOKEN_FILE"):
         monkeypatch.delenv(f"AZURE_{name}", raising=False)
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "AzurePowerShellCredential")
 
 
 def log_in_at(identity: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment of an app with a managed identity."""
+    """Set the environment of an app with a managed identity."""
     monkeypatch.setenv("AZURE_TOKEN_CREDENTIALS", "ManagedIdentityCredential")
     monkeypatch.setenv("IDENTITY_ENDPOINT", f"{identity.origin}/msi/token")
     monkeypatch.setenv("IDENTITY_HEADER", IDENTITY_SECRET)
@@ -531,7 +531,7 @@ async def test_a_disconnect_before_there_is_a_token_leaves_no_task(
             async with client.asking() as connection:
                 await has_request.wait()
                 await connection.disconnect()
-            assert not left.is_set()  # the token may be another's who asks next
+            assert not left.is_set()  # another request may be the next to use the token
         await left.wait()
         assert (len(identity.requests), azure.connections) == (1, 0)
 
@@ -572,7 +572,7 @@ async def test_a_login_with_az_replaces_the_key(tmp_path: Path, monkeypatch: pyt
 
 
 async def test_a_service_principal_of_the_environment_logs_in_over_tls(servers: Servers, tmp_path: Path) -> None:
-    """In a process of its own: azure-identity takes its authorities from the system, which only it is told of."""
+    """The app runs in a process of its own, because azure-identity reads the system's authorities once."""
     issuing = Identity()
     async with TlsLoopback(issuing) as login, Azure(tokens=issuing.knows) as azure:
         # aiohttp reads SSL_CERT_FILE when it is imported.

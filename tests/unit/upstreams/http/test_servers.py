@@ -1,4 +1,4 @@
-"""The servers behind the models: who shares one, what each is told, and what one that misbehaves can cost."""
+"""The servers of the models: shared connections, the requests that each receives, and the cost of a faulty server."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ async def test_a_start_that_fails_closes_all_clients() -> None:
     with pytest.raises(LifespanError, match="CHAT_MODEL: none of the models"):
         async with serving(path=CHAT, CHAT_MODELS=models, CHAT_MODEL="c"):
             pass
-    gc.collect()  # what was left open would say so, which fails the test
+    gc.collect()  # a client that is still open would warn, which fails the test
 
 
-# -- what each is told
+# -- the requests of each server
 
 
 async def test_each_server_sees_its_own_key_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,12 +223,12 @@ async def test_a_flood_is_decoded_in_pieces_that_can_be_held_back() -> None:
 
 
 async def read(server: Server) -> bytes:
-    """The bytes of an answer."""
+    """Return the bytes of an answer."""
     return b"".join(await pieces_of(server))
 
 
 async def pieces_of(server: Server) -> list[bytes]:
-    """The bytes of an answer as its reader is fed with them."""
+    """Return the bytes of an answer in the pieces that its parser is fed with."""
     held: list[bytes] = []
 
     class Reads:
@@ -284,7 +284,7 @@ async def test_the_early_refusal_of_a_large_body_is_reported_by_its_status() -> 
 async def listening(
     serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[int]:
-    """The port of a server that hands bare connections to `serve`, whose ends are waited for."""
+    """Open a server that passes bare connections to `serve` and waits for their ends; yield its port."""
     tasks: list[asyncio.Future[None]] = []
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -296,11 +296,11 @@ async def listening(
     await asyncio.gather(*tasks)
 
 
-# -- an answer that nobody asked for
+# -- bytes without a request
 
 
 def unasked(data: bytes) -> Callable[[asyncio.Event], Answer]:
-    """A server that sends `data` on its first connection once its first answer is done."""
+    """Return a function that makes an answer. After the first one, the server sends `data` without a request."""
 
     def make(sent: asyncio.Event) -> Answer:
         async def answer(exchange: Exchange) -> None:
@@ -345,7 +345,7 @@ async def test_bytes_after_an_answer_are_not_the_next_answer() -> None:
 
 
 class Talker:
-    """A server that speaks first, in a thread of its own: what it says is there before the client has looked."""
+    """A server in a thread of its own that sends first: its bytes arrive before the client reads."""
 
     def __init__(self, sent: bytes) -> None:
         self.port = 0
@@ -493,7 +493,7 @@ async def test_a_coding_that_cannot_be_read_is_an_upstream_error(coding: str) ->
 
 
 class Held:
-    """Answers each request with a token, and ends the answers when told to."""
+    """An upstream that answers each request with a token, and ends the answers on request."""
 
     def __init__(self) -> None:
         self.go = asyncio.Event()
@@ -540,7 +540,7 @@ async def test_a_request_from_the_queue_that_cannot_connect_reports_that() -> No
     settings = {"CHAT_MAX_CONNECTIONS": 1, "CHAT_CONNECT_TIMEOUT_S": 0.6}
     async with listening(silence) as port, model_at(f"https://127.0.0.1:{port}/v1", **settings) as model:
         first = asyncio.ensure_future(failure(model))
-        await asyncio.sleep(0.3)  # half of the time of the first is left, and after that half of the second's
+        await asyncio.sleep(0.3)  # half of the first request's time is over, and later half of the second's
         errors = await asyncio.gather(first, failure(model))
     assert {type(error.__cause__).__name__ for error in errors} == {"ConnectionTimeoutError"}
 
@@ -610,7 +610,7 @@ async def test_an_answer_that_lasts_longer_than_connecting_may_is_not_disturbed(
         assert await task == "a."
 
 
-# -- what is sent, and what a refusal says
+# -- integers, and refusals
 
 
 async def test_a_refusal_whose_body_never_comes_is_a_refusal() -> None:
@@ -670,7 +670,7 @@ async def half_a_head(exchange: Exchange) -> None:
 
 @asynccontextmanager
 async def kept(server: Dying, count: int) -> AsyncIterator[Any]:
-    """A model without retries that keeps `count` connections to `server`."""
+    """Yield a model without retries that keeps `count` connections to `server`."""
     async with server, model_at(server.base_url, CHAT_RETRIES=0) as model:
         tasks = [asyncio.ensure_future(ask(model)) for _ in range(count)]
         for _ in range(count):

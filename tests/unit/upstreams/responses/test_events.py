@@ -1,4 +1,4 @@
-"""The stream of a response to batches: what tells of an answer, what does not, and every way to leave out or to cut."""
+"""The stream of a response to batches: events with content, events without, and every way to omit or to split them."""
 
 from __future__ import annotations
 

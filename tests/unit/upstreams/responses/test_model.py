@@ -39,7 +39,7 @@ ANSWERS = {PROMPT: stream(message("Hello"))}
 async def model_at(
     server: Loopback, *, system_prompt: str | None = None, **fields: Any
 ) -> AsyncIterator[UpstreamModel]:
-    """A model of `server`, whose entry has these fields too, until the `async with` ends."""
+    """Open a model of `server`, whose entry has these fields too."""
     upstreams = Upstreams(Settings.load({"CHAT_MAX_UPSTREAM_LINE_BYTES": 65_536, "OPENAI_API_KEY": KEY}))
     given = {"base_url": server.base_url, "key_env": "OPENAI_API_KEY", "system_prompt": system_prompt, **fields}
     try:
@@ -49,7 +49,7 @@ async def model_at(
 
 
 async def sent(*messages: Document, request_params: Document | None = None, **fields: Any) -> Document:
-    """The body that the server of a model with these fields is sent, and in which it has found nothing wrong."""
+    """Return the body that the server of a model with these fields receives. The server has found no fault in it."""
     async with ResponsesServer(ANSWERS, key=KEY) as server, model_at(server, **fields) as model:
         request = ChatRequest([*messages, QUESTION], "name-for-clients", request_params or {})
         assert await ask(model, request) == "Hello."
@@ -353,7 +353,7 @@ async def test_parameters_without_effect_are_not_sent() -> None:
     assert await sent(request_params=NEUTRAL) == await sent()
 
 
-# -- what cannot be asked
+# -- unsupported requests
 
 
 def tool(kind: str) -> Document:
@@ -374,7 +374,7 @@ CANNOT: dict[str, tuple[Document, str]] = {
 
 
 async def refused(request: ChatRequest, **fields: Any) -> ChatError:
-    """What a model with these fields refuses the request with, and nobody has asked its server."""
+    """Return the error with which a model with these fields refuses the request, without a request to its server."""
     async with ResponsesServer(ANSWERS, key=KEY) as server, model_at(server, **fields) as model:
         with pytest.raises(ChatError) as raised:
             model.build(request)

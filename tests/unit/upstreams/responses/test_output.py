@@ -117,7 +117,7 @@ COMPLETE = completed(Reasoning("I think."), Delta("Hello"), FIRST, SECOND, reaso
 
 
 def without_id(events: Iterable[Document]) -> list[Document]:
-    """As llama.cpp has it: calls have no id, and their arguments name them by the id that their result is told by."""
+    """Return the events as llama.cpp sends them: calls have no id, and their arguments refer to the `call_id`."""
     changed_events: list[Document] = []
     for event in changed(events, output_index=None):
         item = event.get("item", {})
@@ -130,7 +130,7 @@ def without_id(events: Iterable[Document]) -> list[Document]:
 
 
 def numbered_anew(events: Iterable[Document]) -> list[Document]:
-    """The id of an item is another one in each event."""
+    """Return the events with another id of an item in each of them."""
     counted = [(number, dict(event)) for number, event in enumerate(events)]
     for number, event in counted:
         if "item" in event:
@@ -141,13 +141,13 @@ def numbered_anew(events: Iterable[Document]) -> list[Document]:
 
 
 def nameless_in(events: Iterable[Document], kind: str) -> list[Document]:
-    """The events of that kind have neither numbers nor ids."""
+    """Return the events, those of that kind without numbers and ids."""
     nothing = {"output_index": None, "item_id": None}
     return [each for event in events for each in (changed([event], **nothing) if kind in event["type"] else [event])]
 
 
 def numbered_in(events: Iterable[Document], kind: str) -> list[Document]:
-    """The numbers of items are in the events of that kind alone."""
+    """Return the events, with the numbers of items only in those of that kind."""
     return [
         each for event in events for each in ([event] if kind in event["type"] else changed([event], output_index=None))
     ]
