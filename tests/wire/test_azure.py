@@ -1,4 +1,4 @@
-"""Azure OpenAI with a key: what it is sent over both of its APIs, and how each of its answers and errors is told."""
+"""Azure OpenAI with a key: the requests of both of its APIs, and the response to each answer and error."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ WAYS = pytest.mark.parametrize("way", ["settings", "table"])
 
 @pytest.fixture(autouse=True)
 def foreign_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials that are not Azure's, and one that the table names."""
+    """Set credentials that are not Azure's, and one that the table names."""
     for name, value in FOREIGN.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OUR_AZURE_KEY", KEY)
 
 
 def chatting(azure: Azure, way: str, version: str | None, **given: Any) -> AbstractAsyncContextManager[Client]:
-    """An app whose model `ours` is the deployment, told by settings of its own or in the table of models."""
+    """Open an app whose model `ours` is the deployment, by settings of its own or by the table of models."""
     endpoint = given.pop("endpoint", azure.origin)
     return serving(**_settings(way, endpoint, version), CHAT_RETRIES=0, **given)
 

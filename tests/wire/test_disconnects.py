@@ -1,4 +1,4 @@
-"""A client that leaves, however and whenever it does, ends its answer at the upstream: nobody pays for it any more."""
+"""Disconnects, of any kind and at any time: each one cancels the upstream request, so no more tokens are billed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ each_format = pytest.mark.parametrize("format", FORMATS, ids=lambda format: form
 often = pytest.mark.parametrize("clients", [10, pytest.param(100, marks=SOAK)])
 each_way = pytest.mark.parametrize("how", ["close", "reset", "half_close"])
 
-# What the upstream does, and whether a token of it has come when the client leaves: read, where tokens can be.
+# What the upstream does, and whether it has sent a token before the disconnect, which is read if the format shows it.
 each_moment = pytest.mark.parametrize(
     ("prompt", "has_token"),
     [("no_head", False), ("stall:0", False), ("trickle", True), ("stall:1", True)],
@@ -34,7 +34,7 @@ each_moment = pytest.mark.parametrize(
 
 
 def settings(upstream: RawUpstream) -> dict[str, str]:
-    """No more streams may be open than leave at once: the next ones need the slots of those before."""
+    """Allow as many open streams as disconnect at once, because the next ones need the slots of those before."""
     limits = {"CHAT_MAX_OPEN_STREAMS": str(OPEN_STREAMS), "CHAT_MAX_ANSWER_BYTES": str(2**30)}
     return upstream_settings(upstream.base_url) | limits
 
@@ -42,7 +42,7 @@ def settings(upstream: RawUpstream) -> dict[str, str]:
 async def disconnect(
     server: Server, upstream: RawUpstream, how: str, prompt: str, has_token: bool, format: Format
 ) -> str:
-    """One client that leaves; returns its tag once the upstream's connection is closed."""
+    """Connect one client and disconnect it. Return its tag once the upstream's connection is closed."""
     tag = secrets.token_hex(8)
     async with await RawClient.ask(server, prompt, tag, format) as client:
         exchange = await upstream.exchange(tag)
@@ -87,7 +87,7 @@ async def test_the_upstream_is_closed_each_time(
 
 
 async def logged_endings(server: Server, tags: list[str]) -> Counter[tuple[str, str]]:
-    """How each of the answers ended, once the log has a line for each of them."""
+    """Return the ending of each of the answers, once the log has a line for each of them."""
     lines = await eventually(lambda: _lines(server, set(tags)))
     return Counter((line["client_id"], line["ending"]) for line in lines)
 

@@ -1,4 +1,4 @@
-"""Models that stand in for each other, through a real app: who is asked how often, and what the client sees of it."""
+"""Fallbacks through a real app: the number of requests to each server, and the answer that the client receives."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.support.raw_upstreams import RawUpstream
 from tests.support.serving import Servers, eventually
 from tests.support.wire_formats import CHUNKS, DONE, FORMATS, JSON, NDJSON, TEXT, Format
 
-NAMES = ("asked-for", "stand-in-one", "stand-in-two")
-# So long that a busy machine has sent its request, and so short that a few tests may wait for it.
+NAMES = ("requested", "fallback-one", "fallback-two")
+# Long enough for a busy machine to send its request, and short enough for a few tests to wait for it.
 SILENCE_S = 1.0
 
 ROLE = chunk({"role": "assistant"})
@@ -81,7 +81,7 @@ def silent_after(data: bytes) -> Answer:
 
 
 def in_turn(*acts: Answer) -> Answer:
-    """The first request is answered by the first of `acts`, and so on."""
+    """Return an upstream that answers the first request by the first of `acts`, and so on."""
     rest = list(acts)
 
     async def answer(exchange: Exchange) -> None:
@@ -92,7 +92,7 @@ def in_turn(*acts: Answer) -> Answer:
 
 @dataclass(frozen=True)
 class Fault:
-    """What an upstream does, and as which code that is told; `act` None: nobody listens at its address."""
+    """A fault of an upstream and its code. If `act` is None, the upstream's address refuses connections."""
 
     name: str
     act: Answer | None
@@ -154,9 +154,9 @@ FILTERS = Fault("filters", status(400, "content_filter"), "content_filtered")
 BREAKS_OFF = Fault("breaks off", raw(CHUNKED_HEAD), "upstream_error")
 ENDS = Fault("ends", reply(), "upstream_truncated")
 
-#: What the stand-ins do, in their order.
+#: The faults of the fallbacks, in their order.
 PLANS: Mapping[str, Sequence[Fault]] = {
-    "no stand-in": [],
+    "no fallback": [],
     "one that fails": [BUSY],
     "two that answer": [WORKS, WORKS],
     "one that fails, one that answers": [ENDS, WORKS],
@@ -175,7 +175,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def closed_port() -> Iterator[int]:
-    """A port that refuses connections and that nobody else can take."""
+    """Reserve a port that refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -193,7 +193,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 class Stage:
-    """An app whose model has stand-ins, each at a server of its own."""
+    """An app whose model has fallbacks, each on a server of its own."""
 
     def __init__(self, app: Quart, upstreams: Sequence[Upstream]) -> None:
         self.app = app
@@ -218,7 +218,7 @@ class Stage:
             return await question.read()
 
     async def wait_until_idle(self) -> None:
-        """Returns once no server answers anything any more."""
+        """Wait until no server has an open answer."""
         await eventually(lambda: not any(self.answering))
 
 
@@ -226,7 +226,7 @@ class Stage:
 async def stage(
     *faults: Fault, closed_port: int = 0, entry: Mapping[str, Any] | None = None, **given: Any
 ) -> AsyncIterator[Stage]:
-    """`faults` are those of the model that is asked for and of its stand-ins; `entry` says more of the former."""
+    """Open an app. `faults` are those of the requested model and its fallbacks; `entry` has fields of the former."""
     async with AsyncExitStack() as stack:
         upstreams = [await stack.enter_async_context(Upstream(fault.act or reset)) for fault in faults]
         table = {
@@ -247,16 +247,16 @@ async def stage(
 
 
 def limits(fault: Fault) -> dict[str, float]:
-    """For what never ends by itself, a limit that is soon over."""
+    """Return a short limit for a fault that never ends by itself."""
     return {"first_event_timeout_s": SILENCE_S} if fault.code == "upstream_timeout" else {}
 
 
 def assert_complete(question: Question) -> None:
-    """A whole answer by the name it was asked by, and nothing of who gave it."""
+    """Assert that an answer is complete, has the requested name, and does not name the model that answered."""
     assert (question.status, question.ending) == (200, DONE)
     assert b"hello" in question.body
     assert question.format is TEXT or NAMES[0].encode() in question.body
-    assert not [name for name in ("stand-in", "their", "canary") if name.encode() in question.body]
+    assert not [name for name in ("fallback", "their", "canary") if name.encode() in question.body]
 
 
 def assert_refused(question: Question, fault: Fault) -> None:
@@ -289,7 +289,7 @@ async def test_before_the_first_event_a_failure_is_retried_or_goes_to_a_fallback
 
 
 def assert_logged(log: Log, attempted: Sequence[Fault]) -> None:
-    """Each answer has one line, which tells of each attempt that failed if another followed it."""
+    """Assert that each answer has one log line, which contains each failed attempt that another one followed."""
     failed = [(name, fault.code) for name, fault in zip(NAMES, attempted, strict=False) if fault is not WORKS]
     assert [word for word, _ in log.lines] == ["answer"] * len(FORMATS)
     for _, line in log.lines:
@@ -323,7 +323,7 @@ async def test_after_the_first_event_no_fallback_is_called(fault: Fault, log: Lo
     assert_logged(log, [fault])
 
 
-# -- asking again
+# -- retries
 
 
 async def test_a_model_that_recovers_is_retried_and_no_fallback_is_called(log: Log) -> None:
@@ -380,7 +380,7 @@ async def test_after_the_status_timeout_a_failure_of_all_is_reported_in_the_stre
 
 
 async def test_all_attempts_together_have_the_time_of_one_answer(log: Log) -> None:
-    """The last stand-in is cut off by the answer's own limit, whatever is left of its attempt's."""
+    """The last fallback is truncated by the time limit of the answer, whatever is left of its attempt's."""
     silent = Fault("sends no head", send_nothing, "upstream_timeout")
     async with stage(silent, silent, WORKS, entry=limits(silent), CHAT_FIRST_EVENT_TIMEOUT_S=2 * SILENCE_S) as staged:
         for question in await staged.ask_in_each_form():
@@ -408,18 +408,18 @@ async def test_a_fallback_that_is_not_offered_cannot_be_requested() -> None:
     assert staged.calls == [0, 0]
 
 
-# -- clients who leave
+# -- disconnects
 
 PAUSES = Fault("wants a pause", status(429, Retry_After="4"), "upstream_busy")
 SILENT = Fault("sends no head", send_nothing, "upstream_timeout")
-SENDS_TOKEN = Fault("says a word", silent_after(streamed(TOKEN)), "upstream_timeout")
+SENDS_TOKEN = Fault("sends a token", silent_after(streamed(TOKEN)), "upstream_timeout")
 
-#: What the model and its stand-in do, how many requests each has then had, and which of them are still open.
+#: The faults of the model and its fallback, the number of requests that each then has, and those still open.
 MOMENTS = {
     "while the model thinks": ((SILENT, WORKS), [1, 0], [1, 0]),
     "before it is asked again": ((PAUSES, WORKS), [1, 0], [0, 0]),
-    "while the stand-in thinks": ((ENDS, SILENT), [1, 1], [0, 1]),
-    "while the stand-in speaks": ((ENDS, SENDS_TOKEN), [1, 1], [0, 1]),
+    "while the fallback sends nothing": ((ENDS, SILENT), [1, 1], [0, 1]),
+    "while the fallback sends tokens": ((ENDS, SENDS_TOKEN), [1, 1], [0, 1]),
 }
 
 
@@ -444,7 +444,7 @@ async def test_a_disconnect_ends_every_part_of_an_answer(moment: str, log: Log) 
 
 
 def open_answers() -> int:
-    """Answers that somebody still works on."""
+    """Return the number of answers that a server still works on."""
     return sum("Run._pump" in repr(task.get_coro()) for task in asyncio.all_tasks())
 
 
@@ -453,7 +453,7 @@ def open_answers() -> int:
 
 @pytest.fixture
 def models_file(tmp_path: Path, closed_port: int, raw_upstream: RawUpstream) -> str:
-    """A model whose server is down, and a stand-in."""
+    """Write a table of a model whose server is down, and of its fallback. Return its path."""
     path = tmp_path / "models.toml"
     path.write_text(
         f"""

@@ -55,7 +55,7 @@ async def test_the_table_in_the_docs_matches_the_assertions() -> None:
 
 @pytest.fixture(scope="session")
 def closed_port() -> Iterator[int]:
-    """A port that refuses connections and that nobody else can take."""
+    """Reserve a port that refuses connections."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield taken.getsockname()[1]
@@ -72,7 +72,7 @@ async def test_an_upstream_that_refuses_connections_is_a_502(kind: str, servers:
 #: In its own process a model's tokens cost more than those of a server.
 MOCK_LIMITS = LIMITS | {"CHAT_MAX_ANSWER_BYTES": "32768"}
 
-#: The mock model, in the app's own process and asked by name: a failure there has no connection to be seen on.
+#: The mock model in the app's own process, by name: its failures have no connection to watch.
 MOCK = [
     *faults(Phase.EARLY, "breaks off", "upstream_error", "fault-drop:0", "fault-empty:500", "fault-html:502"),
     *faults(Phase.EARLY, "ends", "upstream_truncated", "fault-no-finish:0", "fault-no-finish-done:0"),
@@ -115,7 +115,7 @@ async def test_the_mock_model_on_a_port_of_its_own_drops_the_same_way(servers: S
 
 
 async def check_reply(server: Server, fault: Fault, format: Format, model: str | None = None) -> None:
-    """The reply to a question that fails without a connection to watch."""
+    """Return the response to a question that fails without a connection to watch."""
     async with await RawClient.ask(server, "count to 5", secrets.token_hex(8), format, model) as client:
         async with asyncio.timeout(fault.after_s + KNOWS_WITHIN_S):
             await client.read()

@@ -38,7 +38,7 @@ async def test_a_client_that_reads_nothing_over_http_2_is_paused_and_times_out(
 
 
 def questions(tags: list[str]) -> bytes:
-    """The bytes of a client with prior knowledge that asks `tags` and leaves the server no window to answer in."""
+    """Return the bytes of a client with prior knowledge that requests `tags` and gives no window for the responses."""
     connection = h2.connection.H2Connection()
     connection.local_settings = h2.settings.Settings(
         client=True, initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0}

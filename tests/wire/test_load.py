@@ -25,13 +25,13 @@ CLOSED_KEPT_FOR_S = 5
 
 
 def app(kind: str, servers: Servers, upstream: RawUpstream, **more: str) -> Server:
-    """A server under default settings, apart from `more`."""
+    """Start a server with default settings, except `more`."""
     return servers.get(kind, **upstream_settings(upstream.base_url), **more)
 
 
 @pytest.fixture(scope="module")
 def _many_files() -> Iterator[None]:
-    """Room for both ends' sockets: the upstream lives in this process too."""
+    """Allow as many files as both ends' sockets need, because the upstream runs in this process too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4 * STREAMS)), hard))
     yield
@@ -39,7 +39,7 @@ def _many_files() -> Iterator[None]:
 
 
 async def open_streams(server: Server, tags: list[str]) -> list[RawClient]:
-    """A client for each tag that has read its first token."""
+    """Return a client for each tag that has read its first token."""
     slots = asyncio.Semaphore(CONNECTING_AT_ONCE)
 
     async def open_stream(tag: str) -> RawClient:
@@ -75,7 +75,7 @@ async def test_many_open_streams_leave_no_connections_and_no_memory(
 
 
 async def a_new_request_is_answered(server: Server) -> None:
-    """The limit is there to end the wait; how long it was is printed, and decides nothing."""
+    """The limit only ends the wait. The test prints how long it was and does not check it."""
     started = time.monotonic()
     async with asyncio.timeout(2), await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as client:
         assert (await client.read()).is_whole
@@ -113,7 +113,7 @@ async def test_connections_that_clients_have_closed_hold_no_files(
 
 
 async def keep_and_close(server: Server) -> None:
-    """A client that could ask again on its connection, and closes it."""
+    """Open a client that could send another request on its connection, and close it."""
     async with await RawClient.ask(server, "whole:1", secrets.token_hex(8), connection="keep-alive") as client:
         assert (await client.read()).is_whole
 

@@ -1,4 +1,4 @@
-"""Behind nginx with its own defaults, whatever HTTP it speaks to the app: as direct, but for text over HTTP/1.0."""
+"""nginx with its defaults in front of the app, over any version of HTTP: as direct, except for text over HTTP/1.0."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLOSED_WITHIN_S = 3.0
 HTTP_1_0 = "HTTP/1.0"
 DIRECTIVES = {HTTP_1_0: "", "HTTP/1.1": "proxy_http_version 1.1;"}
 
-#: Pings from the start, and again whenever nothing was said for a moment.
+#: Pings from the start, and whenever nothing was sent for a moment.
 PINGS = {"CHAT_STATUS_TIMEOUT_S": "0.2", "CHAT_KEEP_ALIVE_S": "0.2"}
 
 each_server = pytest.mark.parametrize("kind", ["hypercorn", "gunicorn"])
@@ -29,7 +29,7 @@ each_hop = pytest.mark.parametrize("hop", DIRECTIVES)
 
 @pytest.fixture
 def before(servers: Servers, needs: Callable[[str], str], hop: str) -> Callable[[Server], Nginx]:
-    """Puts nginx before a server."""
+    """Start nginx in front of a server."""
     return lambda server: servers.proxy(needs("nginx"), server, DIRECTIVES[hop])
 
 
@@ -98,7 +98,7 @@ async def test_a_disconnect_from_nginx_cancels_the_upstream_request(
 async def disconnect(
     endpoint: Endpoint, server: Server, upstream: RawUpstream, prompt: str, how: str, format: Format
 ) -> None:
-    """One client that leaves `endpoint`, after the first token if it can read one."""
+    """Disconnect one client from `endpoint`, after the first token if it can read one."""
     tag = secrets.token_hex(8)
     async with await RawClient.ask(endpoint, prompt, tag, format) as client:
         exchange = await upstream.exchange(tag)

@@ -1,4 +1,4 @@
-"""The readers that the formats are held against: as their standards say, and strict where others are not."""
+"""The parsers that check the formats: they follow the standards, and are strict where clients are lenient."""
 
 from __future__ import annotations
 

@@ -34,13 +34,13 @@ BASIC = f"Basic {base64.b64encode(f'us er:{PASSWORD}'.encode()).decode()}"
 
 
 def away(server: Loopback) -> str:
-    """The base URL of a server by a name that only a proxy knows."""
+    """Return the base URL of a server by a name that only a proxy resolves."""
     return re.sub(r"//[^:/]+", "//model.example", server.base_url)
 
 
 @pytest.fixture
 def trusted(tmp_path: Path) -> str:
-    """The file of the authority that signed the certificates of TlsLoopback."""
+    """Return the file of the authority that signed the certificates of TlsLoopback."""
     return ca_file(tmp_path)
 
 

@@ -47,7 +47,7 @@ PROMPT = "a question canary-prompt"
 
 
 class Answer(NamedTuple):
-    """What a reader of any format makes of an answer; `calls` are names and arguments."""
+    """The answer that a client of any format reads; `calls` are names and arguments."""
 
     text: str = ""
     reasoning: str = ""
@@ -95,7 +95,7 @@ AFTER: dict[str, tuple[list[Document] | bytes, str]] = {
 
 
 def folded(fragments: Sequence[Document], finish_reason: str | None) -> Answer:
-    """The records or deltas of a stream, put together."""
+    """Return the joined records or deltas of a stream."""
     texts = dict.fromkeys(("text", "reasoning", "refusal"), "")
     calls: dict[int, list[str]] = {}
     for each in fragments:
@@ -143,7 +143,7 @@ _OF_UI = {"tool-calls": "tool_calls", "content-filter": "content_filter"}
 
 
 def folded_parts(body: bytes) -> Answer:
-    """In the AI SDK's message a refusal is text."""
+    """Return the answer in a message of the AI SDK, where a refusal is text."""
     message = read_ui_message(body)
     texts = {
         kind: "".join(part["text"] for part in message.parts if part["type"] == kind) for kind in ("text", "reasoning")
@@ -183,7 +183,7 @@ READ: dict[Format, Callable[[bytes], Answer]] = {
 
 
 def expected(format: Format, answer: Answer) -> Answer:
-    """What can be told in that format: text alone, or a refusal as text."""
+    """Return the part of an answer that the format can encode: text alone, or a refusal as text."""
     if format is TEXT:
         return Answer(answer.text + answer.refusal, finish_reason=None)
     return answer._replace(text=answer.text + answer.refusal, refusal="") if format is UI else answer
@@ -199,7 +199,7 @@ async def post(client: Client, format: Format) -> Reply:
 
 @asynccontextmanager
 async def chat(answer: list[Document] | bytes, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    """An app whose table has one model, of the kind, which gives that answer."""
+    """Open an app whose table has one model, of the kind `responses`, with that answer."""
     monkeypatch.setenv("RESPONSES_KEY", KEY)
     async with ResponsesServer({PROMPT: answer}, key=KEY) as server:
         entry = {"kind": "responses", "base_url": server.base_url, "key_env": "RESPONSES_KEY", "retries": 0}

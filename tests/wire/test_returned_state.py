@@ -44,14 +44,14 @@ class Signing(Loopback):
 
     @property
     def turn(self) -> Json:
-        """The assistant's turn in the last question."""
+        """Return the assistant's turn in the last question."""
         turns: list[Json] = self.requests[-1].json["messages"]
         return next(turn for turn in turns if turn["role"] == "assistant")
 
 
 @asynccontextmanager
 async def two_servers() -> AsyncIterator[tuple[Client, Signing, Signing]]:
-    """A chat whose model `first` has `second`, of another server, as its fallback."""
+    """Open a chat whose model `first` has `second`, of another server, as its fallback."""
     async with Signing() as first, Signing() as second:
         table = {
             "first": {"kind": "compatible", "base_url": first.base_url, "fallbacks": ["second"], "retries": 0},

@@ -1,4 +1,4 @@
-"""Whatever a model says, every format's reader finds it again, whole, however the answer and its bytes were cut."""
+"""Round trips: the parser of every format decodes any answer completely, however the answer and its bytes are split."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_answers_that_are_encoded_at_the_same_time_do_not_mix(cases: tuple[Case,
         assert bodies == [encoded(format, case) for case in cases]
 
 
-# -- from bytes that were cut anywhere
+# -- bytes that are split at any place
 
 
 @given(case=answers(), data=st.data())
@@ -105,7 +105,7 @@ def _fed(feed: Callable[[bytes], list[Any]], pieces: list[bytes]) -> list[Any]:
     return [event for piece in pieces for event in feed(piece)]
 
 
-# -- as another reader has it
+# -- compared with another parser
 
 
 @thorough

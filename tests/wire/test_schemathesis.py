@@ -1,4 +1,4 @@
-"""Requests made from the served schema, right and wrong ones: the replies are what it says.
+"""Requests made from the served schema, valid and invalid ones: the responses match it.
 
 The fast run makes 250 of them, the soak 4 000.
 """
@@ -24,7 +24,7 @@ from tests.support.serving import Servers
 
 
 class Amount(NamedTuple):
-    """How much is asked: random examples of each operation, all that the schema itself names, and so many requests."""
+    """The size of a run: random examples of each operation, those in the schema, and the least number of requests."""
 
     examples: int
     has_coverage: bool
@@ -34,7 +34,7 @@ class Amount(NamedTuple):
 FAST = Amount(25, has_coverage=False, least_requests=250)
 SOAK = Amount(275, has_coverage=True, least_requests=4_000)
 
-# Those that fail do so on purpose, and with a status that says so.
+# The faults of these models are intended, and have a true status.
 MODELS = ("mock", "mock-echo", "mock-count", "mock-reasoning", "mock-tool-call", "mock-refusal")
 
 LIMIT_S = 900
@@ -44,12 +44,12 @@ CONFIG: dict[str, Any] = {
     "continue-on-failure": True,
     "cache": {"enabled": False},
     "generation": {"deterministic": True, "no-shrink": True, "database": "none"},
-    "phases": {"stateful": {"generation": {"max-examples": 2}}},  # each a chain of requests, and little to chain
+    "phases": {"stateful": {"generation": {"max-examples": 2}}},  # each a chain of requests, of which there are few
     "suppress-health-check": ["all"],
     "checks": {
-        # What JSON Schema cannot say, that one of two fields is given say, is refused too.
+        # A rule outside JSON Schema, for example that one of two fields is given, is a refusal too.
         "positive_data_acceptance": {"enabled": False},
-        # With `Last-Event-ID` the query does not matter: there is nothing more to ask for.
+        # With `Last-Event-ID` the query does not matter, because there is no answer to continue.
         "negative_data_rejection": {"expected-statuses": ["204", "400", "404", "405", "406", "413", "415", "422"]},
     },
 }
@@ -64,7 +64,7 @@ def amount(request: pytest.FixtureRequest) -> Amount:
 
 @pytest.fixture(scope="module")
 def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory, amount: Amount) -> list[ScenarioRecorder]:
-    """Everything that was asked and answered, in all phases."""
+    """Return all requests and responses, in all phases."""
     server = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
     given = CONFIG | {
         "generation": CONFIG["generation"] | {"max-examples": amount.examples},
@@ -84,7 +84,7 @@ def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory, amount
             case.headers["Accept"] = "application/json"  # without it, a GET is refused before its query is read
 
     def filter_path_parameters(_: schemathesis.HookContext, parameters: dict[str, Any]) -> bool:
-        """Leave out line feeds, because no route of Werkzeug has one in a path: the reply is the app's own 404."""
+        """Leave out line feeds, because Werkzeug matches no path with one: the response is the app's own 404."""
         return not any(end in str(value).upper() for value in (parameters or {}).values() for end in ("\n", "%0A"))
 
     hooks = (before_call, filter_path_parameters)
@@ -98,7 +98,7 @@ def scenarios(servers: Servers, tmp_path_factory: pytest.TempPathFactory, amount
 
 
 def _offer(body: Any) -> None:
-    """Puts the name of a model that is there in place of one that could be."""
+    """Replace a possible name of a model by an offered one."""
     if isinstance(body, dict) and isinstance(body.get("model"), str) and 0 < len(body["model"]) <= 200:
         body["model"] = MODELS[len(body["model"]) % len(MODELS)]
 

@@ -31,7 +31,7 @@ def server(servers: Servers, raw_upstream: RawUpstream) -> Server:
 
 
 async def open_answer(server: Server, upstream: RawUpstream, prompt: str, format: Format) -> tuple[RawClient, str]:
-    """A client that has read a token, if the prompt makes one and the format shows it, and its tag."""
+    """Return a client with its tag. It has read a token, if the prompt makes one and the format shows it."""
     tag = secrets.token_hex(8)
     client = await RawClient.ask(server, prompt, tag, format)
     exchange = await upstream.exchange(tag)
@@ -68,7 +68,7 @@ async def test_open_answers_end_with_shutting_down(
 
 
 def assert_reported(client: RawClient, seen: str) -> None:
-    """As much as the format can say: a status before the first token and in place of a whole answer, a record later."""
+    """Return the ending that the format can show: a status before the first token or for one object, a record later."""
     if seen == "503" or not client.format.is_streamed:
         assert (client.seen, client.refused) == ("503", "shutting_down")
         assert "retry-after" in client.headers

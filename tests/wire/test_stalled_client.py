@@ -32,7 +32,7 @@ def server(kind: str, servers: Servers, raw_upstream: RawUpstream) -> Server:
 
 
 async def stall(server: Server, upstream: RawUpstream, format: Format) -> None:
-    """One client that stops after the first token, until nothing of its answer is left."""
+    """Run one client that stops reading after the first token, until its answer is closed."""
     tag = secrets.token_hex(8)
     async with await RawClient.ask(server, "endless_body:1", tag, format, receive_buffer_bytes=4096) as client:
         await client.read_until(b"token ")
@@ -97,7 +97,7 @@ async def test_each_stalled_client_uses_no_more_memory_than_documented(
 
 
 async def settled(server: Server) -> int:
-    """The memory of the server once it has stopped to grow, because each answer has filled its buffers."""
+    """Return the memory of the server once it has stopped growing, because the buffers of each answer are full."""
     samples: list[int] = []
 
     def has_stopped() -> bool:

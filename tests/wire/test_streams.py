@@ -1,4 +1,4 @@
-"""Streams as servers really send them: what is made of each, however its bytes are cut, in every format."""
+"""Streams of real servers: the records of each, however its bytes are split, in every format."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_body_has_a_comment_that_describes_it(stream: Stream) -> None:
     assert [record["type"] in ("done", "error") for record in stream.records[-1:]] == [True]
 
 
-# -- through a reader
+# -- through a parser
 
 
 def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None) -> ChunkParser | CompletionParser:
@@ -67,7 +67,7 @@ def opened(stream: Stream, *, raw: bool = False, content_type: str | None = None
 
 
 def read(parser: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Batch]:
-    """The batches of a body, as a model's stream has them: none after an error, and one after the end."""
+    """Return the batches of a body, as a model's stream yields them: none after an error, and one after the end."""
     batches: list[Batch] = []
     for data in reads:
         batches.append(parser.feed(data))
@@ -77,7 +77,7 @@ def read(parser: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list
 
 
 def records_of(parser: ChunkParser | CompletionParser, reads: Iterable[bytes]) -> list[Record]:
-    """The records of the answer that a body is."""
+    """Return the records of the answer in a body."""
     batches = read(parser, reads)
     reason = next((batch.finish_reason for batch in reversed(batches) if batch.finish_reason), None)
     usage = next((batch.usage for batch in reversed(batches) if batch.usage), None)
@@ -161,7 +161,7 @@ def test_a_raw_chunk_is_valid_for_clients_and_has_the_same_content(stream: Strea
 
 
 def check_chunk(chunk: Any) -> None:
-    """What the official clients do with each chunk works, whatever else is in it."""
+    """Assert that the helpers of the official clients accept a chunk, whatever other fields it has."""
     assert isinstance(chunk["choices"], list)
     for choice in chunk["choices"]:
         assert isinstance(choice.get("index", 0), int)
@@ -178,14 +178,14 @@ def check_chunk(chunk: Any) -> None:
 
 @asynccontextmanager
 async def serving_streams(format: Format, **headers: str) -> AsyncIterator[Callable[[Stream], Any]]:
-    """Asks an app, in one format, for the answer that each stream is."""
+    """Open an app and yield a function that requests the answer of a stream in one format."""
     async with reaching(**headers) as http:
         yield lambda stream: post(http, format, stream)
 
 
 @asynccontextmanager
 async def reaching(**headers: str) -> AsyncIterator[httpx2.AsyncClient]:
-    """The way to an app whose models are named after the streams, and answer with them under these headers."""
+    """Open a client of an app whose models are named after the streams. Their server sends these headers."""
 
     async def answer(exchange: Exchange) -> None:
         stream = STREAMS[exchange.request.target.split("/")[1]]
@@ -212,7 +212,7 @@ def entry(stream: Stream, upstream: Loopback) -> Record:
 
 
 async def post(http: httpx2.AsyncClient, format: Format, stream: Stream) -> Reply:
-    """The reply, as far as it goes: text that is broken off has no other way to tell a failure."""
+    """Return the reply, also a truncated one, because text can only report a failure by its end."""
     document = format.document("What now?", stream.name)
     if format is CHUNKS:
         document["stream_options"] = {"include_usage": True}
@@ -257,7 +257,7 @@ def by_object(reply: Reply, stream: Stream) -> tuple[Any, Any]:
 
 
 def by_chunks(reply: Reply, stream: Stream) -> tuple[Any, Any]:
-    """The chunks of /v1 are the same by the parser's own rules, and so are its errors by their codes."""
+    """Compare the records that the parser reads in chunks of /v1, and the codes of errors."""
     for chunk in reply.data:
         assert chunk.get("model", stream.name) == stream.name
     *received, end = records_of(opened(stream, content_type="text/event-stream"), [reply.body])
@@ -272,7 +272,7 @@ def by_completion(reply: Reply, stream: Stream) -> tuple[Any, Any]:
 
 
 def in_order(records: list[Record]) -> list[Record]:
-    """The pieces as one completion has them, of each kind together, and each call whole."""
+    """Return the pieces as a completion has them: joined by kind, and each call complete."""
     events = Stream("", b"", "", "", records).events(Start("", ""))
     answer = contract.whole_answer(events)
     return [{name: value for name, value in answer.items() if name not in ("id", "model")}]
@@ -305,7 +305,7 @@ _MARK = re.compile(rb"qa-[0-9a-f]{8}\.")
 
 
 def compared(format: Format, reply: Reply, stream: Stream) -> tuple[Any, Any]:
-    """What a reply tells, and what it is to tell: before its first event, an answer that fails is a refusal."""
+    """Return the content of a reply and the expected one. An answer that fails before its first event is a refusal."""
     *pieces, end = stream.records
     reply = Reply(reply.status, reply.headers, _MARK.sub(b"", reply.body))
     if end["type"] == "error" and not (pieces and format.is_streamed):

@@ -1,4 +1,4 @@
-"""The shared vectors: the encoders give the bytes in the files, and independent readers find the answers in them."""
+"""The shared vectors: the encoders give the bytes in the files, and independent parsers find the answers in them."""
 
 from __future__ import annotations
 
