@@ -101,7 +101,7 @@ _FIELDS = frozenset({"role", "content", "tool_calls", "tool_call_id", "extra_con
 
 
 def fault_in(messages: list[Json], *, is_answered: bool) -> str | None:
-    """What a strict server finds wrong with a conversation. The calls of an answered one have come back unchanged."""
+    """Return the fault that a strict server finds in a conversation. The calls of an answered one are unchanged."""
     due: list[str] = []
     for message in messages:
         if message.keys() - _FIELDS or "content" not in message:
@@ -124,7 +124,7 @@ def fault_in(messages: list[Json], *, is_answered: bool) -> str | None:
 
 
 def _read(call: Json) -> Json:
-    """The call with its arguments read, which the AI SDK writes again."""
+    """Return the call with decoded arguments, because the AI SDK encodes them again."""
     if "function" not in call:
         return call
     return call | {"function": call["function"] | {"arguments": json.loads(call["function"]["arguments"])}}
@@ -146,7 +146,7 @@ def results() -> list[Json]:
 
 
 def check(results: Iterable[tuple[str, str]], server: ModelServer, *, at_least: int) -> None:
-    """Every conversation was answered; `told` are the cases with what their clients read."""
+    """Assert that every conversation was answered; `results` are the cases with the text that their clients read."""
     answers = dict(results)
     assert server.faults == []
     assert {name: text for name, text in answers.items() if text != "fine"} == {}
@@ -185,7 +185,7 @@ async def _openai_turns(client: openai.AsyncOpenAI, ending: str, index: int) -> 
 
 
 async def _read_openai(client: openai.AsyncOpenAI, messages: list[Any], index: int) -> Any:
-    """The answer as the client's helper has it after so many chunks."""
+    """Return the answer in the client's helper after so many chunks."""
     is_stopped = "stopped" in messages[0]["content"]
     try:
         async with client.chat.completions.stream(model="the-model", messages=messages) as stream:
@@ -231,7 +231,7 @@ async def _own_turns(session: aiohttp.ClientSession, ending: str, index: int, ac
 
 
 async def _records(session: aiohttp.ClientSession, messages: list[Json], accept: str) -> list[Json]:
-    """The records of an answer; of a whole one in JSON that object, and of a refusal nothing."""
+    """Return the records of an answer, the one object of JSON, or no record of a refusal."""
     async with session.post("/api/stream", json={"messages": messages}, headers={"Accept": accept}) as response:
         body = await response.text()
         if response.status != 200:

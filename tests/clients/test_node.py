@@ -1,6 +1,7 @@
 """JavaScript's clients in Node: openai-node, Vercel's ai in three major versions, and parsers of events.
 
-The scripts below `tests/node` ask and print what their client made of each answer; what is right stands here.
+The scripts below `tests/node` send the requests and print their client's result of each answer. The expected results
+are here.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ PARSERS = ("eventsource-parser", "fetch-event-source")
 SCRIPTS = {"openai-node": "openai.mjs", **dict.fromkeys(PARSERS, "sse.mjs")}
 AI_SDK = [name for name in CLIENTS if name.startswith("Vercel")]
 
-#: What has a server of its own in `chat_at`; the mock model has the others.
+#: Models with a server of their own in `chat_at`; the mock model has the others.
 APART = ("weather", "busy", "fault-drop", "fault-no-finish")
 
 COUNT = "1 2 3 4 5"
 PARTIAL = "1 2 3"
 
-#: The cases of a cut answer, and the code that tells of it.
+#: The cases of a truncated answer, and the code that reports it.
 CODES = {"error": "upstream_error", "dropped": "upstream_error", "truncated": "upstream_truncated"}
 
 Result = Mapping[str, Any]
@@ -42,7 +43,7 @@ def chat(servers: Servers, upstream: str) -> Callable[[str], Server]:
 
 @pytest.fixture(scope="session")
 def result_of(needs: Callable[[str], str], chat: Callable[[str], Server]) -> Run:
-    """What a client made of a case; its script runs once, with all of its cases."""
+    """Return a function that gives a client's result of a case; its script runs once, with all of its cases."""
     origins = {model: f"http://127.0.0.1:{chat(model).port}" for model in ("mock", *APART)}
 
     @cache
@@ -71,7 +72,7 @@ def tag(client: Client, case: str) -> str:
 
 
 async def endings(server: Server, client: Client, case: str, count: int) -> list[str]:
-    """How the case's answers ended, by the log: all of them, once there are `count`."""
+    """Return the endings of the case's answers in the log, once there are `count`."""
     await eventually(lambda: len(server.answer_lines(client_id=tag(client, case))) >= count)
     return [line["ending"] for line in server.answer_lines(client_id=tag(client, case))]
 

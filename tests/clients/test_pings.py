@@ -38,7 +38,7 @@ def server(servers: Servers) -> Server:
 
 @pytest.fixture(scope="module")
 def results(server: Server, needs: Callable[[str], str]) -> Any:
-    """What JavaScript's clients made of their answers."""
+    """Return the results of the JavaScript clients."""
     if not (NODE / "node_modules").is_dir():
         pytest.fail("the npm packages are not installed: make setup")
     command = [needs("node"), "pings.mjs", f"http://127.0.0.1:{server.port}", MODEL]
@@ -48,7 +48,7 @@ def results(server: Server, needs: Callable[[str], str]) -> Any:
 
 
 def read(path: str, events: Sequence[tuple[str, str]]) -> tuple[int, str]:
-    """The number of pings in the events of an answer, given by name and data, and its text.
+    """Return the number of pings in an answer's events, given by name and data, and its text.
 
     Raises ValueError for an event whose data is not what a client expects: JSON, or `[DONE]`.
     """

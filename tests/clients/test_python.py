@@ -1,4 +1,4 @@
-"""What Python's clients and curl make of the chat's answers."""
+"""Python's clients and curl, with the answers of the chat."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def answers() -> Answers:
 
 @pytest.fixture
 def ask(client: Client, adapter: Adapter, servers: Servers, upstream: str, answers: Answers) -> Ask:
-    """Asks a model through the client, once: what it made of the answer, and the server with the log of it."""
+    """Return a function that sends one request through the client. It returns the server and the client's result."""
 
     def run(model: str, **more: Any) -> tuple[Server, Told]:
         label = tag(client, model, *more)
@@ -65,7 +65,7 @@ def tag(client: Client, *words: str) -> str:
 
 
 async def endings(server: Server, label: str, count: int = 1) -> list[str]:
-    """How the answers of that tag ended, by the log: all of them, once there are `count`."""
+    """Return the endings of the answers of that tag in the log, once there are `count`."""
     await eventually(lambda: len(server.answer_lines(client_id=label)) >= count)
     return [line["ending"] for line in server.answer_lines(client_id=label)]
 
@@ -95,7 +95,7 @@ def test_the_model_calls_a_function(client: Client, more: dict[str, Any], ask: A
     _, result = ask("mock-tool-call", with_tools=True, message="Oslo", **more)
     assert len(result.calls) == 1
     assert "Oslo" in result.calls[0]
-    answers = client.path == "/v1"  # the others leave the calling to whoever reads their output
+    answers = client.path == "/v1"  # the other clients leave the call to the program that reads their output
     assert result.text == ("The tool answered: sunny" if answers else "")
 
 
