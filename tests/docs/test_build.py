@@ -38,7 +38,7 @@ def the(name: str) -> Any:
 
 
 def members() -> Iterator[str]:
-    """The functions and properties that the public classes define, except those of the settings."""
+    """Return the functions and properties that the public classes define, except those of the settings."""
     for name in PUBLIC:
         if inspect.isclass(the(name)) and the(name) is not quartapp.Settings:
             for member, value in vars(the(name)).items():
@@ -48,7 +48,7 @@ def members() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder with the built pages. Building takes about 7 seconds of one core."""
+    """Return the folder with the built pages. Building takes about 7 seconds of one core."""
     folder = tmp_path_factory.mktemp("docs")
     options = ["-W", "--keep-going", "-n", "-q", "-d", str(folder / "doctrees")]
     done = subprocess.run(

@@ -61,7 +61,7 @@ def patched(text: str, diff: str) -> str:
 
 @contextmanager
 def served(folder: Path, **settings: str) -> Iterator[str]:
-    """The base URL of the chat in the copy of the package."""
+    """Serve the chat in the copy of the package, and yield its base URL."""
     server = Server("quartapp", folder, {"PYTHONPATH": str(folder), **settings})
     try:
         yield f"http://127.0.0.1:{server.port}"
@@ -74,7 +74,7 @@ def served(folder: Path, **settings: str) -> Iterator[str]:
 async def serving_page(
     page: Path, folder: Path, upstream: Answer, **settings: str
 ) -> AsyncIterator[tuple[Any, Loopback]]:
-    """A client of the chat that `page` has changed, and the fake server that it asks."""
+    """Open a client of the chat that `page` has changed, and the fake server of its model."""
     follow(page, folder)
     async with Loopback(upstream) as server:
         models = {"CHAT_RETRIES": "0"} | {
@@ -191,7 +191,7 @@ QUESTION = {"message": "Why is the sky blue?", "model": "local", "temperature": 
 
 
 def table() -> dict[str, str]:
-    """The table of the page, with the fake server as the model's server."""
+    """Return the table of the page, with the fake server as the model's server."""
     (example,) = [block.text for block in blocks(UPSTREAM) if block.language == "toml"]
     models = tomllib.loads(example)["models"]
     models["local"]["base_url"] = "ORIGIN"

@@ -1,4 +1,4 @@
-"""The pages say what is: names, files and targets are held to the code, and what can be run is run."""
+"""The pages match the code: names, files and targets are checked, and every example that can run is run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def text_of(name: str) -> str:
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    """The fenced blocks of `page` in `language`."""
+    """Return the fenced blocks of `page` in `language`."""
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     return [block for of, block in fenced if of == language]
 
@@ -48,7 +48,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def routes() -> list[str]:
-    """The routes as the pages write them, `{prefix}/v1/models/{name}`, without those for whatever else may be asked."""
+    """Return the routes as the pages write them, `{prefix}/v1/models/{name}`, without the catch-all ones."""
     rules = {rule.rule for rule in create_app().url_map.iter_rules() if "<path:path>" not in rule.rule}
     return sorted("{prefix}" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule) for rule in rules)
 
@@ -233,7 +233,7 @@ def test_the_official_client_runs_the_example_of_the_protocol(chat: Server, caps
 
 @contextmanager
 def nginx(program: str, folder: Path, page: str, app: Server) -> Iterator[str]:
-    """The base URL of an nginx with the location that `page` shows, in front of `app`."""
+    """Run an nginx with the location that `page` shows, in front of `app`, and return its base URL."""
     (location,) = blocks(ROOT / "docs" / "howto" / page, "nginx")
     local = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{app.port}", location)
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -248,7 +248,7 @@ def nginx(program: str, folder: Path, page: str, app: Server) -> Iterator[str]:
 
 @pytest.fixture
 def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
-    """The base URL of the nginx of the page on proxies, in front of the chat below /ai."""
+    """Run the nginx of the page on proxies, in front of the chat below /ai, and return its base URL."""
     app = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     with nginx(needs("nginx"), tmp_path, "proxy.md", app) as address:
         yield address

@@ -22,7 +22,7 @@ WAIT_S = 20
 
 
 def flask_project(servers: Servers, **settings: str) -> str:
-    """Its base URL."""
+    """Serve the project and return its base URL."""
     pace = {"CHAT_MOCK_TOKENS_PER_S": "0"}
     server = servers.get("hypercorn", "examples.flask_project.app:asgi", **pace, **settings)
     return f"http://127.0.0.1:{server.port}"
@@ -57,7 +57,7 @@ async def test_the_flask_project_has_the_chat_next_to_its_page(servers: Servers)
 
 
 class Tab:
-    """A tab of a browser, told what to do in Chromium's own protocol."""
+    """A tab of a browser, driven by Chromium's own protocol."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
@@ -73,13 +73,13 @@ class Tab:
             pass
 
     async def evaluate(self, expression: str) -> Any:
-        """What a promise of the page comes to."""
+        """Return the result of a promise in the page."""
         response = await self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in response, response
         return response["result"]["value"]
 
     async def _next(self, field: str) -> Any:
-        """The next message with `field`: an answer has an id, an event a method."""
+        """Return the next message with `field`: an answer has an id, an event a method."""
         while field not in (message := await self._socket.receive_json()):
             pass
         return message
@@ -87,7 +87,7 @@ class Tab:
 
 @contextlib.asynccontextmanager
 async def browser(program: str, profile: Path) -> AsyncIterator[str]:
-    """The address of Chromium's own protocol, as it says it once it listens."""
+    """Return the address of Chromium's own protocol, which Chromium prints once it listens."""
     flags = ["--headless", "--remote-debugging-port=0", f"--user-data-dir={profile}", "--disable-gpu"]
     flags += ["--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking"]
     process = await asyncio.create_subprocess_exec(program, *flags, stderr=PIPE)
@@ -130,7 +130,7 @@ SEND_QUESTION = """new Promise((resolve) => {
 
 
 async def answer_to(tab: Tab, question: str, stop_at: str | None = None) -> tuple[str, str]:
-    """The answer on the page and the status once it has ended; Stop is clicked when the answer is `stop_at`."""
+    """Return the answer and the status on the page after its end. If the answer is `stop_at`, Stop is clicked."""
     answer, status = await tab.evaluate(
         SEND_QUESTION % {"question": json.dumps(question), "stop_at": json.dumps(stop_at)}
     )

@@ -20,7 +20,7 @@ GUIDES = ROOT / "docs" / "howto"
 
 
 def block(name: str, language: str = "python", index: int = 0) -> str:
-    """The fenced block number `index` in `language` of a guide."""
+    """Return the fenced block number `index` in `language` of a guide."""
     found = re.findall(rf"^```{language}\n(.*?)^```$", (GUIDES / name).read_text("utf-8"), re.MULTILINE | re.DOTALL)
     return str(found[index])
 
@@ -32,7 +32,7 @@ def project(code: str) -> dict[str, Any]:
 
 
 async def answer_to(app: Quart, **question: str) -> tuple[int, list[dict[str, Any]]]:
-    """The status and the records of an answer."""
+    """Return the status and the records of an answer."""
     async with app.test_app() as running:
         response = await running.test_client().post(
             "/ai/api/stream", json=question, headers={"Accept": "application/x-ndjson"}

@@ -82,7 +82,7 @@ EACH = pytest.mark.parametrize("module", MODULES.values(), ids=lambda module: mo
 
 
 def imported(module: Module) -> Iterator[str]:
-    """The absolute names that `module` imports, wherever in it, as far as an import statement tells them."""
+    """Return the absolute names that `module` imports, in any import statement."""
     here = ("quartapp." + module.name).split(".")
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
@@ -93,14 +93,14 @@ def imported(module: Module) -> Iterator[str]:
 
 
 def own_imports(module: Module) -> Iterator[str]:
-    """The modules of the package that `module` imports, named as in MODULES."""
+    """Return the modules of the package that `module` imports, named as in MODULES."""
     for name in imported(module):
         if name == "quartapp" or name.startswith("quartapp."):
             yield resolved(name.removeprefix("quartapp").lstrip("."))
 
 
 def resolved(name: str) -> str:
-    """The module that holds the imported `name`: itself, a folder's `__init__`, or the same of its parent."""
+    """Return the module of the imported `name`: itself, a folder's `__init__`, or that of its parent."""
     candidates = [name, f"{name}.__init__".lstrip("."), name.rpartition(".")[0]]
     parent = f"{candidates[-1]}.__init__".lstrip(".")
     return next((candidate for candidate in candidates if candidate in MODULES), parent)

@@ -66,7 +66,7 @@ def entries_of(example: str) -> dict[str, Document]:
 
 
 def can_be_called(entry: Document) -> bool:
-    """Whether it has a server, and a key or none: what Azure is sent without a key, Entra ID would have to give."""
+    """Return whether the tests can replace the entry's server. Azure without a key needs Entra ID."""
     return "key_env" in entry or entry["kind"] not in ("azure", "mock")
 
 
@@ -79,7 +79,7 @@ EACH_EXAMPLE = pytest.mark.parametrize("example", EXAMPLES, ids=first_name)
 
 @pytest.fixture(autouse=True)
 def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every key that the page names is there."""
+    """Set every key that the page names."""
     for name in {"OPENAI_API_KEY", *re.findall(r'^key_env = "(\w+)"', SERVERS, re.MULTILINE)}:
         monkeypatch.setenv(name, KEY)
 
@@ -88,7 +88,7 @@ def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _takes(schema: Document) -> str:
-    """What a field takes as the page says it; null in a schema stands for unset alone."""
+    """Return the type of a field as the page writes it. Null in a schema means unset alone."""
     [schema] = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
     if "enum" in schema:
         return ", ".join(f'`"{value}"`' for value in schema["enum"])
@@ -96,7 +96,7 @@ def _takes(schema: Document) -> str:
 
 
 def _default(schema: Document) -> str:
-    """A field's default as the page says it, which is as TOML has it."""
+    """Return a field's default as the page writes it, in TOML."""
     if "default" not in schema:
         return "required"
     return "unset" if schema["default"] is None else f"`{json.dumps(schema['default'])}`"
@@ -160,14 +160,14 @@ def test_the_configuration_in_python_is_such_a_table() -> None:
 
 
 def _moved(entry: Document, origin: str) -> Document:
-    """`entry` with its server at `origin`, below the same path; it is asked once, and nobody stands in for it."""
+    """Return `entry` with its server at `origin`, below the same path, without retries and fallbacks."""
     key = {} if "base_url" in entry else {"key_env": "OPENAI_API_KEY"}
     path = urlsplit(entry.get("base_url", OPENAI_URL)).path
     return {**entry, **key, "base_url": origin + path, "retries": 0, "fallbacks": []}
 
 
 def _target(entry: Document) -> str:
-    """What is asked for of the server of `entry`."""
+    """Return the path of the requests to the server of `entry`."""
     path = urlsplit(entry["base_url"]).path
     match entry:
         case {"kind": "azure", "api_version": version}:
@@ -191,7 +191,7 @@ def _keys_in(request: Received) -> Document:
 
 
 async def _request(client: Client, name: str, entry: Document) -> None:
-    """Asks with everything that is to be dropped; what is answered does not count."""
+    """Send a request with every dropped parameter. The response does not count."""
     dropped = {param: REQUEST[param] for param in entry.get("drop_params", ())}
     question = {"model": name, "messages": [{"role": "user", "content": "hi"}], "stream": True, **dropped}
     await client.ask(question)

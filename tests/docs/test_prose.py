@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted((ROOT / "quartapp").rglob("*.py"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
-#: With these a docstring asks a question. A function's opens with a verb, a class's with a noun.
+#: Words that open a question. A function's docstring opens with a verb, a class's with a noun.
 QUESTIONS = {"what", "who", "whom", "whose", "which", "how", "where", "when", "whether", "why"}
 
 #: Words of our own, and the field's word for each.
@@ -105,7 +105,7 @@ def test_the_rules_find_what_they_are_for() -> None:
 
 
 def test_a_class_name_is_one_class() -> None:
-    """`mock/` is left out, because it shares no code with the rest."""
+    """The folder `mock/` is left out, because it shares no code with the rest."""
     holders: dict[str, list[str]] = defaultdict(list)
     for path in MODULES:
         if "mock" not in path.parts:

@@ -1,4 +1,4 @@
-"""What a project may lean on: the public names, said and shipped."""
+"""The public names: a project may rely on them, so they are documented and shipped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MODULES = [importlib.import_module(name) for name in NAMES]
 
 
 def public_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
-    """The functions and classes that `module` defines under a name without an underscore."""
+    """Return the functions and classes that `module` defines under a name without an underscore."""
     for name, value in vars(module).items():
         is_own = getattr(value, "__module__", None) == module.__name__
         if is_own and not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
@@ -54,7 +54,7 @@ def public_of(module: ModuleType) -> Iterator[tuple[str, Any]]:
 
 
 def own_docstring(value: Any) -> str | None:
-    """The docstring that stands in the source: msgspec and pydantic would lend one, a base class too."""
+    """Return the docstring in the source, because msgspec, pydantic and base classes add their own."""
     return vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
 
 
@@ -74,7 +74,7 @@ def test_a_module_has_a_docstring(module: ModuleType) -> None:
     assert len(first) > 20, f"{module.__name__} has no docstring"
 
 
-# Inside the mock model, which others see through its `__init__` alone, a name that says it all stands for itself.
+# Inside the mock model, which other modules use through its `__init__` alone, a clear name needs no docstring.
 OPEN = [module for module in MODULES if not module.__name__.startswith("quartapp.mock.")]
 
 

@@ -24,7 +24,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.
 
 
 class Walk:
-    """A reader who follows the page in `folder`."""
+    """A user who follows the page in `folder`."""
 
     def __init__(self, folder: Path, programs: Mapping[str, str]) -> None:
         self._folder = folder

@@ -20,10 +20,10 @@ MANIFEST: dict[str, Any] = json.loads((VENDOR / "manifest.json").read_text(encod
 LIBRARIES: list[dict[str, Any]] = MANIFEST["libraries"]
 FILES: list[dict[str, str]] = [file for library in LIBRARIES for file in library["files"]]
 
-#: What each licence says in so many words.
+#: A sentence that each licence contains.
 LICENCES = {"MIT": "Permission is hereby granted, free of charge", "CC0-1.0": "CC0 1.0 Universal"}
 
-#: Which elements or names would read a text as HTML or as a script.
+#: Names with which a text is read as HTML or as a script.
 HTML_SINKS = re.compile(
     r"innerHTML|outerHTML|insertAdjacentHTML|createContextualFragment|DOMParser|setHTML|document\.write|\beval\b"
     r"|new Function|\bstyle\s*=|setAttribute\(\s*[\"'`](?:on|style|id|name|src)"
@@ -40,7 +40,7 @@ def own_modules() -> list[Path]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file["file"])
 def test_a_vendored_file_is_the_one_that_was_published(file: dict[str, str]) -> None:
-    """As `node tests/node/vendor.mjs` wrote its hash down; that command asks npm again."""
+    """Compare the hash with the one of `node tests/node/vendor.mjs`, which downloads the file from npm."""
     assert hashlib.sha256((VENDOR / file["file"]).read_bytes()).hexdigest() == file["sha256"]
 
 
