@@ -1,4 +1,4 @@
-"""Third parties' servers: each in an environment of its own, and run as a process for as long as it is needed."""
+"""Third parties' servers: each has an environment of its own, and runs as a process while a test needs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_TIMEOUT_S = 120
 
 
 def installed(program: str, *requirements: str) -> str:
-    """The path of `program`, which the first of the requirements brings; installed once, and kept in `.cache`."""
+    """Return the path of `program` of the first requirement. It is installed once, into `.cache`."""
     venv = CACHE / program
     done = venv / ".requirements"
     if not done.exists() or done.read_text() != "\n".join(requirements):
@@ -31,7 +31,7 @@ def installed(program: str, *requirements: str) -> str:
 
 
 def free_port() -> int:
-    """A port on which nothing listens."""
+    """Return a port on which no program listens."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -48,7 +48,7 @@ class Running:
 def running(
     command: Sequence[str], folder: Path, origin: str, alive: str, environ: Mapping[str, str]
 ) -> Iterator[Running]:
-    """Runs `command` in `folder`, its home too; given once the path `alive` answers. Its output is in `folder/log`."""
+    """Run `command` in `folder`, its home too, until the path `alive` answers. Its output is in `folder/log`."""
     with (folder / "log").open("wb") as log:
         around = {"PATH": os.environ["PATH"], "HOME": str(folder), **environ}
         process = subprocess.Popen(command, cwd=folder, env=around, stdout=log, stderr=log)

@@ -1,4 +1,4 @@
-"""Against a server that nobody here wrote: the LiteLLM proxy, installed for the occasion (`make test-real`)."""
+"""The chat with a third party's server: the LiteLLM proxy, installed for the test (`make test-real`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def litellm() -> str:
-    """The proxy's program, in an environment of its own."""
+    """Return the proxy's program, in an environment of its own."""
     return installed("litellm", REQUIREMENT)
 
 

@@ -1,8 +1,8 @@
-"""Against a real server that generates tokens: `transformers serve`, with a model whose answers are known beforehand.
+"""The chat with a real server that generates tokens: `transformers serve`, with a model whose answers are known.
 
-Its streams have oddities of their own: no `[DONE]`, usage in the chunk that has the finish_reason, and another name for
-the model than the one it was asked by; its Responses API calls an answer complete that the limit of tokens cut. It
-answers one question at a time.
+Its streams have no `[DONE]`, usage in the chunk with the finish_reason, and another name of the model than the
+requested one. Its Responses API marks an answer as complete that the token limit has truncated. It answers one question
+at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REQUIREMENTS = ("transformers[serving]==5.23.0", "torch==2.13.0")
 V1 = "/ai/v1/chat/completions"
 SSE = {"Accept": "text/event-stream"}
 
-#: A message, and its whole answer.
+#: A message, and its complete answer.
 LETTER, LETTERS = "a", "bcdefghijklmnopqrstuvwxyzü"
 #: A message whose answer has no end but the limit of tokens.
 DIGIT = "0"
@@ -39,7 +39,7 @@ EACH_API = pytest.mark.parametrize("model", ["tiny", "by-responses"])
 
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Running]]:
-    """Starts a server with the model `tiny`."""
+    """Start a server with the model `tiny`."""
     program = installed("transformers", *REQUIREMENTS)
 
     def start() -> AbstractContextManager[Running]:
@@ -59,7 +59,7 @@ def server(serve: Callable[[], AbstractContextManager[Running]]) -> Iterator[Run
 
 
 def models_of(server: Running) -> dict[str, Any]:
-    """The server's model, offered in several ways, and servers or models that are not there."""
+    """Open a chat with the server's model, offered in several ways, and with absent servers and models."""
     tiny = {"kind": "compatible", "base_url": f"{server.origin}/v1", "model": "tiny", "retries": 0}
     nowhere = tiny | {"base_url": f"http://127.0.0.1:{free_port()}/v1"}
     return {
@@ -93,7 +93,7 @@ def digits(count: int) -> str:
 
 
 async def answered(client: Client, document: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The text of an answer in NDJSON, and its last record."""
+    """Return the text of an answer in NDJSON, and its last record."""
     reply = await client.ask(document, **NDJSON)
     assert reply.status == 200, reply.body
     _, *deltas, end = reply.records
@@ -171,7 +171,7 @@ async def test_a_token_limit_is_obeyed_by_its_newer_name(v1: Client) -> None:
     assert (choice["message"]["content"], choice["finish_reason"]) == (digits(5), "length")
 
 
-# -- leaving
+# -- disconnects
 
 
 @EACH_API

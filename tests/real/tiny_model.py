@@ -1,7 +1,7 @@
 """A language model of a few kilobytes: real weights, a real tokenizer, and answers that are known beforehand.
 
-Its hidden state is the last token itself, one place of the vector for each, and its output layer is a table of what
-follows which. So every server that runs Llama models runs it, and what it must say can be looked up in FOLLOWS.
+Its hidden state is the last token, one place of the vector for each. Its output layer is a table of the successors. So
+every server that runs Llama models runs it, and FOLLOWS contains its answers.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ INNER: Final = 8
 LAYERS: Final = 2
 
 # After the last layer's norm the one place that is not 0 holds the root of HIDDEN, 16; so the next token's logit is 32,
-# and it is said at any temperature a client may ask for.
+# so it is generated at any temperature that a client may send
 CERTAINTY: Final = 2.0
 
 
 def _chain() -> Mapping[int, int]:
-    """What follows which: digits go round for ever; letters go on to z, then a character of two bytes, and end."""
+    """Return each token's successor: digits repeat; letters continue to z, then a character of two bytes, and end."""
     digits, letters = b"0123456789", b"abcdefghijklmnopqrstuvwxyz" + "ü".encode()
     return {
         **dict(zip(digits, digits[1:] + digits[:1], strict=True)),
@@ -40,7 +40,7 @@ FOLLOWS: Final = _chain()
 
 
 def write_model(folder: Path) -> None:
-    """Writes the model as a folder, as Hugging Face's hub has them. The answer to a message follows its last letter."""
+    """Write the model as a folder of Hugging Face's hub. The answer to a message continues from its last letter."""
     folder.mkdir()
     for name, document in _DOCUMENTS.items():
         (folder / name).write_text(json.dumps(document))
@@ -83,7 +83,7 @@ _DOCUMENTS: Final[Mapping[str, Any]] = {
 
 
 def _weights() -> Mapping[str, tuple[tuple[int, ...], array[float]]]:
-    """Each tensor by its name, with its shape: layers that add nothing, between the token and the table."""
+    """Yield each tensor by its name, with its shape: layers that add nothing, between the token and the table."""
     nothing = {
         "self_attn.q_proj": (HIDDEN, HIDDEN),
         "self_attn.k_proj": (HIDDEN, HIDDEN),
@@ -106,7 +106,7 @@ def _weights() -> Mapping[str, tuple[tuple[int, ...], array[float]]]:
 
 
 def _matrix(places: Mapping[int, int], value: float) -> tuple[tuple[int, int], array[float]]:
-    """One row a token; `value` stands in row `r`, column `places[r]`, and 0 everywhere else."""
+    """Return one row a token: `value` is in row `r`, column `places[r]`, and 0 is everywhere else."""
     values = _zeros(len(VOCABULARY), HIDDEN)
     for row, column in places.items():
         values[row * HIDDEN + column] = value
@@ -122,7 +122,7 @@ def _zeros(rows: int, columns: int) -> array[float]:
 
 
 def _safetensors(tensors: Mapping[str, tuple[tuple[int, ...], array[float]]]) -> bytes:
-    """The tensors as a file: the length of a JSON header in 8 bytes, the header, and all numbers one after another."""
+    """Return the tensors as a file: the length of a JSON header in 8 bytes, the header, and all numbers in sequence."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, (shape, values) in tensors.items():
