@@ -296,7 +296,7 @@ async def test_a_project_can_bring_models_of_its_own() -> None:
         assert refused.status_code == 404
 
 
-async def test_settings_may_be_given_as_they_were_loaded() -> None:
+async def test_loaded_settings_may_be_an_argument() -> None:
     app = host(("/ai", chat_blueprint(settings=Settings.load(COUNT))))
     async with app.test_app():
         assert await post(app, "/ai") == (200, "1 2 3")

@@ -63,7 +63,9 @@ def taken() -> Iterator[int]:
         ({"AZURE_OPENAI_ENDPOINT": "https://a.example"}, "AZURE_OPENAI_DEPLOYMENT: "),
     ],
 )
-def test_what_stops_the_start_is_reported_in_one_line(environ: dict[str, str], words: str, servers: Servers) -> None:
+def test_an_error_that_stops_the_start_is_reported_in_one_line(
+    environ: dict[str, str], words: str, servers: Servers
+) -> None:
     code, text = servers.run("quartapp", **environ)
     assert code == 2
     *logged, line = text.splitlines()
@@ -102,7 +104,7 @@ def test_a_variable_of_another_program_does_not_stop_the_start(command: str, tak
 @pytest.mark.parametrize(
     ("error", "is_reported"), [(SettingsError("x"), False), (RuntimeError("x"), True), (None, True)]
 )
-def test_what_fails_for_another_reason_keeps_its_traceback(error: Exception | None, is_reported: bool) -> None:
+def test_another_exception_at_the_start_keeps_its_traceback(error: Exception | None, is_reported: bool) -> None:
     failing = error and (type(error), error, None)
     assert is_no_wrong_setting(logging.makeLogRecord({"exc_info": failing})) is is_reported
 

@@ -136,7 +136,7 @@ async def test_requests_that_wait_are_answered_in_order(server: Server, raw_upst
         await asyncio.wait_for(asyncio.wrap_future(last.closed), WITHIN_S)
 
 
-async def test_a_client_that_sends_too_much_behind_its_request_is_disconnected(
+async def test_a_client_that_sends_too_much_after_its_request_is_disconnected(
     server: Server, raw_upstream: RawUpstream
 ) -> None:
     tag = secrets.token_hex(8)
@@ -169,7 +169,7 @@ async def test_the_preface_of_http_2_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("target", ["http://[evil/", "?message=hi", "#"])
-async def test_a_target_that_is_no_address_is_refused(server: Server, target: str) -> None:
+async def test_an_invalid_target_is_refused(server: Server, target: str) -> None:
     async with connected(server) as client:
         await client.send(head(f"GET {target}", ""))
         assert (await client.read_to_end()).startswith(b"HTTP/1.1 400 ")

@@ -137,7 +137,7 @@ async def test_an_app_hides_cancelled_connections_and_no_other_cancellation_whil
         loop.set_exception_handler(None)
 
 
-async def test_a_handler_that_a_host_sets_while_an_app_serves_is_left_in_place() -> None:
+async def test_a_handler_that_a_host_sets_while_an_app_serves_stays_in_place() -> None:
     loop = asyncio.get_running_loop()
 
     def show(_: asyncio.AbstractEventLoop, context: Context) -> None:

@@ -114,7 +114,7 @@ async def test_a_tool_result_is_quoted() -> None:
     assert finish_reasons(reply.events) == ["stop"]
 
 
-async def test_without_tools_it_says_that_it_has_none() -> None:
+async def test_without_tools_the_answer_reports_it() -> None:
     assert "no tools" in (await ask("mock-tool-call")).text
 
 

@@ -142,7 +142,7 @@ def test_a_duplicate_name_stops_the_start(value: str) -> None:
         read_table(Settings.load({"CHAT_MODELS": value}))
 
 
-def test_a_byte_order_mark_is_no_part_of_the_file(bare: Path) -> None:
+def test_a_byte_order_mark_in_a_file_is_skipped(bare: Path) -> None:
     (bare / "models.toml").write_text(FILE, encoding="utf-8-sig")
     assert list(read_table(Settings.load({"CHAT_MODELS_FILE": "models.toml"})) or ()) == ["fast", "local"]
 

@@ -412,7 +412,7 @@ async def test_after_its_first_event_a_failure_is_the_answers(bench: Bench, begi
 
 
 @pytest.mark.parametrize("begins", BEGINNINGS)
-async def test_after_the_first_event_batches_pass_as_they_are(bench: Bench, begins: list[Batch]) -> None:
+async def test_after_the_first_event_batches_are_unchanged(bench: Bench, begins: list[Batch]) -> None:
     batches = [*begins, COMMENT, Batch(3, usage=Usage(1, 2, 3)), Batch(2, ended=True), COMMENT]
     bench.add(batches, ANSWER, retries=1, first_event_timeout_s=1)
     assert await bench.run() == batches

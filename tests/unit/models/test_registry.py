@@ -140,7 +140,7 @@ async def test_parameters_of_an_entry_are_sent_unless_the_client_sends_its_own()
     assert (body["temperature"], body["top_p"], body["reasoning"]) == (1, 0.5, {"effort": "low"})
 
 
-async def test_parameters_that_a_model_refuses_are_left_out() -> None:
+async def test_parameters_that_a_model_refuses_are_dropped() -> None:
     entry = {"params": {"top_p": 0.5}, "drop_params": ["seed", "top_p", "stream_options"]}
     body = await sent(entry, {"seed": 1, "temperature": 1})
     assert body.keys() == {"model", "messages", "stream", "temperature"}

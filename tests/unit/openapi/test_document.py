@@ -237,7 +237,7 @@ async def test_inside_another_blueprint_the_paths_have_both_prefixes() -> None:
     assert {path.removeprefix("/v2/ai") for path in found["paths"]} == document()["paths"].keys()
 
 
-async def test_what_a_server_in_front_takes_off_the_path_is_the_servers_url() -> None:
+async def test_a_prefix_that_a_proxy_removes_is_in_the_servers_url() -> None:
     async with running(host(("/ai", chat_blueprint(settings=FAST)))) as app:
         client = app.test_client()
         response = await client.get("/behind/ai/openapi.json", root_path="/behind")
@@ -305,7 +305,7 @@ async def test_the_page_loads_what_this_server_has_and_nothing_else() -> None:
         assert (await get(app, "/ai/docs/..%2F__init__.py"))[0] == 404
 
 
-async def test_without_the_viewer_the_page_is_a_list_that_says_how_to_get_it() -> None:
+async def test_without_the_viewer_the_page_is_a_list_with_the_install_command() -> None:
     blueprint = Blueprint("bare", __name__)
     handle_errors(blueprint, render)
     chat = RunningChat(Settings.load({"CHAT_MODEL": "mock"}))

@@ -40,7 +40,7 @@ async def test_the_default_is_named_and_the_mock_models_are_marked() -> None:
     assert found["models"] == [{"id": "real", "is_mock": False}, {"id": "mock", "is_mock": True}]
 
 
-async def test_a_model_of_the_hosts_own_is_no_mock() -> None:
+async def test_a_model_in_python_is_not_marked_as_mock() -> None:
     async with serving(models={"own": OwnModel()}) as client:
         found = await offer(client)
     assert (found["default"], found["models"]) == ("own", [{"id": "own", "is_mock": False}])

@@ -202,7 +202,7 @@ async def test_an_unknown_chat_name_in_an_argument_or_app_config_stops_the_start
         ("colour", ""),
     ],
 )
-async def test_an_argument_that_is_no_setting_stops_the_start_with_the_nearest(name: str, suggestion: str) -> None:
+async def test_an_unknown_argument_stops_the_start_and_names_the_nearest_setting(name: str, suggestion: str) -> None:
     with pytest.raises(LifespanError, match=f"{name}: not a setting{suggestion}; docs/reference/settings.md"):
         await started({name: 3})
 
@@ -301,7 +301,7 @@ def test_a_url_without_a_scheme_is_reported_as_such(name: str) -> None:
         loads(name, "localhost:11434")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_name_in_the_file(bare: Path) -> None:
+def test_a_byte_order_mark_before_the_first_name_in_the_file_is_skipped(bare: Path) -> None:
     (bare / ".env").write_text("CHAT_MODEL=first\nCHAT_RETRIES=3\n", encoding="utf-8-sig")
     settings = Settings.load()
     assert (settings.model, settings.retries) == ("first", 3)

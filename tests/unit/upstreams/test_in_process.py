@@ -139,7 +139,7 @@ async def test_the_app_is_at_most_a_message_ahead_of_its_client() -> None:
             assert len(sent) <= number + 2
 
 
-async def test_what_the_app_sends_later_is_read_later() -> None:
+async def test_a_later_message_of_the_app_is_read_later() -> None:
     go = asyncio.Event()
 
     async def script(receive: Receive, send: Send) -> None:

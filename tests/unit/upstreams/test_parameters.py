@@ -101,7 +101,7 @@ async def test_a_hint_is_sent_only_where_the_entry_allows_it_and_never_refused()
 
 
 @pytest.mark.parametrize("name", ["model", "messages", "stream", "n", "max_tokens", "stream_options"])
-def test_what_the_chat_itself_decides_stops_the_start_as_an_allowed_parameter(name: str) -> None:
+def test_a_parameter_that_the_chat_decides_cannot_be_allowed(name: str) -> None:
     models = {"ours": {"kind": "mock", "allow": ["top_k", name]}}
     with pytest.raises(SettingsError, match=r"CHAT_MODELS: models\.ours\.allow\.1: a parameter of the chat itself"):
         read_table(Settings.load({"CHAT_MODELS": models}))

@@ -103,7 +103,7 @@ def test_parts_that_are_not_for_the_model_are_ignored() -> None:
     assert turn == {"role": "assistant", "content": "ab", "extra": {"reasoning": "hm"}}
 
 
-def test_an_answer_without_text_is_left_out() -> None:
+def test_an_answer_without_text_is_dropped() -> None:
     """The page keeps an empty message of an answer that was stopped at once."""
     empty = message({"type": "step-start"}, {"type": "reasoning", "text": "hm"}, role="assistant")
     assert len(taken(body(HI, empty, message(role="assistant"), HI)).messages) == 2
@@ -138,7 +138,7 @@ UNANSWERED = ("input-streaming", "input-available", "approval-requested", "appro
 
 
 @pytest.mark.parametrize("state", UNANSWERED)
-def test_a_call_without_a_result_is_left_out(state: str) -> None:
+def test_a_call_without_a_result_is_dropped(state: str) -> None:
     """After an answer that ended inside a call, the page sends such a part in each request."""
     answer = message({"type": "step-start"}, text("Let me look."), tool(state), role="assistant")
     assert taken(body(HI, answer, HI)).messages == [
@@ -162,14 +162,14 @@ def test_a_call_that_the_user_refused_has_that_as_its_result(part: dict[str, Any
     assert result == {"role": "tool", "content": content, "tool_call_id": "c1"}
 
 
-def test_arguments_that_are_no_json_come_back_as_the_model_wrote_them() -> None:
+def test_arguments_that_are_not_json_are_returned_unchanged() -> None:
     part = tool("output-error", rawInput="{half", errorText="The arguments are not JSON.")
     del part["input"]
     [_, turn, _] = taken(body(HI, message(part, role="assistant"))).messages
     assert turn["tool_calls"] == [called(arguments="{half")]
 
 
-def test_what_our_stream_attached_to_parts_belongs_to_the_turn_and_its_calls() -> None:
+def test_metadata_of_parts_belongs_to_the_turn_and_its_calls() -> None:
     state, signed = {"extra_content": {"google": {"thought_signature": "s"}}}, {"reasoning_details": [{"data": "d"}]}
     metadata = {"quartapp": {"extra": state, "turn": signed}}
     answer = message(

@@ -63,7 +63,7 @@ SENT_AS = {"max_completion_tokens": "max_tokens"}
 EACH = [(name, value) for name, values in PARAMETERS.items() for value in values]
 
 
-async def test_each_parameter_reaches_the_models_server_as_it_was_sent() -> None:
+async def test_each_parameter_reaches_the_models_server_unchanged() -> None:
     ends = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in range(4)]
     async with (
         Loopback(reply(body=event_stream(chunk(choices=ends)))) as upstream,

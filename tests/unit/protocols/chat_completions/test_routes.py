@@ -302,7 +302,7 @@ async def test_one_choice_of_a_server_that_ignores_n_is_a_complete_answer(end: s
     assert (reply.status, reply.json["error"]["code"]) == (502, "upstream_truncated")
 
 
-async def test_what_clients_would_misread_is_in_openais_form_streamed_and_complete() -> None:
+async def test_fields_that_clients_would_misread_are_in_openais_form_in_streams_and_completions() -> None:
     calls = [{"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}} for id in "ab"]
     body = event_stream(
         {"choices": [{"index": 0, "delta": {"tool_calls": calls, "provider": {"model": "p"}}}], "model": "theirs"},

@@ -390,7 +390,7 @@ def test_a_request_may_have_as_many_attachments_as_the_limit_in_all_messages_and
     assert taken(body_with(text(), text()), CHAT_MAX_ATTACHMENTS=0) == [text(), text()]
 
 
-def test_attachments_are_no_characters_of_the_prompt() -> None:
+def test_attachments_do_not_count_as_characters_of_the_prompt() -> None:
     long = [image("data:image/png;base64," + data_of(3000)), file(), sound(), text("1234")]
     assert taken(body_with(*long), CHAT_MAX_PROMPT_CHARS=4) == long
     assert refused(body_with(*long, text("5")), CHAT_MAX_PROMPT_CHARS=4) == ("too_large", "messages")

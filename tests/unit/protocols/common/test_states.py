@@ -62,7 +62,7 @@ def test_a_thought_in_many_pieces_is_joined_once() -> None:
     assert joined(known) == {"reasoning_details": [TEXT | {"text": "abc"}]}
 
 
-def test_a_summary_that_is_a_list_once_is_no_crash() -> None:
+def test_a_summary_that_becomes_a_list_does_not_raise() -> None:
     known: dict[str, Any] = {}
     for summary in (["a"], "b"):
         add_state(known, {"reasoning_details": [TEXT | {"summary": summary}]})

@@ -602,7 +602,7 @@ async def test_a_file_that_is_not_a_part_of_the_page_is_not_found(client: Client
     assert (await client.send(path=f"/ai/static/{path}", method="GET")).status == 404
 
 
-async def test_a_hosts_own_pages_stay_as_they_are() -> None:
+async def test_a_hosts_pages_are_unchanged() -> None:
     host = Quart("host", static_folder=None)
 
     @host.errorhandler(404)

@@ -83,7 +83,7 @@ def test_a_complete_completion_becomes_a_chunk_if_chunks_are_requested() -> None
 
 @pytest.mark.parametrize("size", [1, 10_000])
 @pytest.mark.parametrize("before", [b"", b"\n\n", b": ping\n\n", b"\xef\xbb\xbf"])
-def test_a_stream_that_calls_itself_json_is_read_as_it_comes(before: bytes, size: int) -> None:
+def test_a_stream_with_a_json_content_type_is_read_as_a_stream(before: bytes, size: int) -> None:
     batches, error = read(before + STREAM, size)
     assert error is None
     assert [batch.pieces for batch in batches if batch.pieces] == [[Delta("a")]]
@@ -107,7 +107,7 @@ def test_a_stream_that_calls_itself_json_is_read_as_it_comes(before: bytes, size
         (b"", None),
     ],
 )
-def test_a_body_that_is_no_completion_is_an_error_or_no_answer(body: bytes, code: str | None) -> None:
+def test_a_body_that_is_not_a_completion_is_an_error_or_has_no_events(body: bytes, code: str | None) -> None:
     batches, error = read(body)
     assert error == code
     assert [batch for batch in batches if batch.finish_reason] == []

@@ -278,7 +278,7 @@ def test_garbage_is_an_upstream_error(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["no JSON", "null", "invalid UTF-8 in text"])
-def test_what_came_before_garbage_does_not_depend_on_the_reads(kind: str) -> None:
+def test_events_before_garbage_do_not_depend_on_the_reads(kind: str) -> None:
     assert read(A + GARBAGE[kind]) == read(A, GARBAGE[kind]) == Answer((Delta("a"),), error="upstream_error")
 
 
@@ -528,7 +528,7 @@ def test_the_transcript_of_a_sound_is_text() -> None:
     assert read(spoken + finish()) == Answer((Delta("Hi!"),), "stop")
 
 
-def test_images_and_sounds_of_any_size_are_passed_on_unchanged_as_they_come() -> None:
+def test_images_and_sounds_of_any_size_are_passed_on_unchanged_without_delay() -> None:
     parser = RawChunkParser(LIMIT, model="m", choices=1, include_usage=True)
     for media in (*[{"audio": {"id": "a1", "data": "x" * (LIMIT // 5)}}] * 8, IMAGE):
         payload = json.dumps({"model": "m", "choices": [{"index": 0, "delta": media}]}).encode()

@@ -296,7 +296,7 @@ async def test_answers_at_once_have_connections_of_their_own() -> None:
         assert server.connections == 20
 
 
-async def test_tokens_are_read_as_they_come() -> None:
+async def test_tokens_are_read_without_delay() -> None:
     go = asyncio.Event()
 
     async def answer(exchange: Exchange) -> None:

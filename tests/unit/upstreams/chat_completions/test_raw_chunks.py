@@ -241,7 +241,7 @@ NEGATIVE: list[tuple[dict[str, Any], dict[str, Any] | None]] = [
 
 @pytest.mark.parametrize(("usage", "sent"), NEGATIVE)
 @pytest.mark.parametrize("index", [0, None])
-def test_a_negative_count_is_left_out_as_unknown(
+def test_a_negative_count_is_dropped_as_unknown(
     usage: dict[str, Any], sent: dict[str, Any] | None, index: int | None
 ) -> None:
     choices: list[Any] = [{"index": index, "delta": {}, "finish_reason": None}]
@@ -367,7 +367,7 @@ def test_an_image_in_the_content_of_a_final_message_is_not_attached_again() -> N
     assert json.loads(last)["choices"][0]["delta"] == {}
 
 
-def test_a_part_of_a_type_that_is_no_text_is_no_image() -> None:
+def test_a_part_whose_type_is_not_a_string_is_not_an_image() -> None:
     [mended] = payloads_of(loose([{"index": 0, "message": {"content": [{"type": [], "text": "a"}]}}]))
     assert json.loads(mended)["choices"][0]["delta"] == {"content": "a"}
 

@@ -202,7 +202,7 @@ def test_a_number_for_a_name_is_kept(number: Any, name: str) -> None:
     ],
 )
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 529])
-def test_retry_after_is_rounded_up_and_bounded_and_anything_else_left_out(
+def test_retry_after_is_rounded_up_and_bounded_and_anything_else_is_dropped(
     status: int, header: str, seconds: int | None
 ) -> None:
     assert from_response(status, {"retry-after": header}, b"").retry_after_s == seconds

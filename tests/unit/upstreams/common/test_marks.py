@@ -63,7 +63,7 @@ def test_text_that_clients_show_has_no_mark() -> None:
 
 
 @pytest.mark.parametrize("origin", [OTHER, ONLY])
-def test_state_of_another_server_is_left_out(origin: Origin) -> None:
+def test_state_of_another_server_is_dropped(origin: Origin) -> None:
     state = ONE.mark({"extra_content": {"google": {"thought_signature": "c2lnbmVk"}}})
     assert origin.unmark(state | {"thinking_blocks": []}) == ({}, {"thinking_blocks": []})
 

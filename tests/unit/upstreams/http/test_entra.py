@@ -618,7 +618,7 @@ async def test_with_a_key_azure_identity_is_not_needed(monkeypatch: pytest.Monke
     ("name", "value"),
     [("AZURE_AUTHORITY_HOST", "http://canary.example"), ("AZURE_TOKEN_CREDENTIALS", "canary")],
 )
-async def test_what_azure_identity_cannot_use_stops_the_start(
+async def test_settings_that_azure_identity_refuses_stop_the_start(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)

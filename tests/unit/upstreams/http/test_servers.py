@@ -506,7 +506,7 @@ class Held:
         await exchange.send(http_chunk(WHOLE.removeprefix(TOKEN)) + http_chunk(b""))
 
 
-async def test_where_all_connections_are_busy_the_next_waits_for_one() -> None:
+async def test_if_all_connections_are_busy_the_next_request_waits() -> None:
     answer = Held()
     async with Loopback(answer) as server, model_at(server.base_url, CHAT_MAX_CONNECTIONS=2) as model:
         tasks = [asyncio.ensure_future(ask(model)) for _ in range(5)]
@@ -519,7 +519,7 @@ async def test_where_all_connections_are_busy_the_next_waits_for_one() -> None:
         assert server.connections == 2
 
 
-async def test_where_no_connection_comes_free_in_time_the_server_is_overloaded() -> None:
+async def test_if_no_connection_is_free_in_time_the_server_is_overloaded() -> None:
     answer = Held()
     settings = {"CHAT_MAX_CONNECTIONS": 1, "CHAT_CONNECT_TIMEOUT_S": 0.1}
     async with Loopback(answer) as server, model_at(server.base_url, **settings) as model:
