@@ -152,7 +152,7 @@ async def test_an_answer_that_the_filter_ends_has_that_finish_reason(way: str) -
     assert done == {"type": "done", "finish_reason": "content_filter"}
 
 
-async def test_chunks_of_filters_that_come_late_are_passed_over() -> None:
+async def test_late_chunks_of_filters_are_ignored() -> None:
     late = chunk(
         choices=[{"index": 0, "finish_reason": None, "content_filter_results": SAFE, "content_filter_offsets": {}}]
     )

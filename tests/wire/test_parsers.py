@@ -65,7 +65,7 @@ def test_a_stream_that_leaves_an_event_open_is_refused() -> None:
     "data",
     [b"{}", b"{}\n\n", b"[]\n", b'{"a":NaN}\n', b'{"a":1,"a":2}\n', b"{\r}\n", '{"a":"\u2028"}\n'.encode(), b"{\n}\n"],
 )
-def test_a_line_that_is_no_record_is_refused(data: bytes) -> None:
+def test_a_line_without_a_record_is_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         read_ndjson(data)
 
@@ -102,7 +102,7 @@ def test_a_completion_is_read() -> None:
         b"id: 1\n" + stream("[DONE]"),
     ],
 )
-def test_what_is_no_completion_is_refused(data: bytes) -> None:
+def test_an_invalid_completion_is_refused(data: bytes) -> None:
     with pytest.raises(WireError):
         read_openai(data)
 
@@ -179,7 +179,7 @@ def test_a_message_is_read(parts: tuple[str, ...]) -> None:
         ]
     ],
 )
-def test_what_a_version_would_refuse_or_misread_is_refused(parts: tuple[str, ...]) -> None:
+def test_a_message_that_a_version_would_refuse_or_misread_is_refused(parts: tuple[str, ...]) -> None:
     with pytest.raises(WireError):
         read_ui_message(stream(*parts))
 

@@ -367,7 +367,7 @@ async def test_a_file_without_certificates_stops_the_start(kind: str, tmp_path: 
     assert "canary" not in message
 
 
-async def test_a_directory_is_no_file_of_certificates(tmp_path: Path) -> None:
+async def test_a_directory_in_place_of_a_certificate_file_stops_the_start(tmp_path: Path) -> None:
     servers = Servers(ConnectionOptions(timeout_s=5, max_connections=1, keep_alive_s=5, ca_file=str(tmp_path)))
     with pytest.raises(SettingsError, match="CHAT_CA_FILE"):
         servers.at(Address("https://127.0.0.1:1/v1"))

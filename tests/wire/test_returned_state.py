@@ -120,7 +120,7 @@ async def test_an_only_servers_chunks_are_passed_on_unchanged() -> None:
         assert server.turn["tool_calls"][0]["extra_content"] == SIGNED["extra_content"]
 
 
-async def test_records_have_state_behind_its_call_and_at_the_end() -> None:
+async def test_records_have_state_after_its_call_and_at_the_end() -> None:
     async with Signing() as server, serving(OPENAI_BASE_URL=server.base_url, CHAT_MODEL="m") as client:
         _, *calls, done = (await client.ask({"message": "hi"}, **NDJSON)).records
         assert {name: value for call in calls for name, value in call.get("extra", {}).items()} == SIGNED

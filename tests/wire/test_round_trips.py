@@ -34,7 +34,7 @@ def eventsource_parser(needs: Callable[[str], str]) -> Iterator[Read]:
 
 @thorough
 @given(case=answers())
-def test_every_answer_is_decoded_as_it_was_encoded(case: Case) -> None:
+def test_every_encoded_answer_is_decoded_to_itself(case: Case) -> None:
     for format in STREAMED:
         CHECKS[format](case, encoded(format, case))
 

@@ -39,7 +39,7 @@ def test_an_independent_parser_finds_the_answer_in_the_bytes(format: str, case: 
 
 
 @each_format
-def test_a_file_of_vectors_is_laid_out_as_it_would_be_written(format: str) -> None:
+def test_a_file_of_vectors_has_the_layout_of_its_writer(format: str) -> None:
     assert vectors.source(format) == vectors.written(format)
 
 
