@@ -102,7 +102,7 @@ def _default(schema: Document) -> str:
     return "unset" if schema["default"] is None else f"`{json.dumps(schema['default'])}`"
 
 
-def test_the_page_has_each_field_as_it_is() -> None:
+def test_the_page_has_each_field_with_its_type_and_default() -> None:
     table = PAGE.partition("| field | default |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*) \|$", table, re.MULTILINE)
     documented = [(name, default, takes, text.replace("`", "")) for name, default, takes, text in rows]

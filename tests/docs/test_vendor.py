@@ -71,7 +71,7 @@ def test_highlighting_lists_exactly_the_vendored_grammars() -> None:
 
 
 @pytest.mark.parametrize("path", own_modules(), ids=lambda path: path.relative_to(STATIC).as_posix())
-def test_no_module_of_ours_can_make_html_of_a_text(path: Path) -> None:
+def test_no_own_module_can_make_html_of_a_text(path: Path) -> None:
     assert HTML_SINKS.findall(path.read_text(encoding="utf-8")) == []
 
 
@@ -80,7 +80,7 @@ def test_the_search_for_such_modules_finds_one() -> None:
         assert HTML_SINKS.search(line)
 
 
-def test_what_markdown_loads_before_the_first_code_is_light() -> None:
+def test_the_modules_of_markdown_before_the_first_code_are_small() -> None:
     """Gzipped, as a proxy sends it; what colours code comes with the first code."""
     modules = [*(STATIC / "element").glob("markdown*.js"), STATIC / "element" / "code.js"]
     at_once = [path for path in modules if path.name != "markdown_colours.js"]
