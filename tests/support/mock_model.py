@@ -113,6 +113,15 @@ def kinds(script: Iterator[Step]) -> list[object]:
     return ["head" if isinstance(step, Head) else step.kind if isinstance(step, Event) else step for step in script]
 
 
+#: Models that fail after two tokens, each with the code of its error.
+FAILS_AFTER_TOKENS = [
+    ("fault-error-object:2", "upstream_error"),
+    ("fault-drop:2", "upstream_error"),
+    ("fault-garbage:2", "upstream_error"),
+    ("fault-no-finish:2", "upstream_truncated"),
+    ("fault-no-finish-done:2", "upstream_truncated"),
+]
+
 WEATHER = {
     "type": "function",
     "function": {

@@ -25,6 +25,7 @@ from tests.support.endpoints import (
     offered_by,
     serving,
 )
+from tests.support.mock_model import FAILS_AFTER_TOKENS
 
 UI = "/ai/api/ui"
 
@@ -176,16 +177,7 @@ async def test_text_of_a_model_is_never_a_part_of_the_stream(client: Client, pro
 # -- failures
 
 
-@pytest.mark.parametrize(
-    ("model", "code"),
-    [
-        ("fault-error-object:2", "upstream_error"),
-        ("fault-drop:2", "upstream_error"),
-        ("fault-garbage:2", "upstream_error"),
-        ("fault-no-finish:2", "upstream_truncated"),
-        ("fault-no-finish-done:2", "upstream_truncated"),
-    ],
-)
+@pytest.mark.parametrize(("model", "code"), FAILS_AFTER_TOKENS)
 async def test_a_failure_ends_with_error_and_finish(client: Client, log: Log, model: str, code: str) -> None:
     reply = await client.ask(question(model))
     assert (reply.status, text(reply)) == (200, "1 2")

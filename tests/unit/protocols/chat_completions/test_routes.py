@@ -27,6 +27,7 @@ from tests.support.endpoints import (
     serving,
 )
 from tests.support.loopback import Loopback, reply
+from tests.support.mock_model import FAILS_AFTER_TOKENS
 
 COMPLETIONS = "/ai/v1/chat/completions"
 MODELS = "/ai/v1/models"
@@ -150,16 +151,7 @@ async def test_a_role_is_not_an_event_so_a_failure_after_it_is_a_true_status(hel
     ]
 
 
-@pytest.mark.parametrize(
-    ("model", "code"),
-    [
-        ("fault-error-object:2", "upstream_error"),
-        ("fault-drop:2", "upstream_error"),
-        ("fault-garbage:2", "upstream_error"),
-        ("fault-no-finish:2", "upstream_truncated"),
-        ("fault-no-finish-done:2", "upstream_truncated"),
-    ],
-)
+@pytest.mark.parametrize(("model", "code"), FAILS_AFTER_TOKENS)
 async def test_a_failure_after_tokens_is_an_error_and_no_done(client: Client, log: Log, model: str, code: str) -> None:
     reply = await client.ask(streamed(model))
     *chunks, last = reply.data

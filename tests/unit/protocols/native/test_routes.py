@@ -17,6 +17,7 @@ from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Delta
 from quartapp.guards.auth import Authenticate
 from tests.support.endpoints import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving
+from tests.support.mock_model import FAILS_AFTER_TOKENS
 
 KEY = "canary-7f3a9b1c2d4e5f60"
 
@@ -224,16 +225,7 @@ async def test_a_failure_before_the_first_event_is_a_true_status(
     assert (log.only["id"], log.only["ending"], log.only["model"]) == (reply.error["id"], code, model)
 
 
-@pytest.mark.parametrize(
-    ("model", "code"),
-    [
-        ("fault-error-object:2", "upstream_error"),
-        ("fault-drop:2", "upstream_error"),
-        ("fault-garbage:2", "upstream_error"),
-        ("fault-no-finish:2", "upstream_truncated"),
-        ("fault-no-finish-done:2", "upstream_truncated"),
-    ],
-)
+@pytest.mark.parametrize(("model", "code"), FAILS_AFTER_TOKENS)
 async def test_a_failure_after_tokens_is_the_last_record(client: Client, log: Log, model: str, code: str) -> None:
     reply = await client.ask({"message": PROMPT, "model": model}, **NDJSON)
     start, *deltas, last = reply.records
