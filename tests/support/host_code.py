@@ -12,7 +12,7 @@ from quartapp.core.errors import ChatError
 
 
 def guarded(guard: Callable[[Request], Awaitable[bytes | str | None]], **config: Any) -> Any:
-    """A test client for a route that answers with what `guard` lets pass, or with the code it raised."""
+    """Return a test client of a route that responds with the result of `guard`, or with the code that it raised."""
     app = Quart("host", static_folder=None)
     app.config.from_mapping(config)
 

@@ -20,7 +20,7 @@ class Exchange:
 
     def __init__(self, app: ASGIApp, method: str, path: str, *body: bytes) -> None:
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
-        # Without a bound, putting never waits: the application gets no rest from a slow reader.
+        # Without a bound, putting never waits, so a slow client does not pause the application.
         self.sent: asyncio.Queue[Message] = asyncio.Queue()
         for place, piece in enumerate(body, start=1):
             self._inbox.put_nowait({"type": "http.request", "body": piece, "more_body": place < len(body)})
@@ -31,7 +31,7 @@ class Exchange:
         self._inbox.put_nowait({"type": "http.disconnect"})
 
     async def read_until(self, text: bytes) -> bytes:
-        """The body up to the write that completes the text; the head is skipped."""
+        """Return the body up to the write that completes `text`, without the head."""
         body = b""
         while text not in body:
             body += (await self.sent.get()).get("body", b"")
@@ -44,7 +44,7 @@ class Reply:
     headers: dict[str, str]
     writes: list[bytes]
     is_complete: bool
-    """False where the connection was broken off."""
+    """False for an aborted connection."""
 
     @property
     def body(self) -> bytes:
@@ -78,7 +78,7 @@ def chat_body(model: str, content: object = "count to 5", **fields: Any) -> byte
 
 
 async def ask(model: str, content: object = "count to 5", **fields: Any) -> Reply:
-    """A streamed answer, unless the fields say otherwise."""
+    """Return a streamed answer, unless `fields` contains `stream`."""
     return await request("POST", CHAT_PATH, chat_body(model, content, **{"stream": True} | fields))
 
 
@@ -87,7 +87,7 @@ async def ask_with_usage(model: str, content: str = "count to 5") -> Reply:
 
 
 def parse(body: bytes) -> list[Any]:
-    """The events of a body that keeps to the ordinary form; `[DONE]` stays a string."""
+    """Return the events of a body in the usual form; `[DONE]` stays a string."""
     *events, rest = body.split(b"\n\n")
     assert rest == b""
     data = [event.removeprefix(b"data: ") for event in events]
@@ -109,7 +109,7 @@ def steps(model: str, content: str = "count to 5", **fields: Any) -> Iterator[St
 
 
 def kinds(script: Iterator[Step]) -> list[object]:
-    """What stands in a script, short: kinds of events, and everything else as it is."""
+    """Return the steps of a script, each event as its kind and any other step unchanged."""
     return ["head" if isinstance(step, Head) else step.kind if isinstance(step, Event) else step for step in script]
 
 

@@ -22,7 +22,7 @@ USED = Usage(3, 5, 8, 1, 2)
 
 @dataclass(frozen=True)
 class Answer:
-    """All that a stream says; pieces of a kind that follow one another are one."""
+    """The content of a stream. Consecutive pieces of a kind are joined."""
 
     pieces: tuple[Piece, ...] = ()
     finish_reason: str | None = None
@@ -89,18 +89,18 @@ ITEMS: dict[str, tuple[Document, Piece]] = {
 
 
 def without(events: Iterable[Document], *kinds: str) -> list[Document]:
-    """The events but those with one of `kinds` in their types."""
+    """Return the events without those that have one of `kinds` in their types."""
     return [event for event in events if not any(kind in event["type"] for kind in kinds)]
 
 
 def changed(events: Iterable[Document], **fields: Any) -> list[Document]:
-    """The events with other fields; None takes a field away."""
+    """Return the events with changed fields; None removes a field."""
     taken = [{**event, **{name: value for name, value in fields.items() if name in event}} for event in events]
     return [{name: value for name, value in event.items() if value is not None} for event in taken]
 
 
 def renamed(items: Iterable[Document]) -> list[Document]:
-    """The items with other ids than before."""
+    """Return the items with other ids."""
     return [{**item, "id": f"other_{item['id']}"} for item in items]
 
 
@@ -127,5 +127,5 @@ def item_added(item: Document, number: int = 0) -> Document:
 
 
 def failure(body: bytes) -> Answer:
-    """What is said with a failure, but for the usage."""
+    """Return the answer of a failed response without its usage."""
     return replace(read(body), usage=None)
