@@ -6,6 +6,9 @@ from collections.abc import Container
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
+
+from quartapp.core.principal import Principal
 
 JsonObject = dict[str, Any]
 
@@ -20,7 +23,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
 
     `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which are sent only to a model
     whose entry allows them. `whole` requests one object instead of a stream. `raw` requests the chunks of the upstream
-    if it has any. They contain the usage only with `include_usage`.
+    if it has any. They contain the usage only with `include_usage`. `principal` is the user who sent it, if the host
+    app authenticates clients.
 
     >>> ChatRequest([{"role": "user", "content": "Why is the sky blue?"}]).messages[-1]["content"]
     'Why is the sky blue?'
@@ -33,6 +37,23 @@ class ChatRequest(msgspec.Struct, frozen=True):
     whole: bool = False
     raw: bool = False
     include_usage: bool = False
+    principal: Principal | None = None
+
+    @property
+    def text(self) -> str:
+        """Return the text of the last message of the user, for example the question."""
+        content = next((turn.get("content") for turn in reversed(self.messages) if turn["role"] == "user"), None)
+        if isinstance(content, str):
+            return content
+        return "".join(part.get("text") or "" for part in content or ())
+
+    def with_context(self, text: str) -> ChatRequest:
+        """Return this request with `text` as a system message before the messages of the client."""
+        return replace(self, messages=[{"role": "system", "content": text}, *self.messages])
+
+    def with_model(self, name: str) -> ChatRequest:
+        """Return this request for another model."""
+        return replace(self, model=name)
 
     @property
     def choices(self) -> int:
