@@ -1,4 +1,4 @@
-"""One blueprint's running chat in one app: its settings, its models and its open answers."""
+"""One blueprint's running chat in one app: its settings, its models, its hooks and its open answers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from msgspec.structs import replace
 
 from quartapp.answer.client import Answer
 from quartapp.answer.limits import Limits
+from quartapp.answer.report import AnswerReport
+from quartapp.answer.transcript import Transcript
 from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest
 from quartapp.guards.guard import GuardContext, Guards, Leases
 from quartapp.guards.slots import RETRY_AFTER_S, Slots
-from quartapp.models.own import Model, ModelFunction
+from quartapp.hooks import Hooks, Host
+from quartapp.models.own import OwnModels
 from quartapp.models.registry import open_models
 from quartapp.settings.settings import Settings
 
 #: Seconds for the last bytes of an answer when its server stops.
 LAST_BYTES_S = 1.0
+
+#: Seconds for the hooks `on_answer` of the last answers when the app stops.
+HOOKS_S = 5.0
 
 #: Open answers by their clients' tasks.
 ClientTasks = dict[asyncio.Task[Any], Answer]
@@ -35,16 +41,23 @@ class RunningChat:
     def __init__(
         self,
         settings: Settings,
-        models: Mapping[str, Model | ModelFunction] | None = None,
+        models: OwnModels | None = None,
         *,
+        host: Host,
+        hooks: Hooks | None = None,
         shows_faults: bool = False,
     ) -> None:
         self.settings = settings
+        self.host = host
+        self.loop = asyncio.get_running_loop()
+        self._hooks = hooks or Hooks()
         self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
-        self.guards = Guards(before_model=(Slots(settings.max_open_streams),))
+        self.slots = Slots(settings.max_open_streams)
+        self.guards = Guards(before_model=(self.slots,))
         self._open: set[Answer] = set()
         self._client_tasks: set[asyncio.Task[Any]] = set()
+        self._hook_tasks: set[asyncio.Task[None]] = set()
         self._shutting_down = False
 
     async def answer(
@@ -52,23 +65,39 @@ class RunningChat:
     ) -> Answer:
         """Return an answer to `request`, which settles `leases` when it has ended.
 
-        The current task is its client's task and has to call `begin`.
+        The current task is its client's task and has to call `begin`. If the request comes from a client, the hooks
+        `prepare` may change it.
 
-        Raises ChatError: model_not_found, invalid_request, too_large, shutting_down, and the refusal of a guard. Then
-        the caller settles `leases`.
+        Raises ChatError: model_not_found, invalid_request, too_large, shutting_down, and the refusal of a guard or of
+        a hook. Then the caller settles `leases`.
         """
-        listed = self.models.get(request.model)
+        if context.principal is not None:
+            request = replace(request, principal=context.principal)
+        listed = self.models.get(request.model, is_trusted=context.request is None)
         open_stream = listed.build(request)
         await leases.acquire(self.guards.before_model, context._replace(chat_request=request))
+        if context.request is not None:
+            prepared = await self._hooks.prepared(self.host, request, context.principal)
+            if prepared is not request:
+                request, listed = prepared, self.models.get(prepared.model, is_trusted=True)
+                open_stream = listed.build(request)
+            await self.host.release()
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
+        transcript = Transcript(open_stream) if self._hooks.need_text else None
+
+        def ended(report: AnswerReport) -> None:
+            self._open.discard(answer)
+            if transcript is not None:
+                self._call_hooks(transcript.complete(report, request, context.principal))
+
         answer = Answer(
-            open_stream,
+            open_stream if transcript is None else transcript.stream,
             id=id,
             model=listed.name,
             limits=replace(self._limits, **listed.timeouts) if listed.timeouts else self._limits,
             labels=labels,
-            observers=(leases.settle, lambda _: self._open.discard(answer)),
+            observers=(leases.settle, ended),
         )
         self._open.add(answer)
         self._add_client_task(answer)
@@ -83,6 +112,16 @@ class RunningChat:
         if connection_tasks is not None:
             connection_tasks[task] = answer
 
+    def _call_hooks(self, report: AnswerReport) -> None:
+        task = self.loop.create_task(self._hooks.ended(self.host, report))
+        self._hook_tasks.add(task)
+        task.add_done_callback(self._hook_tasks.discard)
+
+    async def hooks_done(self) -> None:
+        """Wait for the hooks `on_answer` of the answers that have ended."""
+        if self._hook_tasks:
+            await asyncio.wait(self._hook_tasks)
+
     async def shut_down(self) -> None:
         """Refuse new answers, end the open ones with `shutting_down`, and wait until their upstreams are closed."""
         self._shutting_down = True
@@ -92,9 +131,16 @@ class RunningChat:
         await asyncio.gather(*(answer.wait_closed() for answer in answers))
 
     async def close(self) -> None:
-        """End all answers, wait up to LAST_BYTES_S for their last bytes, and close the connections of the models."""
+        """End all answers, wait for their last bytes and for their hooks, and close the connections of the models.
+
+        The waits end after LAST_BYTES_S and HOOKS_S. Hooks that are not done then are cancelled.
+        """
         await self.shut_down()
         tasks = self._client_tasks - {asyncio.current_task()}
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_BYTES_S)
+        if self._hook_tasks:
+            _, late = await asyncio.wait(self._hook_tasks, timeout=HOOKS_S)
+            for task in late:
+                task.cancel()
         await self.models.close()

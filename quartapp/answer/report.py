@@ -14,6 +14,9 @@ import msgspec
 
 from quartapp.core.errors import ChatError, describe, host_fault
 from quartapp.core.events import Attempt, Usage
+from quartapp.core.principal import Principal
+from quartapp.core.request import ChatRequest
+from quartapp.protocols.native.whole import WholeAnswer
 
 log = logging.getLogger("quartapp.answer")
 
@@ -44,6 +47,9 @@ class AnswerReport(msgspec.Struct, frozen=True):
     `ending` is `done`, `reader_left` (the client disconnected), `reader_stalled` (the client took nothing for
     `write_timeout_s`), or the code of `error`. `first_event_s` and `total_s` count from the start of the answer.
     `answered_by` is the model that sent the first event. `failed_attempts` are entries of the log line.
+
+    For hooks and signals, `request` and `principal` are known, and `answer` has what the model sent, also if it is not
+    complete: its text, reasoning, tool calls and images.
     """
 
     id: str
@@ -58,6 +64,24 @@ class AnswerReport(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     error: ChatError | None = None
     failed_attempts: Sequence[Mapping[str, Any]] = ()
+    request: ChatRequest | None = None
+    principal: Principal | None = None
+    answer: WholeAnswer | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the model finished the answer and the client got its end."""
+        return self.ending == "done"
+
+    @property
+    def question(self) -> str:
+        """Return the text of the last message of the user."""
+        return "" if self.request is None else self.request.text
+
+    @property
+    def text(self) -> str:
+        """Return the text that the model sent; only a complete answer has all of it."""
+        return "" if self.answer is None else self.answer.text
 
 
 def log_report(report: AnswerReport, *, with_message: bool = False) -> None:

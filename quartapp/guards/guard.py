@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
-
-from quart import Request
+from typing import Any, NamedTuple, Protocol
 
 from quartapp.answer.report import AnswerReport
 from quartapp.core.principal import Principal
@@ -16,9 +14,13 @@ log = logging.getLogger("quartapp.guards")
 
 
 class GuardContext(NamedTuple):
-    """The facts by which guards decide. `principal` is None without authentication, `chat_request` before the body."""
+    """The facts by which guards decide.
 
-    request: Request
+    `request` is the Quart request, and None for an answer that code of the host app started. `principal` is None
+    without authentication, and `chat_request` before the body.
+    """
+
+    request: Any
     principal: Principal | None
     chat_request: ChatRequest | None = None
 

@@ -1,4 +1,4 @@
-"""The check of a GET that starts an answer: pages of other sites must not spend the tokens of their visitors."""
+"""The checks of the page that sent a request: pages of other sites must not spend the tokens of their visitors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from quart import request
 
 from quartapp.core.errors import ChatError
 from quartapp.guards.accept import not_acceptable, preference
+
+
+def refuse_foreign_page(origins: Container[str]) -> None:
+    """Refuse a request with a cookie from a page of another origin that is not in `origins`.
+
+    Browsers send cookies without the page's consent, so a cookie alone is no proof of a user's intent. A POST without
+    `Sec-Fetch-Site` and `Origin` passes, because browsers always send `Origin` with it.
+
+    Raises ChatError: forbidden.
+    """
+    if "Cookie" in request.headers and _is_foreign(origins):
+        raise ChatError("forbidden", path="Origin")
 
 
 def refuse_unwanted_get(origins: Container[str], offered: Sequence[str]) -> None:
@@ -54,10 +66,11 @@ def _is_foreign(origins: Container[str]) -> bool:
 def _hides_its_page() -> bool:
     """Return whether a browser sent the request without a header that shows the page.
 
-    `User-Agent` shows the browser, because a page cannot change it.
+    A cookie or `User-Agent` shows the browser, because a page cannot change the latter.
     """
-    is_shown = any(name in request.headers for name in ("Sec-Fetch-Site", "Origin", "Referer"))
-    return not is_shown and request.headers.get("User-Agent", "").startswith("Mozilla/")
+    headers = request.headers
+    is_shown = any(name in headers for name in ("Sec-Fetch-Site", "Origin", "Referer"))
+    return not is_shown and ("Cookie" in headers or headers.get("User-Agent", "").startswith("Mozilla/"))
 
 
 def _origin(page: str) -> str:

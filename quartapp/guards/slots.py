@@ -13,15 +13,20 @@ class Slots:
     """Places for answers. An answer holds one until it has ended."""
 
     def __init__(self, limit: int) -> None:
-        self._free = limit
+        self._limit = limit
+        self._taken = 0
 
     async def acquire(self, _: GuardContext) -> Lease:
         """Take a place. Raises ChatError, overloaded, if none is free."""
-        if self._free <= 0:
+        if self._taken >= self._limit:
             raise ChatError("overloaded", retry_after_s=RETRY_AFTER_S)
-        self._free -= 1
+        self._taken += 1
         return self
+
+    def lower(self, limit: int) -> None:
+        """Allow at most `limit` answers, if that is lower."""
+        self._limit = min(self._limit, limit)
 
     def settle(self, _: AnswerReport | None) -> None:
         """Release a place."""
-        self._free += 1
+        self._taken -= 1

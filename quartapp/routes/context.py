@@ -11,9 +11,11 @@ from quart import request
 from quartapp.answer.client import Answer
 from quartapp.core.errors import host_failure
 from quartapp.core.request import ChatRequest
-from quartapp.guards.auth import Authenticate, authenticated
+from quartapp.guards.auth import authenticated
 from quartapp.guards.body import read_body
 from quartapp.guards.guard import GuardContext, Leases
+from quartapp.guards.pages import refuse_foreign_page
+from quartapp.hooks import Hooks
 from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import labels, request_id
 from quartapp.running import RunningChat
@@ -31,12 +33,12 @@ Parse = Callable[[Any, Settings], ChatRequest]
 class RouteContext(NamedTuple):
     """The parts that all routes of one blueprint share.
 
-    `find` returns the running chat of the current app, or None before its start. `authenticate` is the host app's.
+    `find` returns the running chat of the current app, or None before its start. `hooks` are the host app's.
     The OpenAPI document describes `protocols`. `viewer` is the folder of Swagger UI, None without its extra.
     """
 
     find: Callable[[], RunningChat | None]
-    authenticate: Authenticate | None = None
+    hooks: Hooks
     protocols: tuple[Protocol, ...] = ()
     viewer: Path | None = None
 
@@ -50,15 +52,19 @@ class RouteContext(NamedTuple):
     async def admit(self, leases: Leases | None = None) -> GuardContext:
         """Authenticate the client of the current request, then run the guards that need no body.
 
+        If the host app authenticates clients, a cookie of a foreign page is refused first.
+
         Every route calls it, those with an answer through `start_answer`, except the page, its files and the 204 of a
         reconnect. Without `leases` those of the guards are settled at once, because the route starts no answer.
 
-        Raises ChatError: unauthorized, and the refusal of a guard.
+        Raises ChatError: forbidden, unauthorized, and the refusal of a guard.
         """
-        held = leases or Leases()
-        context = GuardContext(request, await authenticated(request, self.authenticate))
+        held, chat = leases or Leases(), self.chat()
+        if self.hooks.authenticate is not None:
+            refuse_foreign_page(chat.settings.origins)
+        context = GuardContext(request, await authenticated(chat.host, self.hooks))
         try:
-            await held.acquire(self.chat().guards.before_body, context)
+            await held.acquire(chat.guards.before_body, context)
         finally:
             if leases is None:
                 held.settle()

@@ -17,7 +17,7 @@ from quart import Quart
 from quartapp import ChatRequest, Model, chat_blueprint
 from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Batches
-from quartapp.guards.auth import Authenticate
+from quartapp.hooks import Authenticate
 from tests.support.loopback import Exchange, Loopback, head
 
 PROMPT = "count to 3 canary-prompt"

@@ -9,7 +9,9 @@ import pytest
 from quart import Request
 
 from quartapp.core.errors import ChatError
-from quartapp.guards.auth import Authenticate, authenticated
+from quartapp.guards.auth import authenticated
+from quartapp.hooks import Authenticate, Hooks
+from quartapp.quart_host import QuartHost
 from tests.support.endpoints import Log, serving
 from tests.support.host_code import BASE_EXCEPTIONS, guarded
 
@@ -17,8 +19,8 @@ from tests.support.host_code import BASE_EXCEPTIONS, guarded
 
 
 def named(authenticate: Authenticate | None) -> Any:
-    async def name(request: Request) -> str | None:
-        principal = await authenticated(request, authenticate)
+    async def name(_: Request) -> str | None:
+        principal = await authenticated(QuartHost.current(), Hooks(authenticate))
         return None if principal is None else principal.id
 
     return guarded(name)
@@ -69,7 +71,7 @@ async def test_a_hook_may_refuse_with_another_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [" ", "\t", "ann\nforged line", "a" * 201, "a" * 2**20, "\x00", "\ud800", 0, 7, b"ann"]
+    "name", [" ", "\t", "ann\nforged line", "a" * 201, "a" * 2**20, "\x00", "\ud800", True, 1.5, b"ann"]
 )
 async def test_an_unprintable_name_is_an_internal_error_and_is_not_logged(
     name: Any, caplog: pytest.LogCaptureFixture
@@ -82,12 +84,12 @@ async def test_an_unprintable_name_is_an_internal_error_and_is_not_logged(
     assert [record.levelname for record in caplog.records if record.name == "quartapp.request"] == ["ERROR"]
 
 
-@pytest.mark.parametrize("name", ["a" * 200, "ann", "Ann Ng", "日本"])
-async def test_a_printable_name_is_accepted(name: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["a" * 200, "ann", "Ann Ng", "日本", 7, 0])
+async def test_a_printable_name_or_a_number_is_accepted(name: str | int, caplog: pytest.LogCaptureFixture) -> None:
     log = Log(caplog)
     async with serving(authenticate=lambda _: name) as client:
         assert (await client.ask()).status == 200
-    assert log.only["who"] == name
+    assert log.only["who"] == str(name)
 
 
 @pytest.mark.parametrize("error", BASE_EXCEPTIONS, ids=lambda error: type(error).__name__)

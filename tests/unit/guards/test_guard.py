@@ -159,7 +159,7 @@ async def test_a_lease_that_fails_is_logged_and_the_others_are_settled(caplog: p
             raise ZeroDivisionError
 
     leases, first, last = Leases(), Recorder(), Recorder()
-    context = GuardContext(None, None)  # type: ignore[arg-type]
+    context = GuardContext(None, None)
     await leases.acquire([first, Broken(), last], context)
     leases.settle()
     leases.settle()
@@ -168,7 +168,7 @@ async def test_a_lease_that_fails_is_logged_and_the_others_are_settled(caplog: p
 
 
 async def test_a_slot_is_free_again_after_its_lease_is_settled() -> None:
-    slots, context = Slots(1), GuardContext(None, None)  # type: ignore[arg-type]
+    slots, context = Slots(1), GuardContext(None, None)
     lease = await slots.acquire(context)
     with pytest.raises(ChatError, match="overloaded"):
         await slots.acquire(context)

@@ -15,7 +15,7 @@ from quart import Blueprint, Quart, Request, Response, abort, request
 from quartapp import ChatError, chat_blueprint, create_app
 from quartapp.core.errors import ERROR_KINDS as KINDS
 from quartapp.core.events import Batch, Delta
-from quartapp.guards.auth import Authenticate
+from quartapp.hooks import Authenticate
 from tests.support.endpoints import FAST, ID, NDJSON, PROMPT, STREAM, Client, Log, OwnModel, serving
 from tests.support.mock_model import FAILS_AFTER_TOKENS
 

@@ -1,0 +1,169 @@
+"""The hooks of the host app, and the host in whose contexts they run."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from werkzeug.exceptions import HTTPException
+
+from quartapp.answer.report import AnswerReport
+from quartapp.core.errors import ChatError, host_failure
+from quartapp.core.principal import Principal
+from quartapp.core.request import ChatRequest
+from quartapp.signals import answer_ended
+
+log = logging.getLogger("quartapp.hooks")
+
+#: Takes the host app's request and returns its user as a Principal or as the principal's id, or None for an unknown
+#: user. Sync or async.
+Authenticate = Callable[[Any], Principal | str | int | Awaitable[Principal | str | int | None] | None]
+
+#: Takes the parsed request and its principal, and returns the request to send to the model, or None for no change. Sync
+#: or async.
+Prepare = Callable[[ChatRequest, Any], ChatRequest | Awaitable[ChatRequest | None] | None]
+
+#: Takes the report of an answer that has ended. Sync or async.
+OnAnswer = Callable[[AnswerReport], Any]
+
+Result = TypeVar("Result")
+
+
+class Host(Protocol):
+    """The app that a chat is part of. Sync hooks run in a thread, async hooks in the event loop of the chat."""
+
+    def request(self) -> Any:
+        """Return the current request, an object of the host's framework."""
+        ...
+
+    async def call(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the result of `hook`, which runs in the context of the current request."""
+        ...
+
+    async def release(self) -> None:
+        """Close the context of the current request, because no hook needs it any more."""
+        ...
+
+    async def call_later(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the result of `hook`, which runs in a new app context."""
+        ...
+
+    async def send_signal(self, report: AnswerReport) -> None:
+        """Send the signal `answer_ended` with the host app as its sender."""
+        ...
+
+
+@dataclass
+class Hooks:
+    """The hooks of one chat. `is_in_use` is true once an app with it has started."""
+
+    authenticate: Authenticate | None = None
+    is_in_use: bool = False
+    prepare: list[Prepare] = field(default_factory=list)
+    on_answer: list[OnAnswer] = field(default_factory=list)
+
+    @property
+    def need_text(self) -> bool:
+        """Return whether someone reads the text of an answer that has ended. Without a hook it is not collected."""
+        return bool(self.on_answer or answer_ended.receivers)
+
+    async def prepared(self, host: Host, request: ChatRequest, principal: Principal | None) -> ChatRequest:
+        """Return `request` after all hooks `prepare`, or `request` itself if none changed it.
+
+        Raises the ChatError with which a hook refuses it, and ChatError, internal_error, for any other exception.
+        """
+        for prepare in self.prepare:
+            result = await called(host, prepare, request, principal)
+            if result is not None and not isinstance(result, ChatRequest):
+                kind = type(result).__qualname__
+                raise host_failure(TypeError(f"prepare returned {kind}, not a ChatRequest or None"))
+            request = result or request
+        return request
+
+    async def ended(self, host: Host, report: AnswerReport) -> None:
+        """Call each hook `on_answer` and send the signal. If one raises an exception, the log contains it."""
+        calls = [host.call_later(hook, report) for hook in self.on_answer]
+        if answer_ended.receivers:
+            calls.append(host.send_signal(report))
+        for outcome in await asyncio.gather(*map(Outcome.of_async, calls)):
+            try:
+                outcome.get()
+            except BaseException:
+                log.exception("on_answer failed for the answer %s", report.id)
+
+
+async def called(host: Host, hook: Callable[..., Any], *arguments: Any) -> Any:
+    """Return the result of a hook in the context of the current request.
+
+    Raises the hook's own ChatError or HTTPException, and ChatError, internal_error, for any other exception.
+    """
+    try:
+        return await host.call(hook, *arguments)
+    except (ChatError, HTTPException):
+        raise
+    except Exception as error:
+        raise host_failure(error) from error
+    except BaseException as error:  # for example SystemExit, which would end the process from any task
+        if is_cancelled(error):
+            raise
+        failure = RuntimeError(f"{getattr(hook, '__qualname__', 'a hook')} raised a BaseException")
+        failure.__cause__ = error
+        raise host_failure(failure) from error
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Return True if `error` is the cancellation of the current task, not a CancelledError that its code raised."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+def is_async(hook: Callable[..., Any]) -> bool:
+    """Return whether calling `hook` returns a coroutine: an async function, or an object with an async `__call__`."""
+    return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
+
+
+async def awaited(result: Any) -> Any:
+    """Return `result`, or its own result if it is awaitable, for example a coroutine from a lambda."""
+    return await result if inspect.isawaitable(result) else result
+
+
+class Outcome:
+    """The result of a function, or the exception that it raised, on the way to another thread or task.
+
+    A future cannot hold a StopIteration: the task that waits for it would wait forever. A SystemExit in a task would
+    end its event loop.
+    """
+
+    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
+        self._value, self._error = value, error
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], *arguments: Any) -> Outcome:
+        """Call `function` and return its outcome."""
+        try:
+            return cls(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - `get` raises it
+            return cls(error=error)
+
+    @classmethod
+    async def of_async(cls, work: Awaitable[Any]) -> Outcome:
+        """Await `work` and return its outcome. Raises CancelledError if the current task is cancelled."""
+        try:
+            return cls(await work)
+        except BaseException as error:
+            if is_cancelled(error):
+                raise
+            return cls(error=error)
+
+    def get(self) -> Any:
+        """Return the result, or raise the exception."""
+        error, self._error = self._error, None  # because the traceback of the error refers to this object
+        if isinstance(error, StopIteration):
+            raise RuntimeError("a hook raised StopIteration") from error
+        if error is not None:
+            raise error
+        return self._value
