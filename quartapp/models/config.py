@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -44,17 +44,20 @@ _FILE: Final = _TableSource("CHAT_MODELS_FILE", 'models.fast = { kind = "openai"
 _MAPPING: Final = _TableSource("CHAT_MODELS", '{"fast": {"kind": "openai"}}')
 
 
-def read_table(settings: Settings) -> Table | None:
+def read_table(settings: Settings, own: Collection[str] | None = ()) -> Table | None:
     """Return the models of CHAT_MODELS or CHAT_MODELS_FILE by name, in their order; None if neither is set.
+
+    `own` are the names of the host app's own models. They may be fallbacks of the table, and are no names in it. If it
+    is None, they are not known yet, and fallbacks are not checked.
 
     Raises SettingsError with the place of the fault, and without the value, because it may be a key.
     """
     if settings.models is not None and settings.models_file is not None:
         raise SettingsError("CHAT_MODELS_FILE: CHAT_MODELS is set too; use one of them")
     if settings.models is not None:
-        return _table(_MAPPING, settings.models, settings)
+        return _table(_MAPPING, settings.models, settings, own)
     if settings.models_file is not None:
-        return _table(_FILE, _read_file(settings.models_file), settings)
+        return _table(_FILE, _read_file(settings.models_file), settings, own)
     return None
 
 
@@ -92,15 +95,20 @@ def _dotted(name: str, given: Any) -> Iterator[str]:
             yield from below or [f"{name}.{part}"]
 
 
-def _table(source: _TableSource, given: Any, settings: Settings) -> Table:
+def _table(source: _TableSource, given: Any, settings: Settings, own: Collection[str] | None) -> Table:
     models = _plain(given, source)
-    if not isinstance(models, dict) or not models:
+    may_be_empty = own is None or bool(own)  # it leaves only models in Python
+    if not isinstance(models, dict) or not (models or may_be_empty):
         raise SettingsError(f"{source.setting}: no models; for example {source.example}")
     table = {str(name): _entry(source, str(name), fields) for name, fields in models.items()}
     for name, entry in table.items():
-        for fault in _faults(name, entry, table, settings):
+        for fault in _faults(name, entry, None if own is None else {*table, *own} - {name}, settings):
             raise SettingsError(f"{source.place('models', name)}{fault}")
-    if not any(entry.offered for entry in table.values()):
+        if name in (own or ()):
+            raise SettingsError(
+                f"{source.place('models', name)}: the name of a model in Python too; rename one of them"
+            )
+    if own is not None and not own and not any(entry.offered for entry in table.values()):
         raise SettingsError(f"{source.setting}: none of the models is offered; remove `offered = false` from one")
     return table
 
@@ -149,16 +157,16 @@ def _nearest(name: str) -> str | None:
     return _MEANT.get(name) or next(iter(difflib.get_close_matches(name, Entry.model_fields, n=1)), None)
 
 
-def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterator[str]:
-    """Yield the faults of an entry against the rest of the table and the settings, each with its field."""
+def _faults(name: str, entry: Entry, others: Collection[str] | None, settings: Settings) -> Iterator[str]:
+    """Yield the faults of an entry against the `others` and the settings, each with its field."""
     if not (name.isprintable() and 0 < len(name) <= MAX_NAME_CHARS):
         yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
     if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
         yield _no_key(entry)
     if entry.upstream.is_mock and not offers(entry.model or DEFAULT_MODEL):
         yield ".model: not a model of the mock server; for example mock"
-    for index, other in enumerate(entry.fallbacks):
-        fault = _fallback_fault(other, entry.fallbacks[:index], [each for each in table if each != name])
+    for index, other in enumerate(entry.fallbacks if others is not None else ()):
+        fault = _fallback_fault(other, entry.fallbacks[:index], sorted(others or ()))
         if fault is not None:
             yield f".fallbacks: {_shown(other)} {fault}"
     if (entry.first_event_timeout_s or 0) > settings.first_event_timeout_s:
@@ -166,13 +174,13 @@ def _faults(name: str, entry: Entry, table: Table, settings: Settings) -> Iterat
 
 
 def _fallback_fault(name: str, earlier: Sequence[str], others: Sequence[str]) -> str | None:
-    """Return the fault of a fallback after `earlier` ones; `others` are the other models of the table."""
+    """Return the fault of a fallback after `earlier` ones; `others` are the other models."""
     if name in earlier:
         return "is listed twice; each fallback is listed once"
     if name in others:
         return None
     nearest = [*difflib.get_close_matches(name, others, n=1), *others]
-    return f"is not another model of the table; for example {_shown(nearest[0]) if nearest else '[]'}"
+    return f"is not another model; for example {_shown(nearest[0]) if nearest else '[]'}"
 
 
 def _no_key(entry: Entry) -> str:

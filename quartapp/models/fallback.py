@@ -7,6 +7,7 @@ one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -21,8 +22,10 @@ from quartapp.core.events import Attempt, Batch, Batches, Usage
 from quartapp.core.request import ChatRequest
 from quartapp.upstreams.model import OpenStream, UpstreamModel
 
+log = logging.getLogger("quartapp.models")
+
 #: Errors worth a retry or a fallback: transient, or specific to one server. Any other error comes from the request or
-#: the setup of the model. The answer of a fallback would hide it.
+#: the setup of the model. The answer of a fallback would hide it. An exception of a model in Python is worth both too.
 TRANSIENT = frozenset(
     {"upstream_error", "upstream_busy", "upstream_overloaded", "upstream_timeout", "upstream_truncated"}
 )
@@ -102,6 +105,8 @@ class FallbackModel:
                 if opening.is_over:
                     raise
                 yield Batch(0, attempt=turns.failed(error))
+                if error.is_hosts and not turns.are_over:
+                    log.warning("the model %s has failed, and another attempt follows", candidate.name, exc_info=error)
             await _sleep(turns.wait_s, clock)
         raise turns.errors.pop()
 
@@ -127,11 +132,13 @@ class _AttemptPlan:
         failed, self.wait_s = self.candidate, self._wait_s(error)
         if failed is self._primary:
             self.errors[:] = [error]
-        if self._retried < failed.retries and error.code in TRANSIENT and self.wait_s <= self._max_wait_s:
+        is_transient = error.code in TRANSIENT or error.is_hosts
+        if self._retried < failed.retries and is_transient and self.wait_s <= self._max_wait_s:
             self._retried += 1
             return Attempt(failed.name, error, failed.name)
         self._retried, self.wait_s = 0, 0.0
-        if not self._fallbacks or (failed is self._primary and error.code not in FALLBACK_CODES):
+        is_worth_a_fallback = is_transient or error.code in FALLBACK_CODES
+        if not self._fallbacks or (failed is self._primary and not is_worth_a_fallback):
             self.are_over = True
             return Attempt(failed.name, error, None)
         self.candidate = self._fallbacks.pop(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from quartapp.core.errors import ChatError, host_failure
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
@@ -32,6 +32,24 @@ class Model(Protocol):
         """
         ...
 
+
+class OwnEntry(NamedTuple):
+    """A model of the host app with its options.
+
+    If it fails before its first event, it is retried `retries` times, then its `fallbacks` are called in their order:
+    names of other models. Only a model that is `offered` can be requested by clients. `first_event_timeout_s` is the
+    time limit for the first event of each attempt.
+    """
+
+    model: Model | ModelFunction
+    fallbacks: tuple[str, ...] = ()
+    retries: int = 0
+    offered: bool = True
+    first_event_timeout_s: float | None = None
+
+
+#: Models of the host app by name.
+OwnModels = Mapping[str, "Model | ModelFunction | OwnEntry"]
 
 _PIECES = (Delta, Reasoning, Refusal, ToolCall, Annotation, Image)
 
@@ -96,13 +114,18 @@ class OwnModel:
         raise TypeError(f"model {self._name} yielded {_kind(item)}; it yields str, or events of quartapp")
 
 
-def check_models(models: Mapping[str, Any]) -> None:
+def own_entries(models: OwnModels) -> dict[str, OwnEntry]:
+    """Return the entries of `models`, with the default options for those without options."""
+    return {name: model if isinstance(model, OwnEntry) else OwnEntry(model) for name, model in models.items()}
+
+
+def check_models(models: OwnModels) -> None:
     """Raise TypeError for a model that can never answer.
 
     A model is an async generator function, or an object with such a method `stream`.
     """
-    for name, model in models.items():
-        function = getattr(model, "stream", model)
+    for name, entry in own_entries(models).items():
+        function: Any = getattr(entry.model, "stream", entry.model)
         is_sync = inspect.isgeneratorfunction(function)
         if is_sync or not callable(function) or inspect.iscoroutinefunction(function):
             raise TypeError(

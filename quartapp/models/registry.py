@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from quartapp.core.request import ChatRequest
 from quartapp.mock import CATALOGUE, is_fault, offers
 from quartapp.models.config import Table, read_table, single_entry
 from quartapp.models.fallback import Candidate, FallbackModel
-from quartapp.models.own import Model, ModelFunction, OwnModel
+from quartapp.models.own import OwnEntry, OwnModel, OwnModels, own_entries
 from quartapp.settings.settings import Settings
 from quartapp.settings.urls import host_and_port
 from quartapp.upstreams.entry import Entry
@@ -24,12 +25,16 @@ from quartapp.upstreams.model import OpenStream, UpstreamModel
 from quartapp.upstreams.opener import Upstreams
 from quartapp.upstreams.parameters import check_extras
 
+if TYPE_CHECKING:
+    from quartapp.upstreams.http.servers import Client
+
 
 class ListedModel(msgspec.Struct, frozen=True):
     """A model that clients may request by `name`.
 
     `allow` names parameters outside OpenAI's API that clients may send. `timeouts` are its own values of limits, by the
-    names in `limits.Limits`. `is_mock` marks a model of the mock server.
+    names in `limits.Limits`. `is_mock` marks a model of the mock server. `client` is the official client for its
+    server. A model in Python has none.
     """
 
     name: str
@@ -37,6 +42,7 @@ class ListedModel(msgspec.Struct, frozen=True):
     allow: frozenset[str] = frozenset()
     timeouts: Mapping[str, float] = {}
     is_mock: bool = False
+    client: Client | None = None
 
     def build(self, request: ChatRequest) -> OpenStream:
         """Build the upstream's request. Raises ChatError: invalid_request, too_large."""
@@ -48,7 +54,8 @@ class Models:
     """The models of a blueprint.
 
     `find` returns a model by its name. `names` are listed to clients. `default` answers a request that names no model.
-    `summary` has a line for each model, with its kind and its server.
+    `summary` has a line for each model, with its kind and its server. `hidden` models are found only for code of the
+    host app.
     """
 
     def __init__(
@@ -59,19 +66,24 @@ class Models:
         upstreams: Upstreams | None = None,
         *,
         summary: Sequence[str] = (),
+        hidden: Collection[str] = (),
     ) -> None:
         self.summary = summary
+        self._hidden = hidden
         self._find = find
         self.default = default
         self._upstreams = upstreams
         self.names = names
 
-    def get(self, name: str | None) -> ListedModel:
-        """Return the model called `name`; None is the default. Raises ChatError, model_not_found."""
-        offered = self._find(name or self.default)
-        if offered is None:
+    def get(self, name: str | None, *, is_trusted: bool = False) -> ListedModel:
+        """Return the model called `name`; None is the default. Raises ChatError, model_not_found.
+
+        If code of the host app has chosen the name, `is_trusted`, it may be one that is not offered to clients.
+        """
+        found = self._find(name or self.default)
+        if found is None or (found.name in self._hidden and not is_trusted):
             raise ChatError("model_not_found", path="model")
-        return offered
+        return found
 
     @property
     def servers(self) -> Sequence[Server]:
@@ -83,47 +95,75 @@ class Models:
             await self._upstreams.close()
 
 
-def open_models(
-    settings: Settings, given: Mapping[str, Model | ModelFunction] | None = None, *, shows_faults: bool = False
-) -> Models:
-    """Return the models that `given` or the settings name, and open their servers; `Models.close` closes them.
+def open_models(settings: Settings, given: OwnModels | None = None, *, shows_faults: bool = False) -> Models:
+    """Return the models that `given` and the settings name, and open their servers; `Models.close` closes them.
 
-    If `shows_faults`, clients receive the exceptions of `given` models. Raises SettingsError.
+    The mock model is among them only if there is no other. If `shows_faults`, clients receive the exceptions of `given`
+    models. Raises SettingsError.
     """
     check_addresses(settings)
     if settings.ca_file is not None:  # checked also if no server uses TLS
         open_trust(settings.ca_file)
-    if given:
-        limit = settings.max_output_tokens
-        own = {
-            name: ListedModel(name, OwnModel(name, model, max_tokens=limit, shows_faults=shows_faults))
-            for name, model in given.items()
-        }
-        summary = [f"{name}: Python, {_qualified(model)}" for name, model in given.items()]
-        return Models(own.get, _default(settings, list(own)), list(own), summary=summary)
-    table = read_table(settings)
-    upstreams = Upstreams(settings, (table or {}).values())
-    if table is not None:
-        return _open_table(settings, table, upstreams)
-    return _open_mock(settings, upstreams) if settings.is_mock else _open_single(settings, upstreams)
-
-
-def _open_table(settings: Settings, table: Table, upstreams: Upstreams) -> Models:
-    candidates = {name: _candidate(name, entry, upstreams.open(name, entry), settings) for name, entry in table.items()}
-    offered = {
-        name: _offered(entry, candidates[name], [candidates[other] for other in entry.fallbacks], settings)
-        for name, entry in table.items()
-        if entry.offered
+    own = own_entries(given or {})
+    table = _configured(settings, own)
+    if table is None:
+        return _open_mock(settings, Upstreams(settings, ()))
+    upstreams = Upstreams(settings, table.values())
+    candidates = _own_candidates(own, settings, shows_faults=shows_faults)
+    candidates |= {name: _candidate(name, each, upstreams.open(name, each), settings) for name, each in table.items()}
+    entries: dict[str, Entry | OwnEntry] = {**own, **table}
+    listed = {
+        name: _listed(each, candidates[name], [candidates[other] for other in each.fallbacks], settings, upstreams)
+        for name, each in entries.items()
     }
-    summary = [_summary(name, entry) for name, entry in table.items()]
-    return Models(offered.get, _default(settings, list(offered)), list(offered), upstreams, summary=summary)
+    hidden = {name for name, each in entries.items() if not each.offered}
+    names = [name for name in listed if name not in hidden]
+    summary = [_own_summary(name, each) for name, each in own.items()]
+    summary += [_summary(name, each) for name, each in table.items()]
+    return Models(listed.get, _default(settings, names), names, upstreams, summary=summary, hidden=hidden)
 
 
-def _open_single(settings: Settings, upstreams: Upstreams) -> Models:
-    name, entry = single_entry(settings)
-    candidate = _candidate(name, entry, upstreams.open(name, entry), settings)
-    offered = {name: _offered(entry, candidate, [], settings)}
-    return Models(offered.get, name, [name], upstreams, summary=[_summary(name, entry)])
+def check_table(settings: Settings, given: OwnModels | None) -> None:
+    """Check the models that `given` and the settings name. Raises SettingsError.
+
+    If `given` is None, the models in Python are not known yet, and names are not checked.
+    """
+    if given is None:
+        read_table(settings, None)
+    elif _configured(settings, own_entries(given)) is None:
+        check_mock(settings)
+
+
+def _configured(settings: Settings, own: Mapping[str, OwnEntry]) -> Table | None:
+    """Return the models of the settings. None is the mock model, which is no model next to `own` ones.
+
+    Raises SettingsError for a table with the name of an `own` model, and for an unknown fallback.
+    """
+    table = read_table(settings, own)
+    if table is None and not settings.is_mock:
+        name, entry = single_entry(settings)
+        table = {} if name in own else {name: entry}
+    if table is None and not own:
+        return None
+    table = table or {}  # an empty table names no model next to `own` ones
+    for name, each in own.items():
+        unknown = [other for other in each.fallbacks if other == name or other not in {**own, **table}]
+        if unknown:
+            raise SettingsError(f"the model {name}: its fallback {unknown[0]} is not another model")
+    return table
+
+
+def _own_candidates(own: Mapping[str, OwnEntry], settings: Settings, *, shows_faults: bool) -> dict[str, Candidate]:
+    limit = settings.max_output_tokens
+    return {
+        name: Candidate(
+            name,
+            OwnModel(name, each.model, max_tokens=limit, shows_faults=shows_faults),
+            each.retries,
+            each.first_event_timeout_s,
+        )
+        for name, each in own.items()
+    }
 
 
 def _summary(name: str, entry: Entry) -> str:
@@ -133,29 +173,35 @@ def _summary(name: str, entry: Entry) -> str:
     return f"{name}: {entry.kind}, {entry.model or name} {place}{rest}"
 
 
-def _qualified(model: Model | ModelFunction) -> str:
-    named = model if hasattr(model, "__qualname__") else type(model)
-    return f"{named.__module__}.{named.__qualname__}"
+def _own_summary(name: str, entry: OwnEntry) -> str:
+    named = entry.model if hasattr(entry.model, "__qualname__") else type(entry.model)
+    return f"{name}: Python, {named.__module__}.{named.__qualname__}"
 
 
 def _open_mock(settings: Settings, upstreams: Upstreams) -> Models:
     """Return the mock model and its faults, which clients also select by name."""
-    default, _ = single_entry(settings)
-    if not offers(default):
-        raise SettingsError(
-            "CHAT_MODEL: no model of the mock server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
-            "for example CHAT_MODEL=mock"
-        )
+    default = check_mock(settings)
 
     @lru_cache(maxsize=256)  # some names hold a number, so their count is unlimited
     def find(name: str) -> ListedModel | None:
         entry = Entry(kind="mock", model=name)
         if not offers(name):
             return None
-        return _offered(entry, _candidate(name, entry, upstreams.open(name, entry), settings), [], settings)
+        return _listed(entry, _candidate(name, entry, upstreams.open(name, entry), settings), [], settings, upstreams)
 
     find(default)  # opens the shared server
     return Models(find, default, [name for name in CATALOGUE if not is_fault(name)], upstreams)
+
+
+def check_mock(settings: Settings) -> str:
+    """Return the mock model's default name. Raises SettingsError for another model without a server."""
+    default, _ = single_entry(settings)
+    if not offers(default):
+        raise SettingsError(
+            "CHAT_MODEL: no model of the mock server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
+            "for example CHAT_MODEL=mock"
+        )
+    return default
 
 
 def _default(settings: Settings, names: Sequence[str]) -> str:
@@ -175,10 +221,23 @@ def _candidate(name: str, entry: Entry, model: UpstreamModel, settings: Settings
     return Candidate(name, model, retries, entry.first_event_timeout_s, timeouts)
 
 
-def _offered(entry: Entry, candidate: Candidate, fallbacks: Sequence[Candidate], settings: Settings) -> ListedModel:
+def _listed(
+    entry: Entry | OwnEntry,
+    candidate: Candidate,
+    fallbacks: Sequence[Candidate],
+    settings: Settings,
+    upstreams: Upstreams,
+) -> ListedModel:
     model = candidate.model
     if fallbacks or candidate.retries or candidate.first_event_timeout_s is not None:
         model = FallbackModel([candidate, *fallbacks], max_wait_s=settings.max_retry_wait_s)
+    if isinstance(entry, OwnEntry):
+        return ListedModel(candidate.name, model)
     return ListedModel(
-        candidate.name, model, frozenset(entry.allow), candidate.timeouts, is_mock=entry.upstream.is_mock
+        candidate.name,
+        model,
+        frozenset(entry.allow),
+        candidate.timeouts,
+        is_mock=entry.upstream.is_mock,
+        client=upstreams.client(entry),
     )

@@ -265,11 +265,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "several answers": ({"params": {"n": 2}}, "CHAT_MODELS: models.one.params: "),
     "an unknown fallback": (
         {"fallbacks": ["two"]},
-        "CHAT_MODELS: models.one.fallbacks: two is not another model of the table; for example []",
+        "CHAT_MODELS: models.one.fallbacks: two is not another model; for example []",
     ),
     "itself as a fallback": (
         {"fallbacks": ["one"]},
-        "CHAT_MODELS: models.one.fallbacks: one is not another model of the table; ",
+        "CHAT_MODELS: models.one.fallbacks: one is not another model; ",
     ),
     "a variable that is not there": (
         {"key_env": "SLOW_KEY"},
@@ -543,8 +543,8 @@ def test_a_name_that_no_request_can_contain_stops_the_start(name: str) -> None:
     ("fallbacks", "message"),
     [
         (["local", "local"], "local is listed twice; each fallback is listed once"),
-        (["local", "locla"], "locla is not another model of the table; for example local"),
-        (["x y"], '"x y" is not another model of the table; for example local'),
+        (["local", "locla"], "locla is not another model; for example local"),
+        (["x y"], '"x y" is not another model; for example local'),
     ],
 )
 def test_a_wrong_fallback_is_named(fallbacks: list[str], message: str) -> None:

@@ -208,7 +208,7 @@ async def test_an_exception_of_a_model_is_in_the_log_with_its_traceback(
 
 
 def number(_: Request) -> Any:
-    return 3
+    return 1.5
 
 
 async def angry(_: Request) -> str:
@@ -228,7 +228,7 @@ def hooked() -> Quart:
 HOOKS: dict[str, tuple[Callable[[], Quart], str]] = {
     "authenticate returns a number": (
         lambda: host(authenticate=number),
-        "TypeError: authenticate returned int, not a Principal, its id as a str, or None",
+        "TypeError: authenticate returned float, not a Principal, its id as a str or int, or None",
     ),
     "authenticate raises": (lambda: host(authenticate=angry), "PondError: no frog"),
     "a hook of the host raises": (hooked, "PondError: no frog"),
