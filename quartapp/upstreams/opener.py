@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
@@ -16,6 +17,9 @@ from quartapp.upstreams.in_process import InProcessTransport
 from quartapp.upstreams.model import UpstreamModel
 from quartapp.upstreams.origins import Origins
 from quartapp.upstreams.parameters import Parameters
+
+if TYPE_CHECKING:
+    from quartapp.upstreams.http.servers import Client
 
 
 class Upstreams:
@@ -36,6 +40,10 @@ class Upstreams:
         Raises SettingsError for a key, a proxy or a CA file that cannot be used.
         """
         return entry.upstream.model(self._server(entry, self._key(entry)), self._parameters(name, entry))
+
+    def client(self, entry: Entry) -> Client:
+        """Return the official client for the server of `entry`."""
+        return self._server(entry, self._key(entry)).client
 
     async def close(self) -> None:
         await self.servers.close()

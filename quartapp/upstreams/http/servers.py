@@ -7,13 +7,12 @@ import json
 import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator
 from http import HTTPStatus
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlencode
 
 import aiohttp
 import httpx2
 import msgspec
-from openai import AsyncOpenAI
 from pydantic import SecretStr
 
 from quartapp.core.errors import ChatError, SettingsError, UpstreamFault
@@ -25,6 +24,11 @@ from quartapp.upstreams.common.bodies import Parser
 from quartapp.upstreams.common.failures import MAX_ERROR_BODY_BYTES, from_response
 from quartapp.upstreams.http.compression import CODINGS, Decompressed
 from quartapp.upstreams.http.transport import TRANSPORT_ERRORS, AiohttpTransport, ConnectionOptions, open_trust
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    Client = AsyncOpenAI
 
 Token = Callable[[], Awaitable[str]]
 
@@ -160,8 +164,10 @@ class Servers:
         return proxy
 
 
-def _client(address: Address, transport: httpx2.AsyncBaseTransport) -> AsyncOpenAI:
+def _client(address: Address, transport: httpx2.AsyncBaseTransport) -> Client:
     """Return the official client without retries, redirects and time limits, because those belong to the answer."""
+    from openai import AsyncOpenAI  # here, because an import of the app should not take 0.3 s longer
+
     client = AsyncOpenAI(
         api_key=address.token or (address.key.get_secret_value() if address.key else "none"),
         base_url=address.base_url,
@@ -173,7 +179,7 @@ def _client(address: Address, transport: httpx2.AsyncBaseTransport) -> AsyncOpen
     return client
 
 
-def _headers(address: Address, client: AsyncOpenAI) -> httpx2.Headers:
+def _headers(address: Address, client: Client) -> httpx2.Headers:
     """Return the headers of the client and the address.
 
     Headers from the environment are among them only if the address obeys the environment.

@@ -21,14 +21,13 @@ import aiohttp
 import httpx2
 import msgspec
 from aiohttp.client_proto import ResponseHandler
-from openai import OpenAIError
 from pydantic import SecretStr
 
 from quartapp.core.errors import SettingsError
 
 #: Errors of a request other than ChatError. The class does not show the cause: aiohttp reports a refused connection as
 #: a timeout, and a server without HTTP as a bare aiohttp error.
-TRANSPORT_ERRORS: Final = (OpenAIError, httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, EOFError)
+TRANSPORT_ERRORS: Final = (httpx2.HTTPError, httpx2.StreamError, aiohttp.ClientError, OSError, EOFError)
 
 # Above this size, aiohttp writes files in pieces, and warns about bytes.
 _MAX_BYTES_AT_ONCE: Final = 2**20

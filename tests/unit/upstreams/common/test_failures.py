@@ -10,7 +10,6 @@ from typing import Any
 import aiohttp
 import aiohttp.client_exceptions
 import httpx2
-import openai
 import pytest
 
 from quartapp.core.errors import ERROR_KINDS as KINDS
@@ -426,17 +425,16 @@ def exceptions_of(module: ModuleType) -> Iterator[type[Exception]]:
             yield value
 
 
-# Exceptions for an invalid call of the chat's, or from parts that it does not use: web sockets and web hooks.
+# Exceptions for an invalid call of the chat's, or from parts that it does not use: web sockets.
 OWN_CODES = (
     httpx2.InvalidURL,
     httpx2.CookieConflict,
     aiohttp.client_exceptions.WSMessageTypeError,
-    openai.InvalidWebhookSignatureError,
 )
 
 RAISED = [
     exception
-    for module in (httpx2, aiohttp.client_exceptions, openai)
+    for module in (httpx2, aiohttp.client_exceptions)
     for exception in exceptions_of(module)
     if not issubclass(exception, OWN_CODES)
 ]
@@ -444,7 +442,7 @@ RAISED = [
 
 def test_the_tests_cover_exceptions_of_the_transport() -> None:
     packages = {exception.__module__.partition(".")[0] for exception in RAISED}
-    assert {"httpx2", "aiohttp", "openai"} <= packages
+    assert {"httpx2", "aiohttp"} <= packages
     assert len(RAISED) > 50
 
 
