@@ -12,8 +12,8 @@ from quart import Quart
 log = logging.getLogger("quartapp")
 
 WSGI_SENTENCE: Final = (
-    "This is an ASGI app, but a WSGI server has called it. Start gunicorn with an ASGI worker: use -c gunicorn.conf.py "
-    "(from the repository of quartapp) or -k asgi. Or use another ASGI server, for example hypercorn."
+    "This is an ASGI app, but a WSGI server has called it. Start gunicorn with an ASGI worker: use "
+    "-c python:quartapp.gunicorn or -k asgi. Or use another ASGI server, for example hypercorn."
 )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 
+import aiohttp
 import pytest
 
 from tests.support.serving import APP, CANARY_PROMPT, ROOT, Servers, forks
@@ -30,6 +31,13 @@ async def test_an_answer_over_http_1_0_ends_with_its_connection_in_spite_of_keep
         assert (await asyncio.wait_for(reader.read(), WITHIN_S)).startswith(b"HTTP/1.0 200 ")
     finally:
         writer.transport.abort()
+
+
+async def test_the_settings_inside_the_package_serve_from_an_empty_folder(servers: Servers) -> None:
+    server = servers.start("bare gunicorn", GUNICORN_CMD_ARGS="-c python:quartapp.gunicorn", CHAT_MOCK_TOKENS_PER_S="0")
+    async with aiohttp.request("POST", f"http://127.0.0.1:{server.port}/api/stream", json={"message": "hi"}) as reply:
+        assert reply.status == 200
+    await server.wait_for_log("Using worker: asgi")
 
 
 async def test_an_address_of_ipv6_is_listened_at(servers: Servers) -> None:
