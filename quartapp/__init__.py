@@ -13,12 +13,14 @@ from typing import Any
 from quart import Quart
 from quart.logging import default_handler
 
+from quartapp.answer.report import AnswerReport
 from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
 from quartapp.core.errors import ChatError, SettingsError
-from quartapp.core.events import Annotation, Delta, Done, Image, Reasoning, Refusal, ToolCall, Usage
+from quartapp.core.events import Annotation, Delta, Done, Image, Reasoning, Refusal, Start, ToolCall, Usage
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
+from quartapp.extension import Chat
 from quartapp.guards.auth import bearer_token
 from quartapp.models.own import Model
 from quartapp.routes.replies import handle_errors, render
@@ -27,6 +29,8 @@ from quartapp.stopping import ignore_cancelled_connections
 
 __all__ = [
     "Annotation",
+    "AnswerReport",
+    "Chat",
     "ChatError",
     "ChatRequest",
     "Delta",
@@ -38,6 +42,7 @@ __all__ = [
     "Refusal",
     "Settings",
     "SettingsError",
+    "Start",
     "ToolCall",
     "Usage",
     "bearer_token",

@@ -116,7 +116,7 @@ def _document(context: RouteContext) -> Json:
     made: dict[str, Json] = app.extensions.setdefault(EXTENSION, {})
     prefix = (request.endpoint or "").rpartition(".")[0] + "."
     if prefix not in made:
-        made[prefix] = describe(app, prefix, context.protocols, is_guarded=context.authenticate is not None)
+        made[prefix] = describe(app, prefix, context.protocols, is_guarded=context.hooks.authenticate is not None)
     # Each request may have another root path: the part of the path that a proxy in front removed.
     return {**made[prefix], "servers": [{"url": request.root_path or "/"}]}
 

@@ -24,6 +24,9 @@ ENCODING: Final = "utf-8-sig"
 
 _NO_UNICODE: Final = "half of a character, or not UTF-8"
 
+# Decorators of `Chat` that are written as keywords.
+_HOOKS: Final = frozenset({"authenticate", "prepare", "on_answer"})
+
 # Messages for faults that pydantic describes in terms of Python.
 _WORDS: Final = {
     "extra_forbidden": "no such field",
@@ -88,6 +91,22 @@ class Loaded(BaseSettings):
         """Return the entries of a host app's `config` that are settings, or that start with CHAT_."""
         known = cls.names()
         return {name: value for name, value in config.items() if name in known or name.startswith(PREFIX)}
+
+    @classmethod
+    def by_field(cls, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values of `given`, whose names are fields, by the settings' public names.
+
+        Raises SettingsError for an unknown name, for example `models_fil` with the suggestion `models_file`.
+        """
+        names = {field: name for name, field in cls.names().items()}
+        for field in given:
+            if field not in names:
+                if field in _HOOKS:
+                    raise SettingsError(f"{field}: a decorator of Chat; for example @chat.{field}")
+                nearest = difflib.get_close_matches(field, names, n=1, cutoff=0.6)
+                suggestion = f", perhaps {nearest[0]} is meant" if nearest else ""
+                raise SettingsError(f"{field}: not a keyword of Chat{suggestion}; for example model='mock'")
+        return {names[field]: value for field, value in given.items()}
 
     @classmethod
     def unknown_around(cls) -> list[str]:

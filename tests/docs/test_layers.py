@@ -17,18 +17,20 @@ PACKAGE = ROOT / "quartapp"
 
 # A module imports from lower floors and from its own; on one floor, files and folders import each other without cycles.
 FLOORS = (
-    ("core", "settings", "process"),
+    ("core", "settings", "process", "signals"),
     ("protocols",),
     ("mock",),
     ("upstreams",),
     ("models", "answer"),
+    ("hooks",),
     ("guards",),
-    ("running",),
+    ("running", "quart_host"),
     ("protocols/*/routes", "routes", "openapi"),
     ("stopping", "app", "blueprint"),
-    ("flask", "server", "http1"),
+    ("flask", "direct", "tag", "server", "http1"),
+    ("extension",),
     ("__init__",),
-    ("__main__",),
+    ("__main__", "gunicorn"),
 )
 WEB_FLOORS = [part for parts in FLOORS[4:] for part in parts]
 
@@ -43,7 +45,7 @@ PLACES = {
     "yarl": {"upstreams"},
     "azure": {"upstreams"},
     "hypercorn": {"__main__", "server", "http1"},
-    "flask": {"flask"},
+    "flask": {"flask", "extension"},  # the latter only if the host app is one of Flask
     "a2wsgi": {"flask"},
     "h11": {"http1"},
     "dotenv": {"settings"},
@@ -107,7 +109,8 @@ def resolved(name: str) -> str:
 
 
 def reads_environment(module: Module) -> bool:
-    attributes = {node.attr for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)}
+    nodes = [node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute)]
+    attributes = {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == "os"}
     from_os = {name.removeprefix("os.") for name in imported(module) if name.startswith("os.")}
     return not {"environ", "environb", "getenv", "getenvb", "putenv"}.isdisjoint(attributes | from_os)
 

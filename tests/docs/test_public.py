@@ -23,6 +23,8 @@ PACKAGE = ROOT / "quartapp"
 # A name more or less is a decision, and belongs into the changelog.
 PUBLIC = [
     "Annotation",
+    "AnswerReport",
+    "Chat",
     "ChatError",
     "ChatRequest",
     "Delta",
@@ -34,6 +36,7 @@ PUBLIC = [
     "Refusal",
     "Settings",
     "SettingsError",
+    "Start",
     "ToolCall",
     "Usage",
     "bearer_token",

@@ -38,6 +38,14 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     # As its own defaults are: a WSGI worker and no file of settings.
     "bare gunicorn": ("gunicorn", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
     "gunicorn -k asgi": ("gunicorn", "-k", "asgi", "--bind", "127.0.0.1:{port}", "--no-control-socket", "{target}"),
+    "gthread": (
+        *("gunicorn", "-k", "gthread", "--threads", "64", "--bind", "127.0.0.1:{port}"),
+        *("--no-control-socket", "{target}"),
+    ),
+    "small waitress": ("waitress", "--listen=127.0.0.1:{port}", "--threads=3", "{target}"),
+    "waitress": ("waitress", "--listen=127.0.0.1:{port}", "--threads=64", "{target}"),
+    "flask": ("flask", "--app", "{target}", "run", "--port", "{port}"),
+    "flask --debug": ("flask", "--app", "{target}", "run", "--debug", "--port", "{port}"),
     "quartapp": ("quartapp",),
     "mock": ("quartapp", "mock"),
 }

@@ -150,7 +150,7 @@ _MODELS: Final = {
 }
 
 NATIVE: Final = Protocol(
-    tag="chat",
+    tag="native",
     description="The native protocol.",
     routes=(
         Route("/api/stream", stream, _STREAM, has_head=False),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from flask import Flask, request
 from werkzeug.exceptions import ClientDisconnected
 
-from quartapp.flask import mount
+from quartapp import Chat
 
 app = Flask(__name__, static_folder=None)
 
@@ -53,4 +53,4 @@ def errors() -> dict[str, object]:
     return {"size": len(request.get_data()), "are_stderr": request.environ["wsgi.errors"] is sys.stderr}
 
 
-asgi = mount(app)
+asgi = Chat(url_prefix="/ai").asgi(app)

@@ -22,10 +22,12 @@ from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.blueprint import PROTOCOLS
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
+from quartapp.hooks import Hooks
 from quartapp.mock import CATALOGUE
 from quartapp.openapi.document import describe
 from quartapp.protocols.chat_completions.request import parse_completion
 from quartapp.protocols.native.request import parse
+from quartapp.quart_host import QuartHost
 from quartapp.routes.context import RouteContext
 from quartapp.routes.protocol import Protocol
 from quartapp.routes.replies import handle_errors, render
@@ -93,7 +95,7 @@ async def test_the_document_is_valid_openapi() -> None:
 @pytest.mark.parametrize("protocols", [chosen for size in range(5) for chosen in combinations(PROTOCOLS, size)])
 async def test_the_document_of_any_protocols_is_valid_openapi(protocols: tuple[Protocol, ...]) -> None:
     blueprint = Blueprint("chosen", __name__)
-    add_protocols(blueprint, RouteContext(lambda: None, protocols=protocols))
+    add_protocols(blueprint, RouteContext(lambda: None, Hooks(), protocols))
     app = host(("/ai", blueprint))
     async with app.app_context():
         found = describe(app, "chosen.", protocols, is_guarded=False)
@@ -308,8 +310,8 @@ async def test_the_page_loads_what_this_server_has_and_nothing_else() -> None:
 async def test_without_the_viewer_the_page_is_a_list_with_the_install_command() -> None:
     blueprint = Blueprint("bare", __name__)
     handle_errors(blueprint, render)
-    chat = RunningChat(Settings.load({"CHAT_MODEL": "mock"}))
-    add_protocols(blueprint, RouteContext(lambda: chat, protocols=PROTOCOLS))
+    chat = RunningChat(Settings.load({"CHAT_MODEL": "mock"}), host=QuartHost(host()))
+    add_protocols(blueprint, RouteContext(lambda: chat, Hooks(), PROTOCOLS))
     async with running(host(("/ai", blueprint))) as app:
         found = await links(app, "/ai")
         assert (found.scripts, found.found) == (0, ["data:,", "openapi.json"])
@@ -324,7 +326,7 @@ async def test_a_browser_shows_the_page_and_its_policy_forbids_nothing_that_it_d
     servers: Servers, needs: Callable[[str], str], tmp_path: Path
 ) -> None:
     server = servers.get("quartapp", **FAST)
-    url = f"http://127.0.0.1:{server.port}/docs#/chat/post-stream"
+    url = f"http://127.0.0.1:{server.port}/docs#/native/post-stream"
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=10000"]
     command = [needs("chromium"), *options, f"--user-data-dir={tmp_path}", "--dump-dom", url]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=50)

@@ -6,22 +6,26 @@ import asyncio
 import contextlib
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import aiohttp
 import pytest
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, abort, g, redirect, request, session
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart
 
-from quartapp import Settings, chat_blueprint
+from quartapp import Chat, Delta
 from quartapp.blueprint import running_chats
-from quartapp.flask import mount
 from tests.support.serving import Server, Servers
 
-FAST = Settings.load({"CHAT_MOCK_TOKENS_PER_S": "0"})
 QUESTION = {"message": "count to 5"}
+
+
+def chat(url_prefix: str = "/ai", **keywords: Any) -> Chat:
+    return Chat(url_prefix=url_prefix, **({"mock_tokens_per_s": 0} | keywords))
 
 
 def project() -> Flask:
@@ -65,7 +69,8 @@ async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
     stop = asyncio.Event()
     serving = asyncio.create_task(serve(app, config, shutdown_trigger=stop.wait))
     try:
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+        jar = aiohttp.CookieJar(unsafe=True)  # of an address
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", cookie_jar=jar) as client:
             yield client
     finally:
         stop.set()
@@ -75,7 +80,7 @@ async def served(app: Quart) -> AsyncIterator[aiohttp.ClientSession]:
 async def test_every_route_of_the_chat_is_below_its_prefix() -> None:
     messages = [{"role": "user", "content": "count to 5"}]
     ui = [{"id": "m", "role": "user", "parts": [{"type": "text", "text": "count to 5"}]}]
-    async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
+    async with served(chat().asgi(project())) as client:
         async with client.post("/ai/v1/chat/completions", json={"model": "mock", "messages": messages}) as reply:
             assert (await reply.json())["choices"][0]["message"]["content"] == "1 2 3 4 5"
         async with client.post("/ai/api/ui", json={"id": "c", "messages": ui}) as reply:
@@ -88,7 +93,7 @@ async def test_every_route_of_the_chat_is_below_its_prefix() -> None:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with served(mount(project(), chat_blueprint(settings=FAST))) as client:
+    async with served(chat().asgi(project())) as client:
         yield client
 
 
@@ -129,21 +134,21 @@ async def test_the_prefix_is_exact(client: aiohttp.ClientSession) -> None:
 
 
 async def test_an_answer_and_the_project_do_not_wait_for_each_other() -> None:
-    stalling = chat_blueprint(settings={"CHAT_MODEL": "fault-stall:2", "CHAT_MOCK_TOKENS_PER_S": "0"})
-    async with served(mount(project(), stalling)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+    stalling = chat(model="fault-stall:2").asgi(project())
+    async with served(stalling) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
         assert await answered.content.readexactly(3) == b"1 2"
         async with client.get("/") as home:
             assert await home.text() == "home"
 
 
 async def test_the_chat_lives_as_long_as_the_server() -> None:
-    blueprint = chat_blueprint(settings=FAST)
-    app = mount(project(), blueprint)
+    app = chat().asgi(project())
     assert running_chats(app) == {}
     async with served(app) as client:
         async with client.post("/ai/api/stream", json=QUESTION) as answered:
             await answered.read()
-        [server] = running_chats(app)[blueprint].models.servers
+        [running] = running_chats(app).values()
+        [server] = running.models.servers
         client_of_model = server.client
         assert not client_of_model.is_closed()
     assert client_of_model.is_closed()
@@ -152,12 +157,15 @@ async def test_the_chat_lives_as_long_as_the_server() -> None:
 async def test_chat_names_in_the_projects_config_count() -> None:
     flask_app = project()
     flask_app.config.update(CHAT_MODEL="mock-echo", CHAT_MOCK_TOKENS_PER_S=0, OTHER="x")
-    async with served(mount(flask_app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+    async with (
+        served(Chat(url_prefix="/ai").asgi(flask_app)) as client,
+        client.post("/ai/api/stream", json=QUESTION) as answered,
+    ):
         assert await answered.text() == "count to 5"
 
 
 async def test_another_prefix_and_a_deeper_one_will_do() -> None:
-    app = mount(project(), chat_blueprint(settings=FAST), url_prefix="/tools/chat")
+    app = chat(url_prefix="/tools/chat").asgi(project())
     async with served(app) as client:
         async with client.post("/tools/chat/api/stream", json=QUESTION) as answered:
             assert await answered.text() == "1 2 3 4 5"
@@ -168,7 +176,115 @@ async def test_another_prefix_and_a_deeper_one_will_do() -> None:
 @pytest.mark.parametrize("prefix", ["ai", "/ai/", "", "/"])
 def test_a_wrong_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="for example /ai"):
-        mount(project(), url_prefix=prefix)
+        chat(url_prefix=prefix).asgi(project())
+
+
+# -- the contexts of the project
+
+
+def login_project(**keywords: Any) -> tuple[Flask, Chat]:
+    """A project whose session has the user, and which writes the user's visits into the session."""
+    app, protected = project(), chat(**keywords)
+    app.secret_key = "a-test-secret"
+
+    @app.get("/login")
+    def log_in() -> str:
+        session["user"] = "ann"
+        return ""
+
+    @app.before_request
+    def load_user() -> None:
+        g.user = session.get("user")
+        g.thread = threading.current_thread()
+
+    @protected.authenticate
+    def who(_: Request) -> str | None:
+        assert g.thread is threading.current_thread()
+        session["visits"] = session.get("visits", 0) + 1
+        return g.user if isinstance(g.user, str) else None
+
+    return app, protected
+
+
+async def test_the_session_of_the_project_protects_the_chat_and_is_saved() -> None:
+    app, protected = login_project()
+    async with served(protected.asgi(app)) as client:
+        async with client.post("/ai/api/stream", json=QUESTION) as refused:
+            assert (refused.status, (await refused.json())["error"]["code"]) == (401, "unauthorized")
+            assert "Set-Cookie" in refused.headers
+        await client.get("/login")
+        visits = []
+        for _ in range(2):
+            async with client.post("/ai/api/stream", json=QUESTION) as answered:
+                assert await answered.text() == "1 2 3 4 5"
+                assert (answered.content_type, answered.headers.getall("Vary")) == ("text/plain", ["Cookie"])
+                cookie = answered.cookies["session"].value
+                visits.append(app.session_interface.get_signing_serializer(app).loads(cookie)["visits"])  # type: ignore[attr-defined]
+        assert visits[1] == visits[0] + 1
+
+
+async def test_a_before_request_function_may_answer_itself() -> None:
+    app, protected = login_project()
+    app.before_request(lambda: None if g.user else redirect("/login"))
+    async with (
+        served(protected.asgi(app)) as client,
+        client.post("/ai/api/stream", json=QUESTION, allow_redirects=False) as answered,
+    ):
+        assert (answered.status, answered.headers["Location"]) == (302, "/login")
+
+
+async def test_a_before_request_function_that_fails_is_a_fault_of_the_project() -> None:
+    app = project()
+
+    @app.before_request
+    def fail() -> None:
+        abort(418)
+
+    async with served(chat().asgi(app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert (answered.status, answered.content_type) == (418, "text/html")
+
+
+async def test_open_answers_hold_no_thread_and_no_context() -> None:
+    """More answers are open than there are threads, and the project closes its resources before the model is called."""
+    app, closed = project(), []
+    app.teardown_request(lambda _: closed.append(True))
+    asgi = chat(model="fault-stall:2").asgi(app, workers=2)
+    async with served(asgi) as client, contextlib.AsyncExitStack() as open_answers:
+        for _ in range(5):
+            answered = await open_answers.enter_async_context(client.post("/ai/api/stream", json=QUESTION))
+            assert await answered.content.readexactly(3) == b"1 2"
+        assert len(closed) == 5
+        async with client.get("/") as home:
+            assert await home.text() == "home"
+
+
+async def test_headers_of_after_request_functions_are_those_of_the_answer() -> None:
+    app = project()
+
+    @app.after_request
+    def mark(response: Response) -> Response:
+        response.headers["X-Project"] = "yes"
+        response.headers["Cache-Control"] = "private"
+        return response
+
+    async with served(chat().asgi(app)) as client:
+        async with client.post("/ai/api/stream", json=QUESTION) as answered:
+            assert answered.headers["X-Project"] == "yes"
+            assert answered.headers.getall("Cache-Control") == ["no-cache, no-transform"]
+        async with client.get("/ai/none") as missing:
+            assert (missing.status, missing.headers["X-Project"]) == (404, "yes")
+
+
+async def test_code_of_the_project_uses_the_chat_of_its_server() -> None:
+    app, asked = project(), chat()
+
+    @app.get("/count")
+    def count() -> str:
+        return "".join(event.text for event in asked.iterate("count to 3") if isinstance(event, Delta))
+
+    async with served(asked.asgi(app)) as client, client.get("/count") as counted:
+        assert await counted.text() == "1 2 3"
+    assert "quartapp-loop" not in [thread.name for thread in threading.enumerate()]
 
 
 # -- what the project reads

@@ -1,0 +1,234 @@
+"""The chat as an extension of a Quart or Flask app."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakSet
+
+from quart import Quart, has_app_context
+from quart import current_app as quart_app
+
+from quartapp.blueprint import load_settings, make_blueprint, protocols_without, running_chats
+from quartapp.direct import Answers
+from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare
+from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
+from quartapp.models.registry import check_table
+from quartapp.running import RunningChat
+from quartapp.settings.settings import Settings
+from quartapp.tag import quart_tag
+
+if TYPE_CHECKING:
+    import flask
+    from typing_extensions import Unpack
+
+    from quartapp.flask.chat import FlaskChat
+    from quartapp.settings.keywords import SettingsKeywords
+
+    App = Quart | flask.Flask
+
+EXTENSION = "quartapp_flask"
+
+AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
+PrepareT = TypeVar("PrepareT", bound=Prepare)
+OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
+ModelT = TypeVar("ModelT", bound=Model | ModelFunction)
+Result = TypeVar("Result")
+
+
+class Chat(Answers):
+    """A chat for Quart and Flask apps, with Flask's conventions for extensions.
+
+    `app` may be given here or to `init_app`, any number of apps. The chat is served below `url_prefix`. Several chats
+    of one app need different names. `without` leaves out routes: `native`, `openai` (`/v1`), `ai-sdk`, `page` or
+    `docs`. The other keywords are settings without `CHAT_` in lower case. They take precedence over `app.config`,
+    the environment and `.env`.
+
+    Raises SettingsError for an unknown or invalid setting, and ValueError for a wrong prefix or name.
+
+    >>> chat = Chat(model="mock", url_prefix="/ai")
+    >>> chat.init_app(Quart("project"))
+    """
+
+    def __init__(
+        self,
+        app: App | None = None,
+        *,
+        name: str = "chat",
+        url_prefix: str = "/chat",
+        without: Collection[str] = (),
+        **settings: Unpack[SettingsKeywords],
+    ) -> None:
+        if url_prefix and (not url_prefix.startswith("/") or url_prefix.endswith("/")):
+            raise ValueError("url_prefix starts with a slash and does not end in one, for example /ai")
+        self.name = name
+        self.url_prefix = url_prefix
+        self._without = without
+        self._settings = Settings.by_field(cast(dict[str, Any], settings))
+        self._hooks = Hooks()
+        self._models: dict[str, Model | ModelFunction | OwnEntry] = {}
+        self._blueprint = make_blueprint(name, self._settings, self._models, self._hooks, without=self._without)
+        self._apps: WeakSet[Any] = WeakSet()
+        if app is not None:
+            self._add_to(app, may_grow=True)
+
+    def init_app(self, app: App) -> None:
+        """Add the chat to a Quart or Flask app: its routes below `url_prefix`, its start and its stop.
+
+        The settings are checked at once, so models in Python are registered before. Raises SettingsError, and TypeError
+        for another object.
+        """
+        self._add_to(app)
+
+    def asgi(self, app: flask.Flask, workers: int = 32) -> Quart:
+        """Return an ASGI app that serves a Flask app with this chat, for hypercorn or gunicorn's asgi worker.
+
+        The Flask project runs in up to `workers` threads, one for each request. Open answers need no thread.
+
+        >>> asgi = Chat(url_prefix="/ai").asgi(flask.Flask("project"))
+        """
+        from quartapp.flask.asgi import asgi_app
+
+        if not self.url_prefix:
+            raise ValueError("url_prefix: an ASGI app with a Flask project needs one, for example /ai")
+        if app not in self._apps:
+            self.init_app(app)
+        return asgi_app(app, self._flask_chat(app), workers)
+
+    # -- hooks
+
+    def authenticate(self, hook: AuthenticateT) -> AuthenticateT:
+        """Register the function that identifies clients, as a decorator. A second one replaces the first.
+
+        It gets the host app's request and returns a Principal, its id, or None for a 401.
+
+        >>> chat = Chat()
+        >>> @chat.authenticate
+        ... def who(request):
+        ...     return request.headers.get("X-User")
+        """
+        self._hooks.authenticate = hook
+        return hook
+
+    def prepare(self, hook: PrepareT) -> PrepareT:
+        """Register a function that may change a request before the model is called, as a decorator.
+
+        It gets the ChatRequest and the Principal or None. It returns the request to send, or None for no change. To
+        refuse the request, it raises ChatError. Hooks run in the order of their registration.
+
+        >>> chat = Chat()
+        >>> @chat.prepare
+        ... async def add_context(request, principal):
+        ...     return request.with_context("Today is Monday.")
+        """
+        self._hooks.prepare.append(hook)
+        return hook
+
+    def on_answer(self, hook: OnAnswerT) -> OnAnswerT:
+        """Register a function that gets the AnswerReport of each answer that has ended, as a decorator.
+
+        It is called once for each answer: complete, failed, or abandoned by its client.
+
+        >>> chat = Chat()
+        >>> @chat.on_answer
+        ... async def save(report):
+        ...     print(report.request.text, report.text, report.ending)
+        """
+        self._hooks.on_answer.append(hook)
+        return hook
+
+    def model(
+        self,
+        name: str,
+        *,
+        fallbacks: Sequence[str] = (),
+        retries: int = 0,
+        offered: bool = True,
+        first_event_timeout_s: float | None = None,
+    ) -> Callable[[ModelT], ModelT]:
+        """Register a model of your own, as a decorator: an async generator function of str or events.
+
+        If it fails before its first event, or has none within `first_event_timeout_s`, it is retried `retries` times,
+        then its `fallbacks` are called. Clients cannot request a model that is not `offered`: it is a fallback, or the
+        choice of `prepare`.
+
+        Raises TypeError for a function that can never answer, and RuntimeError once an app has started.
+
+        >>> chat = Chat()
+        >>> @chat.model("haiku")
+        ... async def haiku(request):
+        ...     yield "An old silent pond"
+        """
+
+        if not isinstance(name, str):
+            raise TypeError("chat.model takes the name of the model; for example @chat.model('haiku')")
+        if self._hooks.is_in_use:
+            raise RuntimeError(f"the model {name} comes too late: an app with this chat has started")
+
+        def add(model: ModelT) -> ModelT:
+            check_models({name: model})
+            self._models[name] = OwnEntry(model, tuple(fallbacks), retries, offered, first_event_timeout_s)
+            return model
+
+        return add
+
+    # -- internals
+
+    def _add_to(self, app: App, *, may_grow: bool = False) -> None:
+        """Add the chat to `app`. If it `may_grow`, the names of models are checked at the start of the app."""
+        if not isinstance(app, Quart) and not _is_flask(app):
+            raise TypeError(f"init_app takes a Quart or Flask app, not {type(app).__qualname__}")
+        check_table(load_settings(self._settings, app.config), None if may_grow else self._models)
+        if isinstance(app, Quart):
+            app.register_blueprint(self._blueprint, url_prefix=self.url_prefix or None)
+            app.context_processor(lambda: {f"{self.name}_tag": partial(quart_tag, self.name, self._hooks)})
+        else:
+            self._init_flask(app)
+        self._apps.add(app)
+
+    def _init_flask(self, app: Any) -> None:
+        from quartapp.flask.chat import FlaskChat, flask_blueprint, flask_tag
+
+        def make(host: Any) -> Any:
+            return make_blueprint(
+                self.name, self._settings, self._models, self._hooks, without=self._without, host=host
+            )
+
+        chat = FlaskChat(app, make, self.url_prefix)
+        routes = flask_blueprint(self.name, chat, protocols_without(self._without))
+        app.register_blueprint(routes, url_prefix=self.url_prefix or None)
+        app.context_processor(lambda: {f"{self.name}_tag": partial(flask_tag, self.name, self._hooks, self.run)})
+        app.extensions.setdefault(EXTENSION, {})[self.name] = chat
+
+    def _flask_chat(self, app: Any) -> FlaskChat:
+        return cast("FlaskChat", app.extensions[EXTENSION][self.name])
+
+    def _running(self) -> RunningChat:
+        """Return the running chat of the current app, or of the only app. Raises RuntimeError with the reason."""
+        app = next((app for app in _current_apps() if app in self._apps), None)
+        if app is None and len(self._apps) == 1:
+            app = next(iter(self._apps))
+        if app is None:
+            raise RuntimeError("there is no current app: use the chat in a request, or within app.app_context()")
+        if not isinstance(app, Quart):
+            return self._flask_chat(app).running()
+        chat = running_chats(app).get(self._blueprint)
+        if chat is None:
+            raise RuntimeError("the chat is not running: its app was not started, or init_app was not called for it")
+        return chat
+
+
+def _current_apps() -> Iterator[Any]:
+    """Yield Flask's and Quart's current app. The tasks of a chat in a Flask project have both."""
+    module = sys.modules.get("flask")
+    if module is not None and module.has_app_context():
+        yield module.current_app._get_current_object()
+    if has_app_context():
+        yield cast(Any, quart_app)._get_current_object()
+
+
+def _is_flask(app: object) -> bool:
+    module = sys.modules.get("flask")
+    return module is not None and isinstance(app, module.Flask)

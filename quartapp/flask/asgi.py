@@ -1,0 +1,246 @@
+"""A Flask project and its chat as one ASGI app."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import sys
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, cast
+
+import flask
+from werkzeug.exceptions import ClientDisconnected
+
+try:
+    from a2wsgi import WSGIMiddleware
+    from a2wsgi.wsgi import build_environ
+except ImportError as error:
+    raise ImportError("a Flask project under ASGI needs a2wsgi: pip install 'quartapp[flask]'") from error
+
+from quartapp.app import ChatApp
+from quartapp.flask.chat import FlaskChat
+from quartapp.flask.host import REQUEST_THREAD, Job, RequestThread
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+
+def asgi_app(app: flask.Flask, chat: FlaskChat, workers: int) -> ChatApp:
+    """Return an ASGI app that serves `chat` at its prefix, and `app` at all other paths.
+
+    The Flask project runs in up to `workers` threads, one for each request. An answer takes one of them only until the
+    model is called.
+    """
+    served = chat.for_server()
+    rest = WSGIMiddleware(cast(Any, _CompleteEnviron(app)), workers=workers)
+    served.asgi_app = _Fork(app, served.asgi_app, rest, chat.url_prefix)  # type: ignore[method-assign]
+    return served
+
+
+class _CompleteEnviron:
+    """A WSGI app that adds to the environ what a2wsgi leaves out: stderr, and an input that ends with the body."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self._app = app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["wsgi.errors"] = sys.stderr
+        # Without this, Flask treats a body without Content-Length as empty, and reads lines of others byte by byte.
+        environ["wsgi.input_terminated"] = True
+        environ["wsgi.input"] = io.BufferedReader(_RequestBody(environ["wsgi.input"]))
+        return self._app(environ, start_response)
+
+
+class _RequestBody(io.RawIOBase):
+    """The body of a request as a file. A read waits for at most one message of the server."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        room = memoryview(buffer)
+        data = self._body.read(1)
+        data += self._body.read(min(len(self._body.buffer), len(room) - len(data)))
+        room[: len(data)] = data
+        return len(data)
+
+
+class _Exchange:
+    """A request to the Flask project and its response."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._has_more = True
+
+    async def receive(self) -> Any:
+        """Return the next message.
+
+        Raises ClientDisconnected if the client disconnects, because a truncated body must not look complete.
+        """
+        message = await self._receive()
+        self._has_more = message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        return message
+
+    async def send(self, message: Any) -> None:
+        """Send `message`. Before the end of the response, read the rest of the request's body.
+
+        hypercorn waits forever for a body that nothing reads. It closes a connection whose body is incomplete.
+        """
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            while self._has_more:
+                self._has_more = (await self._receive()).get("more_body", False)
+        await self._send(message)
+
+
+class _Release:
+    """The end of a request's contexts: the status and headers of the response, with those that the project adds."""
+
+    def __init__(self, status: int, headers: list[tuple[str, str]]) -> None:
+        self.status, self.headers = status, headers
+        self.done = asyncio.Event()
+
+
+class _ContextThread(RequestThread):
+    """The contexts of a request to the chat, in a thread that is free again once the model is called."""
+
+    def __init__(self, app: flask.Flask, scope: Any) -> None:
+        super().__init__()
+        self._app = app
+        self._loop = asyncio.get_running_loop()
+        self._environ = cast(dict[str, Any], build_environ(scope, cast(Any, io.BytesIO())))
+        self._released: _Release | None = None
+        self.is_ready = asyncio.Event()
+        self.refusal: flask.Response | None = None
+        self.failure: BaseException | None = None
+
+    def serve(self) -> None:
+        """Run the `before_request` functions of the project, then the jobs of the chat. Called in the thread."""
+        try:
+            with self._app.request_context(self._environ):
+                self.refusal = self._preprocess()
+                self.enter()
+                self._loop.call_soon_threadsafe(self.is_ready.set)
+                if self.refusal is None:
+                    self._run_jobs()
+        except BaseException as error:  # noqa: BLE001 - `enter_contexts` raises it
+            self.failure = error
+        finally:
+            self._loop.call_soon_threadsafe(self.is_ready.set)
+
+    def _preprocess(self) -> flask.Response | None:
+        try:
+            result = self._app.preprocess_request()
+        except Exception as error:  # noqa: BLE001 - the project's error handlers answer it
+            result = self._app.handle_user_exception(error)
+        if result is None:
+            return None
+        return self._app.process_response(self._app.make_response(result))
+
+    def _run_jobs(self) -> None:
+        while True:
+            job = self.jobs.get()
+            if isinstance(job, Job):
+                job.run()
+                continue
+            response = flask.Response(status=job.status, headers=job.headers)
+            try:
+                job.headers = list(self._app.process_response(response).headers)
+            finally:
+                self._loop.call_soon_threadsafe(job.done.set)
+            return
+
+    async def release(self) -> None:
+        if self._released is None:
+            await self._release(200, [])
+
+    async def headers(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Return `headers` with those that the project adds, for example the cookie of its session.
+
+        Once the model has been called, the project's hooks have seen an empty response with the status 200.
+        """
+        if self._released is None:
+            return await self._release(status, headers)
+        own = {name.lower() for name, _ in headers} | {"content-type", "content-length"}
+        own -= {"set-cookie", "vary"}
+        return headers + [pair for pair in self._released.headers if pair[0].lower() not in own]
+
+    async def _release(self, status: int, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        self._released = _Release(status, headers)
+        self.jobs.put(self._released)
+        await self._released.done.wait()
+        return self._released.headers
+
+    def end(self) -> None:
+        """Free the thread, if it has not been released."""
+        if self._released is None:
+            self._released = _Release(200, [])
+            self.jobs.put(self._released)
+
+
+class _Fork:
+    """An ASGI app that sends requests below `prefix`, and the lifespan, to `chat`, and the others to `rest`."""
+
+    def __init__(self, app: flask.Flask, chat: Any, rest: WSGIMiddleware, prefix: str) -> None:
+        self._app = app
+        self._chat = chat
+        self._rest: Any = rest
+        self._threads: ThreadPoolExecutor = rest.executor
+        self._prefix = prefix
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        is_ours = path == self._prefix or path.startswith(self._prefix + "/")
+        if scope["type"] != "http":
+            await self._chat(scope, receive, send)
+        elif is_ours:
+            await self._serve_chat(scope, receive, send)
+        else:
+            exchange = _Exchange(receive, send)
+            await self._rest(scope, exchange.receive, exchange.send)
+
+    async def _serve_chat(self, scope: Any, receive: Receive, send: Send) -> None:
+        thread = _ContextThread(self._app, scope)
+        REQUEST_THREAD.set(thread)
+        self._threads.submit(thread.serve)
+        try:
+            await thread.is_ready.wait()
+            if thread.failure is not None:
+                raise thread.failure
+            if thread.refusal is not None:
+                await _send_response(thread.refusal, _Exchange(receive, send).send)
+                return
+
+            async def send_with_headers(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    own = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
+                    headers = await thread.headers(message["status"], own)
+                    message = {**message, "headers": _encoded(headers)}
+                await send(message)
+
+            await self._chat(scope, receive, send_with_headers)
+        finally:
+            thread.end()
+
+
+async def _send_response(response: flask.Response, send: Send) -> None:
+    body = response.get_data()
+    with contextlib.closing(response):
+        await send(
+            {"type": "http.response.start", "status": response.status_code, "headers": _encoded(response.headers)}
+        )
+        await send({"type": "http.response.body", "body": body})
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]

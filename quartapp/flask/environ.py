@@ -1,0 +1,99 @@
+"""The environ of a WSGI request: as the scope of an ASGI request, and what its server shows of the connection."""
+
+from __future__ import annotations
+
+import errno
+import selectors
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final, cast
+from urllib.parse import quote
+
+import flask
+
+NO_LIMIT: Final = 2**62
+
+# Headers of a connection, which belong to the server (PEP 3333).
+_HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+
+
+def scope_of(environ: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ASGI scope of a WSGI request."""
+    root, path = (_text(environ.get(name, "")) for name in ("SCRIPT_NAME", "PATH_INFO"))
+    root = root.rstrip("/")
+    names = {name: name[5:] for name in environ if name.startswith("HTTP_")}
+    names |= {name: name for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if environ.get(name)}
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": environ.get("SERVER_PROTOCOL", "HTTP/1.1").removeprefix("HTTP/"),
+        "method": environ["REQUEST_METHOD"],
+        "scheme": environ.get("wsgi.url_scheme", "http"),
+        "path": root + path,
+        "raw_path": quote(root + path).encode(),
+        "query_string": environ.get("QUERY_STRING", "").encode("latin-1"),
+        "root_path": root,
+        "headers": [
+            (name.replace("_", "-").lower().encode("latin-1"), str(environ[key]).encode("latin-1"))
+            for key, name in names.items()
+        ],
+        "client": (environ.get("REMOTE_ADDR", ""), int(environ.get("REMOTE_PORT") or 0)),
+        "server": (environ.get("SERVER_NAME", ""), int(environ.get("SERVER_PORT") or 0)),
+    }
+
+
+def _text(value: str) -> str:
+    """Return a path of an environ as text: its characters are the bytes of UTF-8."""
+    return value.encode("latin-1").decode("utf-8", "replace")
+
+
+def wsgi_headers(pairs: Any) -> list[tuple[str, str]]:
+    """Return the headers of an ASGI response, without those that belong to the server."""
+    named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+    return [(name, value) for name, value in named if name.lower() not in _HOP_BY_HOP]
+
+
+def body_of(request: flask.Request) -> Callable[[int], bytes]:
+    """Return a function that reads the next bytes of the body, also if a hook of the project has read it before."""
+    if "_cached_data" in vars(request):
+        data = [request.get_data()]
+        return lambda _: data.pop() if data else b""
+    request.max_content_length = NO_LIMIT  # the chat reads less, and has an error of its own for a larger body
+    stream = request.stream
+    return getattr(stream, "read1", stream.read)
+
+
+def abort_error(environ: Mapping[str, Any]) -> Exception:
+    """Return the exception at which the server closes the connection without the end of the body.
+
+    gunicorn and Flask's server take it for a client that has disconnected, and so does waitress with its own exception.
+    Flask's debugger would end the body after any exception, so its connection is closed here.
+    """
+    if "werkzeug.socket" in environ:
+        with suppress(OSError):
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    if "waitress.client_disconnected" in environ:
+        waitress: Any = sys.modules["waitress.channel"]
+        return cast(Exception, waitress.ClientDisconnected())
+    return BrokenPipeError(errno.EPIPE, "the response was aborted")
+
+
+def disconnect_check(environ: Mapping[str, Any]) -> Callable[[], bool]:
+    """Return a function that tells whether the client has disconnected, as far as the server shows it."""
+    # waitress's own function sees a disconnect only with a setting that is off by default.
+    channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)
+    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket") or getattr(channel, "socket", None)
+    if type(connection) is not socket.socket:  # a TLS socket cannot be looked at without reading from it
+        return lambda: False
+
+    def is_gone() -> bool:
+        with selectors.DefaultSelector() as selector:
+            try:
+                selector.register(connection, selectors.EVENT_READ)
+                return bool(selector.select(0)) and not connection.recv(1, socket.MSG_PEEK)
+            except (OSError, ValueError):  # the server has closed it
+                return True
+
+    return is_gone
