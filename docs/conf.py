@@ -27,7 +27,18 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {
-    name: name for name in ("ASGIApp", "Authenticate", "Code", "ModelFunction", "Reason", "Yielded")
+    name: name
+    for name in (
+        "ASGIApp",
+        "Authenticate",
+        "Code",
+        "Message",
+        "ModelFunction",
+        "OnAnswer",
+        "Prepare",
+        "Reason",
+        "Yielded",
+    )
 }
 maximum_signature_line_length = 80
 

@@ -1,5 +1,7 @@
 """A Flask project with the chat at /ai, and a page of its own that reads it.
 
+`flask run`, gunicorn's gthread workers and waitress serve `app`. ASGI servers serve `asgi`:
+
 hypercorn app:asgi
 """
 
@@ -7,16 +9,15 @@ from pathlib import Path
 
 from flask import Flask, Response, send_file
 
-from quartapp.flask import mount
+from quartapp import Chat
 
 PAGE = Path(__file__).parents[1] / "page.html"
 
 app = Flask(__name__)
+chat = Chat(app, url_prefix="/ai")
+asgi = chat.asgi(app)
 
 
 @app.get("/")
 def home() -> Response:
     return send_file(PAGE)
-
-
-asgi = mount(app, url_prefix="/ai")

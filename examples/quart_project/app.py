@@ -1,4 +1,4 @@
-"""A Quart project with the chat at /ai, for whoever has a token.
+"""A Quart project with the chat at /ai, for users with a token.
 
 ALICE_TOKEN=secret hypercorn app:app
 """
@@ -8,18 +8,15 @@ import os
 
 from quart import Quart, Request
 
-from quartapp import bearer_token, chat_blueprint
+from quartapp import Chat, bearer_token
 
 app = Quart(__name__)
+chat = Chat(app, url_prefix="/ai")
 
 TOKENS = {"alice": os.environ["ALICE_TOKEN"]}
 
 
-@app.get("/")
-async def home() -> str:
-    return "A project of its own; the chat is at /ai/api/stream."
-
-
+@chat.authenticate
 def who(request: Request) -> str | None:
     """Return the owner of the request's token, or None, which is answered with 401."""
     given = bearer_token(request).encode()
@@ -27,4 +24,6 @@ def who(request: Request) -> str | None:
     return owners[0] if given and owners else None
 
 
-app.register_blueprint(chat_blueprint(authenticate=who), url_prefix="/ai")
+@app.get("/")
+async def home() -> str:
+    return "A project of its own; the chat is at /ai/api/stream."

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import flask
 import pytest
-from flask import Flask
+from quart import Quart
 from sphinx.util.inventory import InventoryFile
 
 import quartapp
-import quartapp.flask
 import quartapp.mock
+import quartapp.signals
 from tests.support.serving import ROOT
 
 DOCS = ROOT / "docs"
@@ -27,7 +28,7 @@ PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
 PUBLIC = [
     *(f"quartapp.{name}" for name in quartapp.__all__),
     *(f"quartapp.mock.{name}" for name in quartapp.mock.__all__),
-    "quartapp.flask.mount",
+    "quartapp.signals.answer_ended",
 ]
 
 
@@ -38,10 +39,11 @@ def the(name: str) -> Any:
 
 
 def members() -> Iterator[str]:
-    """Return the functions and properties that the public classes define, except those of the settings."""
+    """Return the functions and properties of the public classes and their bases of ours, except the settings."""
     for name in PUBLIC:
         if inspect.isclass(the(name)) and the(name) is not quartapp.Settings:
-            for member, value in vars(the(name)).items():
+            ours = [kind for kind in inspect.getmro(the(name)) if kind.__module__.partition(".")[0] == "quartapp"]
+            for member, value in (pair for kind in ours for pair in vars(kind).items()):
                 if not member.startswith("_") and isinstance(value, property) | inspect.isfunction(value):
                     yield f"{name}.{member}"
 
@@ -85,13 +87,18 @@ def test_a_page_loads_nothing_from_another_host(built: Path) -> None:
 
 
 def test_the_examples_of_public_docstrings_are_true() -> None:
-    names = vars(quartapp) | vars(quartapp.mock) | {"mount": quartapp.flask.mount, "Flask": Flask}
+    names = vars(quartapp) | vars(quartapp.mock) | {"Quart": Quart, "flask": flask}
     runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
     finder = doctest.DocTestFinder(recurse=False)
     ran = {}
     for name in PUBLIC:
         for test in finder.find(the(name), name, globs=dict(names)):
             ran[name] = len(test.examples)
+            runner.run(test)
+    for name in set(members()) - NEED_A_RUNNING_APP:
+        owner, _, member = name.rpartition(".")
+        value = inspect.getattr_static(the(owner), member)
+        for test in finder.find(value.fget if isinstance(value, property) else value, name, globs=dict(names)):
             runner.run(test)
     assert runner.summarize(verbose=False).failed == 0
     functions = {name for name in PUBLIC if inspect.isfunction(the(name))}
@@ -100,3 +107,6 @@ def test_the_examples_of_public_docstrings_are_true() -> None:
 
 #: One needs a request, and the other two take one text and return a bool.
 WITHOUT_EXAMPLE = {"quartapp.bearer_token", "quartapp.mock.is_fault", "quartapp.mock.offers"}
+
+#: Their examples are code inside of an app. The tests of the guides run such code.
+NEED_A_RUNNING_APP = {"quartapp.Chat.stream", "quartapp.Chat.iterate", "quartapp.Chat.run"}

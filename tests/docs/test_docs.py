@@ -16,9 +16,10 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from flask import Flask, session
 
 from bench.readme import FIGURES, figures, with_figures
-from quartapp import create_app
+from quartapp import Chat, create_app
 from quartapp.__main__ import main
 from quartapp.core import events
 from quartapp.core.errors import ERROR_KINDS as KINDS
@@ -174,11 +175,23 @@ def test_python_compiles_and_json_is_json(page: Path) -> None:
 
 def test_the_projects_of_the_pages_have_the_chat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALICE_TOKEN", "a-token")
-    projects = [*blocks(README, "python"), *blocks(PROTECT, "python")]
-    for block, name in zip(projects, ("app", "asgi", "app"), strict=True):
-        project: dict[str, Any] = {"__name__": "project"}
+    for block in [*blocks(README, "python"), *blocks(PROTECT, "python")]:
+        project: dict[str, Any] = {
+            "__name__": "project",
+            "app": Flask("project"),
+        }  # the README shows lines for such an app
         exec(block, project)
-        assert "/ai/api/stream" in [rule.rule for rule in project[name].url_map.iter_rules()]
+        assert "/ai/api/stream" in [rule.rule for rule in project["app"].url_map.iter_rules()]
+
+
+def test_the_readmes_login_and_hook_work_in_its_project() -> None:
+    (block,) = blocks(README, "py")
+    chat = Chat(Flask("project"))
+    project: dict[str, Any] = {"chat": chat, "session": session}
+    exec(block, project)
+    assert callable(project["save"])
+    report = text_of("docs/reference/python.md") + text_of("docs/howto/save-answers.md")
+    assert all(name in report for name in ("report.request.text", "report.text", "report.is_complete"))
 
 
 def test_the_project_with_a_token_is_the_example() -> None:
@@ -280,11 +293,11 @@ async def test_the_proxy_passes_on_complete_and_aborted_answers_without_delay(pr
             assert await stalled.content.readexactly(5) == b"1 2 3"
 
 
-async def test_the_proxy_of_the_page_on_snippets_gives_the_chat_a_prefix(
+async def test_the_proxy_of_the_page_on_ndjson_gives_the_chat_a_prefix(
     servers: Servers, needs: Callable[[str], str], tmp_path: Path
 ) -> None:
     chat = servers.get("quartapp", CHAT_MOCK_TOKENS_PER_S="0")
-    with nginx(needs("nginx"), tmp_path, "switch.md", chat) as address:
+    with nginx(needs("nginx"), tmp_path, "coming-from/fastapi-ndjson.md", chat) as address:
         await eventually(lambda: is_listening(address))
         async with aiohttp.ClientSession(address) as client:
             async with client.get("/ai/") as page:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import flask
+import flask_login
 import pytest
-from quart import Quart, Request, session
+import quart_auth
+from flask_login import UserMixin
+from quart import Quart, session
 
-from quartapp import chat_blueprint
+from quartapp import Chat, ChatRequest
+from quartapp.flask.loop import close_background_loop
+from quartapp.signals import answer_ended
+from tests.support.documents import blocks
 from tests.support.serving import ROOT
 
 GUIDES = ROOT / "docs" / "howto"
@@ -54,7 +64,9 @@ async def test_the_models_in_python_answer() -> None:
 
 @pytest.mark.timeout(180)
 def test_the_tests_of_the_guide_pass_with_a_key_in_the_environment(tmp_path: Path) -> None:
-    (tmp_path / "test_chat.py").write_text(block("test.md"), encoding="utf-8")
+    for code in blocks(GUIDES / "test.md"):
+        assert code.file
+        (tmp_path / code.file).write_text(code.text, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
@@ -64,7 +76,7 @@ def test_the_tests_of_the_guide_pass_with_a_key_in_the_environment(tmp_path: Pat
         timeout=150,
         check=False,
     )
-    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert "7 passed" in done.stdout, done.stdout + done.stderr
 
 
 async def test_a_front_end_on_another_port_may_read_answers() -> None:
@@ -77,30 +89,202 @@ async def test_a_front_end_on_another_port_may_read_answers() -> None:
 
 def test_the_command_of_the_guide_sets_the_same_origin() -> None:
     (origin,) = re.findall(r"^CHAT_ORIGINS=(\S+) python -m quartapp$", block("cors.md", "sh"), re.MULTILINE)
-    assert origin in project(block("cors.md"))["app"].config["CHAT_ORIGINS"]
+    assert f'origins=["{origin}"' in block("cors.md")
 
 
-async def test_a_project_with_a_login_returns_its_user() -> None:
-    names: dict[str, Any] = {"Request": Request, "session": session}
-    exec(block("protect.md", "py"), names)
-    app = Quart(__name__)
+# -- logins
+
+LOGINS = re.findall(
+    r"^\| ([^|]+) \| `(chat\.authenticate\(.+\))` \|$", (GUIDES / "protect.md").read_text("utf-8"), re.MULTILINE
+)
+QUESTION = {"message": "count to 1"}
+
+
+def line_for(login: str) -> str:
+    (line,) = [str(line) for name, line in LOGINS if login in name]
+    return line
+
+
+class User(UserMixin):  # type: ignore[misc]
+    id = "alice"
+
+
+def flask_project(line: str, **names: Any) -> flask.Flask:
+    app = flask.Flask("project")
     app.secret_key = "secret"
-    app.register_blueprint(chat_blueprint(authenticate=names["who"]), url_prefix="/ai")
-    app.config["CHAT_MODELS"] = {"mock": {"kind": "mock"}}
+    exec(line, {"chat": Chat(app, url_prefix="/ai", mock_tokens_per_s=0), **names})
+    return app
+
+
+def check_flask_login(app: flask.Flask) -> None:
+    client = app.test_client()
+    assert client.post("/ai/api/stream", json=QUESTION).status_code == 401
+    assert client.post("/login").status_code == 200
+    response = client.post("/ai/api/stream", json=QUESTION)
+    assert (response.status_code, response.text) == (200, "1")
+
+
+async def check_quart_login(app: Quart) -> None:
+    async with app.test_app() as running:
+        client = running.test_client()
+        assert (await client.post("/ai/api/stream", json=QUESTION)).status_code == 401
+        assert (await client.post("/login")).status_code == 200
+        response = await client.post("/ai/api/stream", json=QUESTION)
+        assert (response.status_code, await response.get_data(as_text=True)) == (200, "1")
+
+
+def test_the_page_has_a_line_for_each_login() -> None:
+    assert len(LOGINS) == 4
+
+
+@pytest.mark.usefixtures("closed_loop")
+def test_the_line_for_flask_login_protects_the_chat() -> None:
+    app = flask_project(line_for("Flask-Login"), current_user=flask_login.current_user)
+    flask_login.LoginManager(app).user_loader(lambda _: User())
+    app.post("/login")(lambda: str(flask_login.login_user(User(), remember=True)))
+    check_flask_login(app)
+
+
+@pytest.mark.usefixtures("closed_loop")
+def test_the_line_for_a_session_of_flask_protects_the_chat() -> None:
+    app = flask_project(line_for("the session"), session=flask.session)
+
+    @app.post("/login")
+    def login() -> str:
+        flask.session["user_id"] = "alice"
+        return ""
+
+    check_flask_login(app)
+
+
+@pytest.mark.usefixtures("closed_loop")
+def test_the_line_for_g_user_protects_the_chat() -> None:
+    app = flask_project(line_for("g.user"), g=flask.g)
+
+    @app.before_request
+    def load() -> None:
+        flask.g.user = {"id": 7} if "user_id" in flask.session else None
+
+    @app.post("/login")
+    def login() -> str:
+        flask.session["user_id"] = 7
+        return ""
+
+    check_flask_login(app)
+
+
+async def test_the_line_for_a_session_of_quart_protects_the_chat() -> None:
+    app = Quart("project")
+    app.secret_key = "secret"
+    exec(line_for("the session"), {"chat": Chat(app, url_prefix="/ai", mock_tokens_per_s=0), "session": session})
 
     @app.post("/login")
     async def login() -> str:
         session["user_id"] = "alice"
         return ""
 
+    await check_quart_login(app)
+
+
+async def test_the_line_for_quart_auth_protects_the_chat() -> None:
+    app = Quart("project")
+    app.secret_key = "secret"
+    app.config["QUART_AUTH_COOKIE_SECURE"] = False
+    quart_auth.QuartAuth(app)
+    names = {"chat": Chat(app, url_prefix="/ai", mock_tokens_per_s=0), "current_user": quart_auth.current_user}
+    exec(line_for("quart-auth"), names)
+
+    @app.post("/login")
+    async def login() -> str:
+        quart_auth.login_user(quart_auth.AuthUser("alice"))
+        return ""
+
+    await check_quart_login(app)
+
+
+# -- hooks
+
+
+@pytest.fixture
+def closed_loop() -> Iterator[None]:
+    """Close the background loop after the test, which waits for the hooks."""
+    yield
+    close_background_loop()
+
+
+def python_of(name: str) -> str:
+    """Return all Python blocks of a guide, which are one module."""
+    return "\n".join(block.text for block in blocks(GUIDES / name) if block.language == "python")
+
+
+@pytest.mark.usefixtures("closed_loop")
+def test_the_hooks_of_the_guide_run_around_an_answer() -> None:
+    module = project(python_of("hooks.md"))
+    chat: Chat = module["chat"]
+    seen: list[ChatRequest] = []
+
+    @chat.model("spy")
+    async def spy(request: ChatRequest) -> AsyncIterator[str]:
+        seen.append(request)
+        yield "seen"
+
+    chat.prepare(lambda request, _: request.with_model("spy") if request.text == "look" else None)
+    client = module["app"].test_client()
+    try:
+        assert client.post("/ai/api/stream", json={"message": "hi"}).status_code == 401
+        user = {"X-User": "ann"}
+        assert client.post("/ai/api/stream", json={"message": "hi"}, headers=user).text == "hi"
+        assert client.post("/ai/api/stream", json={"message": "look"}, headers=user).text == "seen"
+        assert [turn["content"] for turn in seen[0].messages] == [module["OPENING_HOURS"], "look"]
+        assert client.get("/ai/api/models", headers=user).get_json()["default"] == "parrot"
+        module["questions"]["ann"] = 100
+        refused = client.post("/ai/api/stream", json={"message": "hi"}, headers=user)
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "3600")
+        with module["app"].app_context():
+            assert module["digest"]("bob") == "What is new?"
+        close_background_loop()
+    finally:
+        answer_ended.disconnect(module["count"])
+    assert sorted(module["reports"]) == [
+        "ann asked hi: hi (complete)",
+        "ann asked look: seen (complete)",
+        "bob asked What is new?: What is new? (complete)",
+    ]
+    assert module["endings"] == ["project: done"] * 3
+
+
+@pytest.mark.usefixtures("closed_loop")
+@pytest.mark.parametrize("index", [0, 1], ids=["sqlite3", "Flask-SQLAlchemy"])
+def test_the_guide_saves_complete_and_truncated_answers(
+    index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = block("save-answers.md", index=index).replace("sqlite:///project.db", f"sqlite:///{tmp_path}/answers.db")
+    module = project(code)
+    client = module["app"].test_client()
+    with client.session_transaction() as login:
+        login["user_id"] = "ann"
+    records = {"Accept": "application/x-ndjson"}
+    for model in ("mock", "fault-drop:2"):
+        assert client.post("/ai/api/stream", json={"message": "count to 3", "model": model}, headers=records).text
+        close_background_loop()
+    with closing(sqlite3.connect("answers.db")) as db:
+        rows = db.execute("SELECT user_id, question, text, ending FROM answer ORDER BY rowid").fetchall()
+    assert rows == [("ann", "count to 3", "1 2 3", "done"), ("ann", "count to 3", "1 2", "upstream_error")]
+
+
+async def test_models_in_python_and_of_the_table_are_fallbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-unused")
+    app = project(python_of("own-model.md").replace("127.0.0.1:11434", "127.0.0.1:9"))["app"]
+    status, records = await answer_to(app, message="hi")
+    assert (status, records[1]["text"]) == (200, "No model can be reached at the moment.")
     async with app.test_app() as running:
-        client = running.test_client()
-        assert (await client.post("/ai/api/stream", json={"message": "count to 1"})).status_code == 401
-        await client.post("/login")
-        response = await client.post("/ai/api/stream", json={"message": "count to 1"})
-        assert (response.status_code, await response.get_data(as_text=True)) == (200, "1")
+        offer = await (await running.test_client().get("/ai/api/models")).get_json()
+    assert (offer["default"], [model["id"] for model in offer["models"]]) == ("search", ["search", "fast", "local"])
 
 
-def test_the_flask_app_in_place_of_the_snippet_has_the_chat() -> None:
-    asgi = project(block("switch.md"))["asgi"]
-    assert "/ai/api/stream" in [rule.rule for rule in asgi.url_map.iter_rules()]
+def test_the_table_of_the_guide_is_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-unused")
+    names: dict[str, Any] = {"app": Quart("project"), "Chat": Chat}
+    exec(block("several-models.md"), names)
+    assert isinstance(names["chat"], Chat)

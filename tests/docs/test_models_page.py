@@ -152,7 +152,7 @@ async def test_chat_model_names_the_default(tmp_path: Path) -> None:
 
 
 def test_the_configuration_in_python_is_such_a_table() -> None:
-    [assigned] = re.findall(r'^app\.config\["CHAT_MODELS"\] = (\{.*?^\})$', SEVERAL, re.MULTILINE | re.DOTALL)
+    [assigned] = re.findall(r"^MODELS = (\{.*?^\})$", SEVERAL, re.MULTILINE | re.DOTALL)
     given = ast.literal_eval(assigned)
     table = read_table(Settings.load({"CHAT_MODELS": given}))
     assert table is not None

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,6 +21,12 @@ TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 # Commands whose effect the test already has: a folder, and an environment with the package.
 DONE_ALREADY = {"mkdir", "cd", "python3", ".", "pip"}
+#: The port that each server listens on unless it is given another, and the rest of its command.
+SERVERS = {"hypercorn": (8000, "app:app"), "flask": (5000, "run")}
+
+#: Seconds for the effect of a hook, which runs after the end of the answer.
+EFFECT_S = 10
+
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not FOREIGN.fullmatch(name)}
 
 
@@ -30,6 +37,8 @@ class Walk:
         self._folder = folder
         self._programs = programs
         self._server: Server | None = None
+        self._address = ""
+        self._again: list[str] = []
         self.output: str | None = None
         self.files: list[str] = []
         self.commands: list[str] = []
@@ -43,10 +52,7 @@ class Walk:
                 for line in block.text.replace("\\\n", " ").splitlines():
                     self._run(shlex.split(line))
             case "text":
-                expected = re.escape(block.text.strip()).replace("…", "[0-9a-f]{32}")
-                assert self.output is not None
-                assert re.fullmatch(expected, self.output.strip()), self.output
-                self.output = None
+                self._compare(re.escape(block.text.strip()).replace("…", "[0-9a-f]{32}"))
             case other:
                 raise AssertionError(f"no rule for a block of {other}")
 
@@ -54,6 +60,18 @@ class Walk:
         if self._server is not None:
             self._server.terminate()
             self._server.reap()
+
+    def _compare(self, expected: str) -> None:
+        """Compare the output with a pattern. A GET is sent again, because the page may show the effect of a hook."""
+        deadline = time.monotonic() + EFFECT_S
+        while True:
+            assert self.output is not None
+            if re.fullmatch(expected, self.output.strip()):
+                break
+            assert self._again, self.output
+            assert time.monotonic() < deadline, self.output
+            self.output = self._output(self._again)
+        self.output = None
 
     def _write(self, block: Block) -> None:
         assert block.file, f"no file is named before: {block.text}"
@@ -68,14 +86,21 @@ class Walk:
         if name in DONE_ALREADY:
             return
         assert self.output is None, f"the page does not show: {self.output}"
-        if name == "hypercorn":
+        if name in SERVERS:
+            port, target = SERVERS[name]
+            assert command == [name, target]
             self.stop()
-            self._server = Server("hypercorn", self._folder, {"CHAT_MOCK_TOKENS_PER_S": "0"}, command[1])
+            target = "app" if name == "flask" else target
+            self._server = Server(name, self._folder, {"CHAT_MOCK_TOKENS_PER_S": "0"}, target)
+            self._address = f"127.0.0.1:{port}"
         elif name == "curl":
             assert self._server is not None
             address = f"127.0.0.1:{self._server.port}"
-            local = [word.replace("127.0.0.1:8000", address) for word in command[1:]]
-            self.output = self._output([self._programs["curl"], "--silent", "--show-error", *local])
+            local = [word.replace(self._address, address) for word in command[1:]]
+            assert local != command[1:]
+            request = [self._programs["curl"], "--silent", "--show-error", *local]
+            self._again = [] if "-d" in command else request
+            self.output = self._output(request) or None
         else:
             assert command == ["python", "-m", "pytest", "-q"]
             assert "1 passed" in self._output([sys.executable, *command[1:], "-p", "no:cacheprovider"])
