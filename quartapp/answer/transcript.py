@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -13,11 +13,38 @@ from quartapp.answer.report import AnswerReport
 from quartapp.core.events import Batches, Delta, Event, Raw, Reasoning, Refusal, ToolCall
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
-from quartapp.protocols.chat_completions.chunk import CompletionChunk
+from quartapp.protocols.chat_completions.chunk import ChunkCall, text_in
 from quartapp.protocols.native.whole import merge
+from quartapp.upstreams.common.lenient_json import REFUSALS, parse
 from quartapp.upstreams.model import OpenStream
 
-_CHUNKS: Final = msgspec.json.Decoder(CompletionChunk)
+
+class _Delta(msgspec.Struct):
+    """The fields of a transcript. Reasoning may have any type, because chunks are passed on unchanged."""
+
+    content: str | None = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    thinking: Any = None
+    reasoning_details: Any = None
+    refusal: str | None = None
+    tool_calls: list[ChunkCall] | None = None
+
+    @property
+    def thought(self) -> str:
+        return text_in(self.reasoning_content or self.reasoning or self.thinking or self.reasoning_details)
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta
+    index: int = 0
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+
+
+_CHUNKS: Final = msgspec.json.Decoder(_Chunk)
 
 
 class Transcript:
@@ -47,11 +74,24 @@ def _read(event: Event) -> Iterator[Event]:
     if not isinstance(event, Raw):
         yield event
         return
-    for delta in (choice.delta for choice in _CHUNKS.decode(event.payload).choices if choice.index == 0):
-        yield Reasoning(delta.thought or "")
+    try:
+        chunk = _decode(event.payload)
+    except (*REFUSALS, ValueError):
+        yield Delta(event.text or "")
+        return
+    for delta in (choice.delta for choice in chunk.choices or () if choice.index == 0):
+        yield Reasoning(delta.thought)
         yield Delta(delta.content or "")
         yield Refusal(delta.refusal or "")
         for call in delta.tool_calls or ():
             named = call.custom or call.function
             name = None if named is None else named.name
             yield ToolCall(call.index or 0, call.id, name, call.arguments)
+
+
+def _decode(payload: bytes) -> _Chunk:
+    """Return the chunk. Raises one of REFUSALS or ValueError."""
+    try:
+        return _CHUNKS.decode(payload)
+    except msgspec.DecodeError:  # for example because of NaN
+        return msgspec.convert(parse(payload), _Chunk)
