@@ -14,6 +14,7 @@ from quartapp.core.events import Done, Event, Failed, Ping
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest, without
 from quartapp.guards.guard import GuardContext, Leases
+from quartapp.hooks import Outcome
 from quartapp.protocols.chat_completions.request import CompletionBody
 from quartapp.protocols.common.documents import safe_path
 from quartapp.protocols.common.messages import Message as ParsedMessage
@@ -188,7 +189,8 @@ async def _in_loop(chat: RunningChat, work: Awaitable[Result]) -> Result:
     """Return the result of `work`, which runs in the loop of the chat."""
     if asyncio.get_running_loop() is chat.loop:
         return await work
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_coroutine(work), chat.loop))
+    outcome = Outcome.of_async(work)  # because a SystemExit would end the loop of the chat
+    return (await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(outcome, chat.loop))).get()  # type: ignore[no-any-return]
 
 
 def _in_thread(chat: RunningChat, work: Awaitable[Result]) -> Result:
@@ -197,7 +199,8 @@ def _in_thread(chat: RunningChat, work: Awaitable[Result]) -> Result:
         if isinstance(work, Coroutine):
             work.close()
         raise RuntimeError("this would block the event loop of the chat: use `async for … in chat.stream(…)` or await")
-    return asyncio.run_coroutine_threadsafe(_coroutine(work), chat.loop).result()
+    outcome = Outcome.of_async(work)  # because a SystemExit would end the loop of the chat
+    return asyncio.run_coroutine_threadsafe(outcome, chat.loop).result().get()  # type: ignore[no-any-return]
 
 
 async def _open(chat: RunningChat, request: ChatRequest, principal: Principal | None) -> DirectAnswer:
@@ -224,10 +227,6 @@ def _checked(event: Event) -> Event:
     if isinstance(event, Failed):
         raise ChatError(event.code, retry_after_s=event.retry_after_s)
     return event
-
-
-async def _coroutine(work: Awaitable[Result]) -> Result:
-    return await work
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -17,6 +17,9 @@ Result = TypeVar("Result")
 #: Seconds for the apps to stop at the end of the process.
 CLOSE_S = 10.0
 
+#: Seconds for the tasks of the loop to end once they are cancelled.
+CANCEL_S = 1.0
+
 
 class BackgroundLoop:
     """An event loop in a thread of its own, with the apps that it runs."""
@@ -63,9 +66,20 @@ class BackgroundLoop:
         try:
             self.loop.run_forever()
         finally:
+            self.loop.run_until_complete(_cancel_tasks())
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
+            self.loop.run_until_complete(_cancel_tasks())  # a thread may have started some since
             self.loop.close()
+
+
+async def _cancel_tasks() -> None:
+    """Cancel all other tasks of the loop, because threads may wait for their results."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=CANCEL_S)
 
 
 class _Process:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import io
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -22,6 +24,7 @@ from flask_wtf import CSRFProtect
 
 from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Delta, Principal
 from quartapp.flask.loop import close_background_loop
+from quartapp.hooks import Outcome
 
 QUESTION = {"message": "count to 3"}
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
@@ -481,3 +484,47 @@ def test_a_wrong_setting_stops_at_init_app() -> None:
     app.config["CHAT_MAX_MESAGES"] = 3
     with pytest.raises(Exception, match="perhaps CHAT_MAX_MESSAGES is meant"):
         chat_in(app)
+
+
+# -- the background loop
+
+
+def in_time(work: Callable[[], Any], within_s: float = 10) -> Any:
+    """Return the result of `work`, which runs in a daemon thread, because it would hang if it fails."""
+    results: SimpleQueue[Outcome] = SimpleQueue()
+    threading.Thread(target=lambda: results.put(Outcome.of(work)), daemon=True).start()
+    return results.get(timeout=within_s).get()
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_work_of_the_project_cannot_end_the_loop(error: type[BaseException]) -> None:
+    app = project()
+    chat = chat_in(app)
+
+    async def fail() -> None:
+        raise error
+
+    with pytest.raises(error):
+        chat.run(fail())
+    assert answer(app.test_client()) == (200, "1 2 3")
+
+
+def test_the_end_of_the_loop_ends_the_work_that_a_thread_waits_for() -> None:
+    """At the end of the process Python waits for that thread."""
+    app = project()
+    chat, has_begun, ends = chat_in(app), threading.Event(), SimpleQueue[BaseException]()
+
+    async def wait() -> None:
+        has_begun.set()
+        await asyncio.Event().wait()
+
+    def run() -> None:
+        try:
+            chat.run(wait())
+        except BaseException as error:  # noqa: BLE001 - the test reads it
+            ends.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    assert has_begun.wait(5)
+    close_background_loop()
+    assert isinstance(ends.get(timeout=5), CancelledError)
