@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     App = Quart | flask.Flask
 
-EXTENSION = "quartapp_flask"
-
 AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
 OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
@@ -189,7 +187,7 @@ class Chat(Answers):
         self._apps.add(app)
 
     def _init_flask(self, app: Any) -> None:
-        from quartapp.flask.chat import FlaskChat, flask_blueprint, flask_tag
+        from quartapp.flask.chat import EXTENSION, FlaskChat, flask_blueprint, flask_tag
 
         def make(host: Any) -> Any:
             return make_blueprint(
@@ -203,6 +201,8 @@ class Chat(Answers):
         app.extensions.setdefault(EXTENSION, {})[self.name] = chat
 
     def _flask_chat(self, app: Any) -> FlaskChat:
+        from quartapp.flask.chat import EXTENSION
+
         return cast("FlaskChat", app.extensions[EXTENSION][self.name])
 
     def _running(self) -> RunningChat:

@@ -34,6 +34,9 @@ from quartapp.tag import make_tag
 #: The key of an exchange in the environ of its request.
 EXCHANGE: Final = "quartapp.exchange"
 
+#: The key of a project's chats by name in its extensions.
+EXTENSION: Final = "quartapp_flask"
+
 #: Makes the blueprint of the chat for a host.
 MakeBlueprint = Callable[[Callable[[], Host]], Blueprint]
 
@@ -58,10 +61,9 @@ class FlaskChat:
         self._make_blueprint = make_blueprint
         self.url_prefix = url_prefix
         self._lock = threading.Lock()
-        self._background: BackgroundLoop | None = None
-        self._in_background: ServedChat | None = None
+        self._in_background: tuple[BackgroundLoop, ServedChat] | None = None
         self._by_server: ServedChat | None = None
-        self._is_limited = False
+        self._limited: ServedChat | None = None
 
     def for_server(self) -> ChatApp:
         """Return a new Quart app with the chat, for an ASGI server."""
@@ -71,35 +73,48 @@ class FlaskChat:
     def view(self, **_: str) -> flask.Response:
         """Return the response of the chat to Flask's current request."""
         environ = flask.request.environ
+        chats: dict[str, FlaskChat] = flask.current_app.extensions[EXTENSION]
+        for chat in chats.values():  # because an async hook of this one may use another one, and cannot start it
+            chat._limit_to_threads(chat._start()[1], environ)
         background, served = self._start()
-        self._limit(served, environ)
-        chat = cast(RunningChat, served.running)
-        exchange = environ[EXCHANGE] = Exchange(served.app, chat, background, environ)
+        running = cast(RunningChat, served.running)
+        exchange = environ[EXCHANGE] = Exchange(served.app, running, background, environ)
         return exchange.respond()
 
     def running(self) -> RunningChat:
         """Return the running chat. Unless an ASGI server runs it, the background loop does."""
-        chat = self._by_server and self._by_server.running
-        return chat or cast(RunningChat, self._start()[1].running)
+        if self._by_server is not None and self._by_server.running is not None:
+            return self._by_server.running
+        served = self._start()[1]
+        if flask.has_request_context():
+            self._limit_to_threads(served, flask.request.environ)
+        return cast(RunningChat, served.running)
 
-    def _start(self) -> tuple[BackgroundLoop, ServedChat]:
-        """Start the chat in the background loop of this process, unless it runs there."""
-        with self._lock:
-            background = background_loop()
-            if self._background is not background or self._in_background is None:
-                served = self._make()
-                background.start(served.app)
-                finalize(self._app(), background.stop, served.app)
-                self._background, self._in_background, self._is_limited = background, served, False
-            return background, self._in_background
-
-    def _limit(self, served: ServedChat, environ: dict[str, Any]) -> None:
-        """Allow as many open answers as the server's threads do. The first request of a process shows how many."""
-        if not self._is_limited:
-            self._is_limited = True
+    def _limit_to_threads(self, served: ServedChat, environ: dict[str, Any]) -> None:
+        """Limit the open answers by the threads of the server, with the first request after the start."""
+        if self._limited is not served:
+            self._limited = served
             streams = max_streams(environ)
             if streams is not None and served.running is not None:
                 served.running.slots.lower(streams)
+
+    def _start(self) -> tuple[BackgroundLoop, ServedChat]:
+        """Start the chat in the background loop of this process, unless it runs there.
+
+        Raises RuntimeError in that loop, because the start would wait for it.
+        """
+        background = background_loop()
+        if self._in_background is not None and self._in_background[0] is background:
+            return self._in_background
+        if background.is_current:
+            raise RuntimeError("the chat is not running: a request has to start it before an async hook uses it")
+        with self._lock:
+            if self._in_background is None or self._in_background[0] is not background:
+                served = self._make()
+                background.start(served.app)
+                finalize(self._app(), background.stop, served.app)
+                self._in_background = background, served
+            return self._in_background
 
     def _make(self) -> ServedChat:
         app = self._app()

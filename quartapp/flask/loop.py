@@ -30,6 +30,11 @@ class BackgroundLoop:
         self._thread = threading.Thread(target=self._run, name="quartapp-loop", daemon=True)
         self._thread.start()
 
+    @property
+    def is_current(self) -> bool:
+        """Return whether the current thread runs the loop."""
+        return threading.current_thread() is self._thread
+
     def start(self, app: Quart) -> None:
         """Start `app`. Raises the exception of its start, for example SettingsError."""
         self.call(app.startup())

@@ -528,3 +528,34 @@ def test_the_end_of_the_loop_ends_the_work_that_a_thread_waits_for() -> None:
     assert has_begun.wait(5)
     close_background_loop()
     assert isinstance(ends.get(timeout=5), CancelledError)
+
+
+@pytest.mark.parametrize("is_own_app", [True, False])
+def test_an_async_hook_of_one_chat_may_ask_another(is_own_app: bool) -> None:
+    app, other = project(), project()
+    first = chat_in(app)
+    second = Chat(app if is_own_app else other, name="second", url_prefix="/second", mock_tokens_per_s=0)
+    texts: list[str] = []
+
+    @first.prepare
+    async def ask(*_: Any) -> None:
+        events = [event async for event in second.stream("count to 2")]
+        texts.append("".join(event.text for event in events if isinstance(event, Delta)))
+
+    if not is_own_app:
+        answer(other.test_client(), "/second/api/stream")
+    assert in_time(lambda: answer(app.test_client())) == (200, "1 2 3")
+    assert texts == ["1 2"]
+
+
+def test_an_async_hook_that_would_start_a_chat_fails() -> None:
+    """It waits for the loop in which it runs."""
+    app, other = project(), project()
+    first, second = chat_in(app), Chat(other, mock_tokens_per_s=0)
+
+    @first.prepare
+    async def ask(*_: Any) -> None:
+        with pytest.raises(RuntimeError, match="the chat is not running"):
+            second.stream("count to 2")
+
+    assert in_time(lambda: answer(app.test_client())) == (200, "1 2 3")
