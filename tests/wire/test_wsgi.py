@@ -99,6 +99,20 @@ async def test_one_thread_is_left_for_other_requests(
             assert await home.text() == "home"
 
 
+async def test_one_thread_is_left_if_code_of_the_project_asked_first(
+    servers: Servers, raw_upstream: RawUpstream
+) -> None:
+    settings = upstream_settings(raw_upstream.base_url)
+    server = servers.start("bare gunicorn", APP, GUNICORN_CMD_ARGS="-k gthread --threads 2", **settings)
+    async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/ask") as asked:
+        assert asked.status == 200
+    async with await ask(server, "stall:1") as client:
+        await client.read_until(b"token ")
+        async with await ask(server, "whole:1") as refused:
+            await refused.read()
+        assert refused.status == 503
+
+
 @pytest.mark.parametrize("arguments", ["", "-k gthread --threads 1"])
 async def test_a_server_with_one_thread_is_reported(
     arguments: str, servers: Servers, raw_upstream: RawUpstream

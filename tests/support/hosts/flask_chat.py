@@ -12,6 +12,11 @@ app = Flask(__name__, static_folder=None)
 chat = Chat(app, url_prefix="")
 
 
+@app.get("/ask")
+def ask() -> str:
+    return "".join(event.text for event in chat.iterate("whole:1") if isinstance(event, Delta))
+
+
 @app.get("/home")
 def home() -> str:
     return "home"
