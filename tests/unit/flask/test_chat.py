@@ -121,6 +121,22 @@ def test_a_page_with_the_tag_is_shown_if_authenticate_refuses() -> None:
         assert app.test_client().get(path).text.startswith('<quart-chat src="/ai"></quart-chat>')
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+def test_the_tag_for_an_unknown_user_has_no_key(is_async: bool) -> None:
+    app = project()
+    chat = chat_in(app)
+
+    def refuse(_: flask.Request) -> str:
+        raise ChatError("unauthorized")
+
+    async def refuse_later(_: flask.Request) -> str:
+        raise ChatError("unauthorized")
+
+    chat.authenticate(refuse_later if is_async else refuse)
+    app.get("/page")(lambda: flask.render_template_string("{{ chat_tag() }}"))
+    assert app.test_client().get("/page").text.startswith('<quart-chat src="/ai">')
+
+
 def test_several_chats_and_apps_do_not_mix() -> None:
     first, second = project(), project()
     chat = Chat(url_prefix="/ai", mock_tokens_per_s=0)
