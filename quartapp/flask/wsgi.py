@@ -109,11 +109,9 @@ class Exchange(RequestThread):
         the body.
         """
         message = self._take() if self._next is None else self._next
-        self._next = None
-        if isinstance(message, ResponseEnd):
-            self._next = message  # because test clients read again after the end of an empty body
-            if message.is_complete:
-                raise StopIteration
+        self._next = None if isinstance(message, bytes) else message  # an end is an end for each later read
+        if isinstance(message, ResponseEnd) and message.is_complete:
+            raise StopIteration
         if not isinstance(message, bytes):
             self.close()
             raise abort_error(self._environ)

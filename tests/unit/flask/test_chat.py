@@ -575,3 +575,12 @@ def test_an_async_hook_that_would_start_a_chat_fails() -> None:
             second.stream("count to 2")
 
     assert in_time(lambda: answer(app.test_client())) == (200, "1 2 3")
+
+
+def test_a_response_that_has_ended_stays_ended() -> None:
+    app = project()
+    chat_in(app)
+    with app.test_request_context("/ai/api/stream", method="POST", json=QUESTION):
+        body: Any = app.full_dispatch_request().response
+        assert b"".join(body) == b"1 2 3"
+        assert in_time(lambda: next(body, None)) is None
