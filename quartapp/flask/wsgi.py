@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple
 
 import flask
 from quart import Quart
-from werkzeug.exceptions import HTTPException
 
 from quartapp.flask.environ import abort_error, body_of, disconnect_check, scope_of, wsgi_headers
 from quartapp.flask.host import REQUEST_THREAD, Job, RequestThread
@@ -196,7 +195,7 @@ class Exchange(RequestThread):
             self.jobs.put(self._read_job)
             try:
                 data = await self._read_job.result()
-            except (OSError, HTTPException):  # the client has disconnected within the body
+            except Exception:  # noqa: BLE001 - the client has disconnected within the body, or its chunks are invalid
                 self._left.set()
             self._has_body = not self._left.is_set() and bool(data)
             if not self._left.is_set():

@@ -1,0 +1,36 @@
+"""Request bodies under WSGI servers that are slow, invalid or truncated, and clients that stop reading."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from tests.support.serving import Server, Servers
+
+APP = "flask_chat:app"
+QUESTION = json.dumps({"message": "count to 3"}).encode()
+HEAD = b"POST /api/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+async def sent(server: Server, *parts: bytes) -> bytes:
+    """Return all bytes that the server sends to a client that sends these `parts` and then waits."""
+    stream, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        writer.write(b"".join(parts))
+        async with asyncio.timeout(10):
+            return await stream.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("kind", ["gthread", "bare gunicorn", "flask", "waitress"])
+@pytest.mark.parametrize("chunk", [b"zz\r\n{}\r\n", b'5\r\n{"messagexx'])
+async def test_an_invalid_chunk_is_no_fault_of_the_server(kind: str, chunk: bytes, servers: Servers) -> None:
+    server = servers.get(kind, APP)
+    reply = await sent(server, HEAD, b"Transfer-Encoding: chunked\r\n\r\n", chunk)
+    assert reply == b"" or reply.startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in server.log_text()
