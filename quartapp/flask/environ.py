@@ -80,11 +80,17 @@ def abort_error(environ: Mapping[str, Any]) -> Exception:
     return BrokenPipeError(errno.EPIPE, "the response was aborted")
 
 
-def disconnect_check(environ: Mapping[str, Any]) -> Callable[[], bool]:
-    """Return a function that tells whether the client has disconnected, as far as the server shows it."""
+def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
+    """Return the connection of the client, or None if its server does not show it."""
     # waitress's own function sees a disconnect only with a setting that is off by default.
     channel = getattr(environ.get("waitress.client_disconnected"), "__self__", None)
-    connection = environ.get("gunicorn.socket") or environ.get("werkzeug.socket") or getattr(channel, "socket", None)
+    found = environ.get("gunicorn.socket") or environ.get("werkzeug.socket") or getattr(channel, "socket", None)
+    return found if isinstance(found, socket.socket) else None
+
+
+def disconnect_check(environ: Mapping[str, Any]) -> Callable[[], bool]:
+    """Return a function that tells whether the client has disconnected, as far as the server shows it."""
+    connection = connection_of(environ)
     if type(connection) is not socket.socket:  # a TLS socket cannot be looked at without reading from it
         return lambda: False
 

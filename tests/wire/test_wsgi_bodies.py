@@ -34,3 +34,15 @@ async def test_an_invalid_chunk_is_no_fault_of_the_server(kind: str, chunk: byte
     reply = await sent(server, HEAD, b"Transfer-Encoding: chunked\r\n\r\n", chunk)
     assert reply == b"" or reply.startswith(b"HTTP/1.1 400 ")
     assert "Traceback" not in server.log_text()
+
+
+# waitress reads a body before it takes a thread
+@pytest.mark.parametrize("kind", ["gthread", "bare gunicorn", "flask"])
+@pytest.mark.parametrize("users", [{}, {"WITH_USERS": "1"}], ids=["anyone", "users"])
+async def test_a_body_that_never_ends_holds_its_thread_no_longer_than_the_limit(
+    kind: str, users: dict[str, str], servers: Servers
+) -> None:
+    server = servers.get(kind, "flask_slow_body:app", CHAT_BODY_TIMEOUT_S="1", **users)
+    length = f"Content-Length: {len(QUESTION)}\r\n\r\n".encode()
+    reply = await sent(server, HEAD, length, QUESTION[:-1])
+    assert reply.startswith(b"HTTP/1.1 408 ")
