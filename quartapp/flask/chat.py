@@ -18,6 +18,7 @@ from werkzeug.routing import Rule
 from quartapp.app import ChatApp
 from quartapp.blueprint import running_chats
 from quartapp.core.errors import ChatError
+from quartapp.flask.environ import limit_sends
 from quartapp.flask.host import FlaskHost
 from quartapp.flask.loop import BackgroundLoop, background_loop
 from quartapp.flask.threads import max_streams
@@ -78,6 +79,7 @@ class FlaskChat:
             chat._limit_to_threads(chat._start()[1], environ)
         background, served = self._start()
         running = cast(RunningChat, served.running)
+        limit_sends(environ, running.settings.user_timeout_ms)
         exchange = environ[EXCHANGE] = Exchange(served.app, running, background, environ)
         return exchange.respond()
 

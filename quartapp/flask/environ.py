@@ -88,6 +88,14 @@ def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
     return found if isinstance(found, socket.socket) else None
 
 
+def limit_sends(environ: Mapping[str, Any], timeout_ms: int) -> None:
+    """Close the connection if its client reads nothing for `timeout_ms`, because the server waits without a limit."""
+    connection = connection_of(environ)
+    if connection is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with suppress(OSError):  # a Unix socket has no such option
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
+
+
 def disconnect_check(environ: Mapping[str, Any]) -> Callable[[], bool]:
     """Return a function that tells whether the client has disconnected, as far as the server shows it."""
     connection = connection_of(environ)

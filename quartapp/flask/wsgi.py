@@ -1,7 +1,6 @@
 """A request of a WSGI server as a call of the chat's ASGI app, which runs in another thread.
 
-The thread of the server runs the hooks, reads the body and returns the pieces of the response. When the server closes
-the response, the call is cancelled.
+The thread of the server runs the hooks, reads the body and returns the response. Its `close` cancels the call.
 """
 
 from __future__ import annotations
@@ -18,7 +17,15 @@ from typing import Any, Final, NamedTuple
 import flask
 from quart import Quart
 
-from quartapp.flask.environ import abort_error, body_of, connection_of, disconnect_check, scope_of, wsgi_headers
+from quartapp.flask.environ import (
+    abort_error,
+    body_of,
+    connection_of,
+    disconnect_check,
+    limit_sends,
+    scope_of,
+    wsgi_headers,
+)
 from quartapp.flask.host import REQUEST_THREAD, Job, RequestThread
 from quartapp.flask.loop import BackgroundLoop
 from quartapp.running import RunningChat
@@ -126,6 +133,7 @@ class Exchange(RequestThread):
         """Let the app see a disconnect, unless it has ended."""
         if not self._is_closed:
             self._is_closed = True
+            limit_sends(self._environ, 0)  # the limit of the system, for the next request of the connection
             self._tell_loop(self._leave)
 
     def _read_body(self, size: int) -> bytes:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
+import aiohttp
 import pytest
 
-from tests.support.serving import Server, Servers
+from tests.support.serving import Server, Servers, eventually
 
 APP = "flask_chat:app"
 QUESTION = json.dumps({"message": "count to 3"}).encode()
+LONG = json.dumps({"message": "count", "model": "long"}).encode()
 HEAD = b"POST /api/stream HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
@@ -46,3 +49,20 @@ async def test_a_body_that_never_ends_holds_its_thread_no_longer_than_the_limit(
     length = f"Content-Length: {len(QUESTION)}\r\n\r\n".encode()
     reply = await sent(server, HEAD, length, QUESTION[:-1])
     assert reply.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system has no limit for a blocked send")
+@pytest.mark.parametrize("arguments", ["", "-k gthread --threads 1"])
+async def test_a_client_that_stops_reading_holds_its_thread_no_longer_than_the_limit(
+    arguments: str, servers: Servers
+) -> None:
+    settings = {"CHAT_WRITE_TIMEOUT_S": "1", "CHAT_MAX_OUTPUT_TOKENS": "1000000", "GUNICORN_CMD_ARGS": arguments}
+    server = servers.start("bare gunicorn", "flask_slow_body:app", **settings)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(HEAD + f"Content-Length: {len(LONG)}\r\n\r\n".encode() + LONG)
+        await eventually(lambda: server.answer_lines(ending="reader_stalled"), 10)
+        timeout = aiohttp.ClientTimeout(15)
+        async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/home", timeout=timeout) as home:
+            assert await home.text() == "home"
