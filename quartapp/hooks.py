@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from werkzeug.exceptions import HTTPException
 
@@ -31,6 +34,9 @@ Prepare = Callable[[ChatRequest, Any], ChatRequest | Awaitable[ChatRequest | Non
 OnAnswer = Callable[[AnswerReport], Any]
 
 Result = TypeVar("Result")
+
+#: Threads of sync hooks `on_answer` at a time.
+MAX_HOOK_THREADS: Final = 32
 
 
 class Host(Protocol):
@@ -129,6 +135,32 @@ def is_async(hook: Callable[..., Any]) -> bool:
 async def awaited(result: Any) -> Any:
     """Return `result`, or its own result if it is awaitable, for example a coroutine from a lambda."""
     return await result if inspect.isawaitable(result) else result
+
+
+class HookThreads:
+    """Threads for sync hooks that no request waits for, MAX_HOOK_THREADS at a time.
+
+    They are no threads of a pool, because a hook that hangs would take the places of other work, for example of the
+    look-up of addresses, and the end of the process would wait for it.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(MAX_HOOK_THREADS)
+
+    async def run(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+        """Return the result of `hook`, which runs in a thread with the contexts of the current task."""
+        loop, done, context = asyncio.get_running_loop(), asyncio.Event(), copy_context()
+        outcomes: list[Outcome] = []
+
+        def call() -> None:
+            outcomes.append(context.run(Outcome.of, hook, *arguments))
+            with suppress(RuntimeError):  # at the end of the process the loop may be closed
+                loop.call_soon_threadsafe(done.set)
+
+        async with self._places:
+            threading.Thread(target=call, name="hook of quartapp", daemon=True).start()
+            await done.wait()
+        return await awaited(outcomes[0].get())
 
 
 class Outcome:

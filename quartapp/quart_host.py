@@ -9,7 +9,7 @@ from typing import Any, cast
 from quart import Quart, current_app, request
 
 from quartapp.answer.report import AnswerReport
-from quartapp.hooks import Outcome, awaited, is_async
+from quartapp.hooks import HookThreads, Outcome, awaited, is_async
 from quartapp.signals import answer_ended
 
 
@@ -18,6 +18,7 @@ class QuartHost:
 
     def __init__(self, app: Quart) -> None:
         self._app = app
+        self._threads = HookThreads()
 
     @classmethod
     def current(cls) -> QuartHost:
@@ -38,7 +39,7 @@ class QuartHost:
 
     async def call_later(self, hook: Callable[..., Any], *arguments: Any) -> Any:
         async with self._app.app_context():
-            return await self.call(hook, *arguments)
+            return await (hook(*arguments) if is_async(hook) else self._threads.run(hook, *arguments))
 
     def _in_thread(self, receiver: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def call(*arguments: Any, **named: Any) -> Any:

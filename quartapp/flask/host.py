@@ -13,7 +13,7 @@ from weakref import ref
 import flask
 
 from quartapp.answer.report import AnswerReport
-from quartapp.hooks import Outcome, awaited, is_async
+from quartapp.hooks import HookThreads, Outcome, awaited, is_async
 from quartapp.signals import answer_ended
 
 
@@ -81,6 +81,7 @@ class FlaskHost:
 
     def __init__(self, app: flask.Flask) -> None:
         self._app = ref(app)  # because the app owns the chat
+        self._threads = HookThreads()
 
     def request(self) -> Any:
         return REQUEST_THREAD.get().request
@@ -106,7 +107,7 @@ class FlaskHost:
             with app.app_context():
                 return hook(*arguments)
 
-        return await awaited((await asyncio.to_thread(Outcome.of, call)).get())
+        return await self._threads.run(call)
 
     async def send_signal(self, report: AnswerReport) -> None:
         app = self._app()

@@ -30,7 +30,7 @@ async def answer_of(body: bytes) -> tuple[WholeAnswer, list[Any]]:
     transcript = Transcript(stream)
     async for _ in transcript.stream():
         pass
-    report = transcript.complete(REPORT, ChatRequest(()), None)
+    report = transcript.complete(REPORT, ChatRequest([]), None)
     assert report.answer is not None
     return report.answer, [json.loads(piece.payload) for piece in batch.pieces if isinstance(piece, Raw)]
 

@@ -584,3 +584,25 @@ def test_a_response_that_has_ended_stays_ended() -> None:
         body: Any = app.full_dispatch_request().response
         assert b"".join(body) == b"1 2 3"
         assert in_time(lambda: next(body, None)) is None
+
+
+def test_a_hook_that_hangs_stops_neither_the_chat_nor_its_end() -> None:
+    app = project()
+    chat, go = chat_in(app), threading.Event()
+
+    @chat.on_answer
+    def hang(_: AnswerReport) -> None:
+        go.wait()
+
+    client = app.test_client()
+    for _ in range(40):  # more than the default executor of the loop has threads
+        assert answer(client) == (200, "1 2 3")
+
+    async def resolve() -> list[Any]:
+        return await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80), 5)
+
+    try:
+        assert chat.run(resolve())
+        in_time(close_background_loop, 9)
+    finally:
+        go.set()
