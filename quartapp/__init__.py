@@ -72,13 +72,7 @@ def create_app(config: Mapping[str, Any] | None = None) -> Quart:
 async def _log_to_stderr() -> None:
     """Log to stderr from the level INFO, unless the process has set up logging before the app starts."""
     logger = logging.getLogger("quartapp")
-    logger.addFilter(is_no_wrong_setting)
     if not logger.hasHandlers():
         logger.addHandler(default_handler)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-
-
-def is_no_wrong_setting(record: logging.LogRecord) -> bool:
-    """Return False for the traceback of a SettingsError, because the server logs its message."""
-    return record.exc_info is None or not isinstance(record.exc_info[1], SettingsError)

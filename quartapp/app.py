@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from quart import Quart
 
+from quartapp.core.errors import SettingsError
+
 log = logging.getLogger("quartapp")
 
 WSGI_SENTENCE: Final = (
@@ -18,12 +20,20 @@ WSGI_SENTENCE: Final = (
 
 
 class ChatApp(Quart):
-    """A Quart app that answers a WSGI server with status 500 and WSGI_SENTENCE, and logs it."""
+    """A Quart app that answers a WSGI server with status 500 and WSGI_SENTENCE, and logs it.
+
+    It does not log a SettingsError at its start.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         # Servers inspect the instance's `__call__` to recognise ASGI, but call the class's.
         vars(self)["__call__"] = MethodType(Quart.__call__, self)
+
+    def log_exception(self, exception_info: Any) -> None:
+        """Log an exception, but no SettingsError, because the code that starts the app logs its message."""
+        if not isinstance(exception_info[1], SettingsError):
+            super().log_exception(exception_info)
 
     def __call__(self, *arguments: Any) -> Any:
         if len(arguments) == 2:

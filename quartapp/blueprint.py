@@ -32,14 +32,17 @@ log = logging.getLogger("quartapp")
 
 EXTENSION = "quartapp"
 
-#: The page and its files.
-PAGE_ROUTES: Final = Protocol(tag="page", description="The page and its files.", routes=(PAGE, FILES))
+#: The page.
+PAGE_ROUTES: Final = Protocol(tag="page", description="The page.", routes=(PAGE,))
+
+#: The files of the page and of the element.
+FILE_ROUTES: Final = Protocol(tag="files", description="The files of the page and of the element.", routes=(FILES,))
 
 #: The OpenAPI document and its page.
 DOCS: Final = Protocol(tag="docs", description="This document.", routes=DOCUMENT)
 
 #: The protocols of clients, in the order of the OpenAPI document. A new one is a folder in `protocols/` and a row here.
-PROTOCOLS: Final = (NATIVE, CHAT_COMPLETIONS, AI_SDK, PAGE_ROUTES, DOCS)
+PROTOCOLS: Final = (NATIVE, CHAT_COMPLETIONS, AI_SDK, PAGE_ROUTES, FILE_ROUTES, DOCS)
 
 
 def chat_blueprint(
@@ -59,7 +62,7 @@ def chat_blueprint(
     method `stream` is one.
 
     `authenticate(request)`, sync or async, returns the user as a Principal or as its id, or None for a 401. `without`
-    leaves out routes: `native`, `openai` (`/v1`), `ai-sdk`, `page` or `docs`.
+    leaves out routes: `native`, `openai` (`/v1`), `ai-sdk`, `page`, `files` or `docs`.
 
     `Chat` has more hooks, and works in Flask projects too.
     Raises TypeError for a model that can never answer, and ValueError for a wrong name in `without`.
@@ -98,8 +101,9 @@ def make_blueprint(
         hooks.is_in_use = True
         for line in chat.models.summary:
             log.info("model %s", line)
-        if given.is_mock and not models:
-            log.info("neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the mock model answers")
+        if given.is_mock and not models:  # a warning unless the model was named, because it may be by mistake
+            level = logging.WARNING if given.model is None else logging.INFO
+            log.log(level, "neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: the mock model answers")
 
     async def close_chat() -> None:
         # It stays in the app, because late requests still read its settings, and it refuses new ones.
@@ -121,6 +125,8 @@ class _GuestBlueprint(Blueprint):
     """A blueprint whose routes, with those of nested blueprints, are not in the host app's OpenAPI document."""
 
     def register(self, app: Any, options: dict[str, Any]) -> None:
+        if not isinstance(app, Quart):
+            raise TypeError(f"a {type(app).__qualname__} app gets the chat by Chat(app, …), not by this blueprint")
         earlier = set(app.view_functions)
         super().register(app, options)
         for endpoint in app.view_functions.keys() - earlier:
@@ -134,8 +140,8 @@ def protocols_without(without: Collection[str]) -> tuple[Protocol, ...]:
     for tag in left_out.difference(tags):
         nearest = difflib.get_close_matches(str(tag), tags, n=1, cutoff=0)[0]
         raise ValueError(f"without: {tag!r} is none of {', '.join(tags)}; for example {nearest!r}")
-    if NATIVE.tag in left_out and PAGE_ROUTES.tag not in left_out:
-        raise ValueError("without: the page needs the native routes; leave out both, for example ('native', 'page')")
+    if left_out & {NATIVE.tag, FILE_ROUTES.tag} and PAGE_ROUTES.tag not in left_out:
+        raise ValueError("without: the page needs native and files; leave it out too, for example ('native', 'page')")
     return tuple(protocol for protocol in PROTOCOLS if protocol.tag not in left_out)
 
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from weakref import WeakSet
 
 from quart import Quart, has_app_context
 from quart import current_app as quart_app
+from werkzeug.local import LocalProxy
 
 from quartapp.blueprint import load_settings, make_blueprint, protocols_without, running_chats
 from quartapp.direct import Answers
-from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare
+from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters
 from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
 from quartapp.models.registry import check_table
 from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
-from quartapp.tag import quart_tag
+from quartapp.tag import TagFunction, quart_tag
 
 if TYPE_CHECKING:
     import flask
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from quartapp.settings.keywords import SettingsKeywords
 
     App = Quart | flask.Flask
+
+log = logging.getLogger("quartapp")
+
+NO_APP: Final = "there is no current app; use it in a request, or within app.app_context()"
 
 AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
@@ -40,8 +45,8 @@ class Chat(Answers):
     """A chat for Quart and Flask apps, with Flask's conventions for extensions.
 
     `app` may be given here or to `init_app`, any number of apps. The chat is served below `url_prefix`. Several chats
-    of one app need different names. `without` leaves out routes: `native`, `openai` (`/v1`), `ai-sdk`, `page` or
-    `docs`. The other keywords are settings without `CHAT_` in lower case. They take precedence over `app.config`,
+    of one app need different names. `without` leaves out routes: `native`, `openai` (`/v1`), `ai-sdk`, `page`, `files`
+    or `docs`. The other keywords are settings without `CHAT_` in lower case. They take precedence over `app.config`,
     the environment and `.env`.
 
     Raises SettingsError for an unknown or invalid setting, and ValueError for a wrong prefix or name.
@@ -89,6 +94,9 @@ class Chat(Answers):
         """
         from quartapp.flask.asgi import asgi_app
 
+        app = _unwrapped(app)
+        if not _is_flask(app):
+            raise TypeError(f"asgi takes a Flask app, not {type(app).__qualname__}; a Quart app is an ASGI app itself")
         if not self.url_prefix:
             raise ValueError("url_prefix: an ASGI app with a Flask project needs one, for example /ai")
         if app not in self._apps:
@@ -107,6 +115,7 @@ class Chat(Answers):
         ... def who(request):
         ...     return request.headers.get("X-User")
         """
+        check_parameters(hook, "authenticate", "request")
         self._hooks.authenticate = hook
         return hook
 
@@ -121,6 +130,7 @@ class Chat(Answers):
         ... async def add_context(request, principal):
         ...     return request.with_context("Today is Monday.")
         """
+        check_parameters(hook, "prepare", "request", "principal")
         self._hooks.prepare.append(hook)
         return hook
 
@@ -134,6 +144,7 @@ class Chat(Answers):
         ... async def save(report):
         ...     print(report.request.text, report.text, report.ending)
         """
+        check_parameters(hook, "on_answer", "report")
         self._hooks.on_answer.append(hook)
         return hook
 
@@ -176,15 +187,24 @@ class Chat(Answers):
 
     def _add_to(self, app: App, *, may_grow: bool = False) -> None:
         """Add the chat to `app`. If it `may_grow`, the names of models are checked at the start of the app."""
+        app = _unwrapped(app)
+        if app in self._apps:
+            raise RuntimeError(f"the chat {self.name} is in this app already")
         if not isinstance(app, Quart) and not _is_flask(app):
             raise TypeError(f"init_app takes a Quart or Flask app, not {type(app).__qualname__}")
         check_table(load_settings(self._settings, app.config), None if may_grow else self._models)
+        self._warn_of_hidden_routes(app)
         if isinstance(app, Quart):
             app.register_blueprint(self._blueprint, url_prefix=self.url_prefix or None)
-            app.context_processor(lambda: {f"{self.name}_tag": partial(quart_tag, self.name, self._hooks)})
+            app.context_processor(lambda: {f"{self.name}_tag": TagFunction(quart_tag, self.name, self._hooks)})
         else:
             self._init_flask(app)
         self._apps.add(app)
+
+    def _warn_of_hidden_routes(self, app: App) -> None:
+        below = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith(f"{self.url_prefix}/")})
+        if self.url_prefix and below:
+            log.warning("the app has routes below the prefix of the chat, for example %s, which come first", below[0])
 
     def _init_flask(self, app: Any) -> None:
         from quartapp.flask.chat import EXTENSION, FlaskChat, flask_blueprint, flask_tag
@@ -197,7 +217,7 @@ class Chat(Answers):
         chat = FlaskChat(app, make, self.url_prefix)
         routes = flask_blueprint(self.name, chat, protocols_without(self._without))
         app.register_blueprint(routes, url_prefix=self.url_prefix or None)
-        app.context_processor(lambda: {f"{self.name}_tag": partial(flask_tag, self.name, self._hooks, self.run)})
+        app.context_processor(lambda: {f"{self.name}_tag": TagFunction(flask_tag, self.name, self._hooks, self.run)})
         app.extensions.setdefault(EXTENSION, {})[self.name] = chat
 
     def _flask_chat(self, app: Any) -> FlaskChat:
@@ -211,12 +231,13 @@ class Chat(Answers):
         if app is None and len(self._apps) == 1:
             app = next(iter(self._apps))
         if app is None:
-            raise RuntimeError("there is no current app: use the chat in a request, or within app.app_context()")
+            reason = "init_app was not called for the current app" if any(_current_apps()) else NO_APP
+            raise RuntimeError(f"the chat is not running: {reason}")
         if not isinstance(app, Quart):
             return self._flask_chat(app).running()
         chat = running_chats(app).get(self._blueprint)
         if chat is None:
-            raise RuntimeError("the chat is not running: its app was not started, or init_app was not called for it")
+            raise RuntimeError("the chat is not running: its app was not started")
         return chat
 
 
@@ -227,6 +248,11 @@ def _current_apps() -> Iterator[Any]:
         yield module.current_app._get_current_object()
     if has_app_context():
         yield cast(Any, quart_app)._get_current_object()
+
+
+def _unwrapped(app: Any) -> Any:
+    """Return the app behind a proxy, for example behind `current_app`."""
+    return app._get_current_object() if isinstance(app, LocalProxy) else app
 
 
 def _is_flask(app: object) -> bool:

@@ -121,6 +121,20 @@ async def called(host: Host, hook: Callable[..., Any], *arguments: Any) -> Any:
         raise host_failure(failure) from error
 
 
+def check_parameters(hook: Callable[..., Any], name: str, *parameters: str) -> None:
+    """Raise TypeError for a hook that cannot be called with values for `parameters`."""
+    if not callable(hook):
+        raise TypeError(f"{name} is a function that is called with ({', '.join(parameters)}), not {hook!r}")
+    try:
+        signature = inspect.signature(hook)
+    except ValueError:  # a function of C without a signature
+        return
+    try:
+        signature.bind(*parameters)
+    except TypeError:
+        raise TypeError(f"{name} is called with ({', '.join(parameters)}), and {hook!r} does not take them") from None
+
+
 def is_cancelled(error: BaseException) -> bool:
     """Return True if `error` is the cancellation of the current task, not a CancelledError that its code raised."""
     task = asyncio.current_task()

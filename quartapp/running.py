@@ -118,9 +118,9 @@ class RunningChat:
         task.add_done_callback(self._hook_tasks.discard)
 
     async def hooks_done(self) -> None:
-        """Wait for the hooks `on_answer` of the answers that have ended."""
+        """Wait up to HOOKS_S for the hooks `on_answer` of the answers that have ended."""
         if self._hook_tasks:
-            await asyncio.wait(self._hook_tasks)
+            await asyncio.wait(self._hook_tasks, timeout=HOOKS_S)
 
     async def shut_down(self) -> None:
         """Refuse new answers, end the open ones with `shutting_down`, and wait until their upstreams are closed."""

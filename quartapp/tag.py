@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import quart
 from markupsafe import Markup
@@ -18,6 +20,13 @@ from quartapp.quart_host import QuartHost
 from quartapp.routes.static import ENTRY
 
 USER_KEY_CHARS = 16
+
+
+class TagFunction(partial[Any]):
+    """The function of a tag in templates."""
+
+    def __html__(self) -> str:
+        raise TypeError("the tag of the chat is a function: write {{ chat_tag() }}")
 
 
 async def quart_tag(name: str, hooks: Hooks, nonce: str | None = None, **attributes: str) -> Markup:
@@ -40,11 +49,11 @@ def make_tag(
     The chats of a `principal` are kept apart from those of other users of the same browser, by a key that does not
     show its id. `attributes` are those of the element; an underscore in a name stands for a hyphen.
     """
-    src = url_for(f"{name}.page").rstrip("/") or "/"
+    script = url_for(f"{name}.static", filename=ENTRY)
+    src = script.removesuffix(f"/static/{ENTRY}") or "/"
     user = {} if principal is None else {"user": user_key(principal)}
     given = {attribute.replace("_", "-"): value for attribute, value in attributes.items()}
     marks = Markup(" ").join(Markup('{}="{}"').format(*each) for each in {"src": src, **user, **given}.items())
-    script = url_for(f"{name}.static", filename=ENTRY)
     nonced = Markup(' nonce="{}"').format(nonce) if nonce else ""
     return Markup('<quart-chat {}></quart-chat><script type="module" src="{}"{}></script>').format(
         marks, script, nonced

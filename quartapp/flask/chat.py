@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,7 @@ from werkzeug.routing import Rule
 
 from quartapp.app import ChatApp
 from quartapp.blueprint import running_chats
-from quartapp.core.errors import ChatError
+from quartapp.core.errors import ChatError, SettingsError
 from quartapp.flask.environ import limit_sends
 from quartapp.flask.host import FlaskHost
 from quartapp.flask.loop import BackgroundLoop, background_loop
@@ -31,6 +32,10 @@ from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
 from quartapp.tag import make_tag
+
+log = logging.getLogger("quartapp")
+
+_NOT_STARTED: Final = '{"error": {"code": "internal_error", "message": "The chat could not start."}}\n'
 
 #: The key of an exchange in the environ of its request.
 EXCHANGE: Final = "quartapp.exchange"
@@ -73,7 +78,14 @@ class FlaskChat:
 
     def view(self, **_: str) -> flask.Response:
         """Return the response of the chat to Flask's current request."""
-        environ = flask.request.environ
+        try:
+            return self._exchange(flask.request.environ).respond()
+        except SettingsError as error:
+            log.error("the chat cannot start. %s", error)
+            return flask.Response(_NOT_STARTED, 500, content_type="application/json")
+
+    def _exchange(self, environ: dict[str, Any]) -> Exchange:
+        """Start the chats of the project, and return the exchange of the request."""
         chats: dict[str, FlaskChat] = flask.current_app.extensions[EXTENSION]
         for chat in chats.values():  # because an async hook of this one may use another one, and cannot start it
             chat._limit_to_threads(chat._start()[1], environ)
@@ -81,7 +93,7 @@ class FlaskChat:
         running = cast(RunningChat, served.running)
         limit_sends(environ, running.settings.user_timeout_ms)
         exchange = environ[EXCHANGE] = Exchange(served.app, running, background, environ)
-        return exchange.respond()
+        return exchange
 
     def running(self) -> RunningChat:
         """Return the running chat. Unless an ASGI server runs it, the background loop does."""

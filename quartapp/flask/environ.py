@@ -68,12 +68,13 @@ def body_of(request: flask.Request) -> Callable[[int], bytes]:
 def abort_error(environ: Mapping[str, Any]) -> Exception:
     """Return the exception at which the server closes the connection without the end of the body.
 
-    gunicorn and Flask's server take it for a client that has disconnected, and so does waitress with its own exception.
-    Flask's debugger would end the body after any exception, so its connection is closed here.
+    gunicorn takes it for a client that has disconnected, and so does waitress with its own exception. Flask's debugger
+    would log a traceback and then end the body. So the connection of Flask's server is closed here, and its body ends.
     """
     if "werkzeug.socket" in environ:
         with suppress(OSError):
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return StopIteration()
     if "waitress.client_disconnected" in environ:
         waitress: Any = sys.modules["waitress.channel"]
         return cast(Exception, waitress.ClientDisconnected())

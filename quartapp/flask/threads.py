@@ -5,9 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 log = logging.getLogger("quartapp")
+
+ONE_THREAD: Final = (
+    "the WSGI server has one thread: while an answer is open, no other request is served, and gunicorn's sync worker "
+    "ends it after 30 s; for example gunicorn -k gthread --threads 8"
+)
 
 
 def max_streams(environ: Mapping[str, Any]) -> int | None:
@@ -20,7 +25,7 @@ def max_streams(environ: Mapping[str, Any]) -> int | None:
     has_many = environ.get("wsgi.multithread", True)
     threads = (_waitress_threads(environ) or _pool_threads()) if has_many else 1
     if threads == 1:
-        log.warning("the WSGI server has one thread: while an answer is open, no other request is served")
+        log.warning("%s", ONE_THREAD)
     return None if threads is None else max(threads - 1, 1)
 
 

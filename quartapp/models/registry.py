@@ -149,7 +149,11 @@ def _configured(settings: Settings, own: Mapping[str, OwnEntry]) -> Table | None
     for name, each in own.items():
         unknown = [other for other in each.fallbacks if other == name or other not in {**own, **table}]
         if unknown:
-            raise SettingsError(f"the model {name}: its fallback {unknown[0]} is not another model")
+            known = ", ".join(other for other in {**own, **table} if other != name) or "no other one"
+            raise SettingsError(
+                f"the model {name}: its fallback {unknown[0]} is unknown; there is {known}. "
+                'Next to models in Python the mock model needs a name, for example models={"mock": {"kind": "mock"}}'
+            )
     return table
 
 
@@ -198,8 +202,8 @@ def check_mock(settings: Settings) -> str:
     default, _ = single_entry(settings)
     if not offers(default):
         raise SettingsError(
-            "CHAT_MODEL: no model of the mock server, and neither OPENAI_API_KEY nor OPENAI_BASE_URL is set; "
-            "for example CHAT_MODEL=mock"
+            "CHAT_MODEL: no model of the mock server and none in Python, and neither OPENAI_API_KEY nor "
+            "OPENAI_BASE_URL is set; for example CHAT_MODEL=mock"
         )
     return default
 

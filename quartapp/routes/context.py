@@ -50,9 +50,7 @@ class RouteContext(NamedTuple):
         return chat
 
     async def admit(self, leases: Leases | None = None) -> GuardContext:
-        """Authenticate the client of the current request, then run the guards that need no body.
-
-        If the host app authenticates clients, a cookie of a foreign page is refused first.
+        """Refuse a cookie of a foreign page, authenticate the client, then run the guards that need no body.
 
         Every route calls it, those with an answer through `start_answer`, except the page, its files and the 204 of a
         reconnect. Without `leases` those of the guards are settled at once, because the route starts no answer.
@@ -60,8 +58,7 @@ class RouteContext(NamedTuple):
         Raises ChatError: forbidden, unauthorized, and the refusal of a guard.
         """
         held, chat = leases or Leases(), self.chat()
-        if self.hooks.authenticate is not None:
-            refuse_foreign_page(chat.settings.origins)
+        refuse_foreign_page(chat.settings.origins)
         context = GuardContext(request, await authenticated(chat.host, self.hooks))
         try:
             await held.acquire(chat.guards.before_body, context)

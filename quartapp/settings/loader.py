@@ -27,6 +27,10 @@ _NO_UNICODE: Final = "half of a character, or not UTF-8"
 # Decorators of `Chat` that are written as keywords.
 _HOOKS: Final = frozenset({"authenticate", "prepare", "on_answer"})
 
+# Keywords of `Chat` that are no settings, and names that other programs use for a setting.
+_OF_CHAT: Final = ("name", "url_prefix", "without")
+_KEYWORDS: Final = {"api_key": "openai_api_key", "base_url": "openai_base_url"}
+
 # Messages for faults that pydantic describes in terms of Python.
 _WORDS: Final = {
     "extra_forbidden": "no such field",
@@ -103,7 +107,8 @@ class Loaded(BaseSettings):
             if field not in names:
                 if field in _HOOKS:
                     raise SettingsError(f"{field}: a decorator of Chat; for example @chat.{field}")
-                nearest = difflib.get_close_matches(field, names, n=1, cutoff=0.6)
+                meant = _KEYWORDS.get(field) or field.lower().removeprefix(PREFIX.lower())
+                nearest = difflib.get_close_matches(meant, [*names, *_OF_CHAT], n=1, cutoff=0.6)
                 suggestion = f", perhaps {nearest[0]} is meant" if nearest else ""
                 raise SettingsError(f"{field}: not a keyword of Chat{suggestion}; for example model='mock'")
         return {names[field]: value for field, value in given.items()}

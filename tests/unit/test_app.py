@@ -8,6 +8,7 @@ import sys
 import aiohttp
 import pytest
 
+from quartapp import SettingsError, create_app
 from quartapp.app import WSGI_SENTENCE
 from tests.support.serving import Servers
 
@@ -40,3 +41,18 @@ def test_making_an_app_does_not_configure_logging() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
     assert ended.stderr.splitlines() == ["once"]
+
+
+@pytest.mark.parametrize(("error", "is_logged"), [(SettingsError("x"), False), (RuntimeError("x"), True)])
+async def test_another_exception_at_the_start_keeps_its_traceback(
+    error: Exception, is_logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = create_app()
+
+    @app.before_serving
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await app.startup()
+    assert ("Traceback" in caplog.text) == is_logged

@@ -10,10 +10,22 @@ from collections.abc import AsyncIterator
 from typing import Any, TypedDict, get_type_hints
 
 import pytest
+from flask import Flask
 from quart import Quart, abort, current_app, g, render_template_string, request, session
 from quart_auth import AuthUser, QuartAuth, current_user, login_user
 
-from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Delta, Done, Principal, Settings, SettingsError
+from quartapp import (
+    AnswerReport,
+    Chat,
+    ChatError,
+    ChatRequest,
+    Delta,
+    Done,
+    Principal,
+    Settings,
+    SettingsError,
+    chat_blueprint,
+)
 from quartapp.settings.keywords import SettingsKeywords
 
 
@@ -72,6 +84,9 @@ async def test_a_keyword_takes_precedence_over_the_config_of_the_app() -> None:
     ("keywords", "sentence"),
     [
         ({"modle": "mock"}, "modle: not a keyword of Chat, perhaps model is meant; for example model='mock'"),
+        ({"url_prefx": "/ai"}, "url_prefx: not a keyword of Chat, perhaps url_prefix is meant"),
+        ({"CHAT_MODEL": "mock"}, "CHAT_MODEL: not a keyword of Chat, perhaps model is meant"),
+        ({"api_key": "sk-1"}, "api_key: not a keyword of Chat, perhaps openai_api_key is meant"),
         ({"authenticate": print}, "authenticate: a decorator of Chat; for example @chat.authenticate"),
         ({"max_messages": 0}, "CHAT_MAX_MESSAGES: "),
         ({"model": "none-such"}, "CHAT_MODEL: no model of the mock server"),
@@ -90,6 +105,44 @@ def test_a_wrong_prefix_is_refused(prefix: str) -> None:
         Chat(url_prefix=prefix)
 
 
+async def test_an_app_may_be_given_by_its_proxy_and_only_once() -> None:
+    app = project()
+    async with app.app_context():
+        chat = Chat(current_app, url_prefix="/ai", **FAST)
+    with pytest.raises(RuntimeError, match="the chat chat is in this app already"):
+        chat.init_app(app)
+    async with app.test_app() as running:
+        assert await answer(running.test_client()) == (200, "1 2 3")
+
+
+def test_routes_of_the_app_that_come_first_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    app = project()
+    app.add_url_rule("/ai/api/stream", "own", lambda: "own")
+    Chat(app, url_prefix="/ai")
+    assert "routes below the prefix of the chat, for example /ai/api/stream" in caplog.text
+
+
+def test_a_flask_app_is_served_by_asgi_and_gets_no_blueprint_of_quart() -> None:
+    with pytest.raises(TypeError, match="asgi takes a Flask app, not Quart"):
+        Chat(url_prefix="/ai").asgi(project())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"a Flask app gets the chat by Chat\(app"):
+        Flask("project").register_blueprint(chat_blueprint())
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "parameters"),
+    [
+        ("authenticate", lambda: "ann", "(request)"),
+        ("prepare", lambda request: request, "(request, principal)"),
+        ("on_answer", lambda: None, "(report)"),
+        ("authenticate", "ann", "(request)"),
+    ],
+)
+def test_a_hook_with_wrong_parameters_is_refused(hook: str, function: Any, parameters: str) -> None:
+    with pytest.raises(TypeError, match=f"{hook} is .*called with {re.escape(parameters)}"):
+        getattr(Chat(), hook)(function)
+
+
 def test_another_object_than_an_app_is_refused() -> None:
     with pytest.raises(TypeError, match="a Quart or Flask app, not dict"):
         Chat({})  # type: ignore[arg-type]
@@ -103,7 +156,8 @@ def test_the_typed_keywords_are_the_settings() -> None:
 @pytest.mark.parametrize(
     ("without", "path", "rest"),
     [
-        ("page", "/ai/static/quart-chat.js", "/ai/api/models"),
+        ("page", "/ai/", "/ai/static/quart-chat.js"),
+        (("page", "files"), "/ai/static/quart-chat.js", "/ai/api/models"),
         ("docs", "/ai/openapi.json", "/ai/api/models"),
         ("openai", "/ai/v1/models", "/ai/api/models"),
         (("native", "page"), "/ai/api/models", "/ai/v1/models"),
@@ -119,7 +173,7 @@ async def test_left_out_routes_are_not_found(without: Any, path: str, rest: str)
 
 
 @pytest.mark.parametrize(
-    ("without", "sentence"), [(["v1"], "'v1' is none of"), (["native"], "the page needs the native")]
+    ("without", "sentence"), [(["v1"], "'v1' is none of"), (["native"], "the page needs native and files")]
 )
 def test_a_wrong_switch_is_refused(without: list[str], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
@@ -489,7 +543,9 @@ def test_an_unknown_fallback_of_a_model_in_python_stops_the_start(fallbacks: lis
     async def haiku(_: ChatRequest) -> Any:
         yield "An old silent pond"
 
-    with pytest.raises(SettingsError, match=f"the model haiku: its fallback {fallbacks[0]} is not another model"):
+    with pytest.raises(
+        SettingsError, match=f"the model haiku: its fallback {fallbacks[0]} is unknown; there is no other one"
+    ):
         chat.init_app(project())
 
 
@@ -616,6 +672,10 @@ async def test_without_a_running_app_the_reason_is_given() -> None:
     chat.init_app(other)
     with pytest.raises(RuntimeError, match="there is no current app"):
         chat.stream("count to 3")
+    stranger = project()
+    async with stranger.app_context():
+        with pytest.raises(RuntimeError, match="init_app was not called for the current app"):
+            chat.stream("count to 3")
     async with app.test_app(), app.app_context():
         assert [event async for event in chat.stream("count to 1")]
 
@@ -685,6 +745,18 @@ async def test_quart_auth_protects_the_chat() -> None:
         assert await answer(client) == (200, "1 2 3")
         client.set_cookie("localhost", "QUART_AUTH", "forged")
         assert (await answer(client))[0] == 401
+
+
+async def test_a_tag_without_brackets_is_an_error() -> None:
+    app = project()
+    Chat(app, url_prefix="/ai", **FAST)
+
+    @app.get("/page")
+    async def page() -> str:
+        return await render_template_string("{{ chat_tag }}")
+
+    async with app.test_app() as running:
+        assert (await running.test_client().get("/page")).status_code == 500
 
 
 async def test_each_chat_of_an_app_has_a_tag_of_its_own_name() -> None:

@@ -495,6 +495,16 @@ def test_the_chat_starts_again_after_its_loop_was_closed() -> None:
     assert answer(app.test_client()) == (200, "1 2 3")
 
 
+def test_a_wrong_model_stops_the_first_request_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    """A chat that gets its app at once may get its models later, so their names are checked at its start."""
+    app = project()
+    chat_in(app, model="haiku")
+    status, body = answer(app.test_client())
+    assert (status, "could not start" in body) == (500, True)
+    assert "the chat cannot start. CHAT_MODEL: no model of the mock server and none in Python" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_wrong_setting_stops_at_init_app() -> None:
     app = project()
     app.config["CHAT_MAX_MESAGES"] = 3
@@ -596,7 +606,7 @@ def test_a_hook_that_hangs_stops_neither_the_chat_nor_its_end() -> None:
 
     client = app.test_client()
     for _ in range(40):  # more than the default executor of the loop has threads
-        assert answer(client) == (200, "1 2 3")
+        assert answer(client, environ_overrides={"SERVER_SOFTWARE": "no test client"}) == (200, "1 2 3")
 
     async def resolve() -> list[Any]:
         return await asyncio.wait_for(asyncio.get_running_loop().getaddrinfo("127.0.0.1", 80), 5)
