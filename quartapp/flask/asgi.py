@@ -126,15 +126,19 @@ class _ContextThread(RequestThread):
 
     def serve(self) -> None:
         """Run the `before_request` functions of the project, then the jobs of the chat. Called in the thread."""
+        has_entered = False
         try:
             with self._app.request_context(self._environ):
                 self.refusal = self._preprocess()
                 self.enter()
+                has_entered = True
                 self._loop.call_soon_threadsafe(self.is_ready.set)
                 if self.refusal is None:
                     self._run_jobs()
-        except BaseException as error:  # noqa: BLE001 - `enter_contexts` raises it
+        except BaseException as error:
             self.failure = error
+            if has_entered:  # the answer may have begun, so its client cannot get an error
+                self._app.logger.error("failed after the hooks of the chat", exc_info=error)
         finally:
             self._loop.call_soon_threadsafe(self.is_ready.set)
 
@@ -142,7 +146,10 @@ class _ContextThread(RequestThread):
         try:
             result = self._app.preprocess_request()
         except Exception as error:  # noqa: BLE001 - the project's error handlers answer it
-            result = self._app.handle_user_exception(error)
+            try:
+                result = self._app.handle_user_exception(error)
+            except Exception as unhandled:  # noqa: BLE001 - Flask logs it
+                return self._app.handle_exception(unhandled)
         if result is None:
             return None
         return self._app.process_response(self._app.make_response(result))
@@ -199,12 +206,13 @@ class _Fork:
         self._prefix = prefix
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        given = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        path = "/" + given.lstrip("/")  # as Flask reads it
         is_ours = path == self._prefix or path.startswith(self._prefix + "/")
         if scope["type"] != "http":
             await self._chat(scope, receive, send)
         elif is_ours:
-            await self._serve_chat(scope, receive, send)
+            await self._serve_chat({**scope, "path": scope["path"].removesuffix(given) + path}, receive, send)
         else:
             exchange = _Exchange(receive, send)
             await self._rest(scope, exchange.receive, exchange.send)

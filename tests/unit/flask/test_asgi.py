@@ -16,6 +16,7 @@ from flask import Flask, Request, Response, abort, g, redirect, request, session
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from quart import Quart
+from yarl import URL
 
 from quartapp import Chat, Delta
 from quartapp.blueprint import running_chats
@@ -133,6 +134,15 @@ async def test_the_prefix_is_exact(client: aiohttp.ClientSession) -> None:
         assert (outside.status, outside.content_type) == (404, "text/html")
 
 
+async def test_a_prefix_after_two_slashes_is_the_prefix() -> None:
+    """Flask finds the chat's rules there, but its thread cannot see that the client disconnects."""
+    async with served(chat().asgi(project())) as client:
+        url = URL(f"{client._base_url}").with_path("//ai/api/stream", encoded=True)
+        async with client.post(url, json=QUESTION) as answered:
+            assert (answered.status, await answered.text()) == (200, "1 2 3 4 5")
+    assert "quartapp-loop" not in [thread.name for thread in threading.enumerate()]
+
+
 async def test_an_answer_and_the_project_do_not_wait_for_each_other() -> None:
     stalling = chat(model="fault-stall:2").asgi(project())
     async with served(stalling) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
@@ -242,6 +252,35 @@ async def test_a_before_request_function_that_fails_is_a_fault_of_the_project() 
 
     async with served(chat().asgi(app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
         assert (answered.status, answered.content_type) == (418, "text/html")
+
+
+async def test_a_before_request_function_that_raises_is_an_error_of_the_project() -> None:
+    app = project()
+    app.register_error_handler(500, lambda _: ("an error page of the project", 500))
+
+    @app.before_request
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    async with served(chat().asgi(app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert (answered.status, await answered.text()) == (500, "an error page of the project")
+
+
+@pytest.mark.parametrize("kind", ["after_request", "teardown_request"])
+async def test_a_function_of_the_project_that_fails_after_the_hooks_is_logged(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = project()
+
+    def fail(_: object) -> Any:
+        raise ZeroDivisionError
+
+    getattr(app, kind)(fail)
+    async with served(chat().asgi(app)) as client, client.post("/ai/api/stream", json=QUESTION) as answered:
+        assert await answered.text() == "1 2 3 4 5"
+    [record] = [record for record in caplog.records if record.name == "project"]
+    assert record.exc_info is not None
+    assert record.exc_info[0] is ZeroDivisionError
 
 
 async def test_open_answers_hold_no_thread_and_no_context() -> None:
