@@ -168,7 +168,9 @@ def _add_routes(blueprint: flask.Blueprint, chat: FlaskChat, protocols: tuple[Pr
         for route in (route for protocol in protocols for route in protocol.routes):
             _add(state, chat, route.path, route.name)
         if (state.url_prefix or "").strip("/"):
-            _add(state, chat, "/<path:path>", "not_found")
+            # The chat itself serves several slashes as one. A path of werkzeug does not begin with a slash.
+            for path in ("/<path:path>", "/<any('/', '//', '///'):slashes><path:path>"):
+                _add(state, chat, path, "not_found")
 
     blueprint.record(add)
 

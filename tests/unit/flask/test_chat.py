@@ -90,6 +90,13 @@ def test_a_double_slash_is_one() -> None:
     assert response.get_json()["choices"][0]["message"]["content"] == "1 2 3"
 
 
+@pytest.mark.parametrize("slashes", ["//", "///"])
+def test_slashes_after_the_prefix_are_one(slashes: str) -> None:
+    app = project()
+    chat_in(app)
+    assert answer(app.test_client(), f"/ai{slashes}api/stream") == (200, "1 2 3")
+
+
 def test_urls_and_the_tag_are_made_by_the_project() -> None:
     app = project()
     chat = chat_in(app)
