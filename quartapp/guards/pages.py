@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from typing import Final
 
 from quart import request
 
 from quartapp.core.errors import ChatError
 from quartapp.guards.accept import not_acceptable, preference
+
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 
 
 def refuse_foreign_page(origins: Container[str]) -> None:
@@ -78,9 +81,11 @@ def _origin(page: str) -> str:
 
 
 def _is_own(page: str) -> bool:
-    """Return whether the host of `page` is the host of the request, according to the client or a proxy.
+    """Return whether the host of `page` is the host of the request, according to the client or its first proxy.
 
-    A foreign page cannot set these two headers.
+    A foreign page cannot set these two headers. Proxies may add the port that browsers leave out.
     """
-    own = {request.headers.get(name, "").lower() for name in ("Host", "X-Forwarded-Host")} - {""}
-    return _origin(page).partition("://")[2].lower() in own
+    scheme, _, place = _origin(page).lower().partition("://")
+    port = _DEFAULT_PORTS.get(scheme, "")
+    hosts = (request.headers.get(name, "").partition(",")[0] for name in ("Host", "X-Forwarded-Host"))
+    return place.removesuffix(port) in {host.strip().lower().removesuffix(port) for host in hosts} - {""}

@@ -454,6 +454,47 @@ def test_a_cookie_with_the_own_page_or_without_a_page_is_accepted() -> None:
     assert client.get("/ai/api/stream?message=hi", headers=stream).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("origin", "headers"),
+    [
+        ("https://example.org", {"Host": "example.org:443"}),  # nginx with `Host $host:$server_port`
+        ("http://example.org", {"Host": "example.org:80"}),
+        ("http://example.org:8080", {"Host": "EXAMPLE.org:8080"}),
+        ("http://[::1]:8080", {"Host": "[::1]:8080"}),
+        ("https://example.org", {"Host": "127.0.0.1:8000", "X-Forwarded-Host": "example.org"}),
+        ("https://example.org", {"Host": "127.0.0.1:8000", "X-Forwarded-Host": "example.org, inner.example"}),
+        ("https://example.org", {"Host": "127.0.0.1:8000", "X-Forwarded-Host": "example.org:443"}),
+    ],
+)
+def test_a_cookie_with_the_own_page_behind_a_proxy_is_accepted(origin: str, headers: dict[str, str]) -> None:
+    """Old browsers, and all browsers over http, send no Sec-Fetch-Site."""
+    app = project()
+    chat_in(app)
+    client = app.test_client(use_cookies=False)
+    assert answer(client, headers=headers | {"Origin": origin, "Cookie": "a=b"})[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        ("null", "example.org"),
+        ("", "example.org"),
+        ("http://example.org:81", "example.org:80"),
+        ("http://example.org:443", "example.org:80"),
+        ("https://example.org.evil.example", "example.org"),
+        ("https://evil.example/https://example.org", "example.org"),
+        ("https://example.org@evil.example", "example.org"),
+        ("https://evil.example, https://example.org", "example.org"),
+        ("example.org", "example.org"),
+    ],
+)
+def test_a_cookie_with_another_page_is_refused(origin: str, host: str) -> None:
+    app = project()
+    chat_in(app)
+    client = app.test_client(use_cookies=False)
+    assert answer(client, headers={"Origin": origin, "Host": host, "Cookie": "a=b"})[0] == 403
+
+
 @pytest.mark.parametrize("is_first", [False, True])
 def test_the_chat_is_exempt_from_csrf_tokens_and_the_project_is_not(is_first: bool) -> None:
     app = project()
