@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import selectors
 import socket
 import sys
@@ -100,15 +101,21 @@ def limit_sends(environ: Mapping[str, Any], timeout_ms: int) -> None:
 def disconnect_check(environ: Mapping[str, Any]) -> Callable[[], bool]:
     """Return a function that tells whether the client has disconnected, as far as the server shows it."""
     connection = connection_of(environ)
-    if type(connection) is not socket.socket:  # a TLS socket cannot be looked at without reading from it
+    if connection is None:
         return lambda: False
 
     def is_gone() -> bool:
-        with selectors.DefaultSelector() as selector:
-            try:
+        try:
+            if hasattr(select, "POLLRDHUP"):
+                poll = select.poll()
+                poll.register(connection, select.POLLRDHUP)
+                return bool(poll.poll(0))
+            if type(connection) is not socket.socket:  # a TLS connection cannot be looked at without reading from it
+                return False
+            with selectors.DefaultSelector() as selector:
                 selector.register(connection, selectors.EVENT_READ)
                 return bool(selector.select(0)) and not connection.recv(1, socket.MSG_PEEK)
-            except (OSError, ValueError):  # the server has closed it
-                return True
+        except (OSError, ValueError):  # the server has closed it
+            return True
 
     return is_gone

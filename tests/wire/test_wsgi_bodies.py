@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.support.serving import Server, Servers, eventually
+from tests.support.raw_upstreams import RawUpstream
+from tests.support.serving import Server, Servers, eventually, upstream_settings
+from tests.support.tls import AUTHORITY, LOCALHOST
 
 APP = "flask_chat:app"
 QUESTION = json.dumps({"message": "count to 3"}).encode()
@@ -66,3 +70,20 @@ async def test_a_client_that_stops_reading_holds_its_thread_no_longer_than_the_l
         timeout = aiohttp.ClientTimeout(15)
         async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/home", timeout=timeout) as home:
             assert await home.text() == "home"
+
+
+async def test_a_disconnect_over_tls_cancels_an_answer_before_its_first_byte(
+    servers: Servers, raw_upstream: RawUpstream, tmp_path: Path
+) -> None:
+    LOCALHOST.private_key_and_cert_chain_pem.write_to_path(tmp_path / "server.pem")
+    arguments = f"-k gthread --threads 4 --certfile {tmp_path}/server.pem --keyfile {tmp_path}/server.pem"
+    settings = upstream_settings(raw_upstream.base_url)
+    server = servers.start("bare gunicorn", APP, GUNICORN_CMD_ARGS=arguments, **settings)
+    context = ssl.create_default_context()
+    AUTHORITY.configure_trust(context)
+    body = json.dumps({"message": "stall:0"}).encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+    writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    await eventually(lambda: server.upstream_connections(raw_upstream.port))
+    writer.transport.abort()
+    await eventually(lambda: server.answer_lines(ending="reader_left"))
