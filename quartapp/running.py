@@ -15,7 +15,7 @@ from quartapp.answer.report import AnswerReport
 from quartapp.answer.transcript import Transcript
 from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest
-from quartapp.guards.guard import GuardContext, Guards, Leases
+from quartapp.guards.guard import Guard, GuardContext, Guards, Leases
 from quartapp.guards.slots import RETRY_AFTER_S, Slots
 from quartapp.hooks import Hooks, Host
 from quartapp.models.own import OwnModels
@@ -53,12 +53,15 @@ class RunningChat:
         self._hooks = hooks or Hooks()
         self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
-        self.slots = Slots(settings.max_open_streams)
-        self.guards = Guards(before_model=(self.slots,))
+        self.guards = Guards(before_model=(Slots(settings.max_open_streams),))
         self._open: set[Answer] = set()
         self._client_tasks: set[asyncio.Task[Any]] = set()
         self._hook_tasks: set[asyncio.Task[None]] = set()
         self._shutting_down = False
+
+    def add_guard(self, guard: Guard) -> None:
+        """Add a guard that runs before the model is called."""
+        self.guards = self.guards._replace(before_model=(*self.guards.before_model, guard))
 
     async def answer(
         self, request: ChatRequest, context: GuardContext, leases: Leases, *, id: str, labels: Mapping[str, Any]

@@ -25,6 +25,7 @@ from quartapp.flask.loop import BackgroundLoop, background_loop
 from quartapp.flask.threads import max_streams
 from quartapp.flask.wsgi import Exchange
 from quartapp.guards.auth import principal_of
+from quartapp.guards.slots import Slots
 from quartapp.hooks import Hooks, Host
 from quartapp.routes.protocol import Protocol
 from quartapp.routes.rules import EveryMethod
@@ -88,7 +89,7 @@ class FlaskChat:
         """Start the chats of the project, and return the exchange of the request."""
         chats: dict[str, FlaskChat] = flask.current_app.extensions[EXTENSION]
         for chat in chats.values():  # because an async hook of this one may use another one, and cannot start it
-            chat._limit_to_threads(chat._start()[1], environ)
+            chat._limit_to_threads(*chat._start(), environ)
         background, served = self._start()
         running = cast(RunningChat, served.running)
         limit_sends(environ, running.settings.user_timeout_ms)
@@ -99,18 +100,19 @@ class FlaskChat:
         """Return the running chat. Unless an ASGI server runs it, the background loop does."""
         if self._by_server is not None and self._by_server.running is not None:
             return self._by_server.running
-        served = self._start()[1]
+        background, served = self._start()
         if flask.has_request_context():
-            self._limit_to_threads(served, flask.request.environ)
+            self._limit_to_threads(background, served, flask.request.environ)
         return cast(RunningChat, served.running)
 
-    def _limit_to_threads(self, served: ServedChat, environ: dict[str, Any]) -> None:
-        """Limit the open answers by the threads of the server, with the first request after the start."""
+    def _limit_to_threads(self, background: BackgroundLoop, served: ServedChat, environ: dict[str, Any]) -> None:
+        """Limit the open answers of all chats by the threads of the server, with the first request after the start."""
         if self._limited is not served:
             self._limited = served
             streams = max_streams(environ)
             if streams is not None and served.running is not None:
-                served.running.slots.lower(streams)
+                background.threads = background.threads or Slots(streams)
+                served.running.add_guard(background.threads)
 
     def _start(self) -> tuple[BackgroundLoop, ServedChat]:
         """Start the chat in the background loop of this process, unless it runs there.

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 from quart import Quart
 
+from quartapp.guards.slots import Slots
+
 Result = TypeVar("Result")
 
 #: Seconds for the apps to stop at the end of the process.
@@ -22,9 +24,13 @@ CANCEL_S = 1.0
 
 
 class BackgroundLoop:
-    """An event loop in a thread of its own, with the apps that it runs."""
+    """An event loop in a thread of its own, with the apps that it runs.
+
+    `threads` are the places for answers in the threads of the server, None if it starts one for each request.
+    """
 
     def __init__(self) -> None:
+        self.threads: Slots | None = None
         self.loop = asyncio.new_event_loop()
         self._apps: set[Quart] = set()
         self._thread = threading.Thread(target=self._run, name="quartapp-loop", daemon=True)

@@ -23,10 +23,6 @@ class Slots:
         self._taken += 1
         return self
 
-    def lower(self, limit: int) -> None:
-        """Allow at most `limit` answers, if that is lower."""
-        self._limit = min(self._limit, limit)
-
     def settle(self, _: AnswerReport | None) -> None:
         """Release a place."""
         self._taken -= 1

@@ -113,7 +113,6 @@ async def test_one_thread_is_left_if_code_of_the_project_asked_first(
         assert refused.status == 503
 
 
-@pytest.mark.xfail(strict=True, reason="each chat counts its own open answers, and all take the same threads")
 async def test_one_thread_is_left_by_two_chats_together(servers: Servers) -> None:
     server = servers.start("bare gunicorn", "flask_two_chats:app", GUNICORN_CMD_ARGS="-k gthread --threads 2")
     url, question = f"http://127.0.0.1:{server.port}", {"message": "x"}
