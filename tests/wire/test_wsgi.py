@@ -166,11 +166,13 @@ async def test_a_stop_leaves_nothing_behind(kind: str, servers: Servers, raw_ups
 async def test_an_open_answer_ends_with_a_record_when_gunicorn_stops(
     servers: Servers, raw_upstream: RawUpstream
 ) -> None:
-    """After SIGTERM gunicorn waits for its graceful timeout. After SIGINT a worker stops at once."""
-    server = servers.start("gthread", APP, **upstream_settings(raw_upstream.base_url))
+    """The settings of the package make a worker stop five seconds before gunicorn kills it."""
+    arguments = "-c python:quartapp.gunicorn -k gthread --threads 4 --graceful-timeout 6"
+    settings = upstream_settings(raw_upstream.base_url)
+    server = servers.start("bare gunicorn", APP, GUNICORN_CMD_ARGS=arguments, **settings)
     async with await ask(server, "stall:1", NDJSON) as client:
         await client.read_until(b"token ")
-        server.signal(signal.SIGINT)
+        server.signal(signal.SIGTERM)
         await client.read()
     assert b'"code":"shutting_down"' in client.body.splitlines()[-1]
     [line] = await eventually(lambda: server.answer_lines())
