@@ -200,8 +200,8 @@ class Exchange(RequestThread):
         try:
             if not self._left.is_set():
                 await self._app(scope_of(self._environ), self._receive, send)  # type: ignore[arg-type]
-        except asyncio.CancelledError:
-            pass  # the app aborted the response, or the client disconnected
+        except asyncio.CancelledError:  # the app aborted the response, the client disconnected, or the loop ends
+            self._end_body()
         except Exception:
             log.exception("the chat failed")
         finally:
@@ -233,7 +233,7 @@ class Exchange(RequestThread):
             self._body_timer.cancel()
 
     def _end_body(self) -> None:
-        """End a read that takes too long. The app refuses the request by its own limit, and gets no more of the body.
+        """End a read. After a late one the app refuses the request by its own limit, and gets no more of the body.
 
         Only the receiving side of the connection is closed, so the client still gets the response.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import socket
 import ssl
 from pathlib import Path
@@ -87,3 +88,16 @@ async def test_a_disconnect_over_tls_cancels_an_answer_before_its_first_byte(
     await eventually(lambda: server.upstream_connections(raw_upstream.port))
     writer.transport.abort()
     await eventually(lambda: server.answer_lines(ending="reader_left"))
+
+
+@pytest.mark.parametrize("users", [{}, {"WITH_USERS": "1"}], ids=["anyone", "users"])
+async def test_a_stop_does_not_wait_for_a_body(users: dict[str, str], servers: Servers) -> None:
+    arguments = "-k gthread --threads 2 --graceful-timeout 30"
+    server = servers.start("bare gunicorn", "flask_slow_body:app", GUNICORN_CMD_ARGS=arguments, **users)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(HEAD + f"Content-Length: {len(QUESTION)}\r\n\r\n".encode() + QUESTION[:-1])
+        await server.wait_for_log("model long")  # the chat has begun to start
+        async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/api/models") as models:
+            assert models.status == 200
+        server.signal(signal.SIGINT)
+        assert await server.exit_code(15) == 0
