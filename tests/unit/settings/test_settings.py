@@ -229,7 +229,8 @@ async def test_an_unknown_chat_name_around_the_app_is_a_warning_because_the_host
     else:
         (bare / ".env").write_text(f"{name}={CANARY}\n")
     assert await started() == Settings()
-    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    [warning, mock] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert mock.message.endswith("the mock model answers")
     assert warning.message == f"{name}: not a setting of quartapp{suggestion}; ignored"
 
 
