@@ -121,6 +121,13 @@ def load_settings(given: Settings | Mapping[str, Any] | None, config: Mapping[st
     return given if isinstance(given, Settings) else Settings.load(given, Settings.named_in(config))
 
 
+def warn_of_hidden_routes(app: Any, url_prefix: str) -> None:
+    """Log a warning if `app`, of Quart or Flask, has routes below the prefix of a chat that is added now."""
+    below = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith(f"{url_prefix}/")})
+    if url_prefix and below:
+        log.warning("the app has routes below the prefix of the chat, for example %s, which come first", below[0])
+
+
 class _GuestBlueprint(Blueprint):
     """A blueprint whose routes, with those of nested blueprints, are not in the host app's OpenAPI document."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -12,7 +11,7 @@ from quart import Quart, has_app_context
 from quart import current_app as quart_app
 from werkzeug.local import LocalProxy
 
-from quartapp.blueprint import load_settings, make_blueprint, protocols_without, running_chats
+from quartapp.blueprint import load_settings, make_blueprint, protocols_without, running_chats, warn_of_hidden_routes
 from quartapp.direct import Answers
 from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters
 from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from quartapp.settings.keywords import SettingsKeywords
 
     App = Quart | flask.Flask
-
-log = logging.getLogger("quartapp")
 
 NO_APP: Final = "there is no current app; use it in a request, or within app.app_context()"
 
@@ -193,18 +190,13 @@ class Chat(Answers):
         if not isinstance(app, Quart) and not _is_flask(app):
             raise TypeError(f"init_app takes a Quart or Flask app, not {type(app).__qualname__}")
         check_table(load_settings(self._settings, app.config), None if may_grow else self._models)
-        self._warn_of_hidden_routes(app)
+        warn_of_hidden_routes(app, self.url_prefix)
         if isinstance(app, Quart):
             app.register_blueprint(self._blueprint, url_prefix=self.url_prefix or None)
             app.context_processor(lambda: {f"{self.name}_tag": TagFunction(quart_tag, self.name, self._hooks)})
         else:
             self._init_flask(app)
         self._apps.add(app)
-
-    def _warn_of_hidden_routes(self, app: App) -> None:
-        below = sorted({rule.rule for rule in app.url_map.iter_rules() if rule.rule.startswith(f"{self.url_prefix}/")})
-        if self.url_prefix and below:
-            log.warning("the app has routes below the prefix of the chat, for example %s, which come first", below[0])
 
     def _init_flask(self, app: Any) -> None:
         from quartapp.flask.chat import EXTENSION, FlaskChat, flask_blueprint, flask_tag

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
-import sys
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import flask
-from werkzeug.exceptions import ClientDisconnected
 
 try:
     from a2wsgi import WSGIMiddleware
@@ -22,12 +20,7 @@ except ImportError as error:
 from quartapp.app import ChatApp
 from quartapp.flask.chat import FlaskChat
 from quartapp.flask.host import REQUEST_THREAD, Job, RequestThread
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-Receive = Callable[[], Awaitable[Any]]
-Send = Callable[[Any], Awaitable[None]]
+from quartapp.flask.project import CompleteEnviron, ProjectExchange, Receive, Send
 
 
 def asgi_app(app: flask.Flask, chat: FlaskChat, workers: int) -> ChatApp:
@@ -37,70 +30,9 @@ def asgi_app(app: flask.Flask, chat: FlaskChat, workers: int) -> ChatApp:
     model is called.
     """
     served = chat.for_server()
-    rest = WSGIMiddleware(cast(Any, _CompleteEnviron(app)), workers=workers)
+    rest = WSGIMiddleware(cast(Any, CompleteEnviron(app)), workers=workers)
     served.asgi_app = _Fork(app, served.asgi_app, rest, chat.url_prefix)  # type: ignore[method-assign]
     return served
-
-
-class _CompleteEnviron:
-    """A WSGI app that adds to the environ what a2wsgi leaves out: stderr, and an input that ends with the body."""
-
-    def __init__(self, app: flask.Flask) -> None:
-        self._app = app
-
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        environ["wsgi.errors"] = sys.stderr
-        # Without this, Flask treats a body without Content-Length as empty, and reads lines of others byte by byte.
-        environ["wsgi.input_terminated"] = True
-        environ["wsgi.input"] = io.BufferedReader(_RequestBody(environ["wsgi.input"]))
-        return self._app(environ, start_response)
-
-
-class _RequestBody(io.RawIOBase):
-    """The body of a request as a file. A read waits for at most one message of the server."""
-
-    def __init__(self, body: Any) -> None:
-        self._body = body
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        room = memoryview(buffer)
-        data = self._body.read(1)
-        data += self._body.read(min(len(self._body.buffer), len(room) - len(data)))
-        room[: len(data)] = data
-        return len(data)
-
-
-class _Exchange:
-    """A request to the Flask project and its response."""
-
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._has_more = True
-
-    async def receive(self) -> Any:
-        """Return the next message.
-
-        Raises ClientDisconnected if the client disconnects, because a truncated body must not look complete.
-        """
-        message = await self._receive()
-        self._has_more = message.get("more_body", False)
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        return message
-
-    async def send(self, message: Any) -> None:
-        """Send `message`. Before the end of the response, read the rest of the request's body.
-
-        hypercorn waits forever for a body that nothing reads. It closes a connection whose body is incomplete.
-        """
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
-            while self._has_more:
-                self._has_more = (await self._receive()).get("more_body", False)
-        await self._send(message)
 
 
 class _Release:
@@ -214,7 +146,7 @@ class _Fork:
         elif is_ours:
             await self._serve_chat({**scope, "path": scope["path"].removesuffix(given) + path}, receive, send)
         else:
-            exchange = _Exchange(receive, send)
+            exchange = ProjectExchange(receive, send)
             await self._rest(scope, exchange.receive, exchange.send)
 
     async def _serve_chat(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -226,7 +158,7 @@ class _Fork:
             if thread.failure is not None:
                 raise thread.failure
             if thread.refusal is not None:
-                await _send_response(thread.refusal, _Exchange(receive, send).send)
+                await _send_response(thread.refusal, ProjectExchange(receive, send).send)
                 return
 
             async def send_with_headers(message: Any) -> None:

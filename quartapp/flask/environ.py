@@ -12,10 +12,6 @@ from contextlib import suppress
 from typing import Any, Final, cast
 from urllib.parse import quote
 
-import flask
-
-NO_LIMIT: Final = 2**62
-
 # Headers of a connection, which belong to the server (PEP 3333).
 _HOP_BY_HOP: Final = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
@@ -54,16 +50,6 @@ def wsgi_headers(pairs: Any) -> list[tuple[str, str]]:
     """Return the headers of an ASGI response, without those that belong to the server."""
     named = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
     return [(name, value) for name, value in named if name.lower() not in _HOP_BY_HOP]
-
-
-def body_of(request: flask.Request) -> Callable[[int], bytes]:
-    """Return a function that reads the next bytes of the body, also if a hook of the project has read it before."""
-    if "_cached_data" in vars(request):
-        data = [request.get_data()]
-        return lambda _: data.pop() if data else b""
-    request.max_content_length = NO_LIMIT  # the chat reads less, and has an error of its own for a larger body
-    stream = request.stream
-    return getattr(stream, "read1", stream.read)
 
 
 def abort_error(environ: Mapping[str, Any]) -> Exception:

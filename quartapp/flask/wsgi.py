@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -17,15 +16,8 @@ from typing import Any, Final, NamedTuple
 import flask
 from quart import Quart
 
-from quartapp.flask.environ import (
-    abort_error,
-    body_of,
-    connection_of,
-    disconnect_check,
-    limit_sends,
-    scope_of,
-    wsgi_headers,
-)
+from quartapp.flask.body import RequestBody
+from quartapp.flask.environ import abort_error, disconnect_check, limit_sends, scope_of, wsgi_headers
 from quartapp.flask.host import REQUEST_THREAD, Job, RequestThread
 from quartapp.flask.loop import BackgroundLoop
 from quartapp.running import RunningChat
@@ -89,14 +81,11 @@ class Exchange(RequestThread):
         # The state below belongs to the event loop.
         self._read_job: Job | None = None
         self._has_body = True
-        self._body_timeout_s = chat.settings.body_timeout_s
-        self._body_timer: asyncio.TimerHandle | None = None
-        self._is_late = False
         self._unread = 0
         self._has_room = asyncio.Event()
         self._left = asyncio.Event()
         self.enter()
-        self._body = body_of(flask.request)
+        self._body = RequestBody(environ, self._loop, chat.settings.body_timeout_s)
         background.submit(self._call())
 
     # -- in the thread of the server
@@ -136,14 +125,6 @@ class Exchange(RequestThread):
             limit_sends(self._environ, 0)  # the limit of the system, for the next request of the connection
             self._tell_loop(self._leave)
 
-    def _read_body(self, size: int) -> bytes:
-        """Return the next bytes of the body. The server itself has no limit for the time of a read."""
-        self._tell_loop(self._time_body)
-        try:
-            return self._body(size)
-        finally:
-            self._tell_loop(self._stop_timing)
-
     def _take(self) -> Any:
         """Return the next part of the response, after the jobs that come before it.
 
@@ -156,7 +137,7 @@ class Exchange(RequestThread):
                 message = None
             if message is None or time.monotonic() > self._looked_at + LOOK_S:
                 self._looked_at = time.monotonic()
-                if self._is_gone() or self._loop.is_closed():
+                if (self._is_gone() and not self._body.is_late) or self._loop.is_closed():
                     return ResponseEnd(is_complete=False)
             if isinstance(message, Job):
                 message.run()
@@ -201,7 +182,7 @@ class Exchange(RequestThread):
             if not self._left.is_set():
                 await self._app(scope_of(self._environ), self._receive, send)  # type: ignore[arg-type]
         except asyncio.CancelledError:  # the app aborted the response, the client disconnected, or the loop ends
-            self._end_body()
+            self._body.end()
         except Exception:
             log.exception("the chat failed")
         finally:
@@ -211,37 +192,19 @@ class Exchange(RequestThread):
 
     async def _receive(self) -> Any:
         if self._has_body:
-            self._read_job = Job(self._read_body, (PIECE_BYTES,))
+            self._read_job = Job(self._body.read, (PIECE_BYTES,))
             self.jobs.put(self._read_job)
             try:
                 data = await self._read_job.result()
             except Exception:  # noqa: BLE001 - the client has disconnected within the body, or its chunks are invalid
                 data = b""
-                if not self._is_late:
+                if not self._body.is_late:
                     self._left.set()
             self._has_body = not self._left.is_set() and bool(data)
-            if not self._left.is_set() and not self._is_late:
+            if not self._left.is_set() and not self._body.is_late:
                 return {"type": "http.request", "body": data, "more_body": bool(data)}
         await self._left.wait()
         return {"type": "http.disconnect"}
-
-    def _time_body(self) -> None:
-        self._body_timer = asyncio.get_running_loop().call_later(self._body_timeout_s, self._end_body)
-
-    def _stop_timing(self) -> None:
-        if self._body_timer is not None:
-            self._body_timer.cancel()
-
-    def _end_body(self) -> None:
-        """End a read. After a late one the app refuses the request by its own limit, and gets no more of the body.
-
-        Only the receiving side of the connection is closed, so the client still gets the response.
-        """
-        connection = connection_of(self._environ)
-        if connection is not None:
-            self._is_late, self._is_gone = True, lambda: False
-            with suppress(OSError):
-                socket.socket.shutdown(connection, socket.SHUT_RD)
 
     async def _send(self, body: bytes) -> None:
         while self._unread > PIECE_BYTES:
