@@ -46,7 +46,7 @@ class Answer:
         )
         self._taken_at = self._run.started_at
         self._status_due_at: float | None = None
-        self._ending = "reader_left"
+        self._ending = "client_disconnected"
         self._is_closed = False
         self._client_task = asyncio.current_task()
         if self._client_task is not None:
@@ -139,7 +139,7 @@ class Answer:
 
     def _cancel_client(self) -> None:
         client_task = self._client_task
-        self._ending = "reader_stalled"
+        self._ending = "client_stalled"
         self.close()
         if client_task is not None:
             client_task.cancel()

@@ -21,7 +21,7 @@ from quartapp.protocols.native.whole import WholeAnswer
 log = logging.getLogger("quartapp.answer")
 
 #: Endings without a fault. The log reports each other ending as a warning.
-QUIET_ENDINGS = ("done", "reader_left")
+QUIET_ENDINGS = ("done", "client_disconnected")
 
 
 #: The largest number of failed attempts in a report.
@@ -44,7 +44,7 @@ class FailedAttempts:
 class AnswerReport(msgspec.Struct, frozen=True):
     """The facts of an answer that has ended.
 
-    `ending` is `done`, `reader_left` (the client disconnected), `reader_stalled` (the client took nothing for
+    `ending` is `done`, `client_disconnected` (the client disconnected), `client_stalled` (the client took nothing for
     `write_timeout_s`), or the code of `error`. `first_event_s` and `total_s` count from the start of the answer.
     `answered_by` is the model that sent the first event. `failed_attempts` are entries of the log line.
 

@@ -148,7 +148,7 @@ async def test_a_page_that_stops_reading_ends_the_answer(
     await page.goto(origin(server))
     result = await read(page, "fault-stall:3", headers=tagged(f"page-{way}"), leave={"after": "3", "way": way})
     assert (text(result), result.get("error", {}).get("name")) == (PARTIAL, name)
-    assert await endings(server, f"page-{way}") == ["reader_left"]
+    assert await endings(server, f"page-{way}") == ["client_disconnected"]
 
 
 async def test_closing_the_tab_ends_the_answer(page: Page, server: Server) -> None:
@@ -156,7 +156,7 @@ async def test_closing_the_tab_ends_the_answer(page: Page, server: Server) -> No
     options = {"body": {"model": "fault-stall:3"}, "headers": tagged("page-closed")}
     await page.evaluate(STAY, ["/static/chat.js", options])
     await page.close()
-    assert await endings(server, "page-closed") == ["reader_left"]
+    assert await endings(server, "page-closed") == ["client_disconnected"]
 
 
 # -- bad connections
@@ -205,7 +205,7 @@ async def test_a_response_that_is_truncated_in_its_head_is_an_error_and_ends_the
     result, posts = await through(page, server, truncate(count), model="fault-stall:4", headers=tagged(tag))
     assert result["yielded"] == []
     assert result["error"]["code"] in ("network", "bad_answer")
-    await eventually(lambda: len(server.answer_lines(client_id=tag, ending="reader_left")) == posts)
+    await eventually(lambda: len(server.answer_lines(client_id=tag, ending="client_disconnected")) == posts)
 
 
 async def test_a_silent_connection_is_closed_and_ends_the_answer(page: Page, server: Server) -> None:
@@ -214,4 +214,4 @@ async def test_a_silent_connection_is_closed_and_ends_the_answer(page: Page, ser
         page, server, silent, model="fault-stall:4", idleSeconds=0.5, headers=tagged("page-silent")
     )
     assert (result["error"]["code"], result["error"]["status"], posts) == ("idle", 200, 1)
-    assert await endings(server, "page-silent") == ["reader_left"]
+    assert await endings(server, "page-silent") == ["client_disconnected"]

@@ -170,7 +170,7 @@ async def test_an_event_source_does_not_retry_after_an_error_status(
 async def test_closing_an_event_source_ends_the_answer(client: Client, tab: ClientPage, server: Server) -> None:
     await tab.page.goto(origin(server))
     await tab.listen(server, "fault-stall:4", enough=" 4")
-    await eventually(lambda: server.answer_lines(model="fault-stall:4", ending="reader_left"))
+    await eventually(lambda: server.answer_lines(model="fault-stall:4", ending="client_disconnected"))
 
 
 # -- fetch
@@ -229,7 +229,7 @@ async def test_a_client_that_disconnects_ends_the_answer(client: Client, tab: Cl
     await tab.read(server, "fault-stall:3", accept(client), {"X-Request-ID": tag}, "3", way)
     if way not in ("abort", "cancel"):
         await tab.page.close()
-    await eventually(lambda: server.answer_lines(client_id=tag, ending="reader_left"))
+    await eventually(lambda: server.answer_lines(client_id=tag, ending="client_disconnected"))
 
 
 # -- pages of other origins

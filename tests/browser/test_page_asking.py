@@ -154,7 +154,7 @@ async def test_a_question_is_shown_as_text_and_never_as_markup(chat: ChatPage) -
 
 
 async def test_stopping_keeps_the_text_and_ends_the_answer(chat: ChatPage, server: Server) -> None:
-    before = len(server.answer_lines(model="stalls", ending="reader_left"))
+    before = len(server.answer_lines(model="stalls", ending="client_disconnected"))
     await chat.choose("stalls")
     await chat.send("count to 5")
     await chat.text("1 2 3").wait_for()
@@ -162,7 +162,7 @@ async def test_stopping_keeps_the_text_and_ends_the_answer(chat: ChatPage, serve
     await expect(chat.answer()).to_contain_text("1 2 3")
     await expect(chat.answer()).to_contain_text("Stopped.")
     await expect(chat.box).to_be_focused()
-    await eventually(lambda: len(server.answer_lines(model="stalls", ending="reader_left")) > before)
+    await eventually(lambda: len(server.answer_lines(model="stalls", ending="client_disconnected")) > before)
 
 
 async def test_a_double_click_sends_and_stops_nothing(chat: ChatPage) -> None:
@@ -201,12 +201,12 @@ async def test_escape_stops_also_where_nothing_has_the_focus(chat: ChatPage) -> 
 async def test_leaving_the_page_ends_the_answer_and_what_came_of_it_is_there_on_return(
     chat: ChatPage, server: Server
 ) -> None:
-    before = len(server.answer_lines(model="stalls", ending="reader_left"))
+    before = len(server.answer_lines(model="stalls", ending="client_disconnected"))
     await chat.choose("stalls")
     await chat.send("count to 5")
     await chat.text("1 2 3").wait_for()
     await chat.page.goto("about:blank")
-    await eventually(lambda: len(server.answer_lines(model="stalls", ending="reader_left")) > before)
+    await eventually(lambda: len(server.answer_lines(model="stalls", ending="client_disconnected")) > before)
     await chat.open(server)
     await expect(chat.answer()).to_contain_text("1 2 3")
     await expect(chat.answer()).to_contain_text("Stopped.")

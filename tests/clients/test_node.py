@@ -279,4 +279,4 @@ async def test_the_answer_ends_when_its_client_disconnects(
     client: Client, result_of: Run, chat: Callable[[str], Server]
 ) -> None:
     assert "error" not in result_of(client, "left")
-    assert await endings(chat("mock"), client, "left", 1) == ["reader_left"]
+    assert await endings(chat("mock"), client, "left", 1) == ["client_disconnected"]

@@ -160,7 +160,7 @@ async def test_the_upstream_is_closed_when_the_client_disconnects(
     question = Question(server, left, "the-model", f"stall:3 {left}")
     await asyncio.gather(asyncio.to_thread(adapter.leave, question), raw_upstream.exchange(left))
     await asyncio.wait_for(asyncio.wrap_future((await raw_upstream.exchange(left)).closed), LIMIT_S)
-    assert await endings(server, left) == ["reader_left"]
+    assert await endings(server, left) == ["client_disconnected"]
 
 
 async def test_openai_python_can_cancel_a_completion(servers: Servers, raw_upstream: RawUpstream) -> None:
@@ -176,4 +176,4 @@ async def test_openai_python_can_cancel_a_completion(servers: Servers, raw_upstr
         exchange = await raw_upstream.exchange(left)
         task.cancel()
         await asyncio.wait_for(asyncio.wrap_future(exchange.closed), LIMIT_S)
-    assert await endings(server, left) == ["reader_left"]
+    assert await endings(server, left) == ["client_disconnected"]

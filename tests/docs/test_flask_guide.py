@@ -189,7 +189,7 @@ def test_an_abandoned_answer_has_a_row_with_the_text_so_far(flaskr: Flask) -> No
     response = logged_in(flaskr, "ann").post("/ai/api/stream", json=question)
     assert next(iter(response.response)) == b"1"
     response.close()
-    assert saved(flaskr) == [(1, "count to 3", "1", "reader_left")]
+    assert saved(flaskr) == [(1, "count to 3", "1", "client_disconnected")]
 
 
 def test_the_page_shows_the_chat_to_users_only(flaskr: Flask) -> None:

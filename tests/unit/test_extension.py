@@ -629,7 +629,7 @@ async def test_closing_a_stream_cancels_the_answer() -> None:
         stream = chat.stream("count to 5", model="fault-stall:1")
         assert await anext(stream)
         await stream.aclose()
-        assert await endings.get() == "reader_left"
+        assert await endings.get() == "client_disconnected"
         assert isinstance([event async for event in chat.stream("count to 1")][-1], Done)
 
 

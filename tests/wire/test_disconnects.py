@@ -81,7 +81,7 @@ async def test_the_upstream_is_closed_each_time(
         disconnects = (disconnect(server, raw_upstream, how, prompt, has_token, format) for _ in at_once)
         tags += await asyncio.gather(*disconnects)
     endings = await logged_endings(server, tags)
-    assert endings == Counter({(tag, "reader_left"): 1 for tag in tags})
+    assert endings == Counter({(tag, "client_disconnected"): 1 for tag in tags})
     assert "Traceback" not in server.log_text()[log_size:]
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
 
@@ -107,7 +107,7 @@ async def test_a_flood_ends_when_its_client_disconnects(
     """One after the other: several would take each other's time, for they share a core with their upstream."""
     server = servers.get(kind, **settings(raw_upstream))
     tags = [await disconnect(server, raw_upstream, how, "endless_body:1", True, format) for _ in range(3)]
-    assert await logged_endings(server, tags) == Counter({(tag, "reader_left"): 1 for tag in tags})
+    assert await logged_endings(server, tags) == Counter({(tag, "client_disconnected"): 1 for tag in tags})
 
 
 @each_server
@@ -137,7 +137,7 @@ async def test_a_disconnect_while_a_hosts_hook_delays_the_response(
             async with asyncio.timeout(CLOSED_WITHIN_S):
                 await asyncio.wrap_future(exchange.closed)
         lines = await eventually(lambda: server.answer_lines(client_id=tag))
-        assert [line["ending"] for line in lines] == ["reader_left"]
+        assert [line["ending"] for line in lines] == ["client_disconnected"]
 
     await in_each_format(check, STREAMED)
     assert "Traceback" not in server.log_text()

@@ -440,7 +440,7 @@ async def test_a_disconnect_ends_every_part_of_an_answer(moment: str, log: Log) 
         await staged.wait_until_idle()
         await eventually(lambda: open_answers() == 0, within_s=1)
         assert staged.calls == [len(FORMATS) * each for each in calls]
-    assert [line["ending"] for _, line in log.lines] == ["reader_left"] * len(FORMATS)
+    assert [line["ending"] for _, line in log.lines] == ["client_disconnected"] * len(FORMATS)
 
 
 def open_answers() -> int:
@@ -505,7 +505,7 @@ async def test_a_disconnect_cancels_a_fallback_that_has_not_answered_yet(
             async with asyncio.timeout(3):
                 await asyncio.wrap_future(exchange.closed)
         [line] = await eventually(lambda: server.answer_lines(client_id=tag))
-        assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", [NAMES[0]])
+        assert (line["ending"], [each["model"] for each in line["tried"]]) == ("client_disconnected", [NAMES[0]])
 
     await in_each_format(disconnect)
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)

@@ -31,7 +31,7 @@ async def test_a_client_that_reads_nothing_over_http_2_is_paused_and_times_out(
             exchange.go()
         async with asyncio.timeout(20):
             await asyncio.gather(*(asyncio.wrap_future(exchange.closed) for exchange in exchanges))
-        await eventually(lambda: len(server.answer_lines(ending="reader_stalled")) == STREAMS)
+        await eventually(lambda: len(server.answer_lines(ending="client_stalled")) == STREAMS)
         assert server.rss_bytes() - before < MAX_GROWTH_BYTES
     finally:
         writer.transport.abort()

@@ -70,7 +70,7 @@ async def test_many_open_streams_leave_no_connections_and_no_memory(
     await asyncio.gather(*(client.close() for client in clients))
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0, 10)
     await eventually(lambda: server.open_fds() <= files, 10)
-    assert sum(line.get("client_id") in tags for line in server.answer_lines(ending="reader_left")) == streams
+    assert sum(line.get("client_id") in tags for line in server.answer_lines(ending="client_disconnected")) == streams
     assert "Traceback" not in server.log_text()
 
 
@@ -94,7 +94,7 @@ async def test_a_stream_too_many_is_refused_at_once_and_its_upstream_never_calle
     assert int(refused.headers["retry-after"]) >= 1
     assert raw_upstream.requests(tag) == 0
     clients[0].leave("close")
-    await eventually(lambda: server.answer_lines(ending="reader_left"))
+    await eventually(lambda: server.answer_lines(ending="client_disconnected"))
     async with await RawClient.ask(server, "whole:1", secrets.token_hex(8)) as accepted:
         assert (await accepted.read()).is_whole
     await asyncio.gather(*(client.close() for client in clients))

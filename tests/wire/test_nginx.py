@@ -108,4 +108,4 @@ async def disconnect(
         async with asyncio.timeout(CLOSED_WITHIN_S):
             await asyncio.wrap_future(exchange.closed)
     lines = await eventually(lambda: server.answer_lines(client_id=tag))
-    assert [line["ending"] for line in lines] == ["reader_left"]
+    assert [line["ending"] for line in lines] == ["client_disconnected"]

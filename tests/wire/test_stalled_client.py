@@ -42,7 +42,7 @@ async def stall(server: Server, upstream: RawUpstream, format: Format) -> None:
         async with asyncio.timeout(GIVEN_UP_WITHIN_S):
             await asyncio.wrap_future(exchange.closed)
         lines = await eventually(lambda: server.answer_lines(client_id=tag))
-        assert [line["ending"] for line in lines] == ["reader_stalled"]
+        assert [line["ending"] for line in lines] == ["client_stalled"]
         await eventually(lambda: server.upstream_connections(client.port) == 0, SOCKET_GONE_WITHIN_S)
 
 

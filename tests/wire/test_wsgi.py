@@ -63,7 +63,7 @@ async def test_the_upstream_is_closed_each_time(
         tags += await asyncio.gather(
             *(disconnect(server, raw_upstream, how, prompt, has_token, format) for _ in at_once)
         )
-    assert await logged_endings(server, tags) == Counter({(tag, "reader_left"): 1 for tag in tags})
+    assert await logged_endings(server, tags) == Counter({(tag, "client_disconnected"): 1 for tag in tags})
     await eventually(lambda: server.upstream_connections(raw_upstream.port) == 0)
 
 

@@ -67,7 +67,7 @@ async def test_a_client_that_stops_reading_holds_its_thread_no_longer_than_the_l
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect(("127.0.0.1", server.port))
         client.sendall(HEAD + f"Content-Length: {len(LONG)}\r\n\r\n".encode() + LONG)
-        await eventually(lambda: server.answer_lines(ending="reader_stalled"), 10)
+        await eventually(lambda: server.answer_lines(ending="client_stalled"), 10)
         timeout = aiohttp.ClientTimeout(15)
         async with aiohttp.request("GET", f"http://127.0.0.1:{server.port}/home", timeout=timeout) as home:
             assert await home.text() == "home"
@@ -87,7 +87,7 @@ async def test_a_disconnect_over_tls_cancels_an_answer_before_its_first_byte(
     writer.write(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
     await eventually(lambda: server.upstream_connections(raw_upstream.port))
     writer.transport.abort()
-    await eventually(lambda: server.answer_lines(ending="reader_left"))
+    await eventually(lambda: server.answer_lines(ending="client_disconnected"))
 
 
 @pytest.mark.parametrize("users", [{}, {"WITH_USERS": "1"}], ids=["anyone", "users"])

@@ -177,7 +177,7 @@ async def test_the_observers_get_the_report_although_the_log_raises(
             bench.answer.close()
     finally:
         log.removeFilter(refuse)
-    assert [report.ending for report in bench.reports] == ["reader_left"]
+    assert [report.ending for report in bench.reports] == ["client_disconnected"]
 
 
 async def test_an_exception_of_the_source_is_an_internal_error(bench: Bench) -> None:
@@ -574,7 +574,7 @@ async def test_a_fallback_without_events_has_not_answered(bench: Bench, caplog: 
     client.cancel()
     [record] = caplog.records
     line = json.loads(record.getMessage().removeprefix("answer "))
-    assert (line["ending"], [each["model"] for each in line["tried"]]) == ("reader_left", ["m"])
+    assert (line["ending"], [each["model"] for each in line["tried"]]) == ("client_disconnected", ["m"])
     assert "answered_by" not in line
 
 

@@ -228,7 +228,7 @@ def test_an_answer_whose_response_the_project_drops_is_cancelled() -> None:
         raise ZeroDivisionError
 
     assert answer(app.test_client())[0] == 500
-    assert endings.get(timeout=5) == "reader_left"
+    assert endings.get(timeout=5) == "client_disconnected"
 
 
 # -- contexts

@@ -149,7 +149,7 @@ async def test_a_disconnect_settles_the_leases_with_its_report() -> None:
             await second.acquired.wait()
             await sent.disconnect()
         await first.settled.wait()
-    assert [report and report.ending for report in first.reports] == ["reader_left"]
+    assert [report and report.ending for report in first.reports] == ["client_disconnected"]
     assert first.reports == second.reports
 
 

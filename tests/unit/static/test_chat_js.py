@@ -319,7 +319,7 @@ async def test_a_disconnect_ends_the_answer(way: str, run_jobs: Run, chat: Serve
     (left,) = await run_jobs(job(origin(chat), "fault-stall:3", leave=disconnect, **tagged(f"js-{way}")))
     assert text(left) == "1 2 3"
     assert left.get("error", {}).get("name") == ("AbortError" if way == "abort" else None)
-    assert await endings(chat, f"js-{way}", 1) == ["reader_left"]
+    assert await endings(chat, f"js-{way}", 1) == ["client_disconnected"]
 
 
 # -- Node and other servers
@@ -430,4 +430,4 @@ async def test_a_silent_connection_times_out_and_ends_the_answer(run_jobs: Run, 
         )
         assert result["error"]["code"] == "idle"
         assert COUNT.startswith(result["error"]["text"])
-        assert await endings(chat, tag, 1) == ["reader_left"]
+        assert await endings(chat, tag, 1) == ["client_disconnected"]

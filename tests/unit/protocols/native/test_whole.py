@@ -196,7 +196,7 @@ async def test_a_disconnect_cancels_the_upstream_request(log: Log, path: str) ->
             await upstream.asked.wait()
             await connection.disconnect()
         await asyncio.wait_for(upstream.left.wait(), 10)
-    assert log.only["ending"] == "reader_left"
+    assert log.only["ending"] == "client_disconnected"
 
 
 async def test_there_is_no_status_timeout_for_one_object() -> None:
