@@ -177,6 +177,8 @@ class Exchange(RequestThread):
             is_complete = not message.get("more_body", False)
             if body := message.get("body", b""):
                 await self._send(bytes(body))
+            if is_complete:
+                self._leave()  # Quart 0.23 waits for a disconnect after the response
 
         try:
             if not self._left.is_set():
@@ -191,7 +193,7 @@ class Exchange(RequestThread):
             self.jobs.put(ResponseEnd(is_complete))
 
     async def _receive(self) -> Any:
-        if self._has_body:
+        if self._has_body and not self._left.is_set():
             self._read_job = Job(self._body.read, (PIECE_BYTES,))
             self.jobs.put(self._read_job)
             try:
