@@ -30,10 +30,13 @@ class ChatApp(Quart):
         # Servers inspect the instance's `__call__` to recognise ASGI, but call the class's.
         vars(self)["__call__"] = MethodType(Quart.__call__, self)
 
-    def log_exception(self, exception_info: Any) -> None:
-        """Log an exception, but no SettingsError, because the code that starts the app logs its message."""
-        if not isinstance(exception_info[1], SettingsError):
-            super().log_exception(exception_info)
+    def log_exception(self, *arguments: Any) -> None:
+        """Log an exception, but no SettingsError, because the code that starts the app logs its message.
+
+        The last argument is the exception with its type and traceback. Quart 0.23 puts the context before it.
+        """
+        if not isinstance(arguments[-1][1], SettingsError):
+            super().log_exception(*arguments)
 
     def __call__(self, *arguments: Any) -> Any:
         if len(arguments) == 2:
