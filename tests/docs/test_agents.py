@@ -25,11 +25,12 @@ from quartapp import Chat, ChatRequest, Delta, Done, Reasoning
 from quartapp.core.events import Event
 from tests.support.png import dusk
 from tests.support.raw_upstreams import RawUpstream
+from tests.support.sampling import SOAK
 from tests.support.serving import CANARY_KEY, ROOT, Server, Servers
 
 PYDANTIC_AI, LANGGRAPH, FLASK = EXAMPLES = ("with_pydantic_ai", "with_langgraph", "with_langgraph_flask")
 EACH_EXAMPLE = pytest.mark.parametrize("example", EXAMPLES)
-EACH_GRAPH = pytest.mark.parametrize("example", [LANGGRAPH, FLASK])
+EACH_GRAPH = pytest.mark.parametrize("example", [LANGGRAPH, pytest.param(FLASK, marks=SOAK)])
 SECRETS = {"ALICE_TOKEN": "a-token-of-alice", "BOB_TOKEN": "a-token-of-bob"}
 
 

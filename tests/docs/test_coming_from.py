@@ -26,6 +26,7 @@ from tests.support.hosts import snippets
 from tests.support.loopback import Exchange as Call
 from tests.support.loopback import Loopback, reply
 from tests.support.raw_upstreams import RawUpstream
+from tests.support.sampling import SOAK
 from tests.support.serving import ROOT, Server, Servers
 from tests.support.tabs import launched
 from tests.support.upstream_scripts import ScriptedExchange
@@ -43,11 +44,15 @@ SHOWN: dict[str, set[str]] = defaultdict(set)
 
 
 def shows(page: str, *faults: str) -> Callable[[TestT], TestT]:
-    """Note that a test shows these faults, as the page words them."""
+    """Note that a test shows these faults, as the page words them. The fast run leaves these tests to the soak.
+
+    It has the contracts of our apps. The faults are those of the usual code.
+    """
 
     def note(test: TestT) -> TestT:
         SHOWN[page].update(faults)
-        return test
+        marked: TestT = SOAK(test)
+        return marked
 
     return note
 

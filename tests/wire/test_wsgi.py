@@ -16,6 +16,7 @@ import pytest
 from tests.support.faults import LIMITS, Phase, check_each_form, of_phase, warm
 from tests.support.http_client import RawClient
 from tests.support.raw_upstreams import RawUpstream
+from tests.support.sampling import SOAK
 from tests.support.serving import ROOT, Server, Servers, eventually, upstream_settings
 from tests.support.wire_formats import NDJSON, TEXT, Format
 from tests.wire.test_disconnects import disconnect, each_format, each_moment, each_way, logged_endings, often
@@ -31,7 +32,7 @@ def served(servers: Servers, kind: str, **settings: str) -> Server:
     return servers.get(kind, APP, **settings)
 
 
-@each_server
+@pytest.mark.parametrize("kind", ["gthread", pytest.param("waitress", marks=SOAK)])
 @pytest.mark.parametrize("phase", Phase, ids=lambda phase: phase.value)
 async def test_a_client_knows_in_each_form_whether_the_answer_is_complete(
     kind: str, phase: Phase, servers: Servers, raw_upstream: RawUpstream
