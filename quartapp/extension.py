@@ -21,8 +21,9 @@ from quartapp.settings.settings import Settings
 from quartapp.tag import TagFunction, quart_tag
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     import flask
-    from typing_extensions import Unpack
 
     from quartapp.flask.chat import FlaskChat
     from quartapp.settings.keywords import SettingsKeywords
@@ -35,7 +36,6 @@ AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
 OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
 ModelT = TypeVar("ModelT", bound=Model | ModelFunction)
-Result = TypeVar("Result")
 
 
 class Chat(Answers):
