@@ -81,6 +81,7 @@ class Exchange(RequestThread):
         # The state below belongs to the event loop.
         self._read_job: Job | None = None
         self._has_body = True
+        self._is_complete = False
         self._unread = 0
         self._has_room = asyncio.Event()
         self._left = asyncio.Event()
@@ -167,30 +168,18 @@ class Exchange(RequestThread):
 
     async def _call(self) -> None:
         REQUEST_THREAD.set(self)
-        is_complete = False
-
-        async def send(message: Any) -> None:
-            nonlocal is_complete
-            if message["type"] == "http.response.start":
-                self.jobs.put(ResponseStart(message["status"], wsgi_headers(message["headers"])))
-                return
-            is_complete = not message.get("more_body", False)
-            if body := message.get("body", b""):
-                await self._send(bytes(body))
-            if is_complete:
-                self._leave()  # Quart 0.23 waits for a disconnect after the response
-
         try:
             if not self._left.is_set():
-                await self._app(scope_of(self._environ), self._receive, send)  # type: ignore[arg-type]
+                await self._app(scope_of(self._environ), self._receive, self._send)  # type: ignore[arg-type]
         except asyncio.CancelledError:  # the app aborted the response, the client disconnected, or the loop ends
-            self._body.end()
+            if not self._is_complete:  # otherwise the connection is kept for the next request
+                self._body.end()
         except Exception:
             log.exception("the chat failed")
         finally:
             if "SERVER_SOFTWARE" not in self._environ:  # a test client, whose test looks at the results of hooks
                 await self._chat.hooks_done()
-            self.jobs.put(ResponseEnd(is_complete))
+            self.jobs.put(ResponseEnd(self._is_complete))
 
     async def _receive(self) -> Any:
         if self._has_body and not self._left.is_set():
@@ -208,12 +197,22 @@ class Exchange(RequestThread):
         await self._left.wait()
         return {"type": "http.disconnect"}
 
-    async def _send(self, body: bytes) -> None:
+    async def _send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.jobs.put(ResponseStart(message["status"], wsgi_headers(message["headers"])))
+            return
+        if body := message.get("body", b""):
+            await self._send_piece(bytes(body))
+        if not message.get("more_body", False):
+            self._is_complete = True
+            self._leave()  # Quart 0.23 waits for a disconnect after the response
+
+    async def _send_piece(self, piece: bytes) -> None:
         while self._unread > PIECE_BYTES:
             self._has_room.clear()
             await self._has_room.wait()
-        self._unread += len(body)
-        self.jobs.put(body)
+        self._unread += len(piece)
+        self.jobs.put(piece)
 
     def _was_read(self, size: int) -> None:
         self._unread -= size

@@ -72,6 +72,16 @@ async def ask(server: Server, prompt: str, format: Format = TEXT) -> RawClient:
     return await RawClient.ask(server, prompt, secrets.token_hex(8), format)
 
 
+@pytest.mark.parametrize("kind", ["flask", "flask --debug"])
+async def test_a_truncated_text_is_aborted_by_the_server_of_flask(kind: str, servers: Servers) -> None:
+    """Its debugger would end the body as if it were complete, and log a traceback."""
+    server = servers.start_fresh(kind, APP, CHAT_MOCK_TOKENS_PER_S="0")
+    async with await RawClient.ask(server, "count to 6", secrets.token_hex(8), TEXT, "fault-drop:3") as client:
+        assert not (await client.read()).is_whole
+    assert client.body == b"1 2 3"
+    assert "Traceback" not in server.log_text()
+
+
 # -- threads
 
 

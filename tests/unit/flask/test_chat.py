@@ -106,9 +106,9 @@ def test_urls_and_the_tag_are_made_by_the_project() -> None:
     def page() -> str:
         return flask.render_template_string("{{ chat_tag(nonce='n-1') }} {{ url_for('chat.page') }}")
 
-    html = app.test_client().get("/page?user=ann", environ_overrides={"SCRIPT_NAME": "/root"}).text
-    assert html.startswith('<quart-chat src="/root/ai" user="')
-    assert html.endswith('src="/root/ai/static/quart-chat.js" nonce="n-1"></script> /root/ai/')
+    html = app.test_client().get("/page?user=ann", environ_overrides={"SCRIPT_NAME": "/mounted"}).text
+    assert html.startswith('<quart-chat src="/mounted/ai" user="')
+    assert html.endswith('src="/mounted/ai/static/quart-chat.js" nonce="n-1"></script> /mounted/ai/')
     with app.test_request_context():
         assert url_for("chat.openai.completions") == "/ai/v1/chat/completions"
 
