@@ -108,6 +108,8 @@ def open_models(settings: Settings, given: OwnModels | None = None, *, shows_fau
     table = _configured(settings, own)
     if table is None:
         return _open_mock(settings, Upstreams(settings, ()))
+    names = _offered_names(own, table)
+    default = _default(settings, names)  # before a server is opened, because it may raise
     upstreams = Upstreams(settings, table.values())
     candidates = _own_candidates(own, settings, shows_faults=shows_faults)
     candidates |= {name: _candidate(name, each, upstreams.open(name, each), settings) for name, each in table.items()}
@@ -116,11 +118,9 @@ def open_models(settings: Settings, given: OwnModels | None = None, *, shows_fau
         name: _listed(each, candidates[name], [candidates[other] for other in each.fallbacks], settings, upstreams)
         for name, each in entries.items()
     }
-    hidden = {name for name, each in entries.items() if not each.offered}
-    names = [name for name in listed if name not in hidden]
     summary = [_own_summary(name, each) for name, each in own.items()]
     summary += [_summary(name, each) for name, each in table.items()]
-    return Models(listed.get, _default(settings, names), names, upstreams, summary=summary, hidden=hidden)
+    return Models(listed.get, default, names, upstreams, summary=summary, hidden=listed.keys() - names)
 
 
 def check_table(settings: Settings, given: OwnModels | None) -> None:
@@ -130,8 +130,22 @@ def check_table(settings: Settings, given: OwnModels | None) -> None:
     """
     if given is None:
         read_table(settings, None)
-    elif _configured(settings, own_entries(given)) is None:
+        return
+    own = own_entries(given)
+    table = _configured(settings, own)
+    if table is None:
         check_mock(settings)
+    else:
+        _default(settings, _offered_names(own, table))
+
+
+def _offered_names(own: Mapping[str, OwnEntry], table: Table) -> list[str]:
+    """Return the names that clients may request. Raises SettingsError if there are none."""
+    entries: dict[str, Entry | OwnEntry] = {**own, **table}
+    names = [name for name, each in entries.items() if each.offered]
+    if not names:
+        raise SettingsError("none of the models is offered to clients; remove `offered=False` from one")
+    return names
 
 
 def _configured(settings: Settings, own: Mapping[str, OwnEntry]) -> Table | None:

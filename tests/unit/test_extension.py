@@ -549,6 +549,30 @@ def test_an_unknown_fallback_of_a_model_in_python_stops_the_start(fallbacks: lis
         chat.init_app(project())
 
 
+def test_models_that_clients_cannot_request_stop_the_start() -> None:
+    chat = Chat()
+
+    @chat.model("haiku", offered=False)
+    async def haiku(_: ChatRequest) -> Any:
+        yield "An old silent pond"
+
+    with pytest.raises(SettingsError, match="none of the models is offered"):
+        chat.init_app(project())
+
+
+def test_a_default_that_is_not_in_the_table_stops_at_init_app() -> None:
+    with pytest.raises(SettingsError, match="CHAT_MODEL: none of the models that are offered"):
+        Chat(models={"fast": {"kind": "mock"}}, model="none").init_app(project())
+
+
+async def test_a_new_request_of_prepare_keeps_the_principal() -> None:
+    chat = Chat(url_prefix="/ai", **FAST)
+    chat.authenticate(lambda _: "ann")
+    chat.prepare(lambda *_: ChatRequest([{"role": "user", "content": "count to 2"}]))
+    [report] = await reports_of(chat, QUESTION)
+    assert (report.principal and report.principal.id, report.question, report.text) == ("ann", "count to 2", "1 2")
+
+
 def test_a_name_in_the_table_and_in_python_stops_the_start() -> None:
     chat = Chat(models={"haiku": {"kind": "mock"}})
 
