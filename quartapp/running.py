@@ -19,8 +19,9 @@ from quartapp.guards.guard import Guard, GuardContext, Guards, Leases
 from quartapp.guards.slots import RETRY_AFTER_S, Slots
 from quartapp.hooks import Hooks, Host
 from quartapp.models.own import OwnModels
-from quartapp.models.registry import open_models
+from quartapp.models.registry import ListedModel, open_models
 from quartapp.settings.settings import Settings
+from quartapp.upstreams.model import OpenStream
 
 #: Seconds for the last bytes of an answer when its server stops.
 LAST_BYTES_S = 1.0
@@ -76,23 +77,15 @@ class RunningChat:
         """
         if context.principal is not None:
             request = replace(request, principal=context.principal)
-        listed = self.models.get(request.model, is_trusted=context.request is None)
-        open_stream = listed.build(request)
-        await leases.acquire(self.guards.before_model, context._replace(chat_request=request))
-        if context.request is not None:
-            prepared = await self._hooks.prepared(self.host, request, context.principal)
-            if prepared is not request:
-                request, listed = prepared, self.models.get(prepared.model, is_trusted=True)
-                open_stream = listed.build(request)
-            await self.host.release()
+        request, listed, open_stream = await self._prepare(request, context, leases)
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
-        transcript = Transcript(open_stream) if self._hooks.need_text else None
+        transcript = Transcript(open_stream, request) if self._hooks.need_text else None
 
         def ended(report: AnswerReport) -> None:
             self._open.discard(answer)
             if transcript is not None:
-                self._call_hooks(transcript.complete(report, request, context.principal))
+                self._call_hooks(transcript, report)
 
         answer = Answer(
             open_stream if transcript is None else transcript.stream,
@@ -106,6 +99,22 @@ class RunningChat:
         self._add_client_task(answer)
         return answer
 
+    async def _prepare(
+        self, request: ChatRequest, context: GuardContext, leases: Leases
+    ) -> tuple[ChatRequest, ListedModel, OpenStream]:
+        """Run the guards and the hooks. Return the request, its model, and the built request to the model's server."""
+        listed = self.models.get(request.model, is_trusted=context.request is None)
+        open_stream = listed.build(request)
+        await leases.acquire(self.guards.before_model, context._replace(chat_request=request))
+        if context.request is not None:
+            prepared = await self._hooks.prepared(self.host, request, context.principal)
+            if prepared is not request:
+                request = replace(prepared, principal=context.principal)  # a hook may have made a new one
+                listed = self.models.get(request.model, is_trusted=True)
+                open_stream = listed.build(request)
+            await self.host.release()
+        return request, listed, open_stream
+
     def _add_client_task(self, answer: Answer) -> None:
         task, connection_tasks = asyncio.current_task(), CONNECTION_TASKS.get()
         if task is None:
@@ -115,8 +124,13 @@ class RunningChat:
         if connection_tasks is not None:
             connection_tasks[task] = answer
 
-    def _call_hooks(self, report: AnswerReport) -> None:
-        task = self.loop.create_task(self._hooks.ended(self.host, report))
+    def _call_hooks(self, transcript: Transcript, report: AnswerReport) -> None:
+        """Call the hooks in a task of their own, because a fault in them must not keep an answer open."""
+
+        async def call() -> None:
+            await self._hooks.ended(self.host, transcript.complete(report))
+
+        task = self.loop.create_task(call())
         self._hook_tasks.add(task)
         task.add_done_callback(self._hook_tasks.discard)
 

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from quartapp.answer.report import AnswerReport
 from quartapp.core.events import Batches, Delta, Event, Raw, Reasoning, Refusal, ToolCall
-from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
 from quartapp.protocols.chat_completions.chunk import ChunkCall, text_in
 from quartapp.protocols.native.whole import merge
@@ -50,8 +49,9 @@ _CHUNKS: Final = msgspec.json.Decoder(_Chunk)
 class Transcript:
     """The events of one answer, which pass through `stream` on their way from the model."""
 
-    def __init__(self, open_stream: OpenStream) -> None:
+    def __init__(self, open_stream: OpenStream, request: ChatRequest) -> None:
         self._open_stream = open_stream
+        self._request = request
         self._events: list[Event] = []
 
     async def stream(self) -> Batches:
@@ -61,12 +61,12 @@ class Transcript:
                 self._events.extend(batch.pieces)
                 yield batch
 
-    def complete(self, report: AnswerReport, request: ChatRequest, principal: Principal | None) -> AnswerReport:
+    def complete(self, report: AnswerReport) -> AnswerReport:
         """Return `report` with the request, its principal, and the answer as far as the model sent it."""
         answer = merge(event for piece in self._events for event in _read(piece))
         answer.id, answer.model = report.id, report.model
         answer.finish_reason, answer.usage = report.finish_reason or "", report.usage
-        return replace(report, request=request, principal=principal, answer=answer)
+        return replace(report, request=self._request, principal=self._request.principal, answer=answer)
 
 
 def _read(event: Event) -> Iterator[Event]:

@@ -27,10 +27,10 @@ async def answer_of(body: bytes) -> tuple[WholeAnswer, list[Any]]:
     async def stream() -> Batches:
         yield Batch(len(body), batch.pieces)
 
-    transcript = Transcript(stream)
+    transcript = Transcript(stream, ChatRequest([]))
     async for _ in transcript.stream():
         pass
-    report = transcript.complete(REPORT, ChatRequest([]), None)
+    report = transcript.complete(REPORT)
     assert report.answer is not None
     return report.answer, [json.loads(piece.payload) for piece in batch.pieces if isinstance(piece, Raw)]
 
