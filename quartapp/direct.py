@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -104,10 +104,15 @@ class DirectAnswer:
         self._request = request
         self._principal = principal
         self._events: asyncio.Queue[list[Event] | BaseException] = asyncio.Queue(maxsize=1)
-        self._task = asyncio.get_running_loop().create_task(self._read())
+        self._task: asyncio.Task[None] | None = None
 
     async def take(self) -> list[Event]:
-        """Return the next events. Raises the ChatError of an answer that fails, and TimeoutError for a late reader."""
+        """Return the next events. The first call starts the answer.
+
+        Raises the ChatError of an answer that fails, and TimeoutError for a late reader.
+        """
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._read())
         events = await self._events.get()
         if isinstance(events, BaseException):
             raise events
@@ -115,7 +120,8 @@ class DirectAnswer:
 
     def close(self) -> None:
         """Cancel the answer, unless it has ended."""
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _read(self) -> None:
         leases = Leases()
@@ -153,12 +159,11 @@ async def _stream(
     params: Mapping[str, Any],
 ) -> AsyncGenerator[Event, None]:
     request = _request(messages, model, params, chat.settings)
-    answer = await _in_loop(chat, _open(chat, request, principal))
+    answer = DirectAnswer(chat, request, principal)
     try:
         while True:
-            for event in await _in_loop(chat, answer.take()):
-                if not isinstance(event, Ping):
-                    yield _checked(event)
+            for event in _shown(await _in_loop(chat, answer.take())):
+                yield event
                 if isinstance(event, Done):
                     return
     finally:
@@ -173,12 +178,11 @@ def _iterate(
     params: Mapping[str, Any],
 ) -> Generator[Event, None, None]:
     request = _request(messages, model, params, chat.settings)
-    answer = _in_thread(chat, _open(chat, request, principal))
+    answer = DirectAnswer(chat, request, principal)
     try:
         while True:
-            for event in _in_thread(chat, answer.take()):
-                if not isinstance(event, Ping):
-                    yield _checked(event)
+            for event in _shown(_in_thread(chat, answer.take())):
+                yield event
                 if isinstance(event, Done):
                     return
     finally:
@@ -203,10 +207,6 @@ def _in_thread(chat: RunningChat, work: Awaitable[Result]) -> Result:
     return asyncio.run_coroutine_threadsafe(outcome, chat.loop).result().get()  # type: ignore[no-any-return]
 
 
-async def _open(chat: RunningChat, request: ChatRequest, principal: Principal | None) -> DirectAnswer:
-    return DirectAnswer(chat, request, principal)
-
-
 def _request(
     messages: str | Sequence[Message], model: str | None, params: Mapping[str, Any], settings: Settings
 ) -> ChatRequest:
@@ -222,11 +222,13 @@ def _request(
     return ChatRequest(turns, model, params=known, extras=without(dict(params), known))
 
 
-def _checked(event: Event) -> Event:
-    """Return `event`. Raises ChatError if it is the end of an answer that is not complete."""
-    if isinstance(event, Failed):
-        raise ChatError(event.code, retry_after_s=event.retry_after_s)
-    return event
+def _shown(events: Iterable[Event]) -> Iterator[Event]:
+    """Yield `events` without pings. Raises ChatError at the end of an answer that is not complete."""
+    for event in events:
+        if isinstance(event, Failed):
+            raise ChatError(event.code, retry_after_s=event.retry_after_s)
+        if not isinstance(event, Ping):
+            yield event
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

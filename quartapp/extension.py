@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from weakref import WeakSet
 
 from quart import Quart, has_app_context
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from quartapp.settings.keywords import SettingsKeywords
 
     App = Quart | flask.Flask
-
-NO_APP: Final = "there is no current app; use it in a request, or within app.app_context()"
 
 AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
@@ -223,8 +221,9 @@ class Chat(Answers):
         if app is None and len(self._apps) == 1:
             app = next(iter(self._apps))
         if app is None:
-            reason = "init_app was not called for the current app" if any(_current_apps()) else NO_APP
-            raise RuntimeError(f"the chat is not running: {reason}")
+            if any(_current_apps()):
+                raise RuntimeError("the chat is not running: init_app was not called for the current app")
+            raise RuntimeError("there is no current app: use the chat in a request, or within app.app_context()")
         if not isinstance(app, Quart):
             return self._flask_chat(app).running()
         chat = running_chats(app).get(self._blueprint)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from werkzeug.exceptions import HTTPException
 
@@ -32,8 +32,6 @@ Prepare = Callable[[ChatRequest, Any], ChatRequest | Awaitable[ChatRequest | Non
 
 #: Takes the report of an answer that has ended. Sync or async.
 OnAnswer = Callable[[AnswerReport], Any]
-
-Result = TypeVar("Result")
 
 #: Threads of sync hooks `on_answer` at a time.
 MAX_HOOK_THREADS: Final = 32
