@@ -468,7 +468,7 @@ async def test_a_reconnect_is_billed_or_not(pair: Pair) -> None:
 
 
 ASK = """path => new Promise(resolve => {
-    const seen = [];
+    const seen = window.seen = [];
     const source = new EventSource(path);
     const end = () => { source.close(); resolve(seen); };
     for (const type of ["start", "message", "end"])
@@ -491,7 +491,9 @@ async def check_event_source(pair: Pair, browser: Browser) -> None:
         page = await browser.new_page()
         await page.goto(f"http://127.0.0.1:{server.port}/none")
         asked = asyncio.ensure_future(page.evaluate(ASK, f"/chat-stream?message=reset:1+{tag}"))
-        (await pair.exchange(tag)).go()
+        exchange = await pair.exchange(tag)
+        await page.wait_for_function("seen.includes('message')")  # a reset discards what has not been read
+        exchange.go()
         assert await asked == events
         assert pair.requests(tag) == requests
         await page.close()
