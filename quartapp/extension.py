@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 from quart import Quart, has_app_context
@@ -12,9 +12,8 @@ from quart import current_app as quart_app
 from werkzeug.local import LocalProxy
 
 from quartapp.blueprint import load_settings, make_blueprint, protocols_without, running_chats, warn_of_hidden_routes
+from quartapp.decorators import Decorators
 from quartapp.direct import Answers
-from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters
-from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
 from quartapp.models.registry import check_table
 from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
@@ -30,13 +29,8 @@ if TYPE_CHECKING:
 
     App = Quart | flask.Flask
 
-AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
-PrepareT = TypeVar("PrepareT", bound=Prepare)
-OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
-ModelT = TypeVar("ModelT", bound=Model | ModelFunction)
 
-
-class Chat(Answers):
+class Chat(Answers, Decorators):
     """A chat for Quart and Flask apps, with Flask's conventions for extensions.
 
     `app` may be given here or to `init_app`, any number of apps. The chat is served below `url_prefix`. Several chats
@@ -65,8 +59,7 @@ class Chat(Answers):
         self.url_prefix = url_prefix
         self._without = without
         self._settings = Settings.by_field(cast(dict[str, Any], settings))
-        self._hooks = Hooks()
-        self._models: dict[str, Model | ModelFunction | OwnEntry] = {}
+        super().__init__()
         self._blueprint = make_blueprint(name, self._settings, self._models, self._hooks, without=self._without)
         self._apps: WeakSet[Any] = WeakSet()
         if app is not None:
@@ -97,86 +90,6 @@ class Chat(Answers):
         if app not in self._apps:
             self.init_app(app)
         return asgi_app(app, self._flask_chat(app), workers)
-
-    # -- hooks
-
-    def authenticate(self, hook: AuthenticateT) -> AuthenticateT:
-        """Register the function that identifies clients, as a decorator. A second one replaces the first.
-
-        It gets the host app's request and returns a Principal, its id, or None for a 401.
-
-        >>> chat = Chat()
-        >>> @chat.authenticate
-        ... def who(request):
-        ...     return request.headers.get("X-User")
-        """
-        check_parameters(hook, "authenticate", "request")
-        self._hooks.authenticate = hook
-        return hook
-
-    def prepare(self, hook: PrepareT) -> PrepareT:
-        """Register a function that may change a request before the model is called, as a decorator.
-
-        It gets the ChatRequest and the Principal or None. It returns the request to send, or None for no change. To
-        refuse the request, it raises ChatError. Hooks run in the order of their registration.
-
-        >>> chat = Chat()
-        >>> @chat.prepare
-        ... async def add_context(request, principal):
-        ...     return request.with_context("Today is Monday.")
-        """
-        check_parameters(hook, "prepare", "request", "principal")
-        self._hooks.prepare.append(hook)
-        return hook
-
-    def on_answer(self, hook: OnAnswerT) -> OnAnswerT:
-        """Register a function that gets the AnswerReport of each answer that has ended, as a decorator.
-
-        It is called once for each answer: complete, failed, or abandoned by its client.
-
-        >>> chat = Chat()
-        >>> @chat.on_answer
-        ... async def save(report):
-        ...     print(report.request.text, report.text, report.ending)
-        """
-        check_parameters(hook, "on_answer", "report")
-        self._hooks.on_answer.append(hook)
-        return hook
-
-    def model(
-        self,
-        name: str,
-        *,
-        fallbacks: Sequence[str] = (),
-        retries: int = 0,
-        offered: bool = True,
-        first_event_timeout_s: float | None = None,
-    ) -> Callable[[ModelT], ModelT]:
-        """Register a model of your own, as a decorator: an async generator function of str or events.
-
-        If it fails before its first event, or has none within `first_event_timeout_s`, it is retried `retries` times,
-        then its `fallbacks` are called. Clients cannot request a model that is not `offered`: it is a fallback, or the
-        choice of `prepare`.
-
-        Raises TypeError for a function that can never answer, and RuntimeError once an app has started.
-
-        >>> chat = Chat()
-        >>> @chat.model("haiku")
-        ... async def haiku(request):
-        ...     yield "An old silent pond"
-        """
-
-        if not isinstance(name, str):
-            raise TypeError("chat.model takes the name of the model; for example @chat.model('haiku')")
-        if self._hooks.is_in_use:
-            raise RuntimeError(f"the model {name} comes too late: an app with this chat has started")
-
-        def add(model: ModelT) -> ModelT:
-            check_models({name: model})
-            self._models[name] = OwnEntry(model, tuple(fallbacks), retries, offered, first_event_timeout_s)
-            return model
-
-        return add
 
     # -- internals
 

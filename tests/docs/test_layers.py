@@ -27,7 +27,7 @@ FLOORS = (
     ("running", "quart_host"),
     ("protocols/*/routes", "routes", "openapi"),
     ("stopping", "app", "blueprint"),
-    ("flask", "direct", "tag", "server", "http1"),
+    ("flask", "direct", "decorators", "tag", "server", "http1"),
     ("extension",),
     ("__init__",),
     ("__main__", "gunicorn"),

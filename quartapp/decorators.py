@@ -1,0 +1,100 @@
+"""The decorators that register functions of the project: the part of `Chat` for hooks and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters
+from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
+
+AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
+PrepareT = TypeVar("PrepareT", bound=Prepare)
+OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
+ModelT = TypeVar("ModelT", bound=Model | ModelFunction)
+
+
+class Decorators:
+    """The hooks and models of a chat, and the decorators that register them."""
+
+    def __init__(self) -> None:
+        self._hooks = Hooks()
+        self._models: dict[str, Model | ModelFunction | OwnEntry] = {}
+
+    def authenticate(self, hook: AuthenticateT) -> AuthenticateT:
+        """Register the function that identifies clients, as a decorator. A second one replaces the first.
+
+        It gets the host app's request and returns a Principal, its id, or None for a 401.
+
+        >>> chat = Chat()
+        >>> @chat.authenticate
+        ... def who(request):
+        ...     return request.headers.get("X-User")
+        """
+        check_parameters(hook, "authenticate", "request")
+        self._hooks.authenticate = hook
+        return hook
+
+    def prepare(self, hook: PrepareT) -> PrepareT:
+        """Register a function that may change a request before the model is called, as a decorator.
+
+        It gets the ChatRequest and the Principal or None. It returns the request to send, or None for no change. To
+        refuse the request, it raises ChatError. Hooks run in the order of their registration.
+
+        >>> chat = Chat()
+        >>> @chat.prepare
+        ... async def add_context(request, principal):
+        ...     return request.with_context("Today is Monday.")
+        """
+        check_parameters(hook, "prepare", "request", "principal")
+        self._hooks.prepare.append(hook)
+        return hook
+
+    def on_answer(self, hook: OnAnswerT) -> OnAnswerT:
+        """Register a function that gets the AnswerReport of each answer that has ended, as a decorator.
+
+        It is called once for each answer: complete, failed, or abandoned by its client.
+
+        >>> chat = Chat()
+        >>> @chat.on_answer
+        ... async def save(report):
+        ...     print(report.request.text, report.text, report.ending)
+        """
+        check_parameters(hook, "on_answer", "report")
+        self._hooks.on_answer.append(hook)
+        return hook
+
+    def model(
+        self,
+        name: str,
+        *,
+        fallbacks: Sequence[str] = (),
+        retries: int = 0,
+        offered: bool = True,
+        first_event_timeout_s: float | None = None,
+    ) -> Callable[[ModelT], ModelT]:
+        """Register a model of your own, as a decorator: an async generator function of str or events.
+
+        If it fails before its first event, or has none within `first_event_timeout_s`, it is retried `retries` times,
+        then its `fallbacks` are called. Clients cannot request a model that is not `offered`: it is a fallback, or the
+        choice of `prepare`.
+
+        Raises TypeError for a function that can never answer, and RuntimeError once an app has started.
+
+        >>> chat = Chat()
+        >>> @chat.model("haiku")
+        ... async def haiku(request):
+        ...     yield "An old silent pond"
+        """
+
+        if not isinstance(name, str):
+            raise TypeError("chat.model takes the name of the model; for example @chat.model('haiku')")
+        if self._hooks.is_in_use:
+            raise RuntimeError(f"the model {name} comes too late: an app with this chat has started")
+
+        def add(model: ModelT) -> ModelT:
+            check_models({name: model})
+            self._models[name] = OwnEntry(model, tuple(fallbacks), retries, offered, first_event_timeout_s)
+            return model
+
+        return add
