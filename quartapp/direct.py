@@ -11,10 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Done, Event, Failed, Ping
+from quartapp.core.outcome import Outcome
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest, without
 from quartapp.guards.guard import GuardContext, Leases
-from quartapp.hooks import Outcome
 from quartapp.protocols.chat_completions.request import CompletionBody
 from quartapp.protocols.common.documents import safe_path
 from quartapp.protocols.common.messages import Message as ParsedMessage

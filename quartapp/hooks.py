@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from quartapp.answer.report import AnswerReport
 from quartapp.core.errors import ChatError, host_failure
+from quartapp.core.outcome import Outcome, is_cancelled
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
 from quartapp.signals import answer_ended
@@ -52,8 +53,8 @@ class Host(Protocol):
         """Close the context of the current request, because no hook needs it any more."""
         ...
 
-    async def call_later(self, hook: Callable[..., Any], *arguments: Any) -> Any:
-        """Return the result of `hook`, which runs in a new app context."""
+    async def call_later(self, hook: Callable[..., Any], *arguments: Any, threads: HookThreads | None = None) -> Any:
+        """Return the result of `hook`, which runs in a new app context; a sync one in one of `threads`."""
         ...
 
     async def send_signal(self, report: AnswerReport) -> None:
@@ -133,12 +134,6 @@ def check_parameters(hook: Callable[..., Any], name: str, *parameters: str) -> N
         raise TypeError(f"{name} is called with ({', '.join(parameters)}), and {hook!r} does not take them") from None
 
 
-def is_cancelled(error: BaseException) -> bool:
-    """Return True if `error` is the cancellation of the current task, not a CancelledError that its code raised."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
 def is_async(hook: Callable[..., Any]) -> bool:
     """Return whether calling `hook` returns a coroutine: an async function, or an object with an async `__call__`."""
     return inspect.iscoroutinefunction(hook) or inspect.iscoroutinefunction(getattr(hook, "__call__", None))  # noqa: B004
@@ -160,54 +155,23 @@ class HookThreads:
         self._places = asyncio.Semaphore(MAX_HOOK_THREADS)
 
     async def run(self, hook: Callable[..., Any], *arguments: Any) -> Any:
-        """Return the result of `hook`, which runs in a thread with the contexts of the current task."""
+        """Return the result of `hook`, which runs in a thread with the contexts of the current task.
+
+        If the task is cancelled, the thread still has its place until `hook` returns.
+        """
         loop, done, context = asyncio.get_running_loop(), asyncio.Event(), copy_context()
         outcomes: list[Outcome] = []
+
+        def end() -> None:
+            self._places.release()
+            done.set()
 
         def call() -> None:
             outcomes.append(context.run(Outcome.of, hook, *arguments))
             with suppress(RuntimeError):  # at the end of the process the loop may be closed
-                loop.call_soon_threadsafe(done.set)
+                loop.call_soon_threadsafe(end)
 
-        async with self._places:
-            threading.Thread(target=call, name="hook of quartapp", daemon=True).start()
-            await done.wait()
+        await self._places.acquire()
+        threading.Thread(target=call, name="hook of quartapp", daemon=True).start()
+        await done.wait()
         return await awaited(outcomes[0].get())
-
-
-class Outcome:
-    """The result of a function, or the exception that it raised, on the way to another thread or task.
-
-    A future cannot hold a StopIteration: the task that waits for it would wait forever. A SystemExit in a task would
-    end its event loop.
-    """
-
-    def __init__(self, value: Any = None, error: BaseException | None = None) -> None:
-        self._value, self._error = value, error
-
-    @classmethod
-    def of(cls, function: Callable[..., Any], *arguments: Any) -> Outcome:
-        """Call `function` and return its outcome."""
-        try:
-            return cls(function(*arguments))
-        except BaseException as error:  # noqa: BLE001 - `get` raises it
-            return cls(error=error)
-
-    @classmethod
-    async def of_async(cls, work: Awaitable[Any]) -> Outcome:
-        """Await `work` and return its outcome. Raises CancelledError if the current task is cancelled."""
-        try:
-            return cls(await work)
-        except BaseException as error:
-            if is_cancelled(error):
-                raise
-            return cls(error=error)
-
-    def get(self) -> Any:
-        """Return the result, or raise the exception."""
-        error, self._error = self._error, None  # because the traceback of the error refers to this object
-        if isinstance(error, StopIteration):
-            raise RuntimeError("a hook raised StopIteration") from error
-        if error is not None:
-            raise error
-        return self._value

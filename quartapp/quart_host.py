@@ -9,7 +9,8 @@ from typing import Any, cast
 from quart import Quart, current_app, request
 
 from quartapp.answer.report import AnswerReport
-from quartapp.hooks import HookThreads, Outcome, awaited, is_async
+from quartapp.core.outcome import Outcome
+from quartapp.hooks import HookThreads, awaited, is_async
 from quartapp.signals import answer_ended
 
 
@@ -37,9 +38,9 @@ class QuartHost:
     async def release(self) -> None:
         """Do nothing, because Quart closes the context of a request with its response."""
 
-    async def call_later(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+    async def call_later(self, hook: Callable[..., Any], *arguments: Any, threads: HookThreads | None = None) -> Any:
         async with self._app.app_context():
-            return await (hook(*arguments) if is_async(hook) else self._threads.run(hook, *arguments))
+            return await (hook(*arguments) if is_async(hook) else (threads or self._threads).run(hook, *arguments))
 
     def _in_thread(self, receiver: Callable[..., Any]) -> Callable[..., Coroutine[Any, Any, Any]]:
         async def call(*arguments: Any, **named: Any) -> Any:

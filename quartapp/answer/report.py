@@ -46,7 +46,8 @@ class AnswerReport(msgspec.Struct, frozen=True):
 
     `ending` is `done`, `client_disconnected` (the client disconnected), `client_stalled` (the client took nothing for
     `write_timeout_s`), or the code of `error`. `first_event_s` and `total_s` count from the start of the answer.
-    `answered_by` is the model that sent the first event. `failed_attempts` are entries of the log line.
+    `answered_by` is the model that sent the first event. `failed_attempts` are entries of the log line. `steps` are the
+    turns of the model: one, and one more each time that results of tools in Python went back to it.
 
     For hooks and signals, `request` and `principal` are known, and `answer` has what the model sent, also if it is not
     complete: its text, reasoning, tool calls and images.
@@ -64,6 +65,7 @@ class AnswerReport(msgspec.Struct, frozen=True):
     usage: Usage | None = None
     error: ChatError | None = None
     failed_attempts: Sequence[Mapping[str, Any]] = ()
+    steps: int = 1
     request: ChatRequest | None = None
     principal: Principal | None = None
     answer: WholeAnswer | None = None
@@ -110,6 +112,8 @@ def _measured(report: AnswerReport) -> dict[str, Any]:
         entries["first_event_ms"] = round(report.first_event_s * 1000)
         if report.answered_by != report.model:
             entries["answered_by"] = report.answered_by
+    if report.steps > 1:
+        entries["steps"] = report.steps
     if report.failed_attempts:
         entries["tried"] = report.failed_attempts
     return entries | {"total_ms": round(report.total_s * 1000), "upstream_bytes": report.upstream_bytes}

@@ -15,7 +15,7 @@ from quartapp.answer.limits import Limits
 from quartapp.answer.queue import EventQueue
 from quartapp.answer.report import AnswerReport, FailedAttempts
 from quartapp.core.errors import ChatError
-from quartapp.core.events import Attempt, Batch, Batches, Done, Failed, Start, Usage
+from quartapp.core.events import Attempt, Batch, Batches, Done, Failed, Start, Usage, add_usage
 
 #: Seconds for usage and the end of the stream after the finish reason. A drop within them leaves the answer complete.
 TAIL_S = 2.0
@@ -63,12 +63,13 @@ class Run:
         self._pump_task: asyncio.Task[None] | None = None
 
         self._read_at = self.started_at
+        self._wait_s: float | None = None
         self._first_event_at: float | None = None
         self._tail_until: float | None = None
         self._upstream_bytes = 0
         self._finish_reason: str | None = None
         self._withdrawn_reason: str | None = None
-        self._usage: Usage | None = None
+        self._usage_of_steps: list[Usage | None] = [None]
         self._extra: dict[str, Any] | None = None
 
         self._current_model: str | None = model
@@ -124,7 +125,8 @@ class Run:
             first_event_s=None if first is None else first - self.started_at,
             answered_by=None if first is None else self._current_model,
             finish_reason=self._finish_reason,
-            usage=self._usage,
+            usage=add_usage(self._usage_of_steps),
+            steps=len(self._usage_of_steps),
             error=self.error,
             failed_attempts=tuple(self._failed_attempts.entries),
         )
@@ -144,7 +146,8 @@ class Run:
             if self._first_event_at is None:
                 found.append((started_at + limits.first_event_timeout_s, self._time_out))
             is_idle = self._first_event_at is not None and not self._queue.producer_waits
-            found.append(((self._read_at if is_idle else now) + limits.idle_timeout_s, self._time_out))
+            wait_s = limits.idle_timeout_s if self._wait_s is None else self._wait_s
+            found.append(((self._read_at if is_idle else now) + wait_s, self._time_out))
         return found
 
     async def _pump(self) -> None:
@@ -174,7 +177,7 @@ class Run:
         if self.state is State.ENDED:
             return
         self._upstream_bytes += batch.size
-        self._usage = self._usage if batch.usage is None else batch.usage
+        self._take_step(batch)
         self._extra = self._extra if batch.extra is None else batch.extra
         if batch.attempt is not None:
             self._take_attempt(batch.attempt)
@@ -190,6 +193,16 @@ class Run:
             self._finish(batch.finish_reason)
         if batch.ended:
             self._conclude()
+
+    def _take_step(self, batch: Batch) -> None:
+        """Take the fields of a batch that belong to one call of the model: its usage, and its limit of silence."""
+        if batch.begins_step:
+            self._usage_of_steps.append(None)
+        if batch.usage is not None:
+            self._usage_of_steps[-1] = batch.usage
+        if batch.wait_s != self._wait_s:
+            self._wait_s = batch.wait_s
+            self._timer.set()
 
     def _take_attempt(self, attempt: Attempt) -> None:
         self._current_model = attempt.next
@@ -232,7 +245,7 @@ class Run:
 
     def _complete(self, finish_reason: str) -> None:
         self.state = State.ENDED
-        self._queue.add([Done(finish_reason, self._usage, self._extra)])
+        self._queue.add([Done(finish_reason, add_usage(self._usage_of_steps), self._extra)])
 
     def _stop_pump(self) -> None:
         if self._pump_task is not None and self._pump_task is not asyncio.current_task():

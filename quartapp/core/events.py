@@ -51,6 +51,7 @@ class ToolCall(Record, frozen=True, tag="tool_call"):
 
     `kind` is `custom` for a tool with a text as its argument, and None for a tool with a JSON object. `extra` is state
     of the model's server, which the next request must send back: the fields of all fragments of the call, merged.
+    `executor` is `server` for a call of a tool in Python, which this server runs, and None for a tool of the client.
     """
 
     index: int
@@ -59,6 +60,32 @@ class ToolCall(Record, frozen=True, tag="tool_call"):
     arguments: str | None = None
     kind: str | None = None
     extra: dict[str, Any] | None = None
+    executor: str | None = None
+
+
+class Step(Record, frozen=True, tag="step"):
+    """The end of a turn of the model with calls of tools in Python. Their results follow, then the next turn.
+
+    `extra` is state of the model's server for this turn, which the next request must send back with it.
+    """
+
+    extra: dict[str, Any] | None = None
+
+
+class ToolResult(Record, frozen=True, tag="tool_result"):
+    """The result of a call that this server ran. `id` and `name` are those of the call, `content` is for the model."""
+
+    id: str
+    name: str
+    content: str
+    is_error: bool = False
+
+
+class ToolApproval(Record, frozen=True, tag="tool_approval"):
+    """A call that this server runs only after the approval of the user. `id` and `name` are those of the call."""
+
+    id: str
+    name: str
 
 
 class Annotation(Record, frozen=True, tag="annotation"):
@@ -102,6 +129,27 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     reasoning_tokens: int | None = None
 
 
+def add_usage(counts: Sequence[Usage | None]) -> Usage | None:
+    """Return the sum of several counts, or None if one of them is unknown.
+
+    >>> add_usage([Usage(10, 2, 12), Usage(20, 3, 23)])
+    Usage(input_tokens=30, output_tokens=5, total_tokens=35, cached_input_tokens=None, reasoning_tokens=None)
+    """
+    known = [each for each in counts if each is not None]
+    if len(known) < len(counts):
+        return None
+    if len(known) == 1:
+        return known[0]
+    names = Usage.__struct_fields__
+    return Usage(**{name: _known_sum([getattr(each, name) for each in known]) for name in names})
+
+
+def _known_sum(numbers: Sequence[int | None]) -> Any:
+    """Return the sum of the known numbers, or None if no number is known."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
 class Done(Record, frozen=True, tag="done"):
     """The end of a complete answer, always the last record.
 
@@ -136,7 +184,7 @@ class Raw(msgspec.Struct, frozen=True):
     choices: Sequence[Any] = ()
 
 
-Piece = Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Raw
+Piece = Delta | Reasoning | Refusal | ToolCall | Step | ToolResult | ToolApproval | Annotation | Image | Raw
 Event = Start | Piece | Ping | Done | Failed
 
 
@@ -158,6 +206,8 @@ class Batch(msgspec.Struct):
     `size` is the number of bytes read, with those that contain no event. A `finish_reason` makes the answer complete.
     `resumes` is true if text follows an earlier finish reason. `ended` is true after the upstream's end marker.
     `attempt` comes in a batch of its own, for the log. The last `extra` becomes that of Done.
+    If `begins_step` is true, the model is called again: its usage is added to the earlier one. The next batch may take
+    `wait_s` seconds instead of the idle limit.
     """
 
     size: int
@@ -168,6 +218,8 @@ class Batch(msgspec.Struct):
     attempt: Attempt | None = None
     resumes: bool = False
     extra: dict[str, Any] | None = None
+    begins_step: bool = False
+    wait_s: float | None = None
 
 
 Batches = AsyncGenerator[Batch, None]

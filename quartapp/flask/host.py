@@ -13,7 +13,8 @@ from weakref import ref
 import flask
 
 from quartapp.answer.report import AnswerReport
-from quartapp.hooks import HookThreads, Outcome, awaited, is_async
+from quartapp.core.outcome import Outcome
+from quartapp.hooks import HookThreads, awaited, is_async
 from quartapp.signals import answer_ended
 
 
@@ -95,7 +96,7 @@ class FlaskHost:
     async def release(self) -> None:
         await REQUEST_THREAD.get().release()
 
-    async def call_later(self, hook: Callable[..., Any], *arguments: Any) -> Any:
+    async def call_later(self, hook: Callable[..., Any], *arguments: Any, threads: HookThreads | None = None) -> Any:
         app = self._app()
         if app is None:
             raise RuntimeError("the Flask app does not exist any more")
@@ -107,7 +108,7 @@ class FlaskHost:
             with app.app_context():
                 return hook(*arguments)
 
-        return await self._threads.run(call)
+        return await (threads or self._threads).run(call)
 
     async def send_signal(self, report: AnswerReport) -> None:
         app = self._app()

@@ -19,12 +19,12 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall
+from quartapp.core.events import Batch, Batches, Delta, Piece, Raw, Reasoning, Refusal, ToolCall
 from quartapp.core.request import JsonObject
 from quartapp.protocols.chat_completions.chunk import ChunkCall
 from quartapp.upstreams.common.lenient_json import parse, to_text
 
-_TEXTLESS: Final = (Annotation, Image)  # their tokens cannot be counted
+_COUNTED: Final = (Delta, Reasoning, Refusal, ToolCall)  # the tokens of other pieces cannot be counted
 _BYTES_OF_PIECE = 16
 _BYTES_OF_TOKEN = 128
 # Texts that are counted together, because one count costs the same for one text and for many.
@@ -157,7 +157,7 @@ class _Output:
             return None
         if isinstance(piece, Raw):
             return self._held_chunk(piece)
-        if isinstance(piece, _TEXTLESS):
+        if not isinstance(piece, _COUNTED):
             return piece
         room = self._choices[0].add((piece.arguments or "") if isinstance(piece, ToolCall) else piece.text)
         if room is None:

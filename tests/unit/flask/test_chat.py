@@ -23,8 +23,8 @@ from flask_session import Session
 from flask_wtf import CSRFProtect
 
 from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Delta, Principal
+from quartapp.core.outcome import Outcome
 from quartapp.flask.loop import close_background_loop
-from quartapp.hooks import Outcome
 
 QUESTION = {"message": "count to 3"}
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
