@@ -17,7 +17,20 @@ from quartapp.answer.report import AnswerReport
 from quartapp.app import ChatApp
 from quartapp.blueprint import chat_blueprint
 from quartapp.core.errors import ChatError, SettingsError
-from quartapp.core.events import Annotation, Delta, Done, Image, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.core.events import (
+    Annotation,
+    Delta,
+    Done,
+    Image,
+    Reasoning,
+    Refusal,
+    Start,
+    Step,
+    ToolApproval,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
 from quartapp.extension import Chat
@@ -26,6 +39,7 @@ from quartapp.models.own import Model
 from quartapp.routes.replies import handle_errors, render
 from quartapp.settings.settings import Settings
 from quartapp.stopping import ignore_cancelled_connections
+from quartapp.tools.tool import ToolError
 
 __all__ = [
     "Annotation",
@@ -43,7 +57,11 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Start",
+    "Step",
+    "ToolApproval",
     "ToolCall",
+    "ToolError",
+    "ToolResult",
     "Usage",
     "bearer_token",
     "chat_blueprint",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters
 from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
+from quartapp.tools.tool import Allow, NeedsApproval, PythonTool
 
 AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
 OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
+ToolT = TypeVar("ToolT", bound=Callable[..., Any])
 ModelT = TypeVar("ModelT", bound=Model | ModelFunction)
 
 
@@ -63,6 +65,70 @@ class Decorators:
         check_parameters(hook, "on_answer", "report")
         self._hooks.on_answer.append(hook)
         return hook
+
+    @overload
+    def tool(self, function: ToolT, /) -> ToolT: ...
+
+    @overload
+    def tool(
+        self,
+        function: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        allow: Allow | None = None,
+        needs_approval: NeedsApproval = False,
+        timeout_s: float | None = None,
+    ) -> Callable[[ToolT], ToolT]: ...
+
+    def tool(
+        self,
+        function: ToolT | None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        allow: Allow | None = None,
+        needs_approval: NeedsApproval = False,
+        timeout_s: float | None = None,
+    ) -> Any:
+        """Register a function that models may call while they answer, as a decorator. Sync ones run in a thread.
+
+        Its name, its docstring and the types of its parameters describe it to the model. A parameter of the type
+        Principal or ChatRequest gets the user or the request, and is not described. The result goes to the model: a str
+        unchanged, any other value as JSON. `ToolError` is a result too; any other exception is in the log.
+
+        `allow(principal)` decides to whom the tool is offered. If `needs_approval`, or that function of the arguments
+        returns True, the answer ends with the call, and the next request approves it. After `timeout_s` the call is
+        cancelled; None is the setting CHAT_TOOL_TIMEOUT_S.
+
+        Raises TypeError for a function without types, ValueError for a name that is invalid or in use.
+
+        >>> chat = Chat()
+        >>> @chat.tool
+        ... async def weather(city: str) -> str:
+        ...     \"\"\"Return the weather in a city.\"\"\"
+        ...     return f"21 degrees in {city}"
+        """
+
+        def add(function: ToolT) -> ToolT:
+            tool = PythonTool(
+                function,
+                name=name,
+                description=description,
+                allow=allow,
+                needs_approval=needs_approval,
+                timeout_s=timeout_s,
+            )
+            if tool.name in self._hooks.tools:
+                raise ValueError(f"tool: there is a tool {tool.name} already; set another name=")
+            self._hooks.tools[tool.name] = tool
+            return function
+
+        if allow is not None:
+            check_parameters(allow, "allow", "principal")
+        return add if function is None else add(function)
 
     def model(
         self,

@@ -18,7 +18,7 @@ from quartapp.guards.guard import GuardContext, Leases
 from quartapp.protocols.chat_completions.request import CompletionBody
 from quartapp.protocols.common.documents import safe_path
 from quartapp.protocols.common.messages import Message as ParsedMessage
-from quartapp.protocols.common.messages import check_messages
+from quartapp.protocols.common.messages import check_messages, open_calls
 from quartapp.running import RunningChat
 from quartapp.settings.settings import Settings
 
@@ -219,7 +219,8 @@ def _request(
         raise ChatError("invalid_request", path=safe_path(path)) from None
     turns = check_messages(parsed, settings, allow_system=True)
     known = {name: value for name, value in params.items() if name in CompletionBody.model_fields}
-    return ChatRequest(turns, model, params=known, extras=without(dict(params), known))
+    extras = without(dict(params), known)
+    return ChatRequest(turns, model, params=known, extras=extras, shows_tools=True, open_calls=open_calls(parsed))
 
 
 def _shown(events: Iterable[Event]) -> Iterator[Event]:

@@ -20,6 +20,7 @@ from quartapp.core.outcome import Outcome, is_cancelled
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
 from quartapp.signals import answer_ended
+from quartapp.tools.tool import PythonTool
 
 log = logging.getLogger("quartapp.hooks")
 
@@ -70,6 +71,7 @@ class Hooks:
     is_in_use: bool = False
     prepare: list[Prepare] = field(default_factory=list)
     on_answer: list[OnAnswer] = field(default_factory=list)
+    tools: dict[str, PythonTool] = field(default_factory=dict)
 
     @property
     def need_text(self) -> bool:
@@ -88,6 +90,14 @@ class Hooks:
                 raise host_failure(TypeError(f"prepare returned {kind}, not a ChatRequest or None"))
             request = result or request
         return request
+
+    async def offered(self, call: Callable[..., Awaitable[Any]], principal: Principal | None) -> list[PythonTool]:
+        """Return the tools that are offered to `principal`. `call` calls a function of the host app.
+
+        Raises what `allow` of a tool raises.
+        """
+        tools = [tool for tool in self.tools.values() if principal is not None or not tool.needs_principal()]
+        return [tool for tool in tools if tool.allow is None or await call(tool.allow, principal)]
 
     async def ended(self, host: Host, report: AnswerReport) -> None:
         """Call each hook `on_answer` and send the signal. If one raises an exception, the log contains it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -17,10 +18,13 @@ from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest
 from quartapp.guards.guard import Guard, GuardContext, Guards, Leases
 from quartapp.guards.slots import RETRY_AFTER_S, Slots
-from quartapp.hooks import Hooks, Host
+from quartapp.hooks import Hooks, HookThreads, Host, called
 from quartapp.models.own import OwnModels
 from quartapp.models.registry import ListedModel, open_models
 from quartapp.settings.settings import Settings
+from quartapp.tools.calls import ToolLimits
+from quartapp.tools.model import ToolModel
+from quartapp.tools.tool import PythonTool
 from quartapp.upstreams.model import OpenStream
 
 #: Seconds for the last bytes of an answer when its server stops.
@@ -55,6 +59,7 @@ class RunningChat:
         self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self.guards = Guards(before_model=(Slots(settings.max_open_streams),))
+        self._tool_threads = HookThreads()
         self._open: set[Answer] = set()
         self._client_tasks: set[asyncio.Task[Any]] = set()
         self._hook_tasks: set[asyncio.Task[None]] = set()
@@ -112,8 +117,26 @@ class RunningChat:
                 request = replace(prepared, principal=context.principal)  # a hook may have made a new one
                 listed = self.models.get(request.model, is_trusted=True)
                 open_stream = listed.build(request)
+        tools = await self._offered(context, request) if self._hooks.tools else ()
+        if tools:
+            open_stream = self._with_tools(listed, tools).build(request)
+        if context.request is not None:
             await self.host.release()
         return request, listed, open_stream
+
+    async def _offered(self, context: GuardContext, request: ChatRequest) -> Sequence[PythonTool]:
+        """Return the tools that are offered to the principal of a request."""
+        call = partial(called, self.host) if context.request is not None else self.host.call_later
+        return await self._hooks.offered(call, request.principal)
+
+    def _with_tools(self, listed: ListedModel, tools: Sequence[PythonTool]) -> ToolModel:
+        return ToolModel(
+            listed,
+            tools,
+            partial(self.host.call_later, threads=self._tool_threads),
+            ToolLimits(**{name: getattr(self.settings, name) for name in ToolLimits.__struct_fields__}),
+            first_event_timeout_s=self.settings.first_event_timeout_s,
+        )
 
     def _add_client_task(self, answer: Answer) -> None:
         task, connection_tasks = asyncio.current_task(), CONNECTION_TASKS.get()

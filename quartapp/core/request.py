@@ -18,13 +18,42 @@ def without(document: JsonObject, names: Container[str]) -> JsonObject:
     return {name: value for name, value in document.items() if name not in names}
 
 
+class OpenCalls(msgspec.Struct, frozen=True):
+    """Tool calls without a result at the end of a conversation.
+
+    `turn` is the assistant's message with them, and `results` are the results of its other calls. `settled` is what
+    the messages of the request have in their place, because servers refuse a call without a result. `approved` are the
+    ids of calls that the user has approved.
+    """
+
+    turn: JsonObject
+    results: list[JsonObject]
+    settled: list[JsonObject]
+    approved: frozenset[str]
+
+    @property
+    def calls(self) -> list[JsonObject]:
+        """Return the calls without a result."""
+        ids = {result["tool_call_id"] for result in self.results}
+        return [call for call in self.turn["tool_calls"] if call["id"] not in ids]
+
+    def is_end_of(self, messages: list[JsonObject]) -> bool:
+        """Return whether `messages` end as in the client's request. A hook may have changed them."""
+        return messages[len(messages) - len(self.settled) :] == self.settled
+
+    def replaced_in(self, messages: list[JsonObject], results: list[JsonObject]) -> list[JsonObject]:
+        """Return `messages` with the turn, and with `results` for its open calls, in place of `settled`."""
+        return [*messages[: len(messages) - len(self.settled)], self.turn, *self.results, *results]
+
+
 class ChatRequest(msgspec.Struct, frozen=True):
     """A checked request: messages in OpenAI's form, and `model` as the client named it (None is the default model).
 
     `params` are OpenAI's parameters by OpenAI's names. `extras` are other parameters, which are sent only to a model
     whose entry allows them. `whole` requests one object instead of a stream. `raw` requests the chunks of the upstream
     if it has any. They contain the usage only with `include_usage`. `principal` is the user who sent it, if the host
-    app authenticates clients.
+    app authenticates clients. If `shows_tools`, the client's format has a place for results of tools in Python and for
+    approvals. `open_calls` are calls that may run before the model is called.
 
     >>> ChatRequest([{"role": "user", "content": "Why is the sky blue?"}]).messages[-1]["content"]
     'Why is the sky blue?'
@@ -38,6 +67,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     raw: bool = False
     include_usage: bool = False
     principal: Principal | None = None
+    shows_tools: bool = False
+    open_calls: OpenCalls | None = None
 
     @property
     def text(self) -> str:

@@ -32,6 +32,9 @@ class SettingsKeywords(TypedDict, total=False):
     allow_file_ids: bool
     max_output_tokens: int
     max_choices: int
+    max_tool_steps: int
+    max_tool_calls: int
+    max_tool_result_chars: int
     max_open_streams: int
     max_buffered_bytes: int
     max_upstream_line_bytes: int
@@ -43,6 +46,7 @@ class SettingsKeywords(TypedDict, total=False):
     first_event_timeout_s: float
     idle_timeout_s: float
     answer_timeout_s: float
+    tool_timeout_s: float
     write_timeout_s: float
     retries: int
     max_retry_wait_s: float

@@ -107,10 +107,10 @@ def test_the_protocol_has_the_records_with_their_fields() -> None:
 
 
 def test_the_protocols_records_are_records() -> None:
-    kinds = events.Start | events.Delta | events.Ping | events.Done
+    kinds = events.Start | events.Delta | events.Ping | events.Done | events.ToolCall | events.Step | events.ToolResult
     section = PROTOCOL.read_text(encoding="utf-8").partition("### Records")[2]
     lines = re.findall(r'^\{"type".*\}$', section, re.MULTILINE)
-    assert len(lines) == 5
+    assert len(lines) == 12
     for line in lines:
         assert msgspec.json.encode(msgspec.json.decode(line, type=kinds)).decode() == line
 

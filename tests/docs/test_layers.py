@@ -21,7 +21,7 @@ FLOORS = (
     ("protocols",),
     ("mock",),
     ("upstreams",),
-    ("models", "answer"),
+    ("models", "answer", "tools"),
     ("hooks",),
     ("guards",),
     ("running", "quart_host"),

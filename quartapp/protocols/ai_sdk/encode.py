@@ -24,8 +24,12 @@ from quartapp.core.events import (
     Reasoning,
     Refusal,
     Start,
+    Step,
+    ToolApproval,
     ToolCall,
+    ToolResult,
 )
+from quartapp.core.request import JsonObject
 from quartapp.protocols.ai_sdk import types as ui
 from quartapp.protocols.common.encoding import from_json, to_json, to_utf8
 from quartapp.protocols.common.format import Format
@@ -52,6 +56,7 @@ class PartEncoder:
         self._count = 0
         self._sources: set[str] = set()
         self._calls: dict[int, _Call] = {}
+        self._is_between_steps = False
 
     def encode(self, events: Sequence[Event]) -> bytes:
         """Return the server-sent events for `events`; the last of an answer is `[DONE]`, after a failure too."""
@@ -63,19 +68,18 @@ class PartEncoder:
 
     def _parts(self, event: Event) -> Iterator[ui.StreamPart]:
         match event:
-            case Delta(text) | Refusal(text) | Reasoning(text):
-                yield from self._text(REASONING if isinstance(event, Reasoning) else TEXT, text)
             case Start(id, model):
                 yield ui.StartPart(id, ui.StartMetadata(model))
                 yield ui.StartStepPart()
             case Ping():
                 yield ui.PingPart({}, transient=True)
-            case ToolCall():
-                yield from self._tool_call(event)
-            case Annotation(url=str(url), title=title):
-                yield from self._source(url, title)
-            case Image(url):
-                yield ui.ShownImagePart(_media_type(url), url)
+            case Step(extra):
+                yield from self._end_turn(extra or None)
+                self._is_between_steps = True
+            case ToolResult():
+                yield _tool_output(event)
+            case ToolApproval(id):
+                yield ui.ToolApprovalRequestPart(id, id)
             case Done():
                 yield from self._end(event)
             case Failed(_, message):
@@ -83,14 +87,36 @@ class PartEncoder:
                 yield ui.FinishStepPart()
                 yield ui.ErrorPart(message)
                 yield ui.FinishPart("error")
+            case _:
+                yield from self._content(event)
 
-    def _end(self, done: Done) -> Iterator[ui.StreamPart]:
-        turn = done.extra or None
+    def _content(self, event: Event) -> Iterator[ui.StreamPart]:
+        """Yield the parts of a piece of a turn. The first piece after results of tools begins a step."""
+        if self._is_between_steps:
+            self._is_between_steps = False
+            yield ui.FinishStepPart()
+            yield ui.StartStepPart()
+        match event:
+            case Delta(text) | Refusal(text) | Reasoning(text):
+                yield from self._text(REASONING if isinstance(event, Reasoning) else TEXT, text)
+            case ToolCall():
+                yield from self._tool_call(event)
+            case Annotation(url=str(url), title=title):
+                yield from self._source(url, title)
+            case Image(url):
+                yield ui.ShownImagePart(_media_type(url), url)
+
+    def _end_turn(self, state: JsonObject | None) -> Iterator[ui.StreamPart]:
+        """Yield the rest of a turn of the model, with the `state` that has to come back with it."""
         if self._calls:  # in the first call, because a step with several calls has only one place
-            next(iter(self._calls.values())).state.turn = turn
-        yield from self._close(ui.AttachedState(turn=turn))
+            next(iter(self._calls.values())).state.turn = state
+        yield from self._close(ui.AttachedState(turn=state))
         for call in self._calls.values():
             yield _tool_input(call)
+        self._calls = {}
+
+    def _end(self, done: Done) -> Iterator[ui.StreamPart]:
+        yield from self._end_turn(done.extra or None)
         yield ui.FinishStepPart()
         usage = None if done.usage is None else ui.FinishMetadata(ui.UsageCounts(**asdict(done.usage)))
         yield ui.FinishPart(_FINISH_REASONS.get(done.finish_reason, "other"), usage)
@@ -164,6 +190,17 @@ def _tool_input(call: _Call) -> ui.StreamPart:
         return ui.ToolInputAvailablePart(call.id, call.name, value, metadata)
     except (ValueError, RecursionError):
         return ui.ToolInputErrorPart(call.id, call.name, text, "The arguments are not JSON.", metadata)
+
+
+def _tool_output(result: ToolResult) -> ui.StreamPart:
+    """Return the result of a call. An object or a list in JSON is decoded, because pages show its fields."""
+    if result.is_error:
+        return ui.ToolOutputErrorPart(result.id, result.content)
+    try:
+        value = _input(result.content) if result.content[:1] in ("{", "[") else result.content
+    except (ValueError, RecursionError):
+        value = result.content
+    return ui.ToolOutputAvailablePart(result.id, value)
 
 
 def _media_type(url: str) -> str:

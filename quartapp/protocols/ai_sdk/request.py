@@ -18,7 +18,7 @@ from quartapp.core.request import ChatRequest, JsonObject
 from quartapp.protocols.common.attachments import base64_in, is_data_url
 from quartapp.protocols.common.calls import NonEmptyText
 from quartapp.protocols.common.documents import Strict, parse_document
-from quartapp.protocols.common.messages import Message, Name, check_messages
+from quartapp.protocols.common.messages import Message, Name, check_messages, open_calls
 from quartapp.protocols.common.parts import Attachment, AudioPart, FilePart, ImagePart, TextPart, fault_in
 from quartapp.settings.settings import Settings
 
@@ -32,7 +32,7 @@ _DEPTH_AROUND = 5
 # The states of calls with a result. An error and a denial by the user are results too.
 _RESULTS = ("output-available", "output-error", "output-denied")
 _PENDING = ("input-streaming", "input-available", "approval-requested", "approval-responded")
-_DENIED = "The user did not allow this call."
+_BOTH = (True, False)
 
 # The field of `types.ProviderMetadata`, which clients send back.
 _STATE_KEY = "quartapp"
@@ -108,7 +108,7 @@ def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
     ]
     places, messages = [place for place, _ in turns], [turn for _, turn in turns]
     checked = check_messages(messages, settings, allow_system=settings.allow_system_role, places=places)
-    return ChatRequest(checked, document.model)
+    return ChatRequest(checked, document.model, shows_tools=True, open_calls=open_calls(messages))
 
 
 def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Message]:
@@ -176,8 +176,9 @@ def _add(part: UIPart, step: _Step, path: str, *, is_answer: bool) -> None:
     elif part.is_call:
         if part.state not in (*_RESULTS, *_PENDING):
             raise ChatError("invalid_request", path=path)
-        step.calls.append(_call(part, path))
-        if part.state in _RESULTS or _approval(part).get("approved") is False:
+        call = _call(part, path)
+        step.calls.append(call)
+        if part.state in _RESULTS and call.get("approved") is not False:
             step.results.append(_result(part))
     elif not is_answer and part.type not in _OF_ANSWERS and not part.type.startswith("data-"):
         raise ChatError("invalid_request", path=f"{path}.type")
@@ -223,19 +224,23 @@ def _call(part: UIPart, path: str) -> JsonObject:
     is_text = isinstance(value, str) and (is_custom or part.input is None)
     arguments = value if is_text else json.dumps({} if value is None else value)
     call = {"id": part.toolCallId, "name": name, "arguments": arguments, "extra": part.own_state.get("extra")}
-    return call | {"kind": "custom"} if is_custom else call
+    return call | _decision(part) | ({"kind": "custom"} if is_custom else {})
+
+
+def _decision(part: UIPart) -> JsonObject:
+    """Return the decision of the user about a call that needs an approval, if there is one."""
+    approval = part.approval if isinstance(part.approval, dict) else {}
+    approved, reason = approval.get("approved"), approval.get("reason")
+    if part.state == "output-denied":
+        approved = False
+    return {"approved": approved, "reason": reason if isinstance(reason, str) else None} if approved in _BOTH else {}
 
 
 def _result(part: UIPart) -> JsonObject:
+    """Return the result of a call. JSON has the form in which tools in Python return it."""
     output = part.errorText if part.state == "output-error" else part.output
-    if part.state not in _RESULTS[:2]:
-        output = _approval(part).get("reason") or _DENIED
-    content = output if isinstance(output, str) else json.dumps(output)
+    content = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, separators=(",", ":"))
     return {"tool_call_id": part.toolCallId, "content": content}
-
-
-def _approval(part: UIPart) -> JsonObject:
-    return part.approval if isinstance(part.approval, dict) else {}
 
 
 def _turn(path: str, **fields: Any) -> Message:

@@ -57,7 +57,7 @@ class StartPart(StreamPart, tag="start"):
 
 
 class StartStepPart(StreamPart, tag="start-step"):
-    """The start of the model's only step."""
+    """The start of a step: one turn of the model."""
 
 
 class TextStartPart(StreamPart, tag="text-start"):
@@ -125,6 +125,27 @@ class ToolInputErrorPart(StreamPart, tag="tool-input-error"):
     provider_metadata: ProviderMetadata | None = None
 
 
+class ToolOutputAvailablePart(StreamPart, tag="tool-output-available"):
+    """The result of a call that this server ran."""
+
+    tool_call_id: str
+    output: Any
+
+
+class ToolOutputErrorPart(StreamPart, tag="tool-output-error"):
+    """The error of a call that this server ran, in the words that the model gets."""
+
+    tool_call_id: str
+    error_text: str
+
+
+class ToolApprovalRequestPart(StreamPart, tag="tool-approval-request"):
+    """A call that this server runs only after the approval of the user. Version 5 of the SDK refuses the part."""
+
+    approval_id: str
+    tool_call_id: str
+
+
 class SourceUrlPart(StreamPart, tag="source-url"):
     """A web page that the answer cites."""
 
@@ -148,7 +169,7 @@ class PingPart(StreamPart, tag="data-ping"):
 
 
 class FinishStepPart(StreamPart, tag="finish-step"):
-    """The end of the model's only step."""
+    """The end of a step."""
 
 
 class ErrorPart(StreamPart, tag="error"):
@@ -177,6 +198,9 @@ UIMessageChunk = (
     | ToolInputDeltaPart
     | ToolInputAvailablePart
     | ToolInputErrorPart
+    | ToolOutputAvailablePart
+    | ToolOutputErrorPart
+    | ToolApprovalRequestPart
     | SourceUrlPart
     | ShownImagePart
     | PingPart

@@ -69,6 +69,8 @@ class ChunkEncoder:
         self._head: JsonObject = {}
         self._is_raw = False
         self._has_role = False
+        self._hidden_calls: set[int] = set()
+        self._numbers: dict[int, int] = {}
 
     def encode(self, events: Sequence[Event]) -> bytes:
         """Return the server-sent events for `events`. `[DONE]` follows Done, and never a failure."""
@@ -102,7 +104,7 @@ class ChunkEncoder:
             case Delta(text) | Reasoning(text) | Refusal(text):
                 yield self._chunk({_TEXTS[type(event)]: text})
             case ToolCall():
-                yield self._chunk({"tool_calls": [call_object(event)]})
+                yield from self._tool_call(event)
             case Annotation():
                 yield self._chunk({"annotations": [annotation_object(event)]})
             case Image(url):
@@ -111,6 +113,15 @@ class ChunkEncoder:
                 yield self._chunk(extra or {}, reason)
                 if self._include_usage and usage is not None:
                     yield {**self._head, "choices": [], "usage": usage_object(usage)}
+
+    def _tool_call(self, event: ToolCall) -> Iterator[JsonObject]:
+        """Yield a fragment of a call of the client. Calls that this server runs are left out, and not numbered."""
+        if event.executor is not None:
+            self._hidden_calls.add(event.index)
+            return
+        hidden = sum(each < event.index for each in self._hidden_calls)
+        number = self._numbers.setdefault(event.index, event.index - hidden)
+        yield self._chunk({"tool_calls": [call_object(event) | {"index": number}]})
 
     def _ping(self) -> JsonObject:
         """Return a chunk with an empty delta, as in chunks with a finish_reason, because every client accepts it.

@@ -23,7 +23,14 @@ from quartapp.routes.replies import collect, error_headers, json_reply, stream_r
 # OpenAI's clients retry after 408, 409, 429 and any 5xx, up to twice. After these errors the first answer may already
 # have been billed.
 _MAY_BE_BILLED = frozenset(
-    {"internal_error", "upstream_error", "upstream_truncated", "upstream_timeout", "deadline_exceeded"}
+    {
+        "internal_error",
+        "upstream_error",
+        "upstream_truncated",
+        "upstream_timeout",
+        "too_many_steps",
+        "deadline_exceeded",
+    }
 )
 # After these errors the same request fails again.
 _PERMANENT = frozenset({"upstream_refused", "upstream_unpaid"})

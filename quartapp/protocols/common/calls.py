@@ -12,6 +12,9 @@ from quartapp.core.events import CALL_STATE
 from quartapp.core.request import JsonObject, without
 from quartapp.protocols.common.documents import Strict
 
+#: The result of a call that the user has not approved.
+DENIED: Final = "The user did not allow this call."
+
 #: The result that is sent for a call without one, if other calls of the same turn have a result.
 NO_RESULT: Final = "There is no result: this call was not answered."
 
@@ -40,7 +43,10 @@ class CustomCall(AnswerPart):
 
 
 class ToolCallMessage(AnswerPart):
-    """A tool call of an earlier answer, in OpenAI's form or in that of the native records (`name`, `arguments`)."""
+    """A tool call of an earlier answer, in OpenAI's form or in that of the native records (`name`, `arguments`).
+
+    `approved` is the decision of the user about a call that needs an approval, with the `reason` of a denial.
+    """
 
     id: NonEmptyText
     type: Literal["function", "custom"] | None = None
@@ -50,6 +56,8 @@ class ToolCallMessage(AnswerPart):
     name: NonEmptyText | None = None
     arguments: str | None = None
     extra: Any = None
+    approved: bool | None = None
+    reason: str | None = None
 
     @property
     def field_at_fault(self) -> str | None:

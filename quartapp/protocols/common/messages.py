@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field
 
 from quartapp.core.errors import ChatError, Reason
 from quartapp.core.events import TURN_STATE
-from quartapp.core.request import JsonObject
-from quartapp.protocols.common.calls import AnswerPart, NonEmptyText, ToolCallMessage, settle, state_in
+from quartapp.core.request import JsonObject, OpenCalls
+from quartapp.protocols.common.calls import DENIED, AnswerPart, NonEmptyText, ToolCallMessage, settle, state_in
 from quartapp.protocols.common.documents import Strict, safe_path
 from quartapp.protocols.common.parts import ATTACHMENTS, Part, fault_in, may_hold, part_chars
 from quartapp.settings.settings import Settings
@@ -121,10 +121,37 @@ def check_messages(
             _check_parts(message.role, message.content, f"messages.{index}.content", settings)
     if _attachments(messages) > settings.max_attachments or sum(map(_chars, messages)) > settings.max_prompt_chars:
         raise ChatError("too_large", path="messages")
-    turns = list(settle([message.as_sent() for message in messages]))
+    turns = list(settle([message.as_sent() for message in _with_denials(messages)]))
     if not turns:  # `settle` removes empty answers
         raise ChatError("invalid_request", path="messages")
     return turns
+
+
+def open_calls(messages: Sequence[Message]) -> OpenCalls | None:
+    """Return the calls without a result to which the conversation ends, or None. `messages` have been checked."""
+    messages = _with_denials(messages)
+    last = next((index for index, each in reversed([*enumerate(messages)]) if each.role != "tool"), None)
+    if last is None or not messages[last].tool_calls:
+        return None
+    turn, *results = [message.as_sent() for message in messages[last:]]
+    ids = {call["id"] for call in turn["tool_calls"]}
+    results = [result for result in results if result["tool_call_id"] in ids]
+    approved = frozenset(call.id for call in messages[last].tool_calls or () if call.approved)
+    opened = OpenCalls(turn, results, list(settle([turn, *results])), approved)
+    return opened if opened.calls else None
+
+
+def _with_denials(messages: Sequence[Message]) -> list[Message]:
+    """Return `messages` with a result for each call that the user has denied, behind the message with the call."""
+    answered: list[Message] = []
+    for message in messages:
+        denied = [call for call in message.tool_calls or () if call.approved is False]
+        texts = [f"{DENIED} {call.reason or ''}".rstrip() for call in denied]
+        answered.append(message)
+        answered += [
+            Message(role="tool", content=text, tool_call_id=call.id) for call, text in zip(denied, texts, strict=True)
+        ]
+    return answered
 
 
 def check_max_tokens(max_tokens: int | None, path: str, settings: Settings) -> None:

@@ -10,7 +10,14 @@ from pydantic import Field
 from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest
 from quartapp.protocols.common.documents import Strict, check_document, parse_document
-from quartapp.protocols.common.messages import GenerationBody, Message, Name, check_max_tokens, check_messages
+from quartapp.protocols.common.messages import (
+    GenerationBody,
+    Message,
+    Name,
+    check_max_tokens,
+    check_messages,
+    open_calls,
+)
 from quartapp.settings.settings import Settings
 
 
@@ -28,13 +35,25 @@ class ChatQuery(Strict):
     model: Name | None = None
 
 
-def parse(body: bytes, settings: Settings) -> ChatRequest:
-    """Parse `body` into a request. Raises ChatError: bad_request, too_deep, too_large, invalid_request."""
+def parse(body: bytes, settings: Settings, *, shows_tools: bool = True) -> ChatRequest:
+    """Parse `body` into a request. The format `shows_tools` if it has records or is one object.
+
+    Raises ChatError: bad_request, too_deep, too_large, invalid_request.
+    """
     document = parse_document(ChatBody, body, settings)
-    messages = check_messages(_messages(document), settings, allow_system=settings.allow_system_role)
+    given = _messages(document)
+    messages = check_messages(given, settings, allow_system=settings.allow_system_role)
     check_max_tokens(document.max_tokens, "max_tokens", settings)
     params = document.model_dump(exclude={"message", "messages", "model", "stream"}, exclude_none=True)
-    return ChatRequest(messages, document.model, params, whole=document.stream is False)
+    is_whole = document.stream is False
+    return ChatRequest(
+        messages,
+        document.model,
+        params,
+        whole=is_whole,
+        shows_tools=shows_tools or is_whole,
+        open_calls=open_calls(given) if shows_tools or is_whole else None,
+    )
 
 
 def parse_query(query: Mapping[str, Sequence[str]], settings: Settings) -> ChatRequest:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import msgspec
 from quart import Response, request
 
 from quartapp.answer.client import Answer
-from quartapp.core.events import Annotation, Delta, Done, Failed, Image, Ping, Reasoning, Refusal, Start, ToolCall
+from quartapp.core.events import (
+    Annotation,
+    Delta,
+    Done,
+    Failed,
+    Image,
+    Ping,
+    Reasoning,
+    Refusal,
+    Start,
+    Step,
+    ToolApproval,
+    ToolCall,
+    ToolResult,
+)
 from quartapp.guards.accept import accepted
 from quartapp.guards.pages import refuse_unwanted_get
 from quartapp.openapi.schemas import event_schema, json_text, reference
@@ -56,8 +71,9 @@ async def stream(context: RouteContext) -> Response:
     if "Last-Event-ID" in request.headers:
         # An EventSource reconnects after its answer ended. 204 stops it, so that no second answer is billed.
         return Response(status=204)
+    parse_post = partial(parse, shows_tools=wire is not TEXT)
     chat_request, answer = await context.start_answer(
-        parse if is_post else parse_query, has_records=wire is not None and wire.has_records
+        parse_post if is_post else parse_query, has_records=wire is not None and wire.has_records
     )
     return await _complete_reply(answer) if wire is None or chat_request.whole else stream_reply(answer, wire)
 
@@ -85,7 +101,21 @@ async def _complete_reply(answer: Answer) -> Response:
     return json_reply(to_json(merge(await collect(answer))))
 
 
-Record = Start | Delta | Reasoning | Refusal | ToolCall | Annotation | Image | Ping | Done | Failed
+Record = (
+    Start
+    | Delta
+    | Reasoning
+    | Refusal
+    | ToolCall
+    | Step
+    | ToolResult
+    | ToolApproval
+    | Annotation
+    | Image
+    | Ping
+    | Done
+    | Failed
+)
 
 _QUESTION: Final = {"message": "count to 5"}
 _WHOLE = {WHOLE: reference("WholeAnswer")}

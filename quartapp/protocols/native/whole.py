@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from quartapp.core.events import Annotation, Delta, Done, Event, Image, Reasoning, Refusal, Start, ToolCall, Usage
+from quartapp.core.events import (
+    Annotation,
+    Delta,
+    Done,
+    Event,
+    Image,
+    Reasoning,
+    Refusal,
+    Start,
+    Step,
+    ToolApproval,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from quartapp.core.request import JsonObject
 from quartapp.protocols.common.states import add_state, joined
 
 
 class WholeToolCall(msgspec.Struct, omit_defaults=True):
-    """A complete tool call. `arguments` is the JSON text that the model wrote, or any text for a `custom` tool."""
+    """A complete tool call. `arguments` is the JSON text that the model wrote, or any text for a `custom` tool.
+
+    If `executor` is `server`, this server has run it, or runs it if the client approves it (`needs_approval`).
+    """
 
     id: str | None = None
     name: str | None = None
     arguments: str = ""
     kind: str | None = None
     extra: dict[str, Any] | None = None
+    executor: str | None = None
+    needs_approval: bool = False
 
 
 class WholeAnnotation(Annotation, frozen=True, tag=False):
@@ -30,7 +50,11 @@ class WholeImage(Image, frozen=True, tag=False):
 
 
 class WholeAnswer(msgspec.Struct, omit_defaults=True):
-    """The body of an answer that is not streamed. Empty fields are left out, except `text`."""
+    """The body of an answer that is not streamed. Empty fields are left out, except `text`.
+
+    If tools in Python ran, `messages` are the turns of the answer, for the next request: those of the assistant with
+    their calls, and the results. `text` is the text of all turns.
+    """
 
     id: str
     model: str
@@ -43,10 +67,43 @@ class WholeAnswer(msgspec.Struct, omit_defaults=True):
     images: list[WholeImage] = []
     usage: Usage | None = None
     extra: dict[str, Any] | None = None
+    messages: list[dict[str, Any]] = []
 
 
 def merge(events: Iterable[Event]) -> WholeAnswer:
     """Merge `events`, from Start to Done, into one answer."""
+    given = list(events)
+    answer = _merge_turn(given)
+    if any(isinstance(event, Step | ToolResult) for event in given):
+        answer.messages = list(_messages(given))
+    return answer
+
+
+def turn_message(turn: WholeAnswer) -> JsonObject:
+    """Return one turn of the assistant as a message of the next request."""
+    calls = [_without_defaults(call, {"executor", "needs_approval"}) for call in turn.tool_calls]
+    fields = {"reasoning": turn.reasoning, "refusal": turn.refusal, "tool_calls": calls, "extra": turn.extra}
+    return {"role": "assistant", "content": turn.text, **{name: value for name, value in fields.items() if value}}
+
+
+def _without_defaults(call: WholeToolCall, left_out: Container[str]) -> JsonObject:
+    return {name: value for name, value in msgspec.to_builtins(call).items() if name not in left_out}
+
+
+def _messages(events: Sequence[Event]) -> Iterator[JsonObject]:
+    """Yield the turns of an answer. Step ends a turn, and Done the last one, which may be empty."""
+    begun = 0
+    for index, event in enumerate(events):
+        if isinstance(event, Step | Done):
+            turn = _merge_turn(events[begun:index])
+            turn.extra, begun = event.extra, index
+            if turn.text or turn.refusal or turn.tool_calls:
+                yield turn_message(turn)
+        elif isinstance(event, ToolResult):
+            yield {"role": "tool", "content": event.content, "tool_call_id": event.id}
+
+
+def _merge_turn(events: Sequence[Event]) -> WholeAnswer:
     answer = WholeAnswer("", "", "", "")
     texts: dict[type, list[str]] = {Delta: [], Reasoning: [], Refusal: []}
     calls: dict[int, list[ToolCall]] = {}
@@ -66,6 +123,9 @@ def merge(events: Iterable[Event]) -> WholeAnswer:
                 answer.finish_reason, answer.usage, answer.extra = reason, usage, extra
     answer.text, answer.reasoning, answer.refusal = ("".join(pieces) for pieces in texts.values())
     answer.tool_calls = [_merge_call(fragments) for fragments in calls.values()]
+    waiting = {event.id for event in events if isinstance(event, ToolApproval)}
+    for call in answer.tool_calls:
+        call.needs_approval = call.id in waiting
     return answer
 
 
@@ -76,4 +136,4 @@ def _merge_call(fragments: list[ToolCall]) -> WholeToolCall:
     for each in fragments:
         add_state(extra, each.extra or {})
     arguments = "".join([each.arguments or "" for each in fragments])
-    return WholeToolCall(id, name, arguments, fragments[0].kind, joined(extra) or None)
+    return WholeToolCall(id, name, arguments, fragments[0].kind, joined(extra) or None, fragments[0].executor)

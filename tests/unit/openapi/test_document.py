@@ -21,7 +21,20 @@ from quart_schema import QuartSchema
 from quartapp import ChatRequest, chat_blueprint, create_app
 from quartapp.blueprint import PROTOCOLS
 from quartapp.core.errors import ChatError
-from quartapp.core.events import Annotation, Batch, Batches, Delta, Image, Reasoning, Refusal, ToolCall, Usage
+from quartapp.core.events import (
+    Annotation,
+    Batch,
+    Batches,
+    Delta,
+    Image,
+    Reasoning,
+    Refusal,
+    Step,
+    ToolApproval,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
 from quartapp.hooks import Hooks
 from quartapp.mock import CATALOGUE
 from quartapp.openapi.document import describe
@@ -172,7 +185,8 @@ def test_records_have_a_discriminator() -> None:
     record = schemas["Record"]["discriminator"]
     assert record["propertyName"] == "type"
     assert list(record["mapping"]) == [
-        "start", "delta", "reasoning", "refusal", "tool_call", "annotation", "image", "ping", "done", "error",
+        "start", "delta", "reasoning", "refusal", "tool_call", "step", "tool_result", "tool_approval", "annotation",
+        "image", "ping", "done", "error",
     ]  # fmt: skip
     for kind, reference in record["mapping"].items():
         schema = schemas[reference.rpartition("/")[2]]
@@ -436,6 +450,8 @@ class Everything:
         yield Batch(1, [Reasoning("so"), Delta("a"), Refusal("no"), Delta("b")])
         yield Batch(1, [Annotation("url_citation", "https://a.test/", "A"), Image("data:image/png;base64,AAAA")])
         yield Batch(1, [ToolCall(0, "one", "f", '{"x":'), ToolCall(0, arguments="1}"), ToolCall(1, "two", "g", "{not")])
+        yield Batch(1, [Step(), ToolApproval("two", "g"), ToolResult("one", "f", "1")])
+        yield Batch(1, [ToolCall(2, "three", "h", "{}"), Step(), ToolResult("three", "h", "no", is_error=True)])
         yield Batch(1, finish_reason="tool_calls", usage=Usage(1, 2, 3), ended=True)
 
 

@@ -69,7 +69,7 @@ def called(id: str = "c1", name: str = "weather", arguments: str = '{"city": "Be
 
 
 def test_a_message_is_its_text() -> None:
-    assert taken(body(HI)) == ChatRequest([{"role": "user", "content": "hi"}])
+    assert taken(body(HI)) == ChatRequest([{"role": "user", "content": "hi"}], shows_tools=True)
     assert taken(body(message(text("h"), text("i")), model="m")) == ChatRequest(
         [{"role": "user", "content": "hi"}], "m"
     )
@@ -79,7 +79,7 @@ def test_unknown_fields_of_the_body_are_ignored() -> None:
     context = {"system": "Be brief.", "callSettings": {"temperature": 0}, "config": {"apiKey": CANARY}}
     cases: list[dict[str, Any]] = [{"tools": {}}, {"tools": {}, **context}, {"userId": 7, "__proto__": {}}]
     for fields in cases:
-        assert taken(body(HI, **fields)) == ChatRequest([{"role": "user", "content": "hi"}])
+        assert taken(body(HI, **fields)) == ChatRequest([{"role": "user", "content": "hi"}], shows_tools=True)
 
 
 def test_fields_of_the_sdk_are_accepted() -> None:
@@ -113,7 +113,7 @@ def test_an_answer_without_text_is_dropped() -> None:
     ("part", "content"),
     [
         (tool(output="sunny"), "sunny"),
-        (tool(output={"sky": ["é"]}), '{"sky": ["\\u00e9"]}'),
+        (tool(output={"sky": ["é"]}), '{"sky":["é"]}'),
         (tool(output=None), "null"),
         (tool(output=""), ""),
         (tool("output-error", errorText="no such city"), "no such city"),
@@ -153,7 +153,10 @@ def test_a_call_without_a_result_is_dropped(state: str) -> None:
     ("part", "content"),
     [
         (tool("output-denied"), "The user did not allow this call."),
-        (tool("output-denied", approval={"approved": False, "reason": "Too dear."}), "Too dear."),
+        (
+            tool("output-denied", approval={"approved": False, "reason": "Too dear."}),
+            "The user did not allow this call. Too dear.",
+        ),
         (tool("approval-responded", approval={"approved": False}), "The user did not allow this call."),
     ],
 )

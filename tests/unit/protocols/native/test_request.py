@@ -58,7 +58,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "
 
 
 def test_a_message_is_one_turn_of_the_user() -> None:
-    assert taken({"message": "hi"}) == ChatRequest([user()])
+    assert taken({"message": "hi"}) == ChatRequest([user()], shows_tools=True)
 
 
 def test_a_conversation_is_accepted_unchanged() -> None:
@@ -99,8 +99,8 @@ def test_parameters_are_openais_by_openais_names() -> None:
 
 
 def test_an_answer_is_one_object_if_stream_is_false() -> None:
-    assert taken(hi(stream=False)) == ChatRequest([user()], whole=True)
-    assert taken(hi(stream=True)) == ChatRequest([user()])
+    assert taken(hi(stream=False)) == ChatRequest([user()], whole=True, shows_tools=True)
+    assert taken(hi(stream=True)) == ChatRequest([user()], shows_tools=True)
 
 
 def test_text_may_come_in_parts() -> None:
@@ -111,8 +111,8 @@ def test_text_may_come_in_parts() -> None:
 
 def test_null_means_not_given() -> None:
     names = ("model", "temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "stream")
-    assert taken(hi(messages=None, **dict.fromkeys(names))) == ChatRequest([user()])
-    assert taken({"message": None, **messages(user())}) == ChatRequest([user()])
+    assert taken(hi(messages=None, **dict.fromkeys(names))) == ChatRequest([user()], shows_tools=True)
+    assert taken({"message": None, **messages(user())}) == ChatRequest([user()], shows_tools=True)
 
 
 @pytest.mark.parametrize("role", ["system", "developer"])
@@ -131,7 +131,7 @@ def test_text_of_any_kind_is_unchanged(text: str) -> None:
 
 def test_a_name_that_comes_twice_counts_once() -> None:
     request = parse(b'{"message": "a", "message": "b", "seed": 1, "seed": 2}', SETTINGS)
-    assert request == ChatRequest([user("b")], params={"seed": 2})
+    assert request == ChatRequest([user("b")], params={"seed": 2}, shows_tools=True)
 
 
 # -- what is no JSON

@@ -1,0 +1,116 @@
+"""One turn of a model with tools in Python: its events for the client, and its complete calls."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from functools import cached_property
+from typing import Final
+
+from msgspec.structs import replace
+
+from quartapp.core.errors import ChatError
+from quartapp.core.events import Batch, Batches, Delta, Piece, ToolCall
+from quartapp.core.request import JsonObject
+from quartapp.protocols.native.whole import WholeAnswer, merge
+from quartapp.tools.calls import ToolCallRequest, ToolRunner
+
+#: The value of `executor` in calls of tools in Python.
+SERVER: Final = "server"
+
+#: Seconds for usage and the end of the stream after the finish reason of a turn with calls, as in answer.run.
+TAIL_S: Final = 2.0
+
+
+class Turn:
+    """One turn of the model: its events as the client gets them, and its complete calls of tools in Python.
+
+    Calls are numbered from `first` on, and no id is in `ids` already, so that a client can tell the calls of all turns
+    apart. If it `is_later`, a blank line precedes its text.
+    """
+
+    def __init__(self, tools: ToolRunner, ids: set[str], first: int, *, is_later: bool) -> None:
+        self._tools = tools
+        self._ids = ids
+        self._first = first
+        self._needs_line = is_later
+        self._own: set[int] = set()
+        self._new_ids: dict[int, str] = {}
+        self._events: list[Piece] = []
+        self.has_own = self.has_theirs = self.ends_answer = False
+        self.finish_reason: str | None = None
+        self.extra: JsonObject | None = None
+        self.results: dict[str, str] = {}
+
+    async def read(self, batches: Batches) -> Batches:
+        """Yield the batches of the turn. If it has own calls, the rest after its finish reason may take TAIL_S."""
+        tail_until: float | None = None
+        while True:
+            try:
+                async with asyncio.timeout_at(tail_until):
+                    batch = await anext(batches)
+            except StopAsyncIteration:
+                return
+            except (ChatError, TimeoutError):
+                if self.has_own and self.finish_reason is not None:
+                    return
+                raise
+            yield self._take(batch)
+            if self.has_own and self.finish_reason is not None and tail_until is None:
+                tail_until = asyncio.get_running_loop().time() + TAIL_S
+
+    @cached_property
+    def answer(self) -> WholeAnswer:
+        """Return the complete turn."""
+        answer = merge(self._events)
+        answer.extra = self.extra
+        return answer
+
+    @property
+    def calls(self) -> list[ToolCallRequest]:
+        """Return the complete calls of tools in Python."""
+        calls = self.answer.tool_calls
+        return [ToolCallRequest(call.id or "", call.name or "", call.arguments) for call in calls if call.executor]
+
+    def _take(self, batch: Batch) -> Batch:
+        """Return the batch for the client. The end of a turn with own calls is not the end of the answer."""
+        batch.pieces = [self._piece(each) for each in batch.pieces]
+        if batch.resumes:
+            self.finish_reason = None
+        self.extra = self.extra if batch.extra is None else batch.extra
+        self.finish_reason = batch.finish_reason or self.finish_reason
+        batch.extra = None
+        if self.has_own:
+            batch.finish_reason, batch.ended = None, False
+        elif self.finish_reason is not None:
+            batch.extra = self.extra
+        return batch
+
+    def _piece(self, piece: Piece) -> Piece:
+        if isinstance(piece, ToolCall):
+            piece = self._call(piece)
+        self._events.append(piece)
+        if isinstance(piece, Delta) and self._needs_line:
+            self._needs_line = False
+            return Delta(f"\n\n{piece.text}")
+        return piece
+
+    def _call(self, call: ToolCall) -> ToolCall:
+        """Return the fragment with the number and the id of its call in the answer."""
+        id = call.id
+        if call.index not in self._new_ids:
+            id = self._new_ids[call.index] = self._unused(call.id)
+            if call.name is not None and call.kind is None and self._tools.has(call.name):
+                self._own.add(call.index)
+                self.has_own = True
+            else:
+                self.has_theirs = True
+        executor = SERVER if call.index in self._own else None
+        return replace(call, index=self._first + call.index, id=id, executor=executor)
+
+    def _unused(self, id: str | None) -> str:
+        """Return the id of a call, or another one if it is missing or belongs to an earlier call."""
+        if id is None or id in self._ids:
+            id = f"call_{secrets.token_hex(12)}"
+        self._ids.add(id)
+        return id
