@@ -71,7 +71,7 @@ def called(id: str = "c1", name: str = "weather", arguments: str = '{"city": "Be
 def test_a_message_is_its_text() -> None:
     assert taken(body(HI)) == ChatRequest([{"role": "user", "content": "hi"}], shows_tools=True)
     assert taken(body(message(text("h"), text("i")), model="m")) == ChatRequest(
-        [{"role": "user", "content": "hi"}], "m"
+        [{"role": "user", "content": "hi"}], "m", shows_tools=True
     )
 
 
