@@ -53,7 +53,8 @@ class ChatRequest(msgspec.Struct, frozen=True):
     whose entry allows them. `whole` requests one object instead of a stream. `raw` requests the chunks of the upstream
     if it has any. They contain the usage only with `include_usage`. `principal` is the user who sent it, if the host
     app authenticates clients. If `shows_tools`, the client's format has a place for results of tools in Python and for
-    approvals. `open_calls` are calls that may run before the model is called.
+    approvals. `open_calls` are calls that may run before the model is called. `continued_id` is the client's id of the
+    message that the answer continues.
 
     >>> ChatRequest([{"role": "user", "content": "Why is the sky blue?"}]).messages[-1]["content"]
     'Why is the sky blue?'
@@ -69,6 +70,7 @@ class ChatRequest(msgspec.Struct, frozen=True):
     principal: Principal | None = None
     shows_tools: bool = False
     open_calls: OpenCalls | None = None
+    continued_id: str | None = None
 
     @property
     def text(self) -> str:

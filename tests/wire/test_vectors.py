@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quartapp.core.events import Failed, Raw
-from quartapp.protocols.ai_sdk.encode import UI_MESSAGE_STREAM
+from quartapp.protocols.ai_sdk.encode import ui_message_stream
 from quartapp.protocols.native.formats import NDJSON, SSE, TEXT, WHOLE
 from tests.support import vectors
 from tests.support.vectors import Case
@@ -17,7 +17,7 @@ MEDIA_TYPES = {
     "sse": SSE.media_type,
     "json": WHOLE,
     "openai": "text/event-stream",
-    "ai_sdk": UI_MESSAGE_STREAM.media_type,
+    "ai_sdk": ui_message_stream().media_type,
 }
 CASES = {format: vectors.load(format) for format in vectors.formats()}
 

@@ -49,9 +49,13 @@ _FINISH_REASONS: Final[Mapping[str, ui.FinishReason]] = {
 
 
 class PartEncoder:
-    """The parts of one answer. The open part is remembered, because it has to end before another one starts."""
+    """The parts of one answer. The open part is remembered, because it has to end before another one starts.
 
-    def __init__(self) -> None:
+    With a `message_id` the answer continues that message of the client.
+    """
+
+    def __init__(self, message_id: str | None = None) -> None:
+        self._message_id = message_id
         self._run: TextRun | None = None
         self._count = 0
         self._sources: set[str] = set()
@@ -69,7 +73,7 @@ class PartEncoder:
     def _parts(self, event: Event) -> Iterator[ui.StreamPart]:
         match event:
             case Start(id, model):
-                yield ui.StartPart(id, ui.StartMetadata(model))
+                yield ui.StartPart(self._message_id or id, ui.StartMetadata(model))
                 yield ui.StartStepPart()
             case Ping():
                 yield ui.PingPart({}, transient=True)
@@ -244,4 +248,6 @@ def _check_names(value: dict[str, Any]) -> None:
         raise ValueError("a key that the SDK refuses")
 
 
-UI_MESSAGE_STREAM: Final = Format("text/event-stream", lambda: PartEncoder().encode, headers=HEADERS)
+def ui_message_stream(message_id: str | None = None) -> Format:
+    """Return the format of an answer that continues the message with this id, or is a message of its own."""
+    return Format("text/event-stream", lambda: PartEncoder(message_id).encode, headers=HEADERS)

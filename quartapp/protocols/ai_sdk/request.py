@@ -108,7 +108,16 @@ def parse_ui(body: bytes, settings: Settings) -> ChatRequest:
     ]
     places, messages = [place for place, _ in turns], [turn for _, turn in turns]
     checked = check_messages(messages, settings, allow_system=settings.allow_system_role, places=places)
-    return ChatRequest(checked, document.model, shows_tools=True, open_calls=open_calls(messages))
+    last = document.messages[-1]
+    # The SDK adds the answer to the last message, by its id, if that is the assistant's.
+    is_next_step = last.role == "assistant" and document.trigger == "submit-message"
+    return ChatRequest(
+        checked,
+        document.model,
+        shows_tools=True,
+        open_calls=open_calls(messages),
+        continued_id=last.id if is_next_step else None,
+    )
 
 
 def _turns(message: UIMessage, path: str, settings: Settings) -> Iterator[Message]:

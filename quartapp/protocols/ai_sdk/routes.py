@@ -8,7 +8,7 @@ from quart import Response
 
 from quartapp.core.errors import ChatError
 from quartapp.openapi.schemas import event_schema, json_text, reference
-from quartapp.protocols.ai_sdk.encode import UI_MESSAGE_STREAM
+from quartapp.protocols.ai_sdk.encode import ui_message_stream
 from quartapp.protocols.ai_sdk.request import UIBody, parse_ui
 from quartapp.protocols.ai_sdk.types import UIMessageChunk
 from quartapp.routes.context import RouteContext
@@ -18,8 +18,8 @@ from quartapp.routes.replies import error_headers, stream_reply, text_reply
 
 async def ui(context: RouteContext) -> Response:
     """Return the stream of an answer."""
-    _, answer = await context.start_answer(parse_ui)
-    return stream_reply(answer, UI_MESSAGE_STREAM)
+    chat_request, answer = await context.start_answer(parse_ui)
+    return stream_reply(answer, ui_message_stream(chat_request.continued_id))
 
 
 async def resume(context: RouteContext, id: str) -> Response:

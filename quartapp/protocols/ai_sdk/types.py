@@ -50,7 +50,7 @@ class ProviderMetadata(Struct):
 
 
 class StartPart(StreamPart, tag="start"):
-    """The start of the answer; `messageId` is the id of the request."""
+    """The start of the answer; `messageId` is the id of the request, or of the message that the answer continues."""
 
     message_id: str
     message_metadata: StartMetadata

@@ -75,6 +75,14 @@ def test_a_message_is_its_text() -> None:
     )
 
 
+def test_an_answer_behind_a_message_of_the_assistant_continues_it() -> None:
+    answer = message(tool(), role="assistant") | {"id": "a1"}
+    assert taken(body(HI, answer)).continued_id == "a1"
+    assert taken(body(HI)).continued_id is None
+    assert taken(body(answer, HI)).continued_id is None
+    assert taken(body(HI, answer, trigger="regenerate-message")).continued_id is None  # the SDK starts a new message
+
+
 def test_unknown_fields_of_the_body_are_ignored() -> None:
     context = {"system": "Be brief.", "callSettings": {"temperature": 0}, "config": {"apiKey": CANARY}}
     cases: list[dict[str, Any]] = [{"tools": {}}, {"tools": {}, **context}, {"userId": 7, "__proto__": {}}]

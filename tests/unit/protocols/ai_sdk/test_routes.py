@@ -329,3 +329,11 @@ async def test_other_addresses_and_methods_are_refused_in_a_sentence(
 async def test_options_lists_the_methods(client: Client) -> None:
     assert (await client.send(method="OPTIONS")).headers["Allow"] == "POST, OPTIONS"
     assert (await client.send(path=f"{UI}/c1/stream", method="OPTIONS")).headers["Allow"] == "GET, HEAD, OPTIONS"
+
+
+async def test_the_next_step_of_a_message_has_its_id(client: Client) -> None:
+    call = {"type": "tool-f", "toolCallId": "c1", "state": "output-available", "input": {}, "output": "1"}
+    answer = {"id": "a1", "role": "assistant", "parts": [call]}
+    body = question("mock")
+    reply = await client.ask(body | {"messages": [*body["messages"], answer]})
+    assert reply.data[0]["messageId"] == "a1"
