@@ -60,7 +60,7 @@ class Parameters(msgspec.Struct, frozen=True):
 
         The code is invalid_request for more tokens or answers than it allows, and too_large for too much state.
         """
-        self.returned.check(request)
+        self.returned.check(request, has_tools=self.has_tools(request))
         if request.choices > 1 and "n" in self.drop_params:
             raise ChatError("invalid_request", path="n", reason="unsupported")
         for name in TOKEN_LIMITS:
@@ -71,6 +71,10 @@ class Parameters(msgspec.Struct, frozen=True):
         """Return the conversation, with servers' state in `extra`, and with the model's system prompt first."""
         messages = request.messages if CACHE_CONTROL in self.allow else _without_cache_control(request.messages)
         return [{"role": "system", "content": self.system_prompt}, *messages] if self.system_prompt else messages
+
+    def has_tools(self, request: ChatRequest) -> bool:
+        """Return whether the request of the client, or the entry, names tools."""
+        return bool(request.params.get("tools") or self.params.get("tools"))
 
     def for_request(self, request: ChatRequest) -> JsonObject:
         """Return the parameters by chat completions' names; the token limit has the name that the model accepts."""

@@ -47,9 +47,10 @@ class ChatCompletionsModel:
 
     def _body(self, request: ChatRequest) -> JsonObject:
         parameters = self._parameters
+        turns, has_tools = parameters.messages(request), parameters.has_tools(request)
         return {
             "model": parameters.model,
-            "messages": parameters.returned.messages(parameters.messages(request)),
+            "messages": parameters.returned.messages(turns, has_tools=has_tools),
             "stream": True,
             **({} if "stream_options" in parameters.drop_params else _USAGE),
             **parameters.for_request(request),

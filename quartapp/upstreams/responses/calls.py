@@ -37,6 +37,7 @@ class StreamedCalls:
         self._emit = emit
         self._origin = origin or Origin()
         self._thinking: list[dict[str, Any]] = []  # reasoning items before the next call
+        self._before_text: int | None = None  # how many of them came before text; None: no text so far
         self._kept: set[str | None] = set()
         self._begun: list[StreamedCall] = []
         self._waiting: list[StreamedCall] = []
@@ -50,6 +51,11 @@ class StreamedCalls:
         if item.item is not None and item.encrypted_content not in self._kept:
             self._kept.add(item.encrypted_content)
             self._thinking.append(item.item)
+
+    def begin_text(self) -> None:
+        """Keep the place of the text among the reasoning items before the next call."""
+        if self._before_text is None:
+            self._before_text = len(self._thinking)
 
     def begin(self, place: Place, item: CallItem) -> None:
         """Begin a call, or wait for its name. Its arguments come in pieces, or with its end."""
@@ -138,7 +144,11 @@ class StreamedCalls:
 
     def _take_thinking(self) -> dict[str, Any] | None:
         items, self._thinking = self._thinking, []
-        return self._origin.mark({"extra_content": {"openai": {"reasoning_items": items}}}) if items else None
+        count, self._before_text = self._before_text, 0  # all text of a turn is sent before its calls
+        if not items:
+            return None
+        before_text = {"before_text": count} if count else {}
+        return self._origin.mark({"extra_content": {"openai": {"reasoning_items": items, **before_text}}})
 
     def _add_rest(self, call: StreamedCall, arguments: str) -> None:
         if arguments:

@@ -14,8 +14,9 @@ def input_items(
 ) -> list[JsonObject]:
     """Return the items of `messages`; `first` is the index of the client's first message, for error paths.
 
-    Reasoning items from `returned` stand before the calls that they led to. A participant's name is dropped, because
-    the API has no field for it. Raises ChatError, invalid_request, for audio, which the API does not accept.
+    Reasoning items from `returned` have the places at which the API sent them, before text or before a call. A
+    participant's name is dropped, because the API has no field for it. Raises ChatError, invalid_request, for audio,
+    which the API does not accept.
     """
     items = _InputItems(returned or ReturnedState())
     return [item for index, message in enumerate(messages, -first) for item in items.of(message, f"messages.{index}")]
@@ -36,9 +37,11 @@ class _InputItems:
                 kind = "custom_tool_call_output" if call_id in self._custom_ids else "function_call_output"
                 yield {"type": kind, "call_id": call_id, "output": output}
             case "assistant":
+                calls = [(call, *self._returned.items(call)) for call in message.get("tool_calls", ())]
+                yield from (item for _, before_text, _ in calls for item in before_text)
                 yield from _assistant_items(message)
-                for call in message.get("tool_calls", ()):
-                    yield from self._returned.items(call)
+                for call, _, items in calls:
+                    yield from items
                     yield self._call(call)
             case role:
                 yield {"role": role, "content": _content(message["content"], path)}

@@ -181,6 +181,8 @@ class ResponseOutput:
             self._flush()
             self._is_apart = text.piece is Reasoning and self._last.get(text.piece, text) is not text
             self._current = self._last[text.piece] = text
+            if text.piece is not Reasoning:
+                self.calls.begin_text()
 
     def _close_run(self) -> None:
         """Join the deltas so far, because a complete text is compared with them."""

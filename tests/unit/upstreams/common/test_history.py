@@ -79,13 +79,28 @@ def test_openais_chat_completions_get_no_state() -> None:
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-def test_thoughts_go_back_next_to_tool_calls_where_the_entry_lists_them(name: Any) -> None:
+def test_thoughts_go_back_in_a_conversation_with_tools_where_the_entry_lists_them(name: Any) -> None:
     listed = entry(returns=[name])
     assert sent(request_with(), listed, OTHER) == TURN | {name: "hm"}
     assert sent(request_with(thoughts=None), listed) == TURN | {name: " "}
     assert sent(request_with(), entry()) == TURN
     request = parse(b'{"messages": [{"role": "assistant", "content": "a", "reasoning": "hm"}]}', Settings())
-    assert returned(listed).messages(request.messages) == [{"role": "assistant", "content": "a"}]
+    turn = {"role": "assistant", "content": "a"}
+    assert returned(listed).messages(request.messages) == [turn]
+    assert returned(listed).messages(request.messages, has_tools=True) == [turn | {name: "hm"}]
+
+
+def test_each_turn_gets_its_thoughts_once_one_has_a_call() -> None:
+    listed = entry(returns=["reasoning_content"])
+    answers = [{"role": "assistant", "content": "a", "reasoning": "so"}, {"role": "assistant", "content": "b"}]
+    turns = [*request_with().messages, *parse(json.dumps({"messages": answers}).encode(), Settings()).messages]
+    sent_turns = [turn for turn in returned(listed).messages(turns) if turn["role"] == "assistant"]
+    assert [turn["reasoning_content"] for turn in sent_turns] == ["hm", "so", " "]
+    with pytest.raises(ChatError, match="too_large"):
+        returned(listed, max_chars=40).check(ChatRequest(turns))
+    returned(listed, max_chars=40).check(ChatRequest(turns[3:]))
+    with pytest.raises(ChatError, match="too_large"):
+        returned(listed, max_chars=20).check(ChatRequest(turns[3:]), has_tools=True)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +137,22 @@ def test_a_project_s_own_model_gets_no_state() -> None:
 ITEM = {"id": "rs_1", "type": "reasoning", "summary": [], "encrypted_content": "ZW5j"}
 
 
-def items(given: Any) -> list[dict[str, Any]]:
-    state = {"extra_content": {"openai": {"reasoning_items": given}}}
+def items(given: Any, **fields: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    state = {"extra_content": {"openai": {"reasoning_items": given, **fields}}}
     [call] = request_with(state).messages[1]["tool_calls"]
     return returned(Entry(kind="responses", key_env="K")).items(call)
 
 
 def test_reasoning_items_come_back_before_their_call() -> None:
-    assert items([ITEM]) == [ITEM]
+    assert items([ITEM]) == ([], [ITEM])
+
+
+def test_reasoning_items_come_back_on_their_side_of_the_text() -> None:
+    second = ITEM | {"id": "rs_2"}
+    assert items([ITEM, second], before_text=1) == ([ITEM], [second])
+    assert items([ITEM, second], before_text=9) == ([ITEM, second], [])
+    for place in (-1, "1", None, 0.5):
+        assert items([ITEM, second], before_text=place) == ([], [ITEM, second])
 
 
 @pytest.mark.parametrize(
@@ -144,8 +167,8 @@ def test_reasoning_items_come_back_before_their_call() -> None:
     ],
 )
 def test_other_items_are_not_accepted_as_reasoning(given: Any) -> None:
-    assert items(given) == []
+    assert items(given) == ([], [])
 
 
 def test_a_reasoning_item_has_the_fields_of_one() -> None:
-    assert items([{**ITEM, "file_url": "https://x.example"}]) == [ITEM]
+    assert items([{**ITEM, "file_url": "https://x.example"}]) == ([], [ITEM])

@@ -205,6 +205,14 @@ async def test_encrypted_reasoning_is_sent_before_the_call_that_it_led_to() -> N
     assert body["input"][:-1] == [{"role": "assistant", "content": "See:"}, CALL_ITEMS[0], REASONING, CALL_ITEMS[1]]
 
 
+async def test_encrypted_reasoning_before_a_text_is_sent_before_it() -> None:
+    second = REASONING | {"id": "rs_2"}
+    state = {"extra": {"extra_content": {"openai": {"reasoning_items": [REASONING, second], "before_text": 1}}}}
+    body = await sent({"role": "assistant", "content": "See:", "tool_calls": [CALLS[0] | state]})
+    text = {"role": "assistant", "content": "See:"}
+    assert body["input"][:-1] == [REASONING, text, second, CALL_ITEMS[0]]
+
+
 GRAMMAR = {"syntax": "lark", "definition": "start: INT"}
 
 

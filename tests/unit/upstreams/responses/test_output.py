@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
@@ -239,3 +239,13 @@ def test_a_part_of_a_message_is_text_by_either_name(kind: str) -> None:
     item = message({"type": kind, "text": "hello"})
     for events in ([item_done(item), *ended()], [item_done(item), *ended(item)], ended(item)):
         assert read(encode(events)) == completed(Delta("hello"))
+
+
+@pytest.mark.parametrize("events_of", [stream, ended])
+def test_encrypted_items_have_their_place_among_text_and_calls(events_of: Callable[..., list[Document]]) -> None:
+    second = {**ENCRYPTED, "id": "rs_2", "encrypted_content": "c2Vj"}
+    orders = {1: (ENCRYPTED, message("Look:"), second), None: (message("Look:"), ENCRYPTED, second)}
+    for count, items in orders.items():
+        [first, *_] = [piece for piece in read(encode(events_of(*items, call()))).pieces if isinstance(piece, ToolCall)]
+        before_text = {} if count is None else {"before_text": count}
+        assert first.extra == {"extra_content": {"openai": {"reasoning_items": [ENCRYPTED, second], **before_text}}}
