@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from quartapp.core.events import CALL_STATE
 from quartapp.core.request import JsonObject, without
 from quartapp.protocols.common.documents import Strict
+from quartapp.protocols.common.states import rejoined, without_thought_mark
 
 #: The result of a call that the user has not approved.
 DENIED: Final = "The user did not allow this call."
@@ -101,7 +102,8 @@ def state_in(fields: JsonObject | None, extra: Any, names: frozenset[str]) -> Js
     if not fields and not extra:
         return {}
     places = [fields or {}, extra if isinstance(extra, dict) else {}]
-    return {name: value for place in places for name, value in place.items() if name in names and value}
+    state = {name: value for place in places for name, value in place.items() if name in names and value}
+    return without_thought_mark(rejoined(state))[0]
 
 
 def settle(turns: Sequence[JsonObject]) -> Iterator[JsonObject]:

@@ -52,11 +52,54 @@ def joined(known: Any) -> Any:
             return known
 
 
+def rejoined(state: JsonObject) -> JsonObject:
+    """Return state from a client, with the pieces of each entry joined: many clients keep pieces as entries."""
+    known: JsonObject = {}
+    for name, value in state.items():
+        for each in value if isinstance(value, list) else ():
+            add_state(known, {name: [each]})
+        known.setdefault(name, value)
+    return joined(known)  # type: ignore[no-any-return]
+
+
+class SentEntries:
+    """The fields of list entries that a client has, because openai-python appends a repeated text to the first one."""
+
+    def __init__(self) -> None:
+        self._fields: dict[tuple[object, ...], JsonObject] = {}
+
+    def drop_known(self, state: JsonObject, choice: int) -> bool:
+        """Delete the fields of entries that are already sent with the same value. Return whether there were any."""
+        has_known = False
+        for name, entries in state.items():
+            for entry in entries if isinstance(entries, list) else ():
+                if isinstance(entry, dict) and isinstance(entry.get("index"), int):
+                    fields = self._fields.setdefault((choice, name, entry["index"], entry.get("type")), {})
+                    has_known = _drop_known(entry, fields) or has_known
+        return has_known
+
+
+def _drop_known(entry: JsonObject, sent: JsonObject) -> bool:
+    own = {
+        name: value
+        for name, value in entry.items()
+        if name not in _PIECES and name not in ("index", "type") and isinstance(value, str | int | float)
+    }
+    known = [name for name, value in own.items() if sent.get(name) == value]
+    for name in known:
+        del entry[name]
+    sent |= own
+    return bool(known)
+
+
 def without_thought_mark(state: JsonObject) -> tuple[JsonObject, bool]:
-    """Return the state without Gemini's mark of a thought, and whether it had the mark."""
+    """Return the state without Gemini's mark of a thought, and whether it had the mark.
+
+    A client may have added up the marks of several chunks: openai-python makes a number of them.
+    """
     content = state.get("extra_content")
     google: Any = content.get("google") if isinstance(content, dict) else None
-    if not isinstance(google, dict) or google.get("thought") is not True:
+    if not isinstance(google, dict) or not isinstance(google.get("thought"), int) or not google["thought"]:
         return state, False
     theirs = without(google, {"thought"})
     content = without(content or {}, {"google"}) | ({"google": theirs} if theirs else {})

@@ -10,7 +10,7 @@ from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Piece, Raw, ToolCall
 from quartapp.core.request import without
 from quartapp.protocols.chat_completions.chunk import CompletionChunk, StreamedChoice
-from quartapp.protocols.common.states import without_thought_mark
+from quartapp.protocols.common.states import SentEntries, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import SentAttachments
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
@@ -58,6 +58,7 @@ class RawChunkParser(ChunkParser):
         self._textless = set(range(choices))  # choices without text so far; soon empty, so most tokens cost nothing
         self._begun: set[int] = set()  # choices with a chunk so far, also one with only a role
         self._passed_on = {index: SentAttachments() for index in range(choices)}
+        self._sent_entries = SentEntries()
         self._held: list[Piece] = []
         self._room = max_line_bytes
         self._has_begun = False
@@ -118,6 +119,8 @@ class RawChunkParser(ChunkParser):
                 self._note_streamed(choice)
             if (choice.delta.images or choice.delta.annotations) and choice.index in self._passed_on:
                 self._passed_on[choice.index].note(choice.delta)
+            if choice.delta.reasoning_details and self._sent_entries.drop_known(choice.delta.state, choice.index):
+                is_unchanged = False
             if choice.delta.tool_calls:
                 is_unchanged = self._add_calls(place, choice, odd, calls) and is_unchanged
             if choice.finish_reason:

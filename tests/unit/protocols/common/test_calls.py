@@ -132,3 +132,9 @@ def test_a_result_without_a_call_before_it_is_not_sent() -> None:
 def test_calls_of_one_turn_and_one_id_have_a_result_each() -> None:
     turns = [calling(call(), call()), result(), result(content="2")]
     assert sent(*turns) == turns
+
+
+def test_state_of_a_turn_comes_without_the_mark_of_a_thought() -> None:
+    google = {"thought_signature": "s"}
+    turn = {"role": "assistant", "content": "a", "extra_content": {"google": google | {"thought": 2}}}
+    assert sent(USER, turn, USER)[1]["extra"] == {"extra_content": {"google": google}}

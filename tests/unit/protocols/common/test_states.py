@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.protocols.common.states import add_state, joined
+from quartapp.protocols.common.states import SentEntries, add_state, joined, rejoined, without_thought_mark
 
 TEXT = {"type": "reasoning.text", "index": 0}
 
@@ -67,3 +67,33 @@ def test_a_summary_that_becomes_a_list_does_not_raise() -> None:
     for summary in (["a"], "b"):
         add_state(known, {"reasoning_details": [TEXT | {"summary": summary}]})
     assert joined(known) == {"reasoning_details": [TEXT | {"summary": "b"}]}
+
+
+def test_pieces_that_a_client_kept_as_entries_are_joined() -> None:
+    pieces = [TEXT | {"text": "Let"}, TEXT | {"text": " me"}, TEXT | {"signature": "s"}, {"type": "b", "index": 1}]
+    complete = [TEXT | {"text": "Let me", "signature": "s"}, {"type": "b", "index": 1}]
+    assert rejoined({"d": pieces, "a": {"b": [1]}}) == {"d": complete, "a": {"b": [1]}}
+    assert rejoined({"d": complete, "e": [], "f": 1}) == {"d": complete, "e": [], "f": 1}
+
+
+def test_a_field_of_an_entry_is_sent_once() -> None:
+    sent = SentEntries()
+    pieces = [TEXT | {"text": "Let", "format": "v1", "id": "a"}, TEXT | {"text": "Let", "format": "v1", "id": "b"}]
+    assert not sent.drop_known({"d": [pieces[0]]}, 0)
+    assert sent.drop_known({"d": [pieces[1]]}, 0)
+    assert pieces[1] == TEXT | {"text": "Let", "id": "b"}
+    for others, choice in (
+        ({"d": [TEXT | {"format": "v1"}]}, 1),
+        ({"e": [TEXT | {"format": "v1"}]}, 0),
+        ({"d": [TEXT | {"index": 1, "format": "v1"}]}, 0),
+        ({"d": [{"format": "v1"}, "v1"], "f": "v1"}, 0),
+    ):
+        assert not sent.drop_known(others, choice)
+
+
+@pytest.mark.parametrize("mark", [True, 2])
+def test_the_mark_of_a_thought_is_removed_even_if_a_client_added_it_up(mark: object) -> None:
+    signed = {"extra_content": {"google": {"thought_signature": "s"}}}
+    marked = {"extra_content": {"google": {"thought_signature": "s", "thought": mark}}}
+    assert without_thought_mark(marked) == (signed, True)
+    assert without_thought_mark({"extra_content": {"google": {"thought": mark}}}) == ({}, True)

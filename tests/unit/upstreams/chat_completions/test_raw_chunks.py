@@ -584,3 +584,12 @@ def test_a_number_too_long_to_re_encode_is_an_error_in_a_re_encoded_chunk(head: 
     parser = opened()
     parser.feed(f'data: {{{head}{choices},"x":{"1" * 5000}}}\n'.encode())
     assert (parser.error and parser.error.code) == code
+
+
+def test_a_field_that_each_piece_of_reasoning_repeats_is_passed_on_once() -> None:
+    head = {"type": "reasoning.text", "format": "v1", "index": 0}
+    pieces = [chunk({"reasoning": text, "reasoning_details": [head | {"text": text}]}) for text in ("Let", " me")]
+    first, second = map(json.loads, payloads_of(*pieces))
+    assert first["choices"] == json.loads(pieces[0])["choices"]
+    details = [{"type": "reasoning.text", "index": 0, "text": " me"}]
+    assert second["choices"][0]["delta"] == {"reasoning": " me", "reasoning_details": details}
