@@ -17,6 +17,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from tests.support.answers_of_records import read_records, turn_of
 from tests.support.endpoints import chunk
 from tests.support.loopback import Exchange, Loopback, head, reply
 from tests.support.serving import ROOT, Server, Servers, upstream_settings
@@ -212,7 +213,7 @@ async def test_a_client_of_records_can_continue_after_any_answer(
     app: Server, upstream_server: ModelServer, accept: str
 ) -> None:
     async with aiohttp.ClientSession(f"http://127.0.0.1:{app.port}") as session:
-        count = len(await _records(session, [{"role": "user", "content": "complete 0"}], accept))
+        count = len(await read_records(session, {"message": "complete 0"}, accept))
         cases = [*INCOMPLETE, ("complete", count), ("complete answered", count)]
         stopped = [("complete stopped", index) for index in range(count)]
         results = [await _own_turns(session, *case, accept) for case in cases + stopped]
@@ -222,50 +223,13 @@ async def test_a_client_of_records_can_continue_after_any_answer(
 async def _own_turns(session: aiohttp.ClientSession, ending: str, index: int, accept: str) -> tuple[str, str]:
     name = f"{ending.split()[0]} {index} {ending}"
     messages = [{"role": "user", "content": name}]
-    records = await _records(session, messages, accept)
-    messages += _turn(records[:index] if "stopped" in ending else records)
+    records = await read_records(session, {"messages": messages}, accept)
+    records = records[:index] if "stopped" in ending else records
+    messages += [turn_of(records)] if records else []
     messages += results() if "answered" in ending else []
     messages.append({"role": "user", "content": FOLLOW_UP})
-    second = await _records(session, messages, accept)
+    second = await read_records(session, {"messages": messages}, accept)
     return name, "".join(record.get("text", "") for record in second)
-
-
-async def _records(session: aiohttp.ClientSession, messages: list[Json], accept: str) -> list[Json]:
-    """Return the records of an answer, the one object of JSON, or no record of a refusal."""
-    async with session.post("/api/stream", json={"messages": messages}, headers={"Accept": accept}) as response:
-        body = await response.text()
-        if response.status != 200:
-            return []
-        lines = [line.removeprefix("data: ") for line in body.split("\n")]
-        return [json.loads(line) for line in lines if line.startswith("{")]
-
-
-def _turn(records: list[Json]) -> list[Json]:
-    """Return the message that the page on the protocol makes of the records, or of the one object."""
-    turn: Json = {"role": "assistant", "content": "", "reasoning": "", "tool_calls": []}
-    for record in records:
-        match record.get("type"):
-            case "delta":
-                turn["content"] += record["text"]
-            case "reasoning":
-                turn["reasoning"] += record["text"]
-            case "tool_call":
-                _add_fragment(turn["tool_calls"], record)
-            case "done":
-                turn |= {"extra": record.get("extra")}
-            case None:
-                turn |= {name: record.get(name) for name in ("reasoning", "tool_calls", "extra")}
-                turn["content"] = record["text"]
-    return [turn] if records else []
-
-
-def _add_fragment(calls: list[Json], record: Json) -> None:
-    if record["index"] == len(calls):
-        calls.append({"arguments": "", "extra": {}})
-    call = calls[record["index"]]
-    call |= {name: record[name] for name in ("id", "name", "kind") if name in record}
-    call["arguments"] += record.get("arguments", "")
-    call["extra"] |= record.get("extra", {})
 
 
 # -- JavaScript's clients
