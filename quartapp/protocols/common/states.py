@@ -62,11 +62,29 @@ def rejoined(state: JsonObject) -> JsonObject:
     return joined(known)  # type: ignore[no-any-return]
 
 
-class SentEntries:
-    """The fields of list entries that a client has, because openai-python appends a repeated text to the first one."""
+class SentState:
+    """The state in the chunks of one response, in a form that survives clients that join chunks.
+
+    openai-python appends a repeated text to the first one, and fails on a second list whose entries have no `index`.
+    """
 
     def __init__(self) -> None:
         self._fields: dict[tuple[object, ...], JsonObject] = {}
+        self._held: dict[int, JsonObject] = {}
+
+    def hold(self, state: JsonObject, choice: int) -> list[str]:
+        """Keep the fields of `state` with entries without an index for the end of the choice, and return their names.
+
+        `reasoning_details` are not kept, because some servers have the text of the reasoning there alone.
+        """
+        names = [name for name, value in state.items() if name != "reasoning_details" and _has_unnumbered(value)]
+        for name in names:
+            add_state(self._held.setdefault(choice, {}), {name: state[name]})
+        return names
+
+    def take(self, choice: int) -> JsonObject:
+        """Return the state that was kept for a choice, joined."""
+        return joined(self._held.pop(choice, {}))  # type: ignore[no-any-return]
 
     def drop_known(self, state: JsonObject, choice: int) -> bool:
         """Delete the fields of entries that are already sent with the same value. Return whether there were any."""
@@ -77,6 +95,16 @@ class SentEntries:
                     fields = self._fields.setdefault((choice, name, entry["index"], entry.get("type")), {})
                     has_known = _drop_known(entry, fields) or has_known
         return has_known
+
+
+def _has_unnumbered(value: Any) -> bool:
+    match value:
+        case dict():
+            return any(map(_has_unnumbered, value.values()))
+        case list():
+            return any(isinstance(each, dict) and "index" not in each for each in value)
+        case _:
+            return False
 
 
 def _drop_known(entry: JsonObject, sent: JsonObject) -> bool:

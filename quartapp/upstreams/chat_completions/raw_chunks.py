@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 
 from quartapp.core.errors import ChatError
-from quartapp.core.events import Batch, Piece, Raw, ToolCall
+from quartapp.core.events import TURN_STATE, Batch, Piece, Raw, ToolCall
 from quartapp.core.request import without
 from quartapp.protocols.chat_completions.chunk import CompletionChunk, StreamedChoice
-from quartapp.protocols.common.states import SentEntries, without_thought_mark
+from quartapp.protocols.common.states import SentState, without_thought_mark
 from quartapp.upstreams.chat_completions import loose
 from quartapp.upstreams.chat_completions.attached import SentAttachments
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
@@ -58,7 +58,7 @@ class RawChunkParser(ChunkParser):
         self._textless = set(range(choices))  # choices without text so far; soon empty, so most tokens cost nothing
         self._begun: set[int] = set()  # choices with a chunk so far, also one with only a role
         self._passed_on = {index: SentAttachments() for index in range(choices)}
-        self._sent_entries = SentEntries()
+        self._sent_state = SentState()
         self._held: list[Piece] = []
         self._room = max_line_bytes
         self._has_begun = False
@@ -119,13 +119,19 @@ class RawChunkParser(ChunkParser):
                 self._note_streamed(choice)
             if (choice.delta.images or choice.delta.annotations) and choice.index in self._passed_on:
                 self._passed_on[choice.index].note(choice.delta)
-            if choice.delta.reasoning_details and self._sent_entries.drop_known(choice.delta.state, choice.index):
-                is_unchanged = False
+            if choice.delta.has_state:
+                is_unchanged = self._note_state(choice) and is_unchanged
             if choice.delta.tool_calls:
                 is_unchanged = self._add_calls(place, choice, odd, calls) and is_unchanged
             if choice.finish_reason:
                 is_unchanged = self._finish(place, choice, batch, calls) and is_unchanged
         return is_unchanged
+
+    def _note_state(self, choice: StreamedChoice) -> bool:
+        """Return whether clients that join chunks keep the state as it is; if not, it is corrected or held."""
+        for name in (held := self._sent_state.hold(choice.delta.state, choice.index)):
+            setattr(choice.delta, name, None)
+        return not self._sent_state.drop_known(choice.delta.state, choice.index) and not held
 
     def _add_calls(self, place: int, choice: StreamedChoice, odd: loose.OddChunk | None, calls: CallsByPlace) -> bool:
         """Return whether clients can read the fragments of calls unchanged; if not, `calls` gets the calls."""
@@ -156,7 +162,10 @@ class RawChunkParser(ChunkParser):
             batch.finish_reason = reason
         is_old = reason == "tool_calls" != sent_reason and choice.index in self._calling_functions
         choice.finish_reason = "function_call" if is_old else reason
-        return self._end_calls(place, choice, calls) and choice.finish_reason == sent_reason
+        held = self._sent_state.take(choice.index)
+        for name in held:
+            setattr(choice.delta, name, held[name])
+        return self._end_calls(place, choice, calls) and choice.finish_reason == sent_reason and not held
 
     def _end_calls(self, place: int, choice: StreamedChoice, calls: CallsByPlace) -> bool:
         """Return whether all calls of a finished choice have arguments; if not, `calls` gets `{}` for the others."""
@@ -235,6 +244,7 @@ class RawChunkParser(ChunkParser):
         else:
             document = loose.mend(odd, calls)
         for place, choice in enumerate(chunk.choices):
-            document["choices"][place]["delta"] |= self._origin.mark(choice.delta.state)
+            delta = without(document["choices"][place]["delta"], TURN_STATE)
+            document["choices"][place]["delta"] = delta | self._origin.mark(choice.delta.state)
         rest = without(document, ("usage", "error"))  # `error` is empty here
         return to_text(rest | {"model": self._model} | usage).encode()

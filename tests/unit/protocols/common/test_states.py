@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from quartapp.protocols.common.states import SentEntries, add_state, joined, rejoined, without_thought_mark
+from quartapp.protocols.common.states import SentState, add_state, joined, rejoined, without_thought_mark
 
 TEXT = {"type": "reasoning.text", "index": 0}
 
@@ -77,7 +77,7 @@ def test_pieces_that_a_client_kept_as_entries_are_joined() -> None:
 
 
 def test_a_field_of_an_entry_is_sent_once() -> None:
-    sent = SentEntries()
+    sent = SentState()
     pieces = [TEXT | {"text": "Let", "format": "v1", "id": "a"}, TEXT | {"text": "Let", "format": "v1", "id": "b"}]
     assert not sent.drop_known({"d": [pieces[0]]}, 0)
     assert sent.drop_known({"d": [pieces[1]]}, 0)

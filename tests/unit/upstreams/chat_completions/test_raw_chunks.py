@@ -593,3 +593,22 @@ def test_a_field_that_each_piece_of_reasoning_repeats_is_passed_on_once() -> Non
     assert first["choices"] == json.loads(pieces[0])["choices"]
     details = [{"type": "reasoning.text", "index": 0, "text": " me"}]
     assert second["choices"][0]["delta"] == {"reasoning": " me", "reasoning_details": details}
+
+
+@pytest.mark.parametrize("name", ["thinking_blocks", "provider_specific_fields"])
+def test_lists_without_an_index_come_once_at_the_end_because_openai_python_cannot_join_them(name: str) -> None:
+    def state(**fields: str) -> Any:
+        blocks = [{"type": "thinking", **fields}]
+        return blocks if name == "thinking_blocks" else {"thinking_blocks": blocks}
+
+    deltas: list[Any] = [
+        {"reasoning_content": "Let", name: state(thinking="Let")},
+        {"reasoning_content": " me", name: state(thinking=" me")},
+        {"content": "", name: state(thinking="", signature="s")},
+        {"content": "a"},
+    ]
+    payloads = [json.loads(payload) for payload in payloads_of(*map(chunk, deltas), chunk({}, "stop"))]
+    sent = [payload["choices"][0]["delta"] for payload in payloads]
+    assert sent[:2] == [{"reasoning_content": "Let"}, {"reasoning_content": " me"}]
+    assert sent[-1] == {name: state(thinking="Let me", signature="s")}
+    assert sum(name in delta for delta in sent) == 1
