@@ -232,6 +232,30 @@ class OpenRouter(ChatFamily):
         return [text, hidden | {"id": f"rs_{step.number}"}]
 
 
+class LiteLLM(ChatFamily):
+    """A gateway that requires its thinking_blocks, whose entries have no number, and the state of a call."""
+
+    name = "litellm"
+
+    def deltas(self, step: Step) -> Iterator[Json]:
+        for piece in api.pieces(step.thoughts):
+            yield {"content": "", "reasoning_content": piece, "thinking_blocks": [_thinking(piece)]}
+        yield {"content": "", "thinking_blocks": [_thinking("") | {"signature": step.token(0)}]}
+        yield {"content": "", "thinking_blocks": self._blocks(step)[1:]}
+        yield from super().deltas(step)
+
+    def with_state(self, turn: Json, step: Step) -> Json:
+        return turn | {"thinking_blocks": self._blocks(step)}
+
+    def _blocks(self, step: Step) -> list[Json]:
+        redacted = {"type": "redacted_thinking", "data": step.token(1)}
+        return [_thinking(step.thoughts) | {"signature": step.token(0)}, redacted]
+
+
+def _thinking(text: str) -> Json:
+    return {"type": "thinking", "thinking": text}
+
+
 class Responses(Custom):
     """A server with the Responses API, which requires the encrypted items before a call."""
 
@@ -277,7 +301,7 @@ def _item_of(call: Call) -> Json:
 
 
 FAMILIES: Final[Mapping[str, Family]] = {
-    each.name: each for each in (Gemini(), DeepSeek(), OpenRouter(), Custom(), Responses())
+    each.name: each for each in (Gemini(), DeepSeek(), OpenRouter(), LiteLLM(), Custom(), Responses())
 }
 
 

