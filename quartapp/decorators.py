@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
-from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters
+from quartapp.answer.filter.stream import MAX_WINDOW, FilterFunction, OutputFilter
+from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters, is_async
 from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
 from quartapp.tools.tool import Allow, NeedsApproval, PythonTool
 
 AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
+FilterT = TypeVar("FilterT", bound=FilterFunction)
 OnAnswerT = TypeVar("OnAnswerT", bound=OnAnswer)
 ToolT = TypeVar("ToolT", bound=Callable[..., Any])
 ModelT = TypeVar("ModelT", bound=Model | ModelFunction)
@@ -51,6 +53,39 @@ class Decorators:
         check_parameters(hook, "prepare", "request", "principal")
         self._hooks.prepare.append(hook)
         return hook
+
+    @overload
+    def filter(self, hook: FilterT) -> FilterT: ...
+
+    @overload
+    def filter(self, *, window: int = ...) -> Callable[[FilterT], FilterT]: ...
+
+    def filter(self, hook: Any = None, *, window: int = 64) -> Any:
+        """Register a function that replaces the text of answers before the client gets it, as a decorator.
+
+        It gets a text and the Principal or None, and returns the text to send. To end the answer, it raises ChatError.
+        It is sync and runs in the event loop. The last `window` characters of a text wait for the next ones, and are
+        passed again with them, so the result must depend on the text alone. A match of more than `window` characters,
+        which is from 1 to 4096, may be sent in part. Filters run in the order of their registration.
+
+        Raises TypeError for an async function, and ValueError for another `window`.
+
+        >>> chat = Chat()
+        >>> @chat.filter(window=80)
+        ... def redact(text, principal):
+        ...     return re.sub(r"sk-\\w+", "***", text)
+        """
+        if type(window) is not int or not 1 <= window <= MAX_WINDOW:
+            raise ValueError(f"the window of a filter is a number of characters from 1 to {MAX_WINDOW}, not {window!r}")
+
+        def add(function: FilterT) -> FilterT:
+            check_parameters(function, "filter", "text", "principal")
+            if is_async(function):
+                raise TypeError(f"filter takes a sync function, because each text waits for it, not {function!r}")
+            self._hooks.filters.append(OutputFilter(function, window))
+            return function
+
+        return add if hook is None else add(hook)
 
     def on_answer(self, hook: OnAnswerT) -> OnAnswerT:
         """Register a function that gets the AnswerReport of each answer that has ended, as a decorator.

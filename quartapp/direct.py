@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from quartapp.core.errors import ChatError
+from quartapp.core.errors import ERROR_KINDS, ChatError, Code
 from quartapp.core.events import Done, Event, Failed, Ping
 from quartapp.core.outcome import Outcome
 from quartapp.core.principal import Principal
@@ -105,6 +105,7 @@ class DirectAnswer:
         self._principal = principal
         self._events: asyncio.Queue[list[Event] | BaseException] = asyncio.Queue(maxsize=1)
         self._task: asyncio.Task[None] | None = None
+        self._status = 500
 
     async def take(self) -> list[Event]:
         """Return the next events. The first call starts the answer.
@@ -117,6 +118,19 @@ class DirectAnswer:
         if isinstance(events, BaseException):
             raise events
         return events
+
+    def shown(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield `events` without pings. Raises ChatError at the end of an answer that is not complete."""
+        for event in events:
+            if isinstance(event, Failed):
+                raise self._failure(event)
+            if not isinstance(event, Ping):
+                yield event
+
+    def _failure(self, event: Failed) -> ChatError:
+        if event.code in ERROR_KINDS:
+            return ChatError(cast(Code, event.code), retry_after_s=event.retry_after_s)
+        return ChatError(event.code, message=event.message, status=self._status, retry_after_s=event.retry_after_s)
 
     def close(self) -> None:
         """Cancel the answer, unless it has ended."""
@@ -136,6 +150,7 @@ class DirectAnswer:
         try:
             await answer.begin()
             async for events in answer:
+                self._status = self._status if answer.error is None else answer.error.status
                 await self._events.put(events)
         except BaseException as error:  # noqa: BLE001 - `take` raises it
             await self._fail(error)
@@ -162,7 +177,7 @@ async def _stream(
     answer = DirectAnswer(chat, request, principal)
     try:
         while True:
-            for event in _shown(await _in_loop(chat, answer.take())):
+            for event in answer.shown(await _in_loop(chat, answer.take())):
                 yield event
                 if isinstance(event, Done):
                     return
@@ -181,7 +196,7 @@ def _iterate(
     answer = DirectAnswer(chat, request, principal)
     try:
         while True:
-            for event in _shown(_in_thread(chat, answer.take())):
+            for event in answer.shown(_in_thread(chat, answer.take())):
                 yield event
                 if isinstance(event, Done):
                     return
@@ -221,15 +236,6 @@ def _request(
     known = {name: value for name, value in params.items() if name in CompletionBody.model_fields}
     extras = without(dict(params), known)
     return ChatRequest(turns, model, params=known, extras=extras, shows_tools=True, open_calls=open_calls(parsed))
-
-
-def _shown(events: Iterable[Event]) -> Iterator[Event]:
-    """Yield `events` without pings. Raises ChatError at the end of an answer that is not complete."""
-    for event in events:
-        if isinstance(event, Failed):
-            raise ChatError(event.code, retry_after_s=event.retry_after_s)
-        if not isinstance(event, Ping):
-            yield event
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

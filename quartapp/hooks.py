@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from werkzeug.exceptions import HTTPException
 
+from quartapp.answer.filter.stream import OutputFilter
 from quartapp.answer.report import AnswerReport
 from quartapp.core.errors import ChatError, host_failure
 from quartapp.core.outcome import Outcome, is_cancelled
@@ -72,6 +73,7 @@ class Hooks:
     prepare: list[Prepare] = field(default_factory=list)
     on_answer: list[OnAnswer] = field(default_factory=list)
     tools: dict[str, PythonTool] = field(default_factory=dict)
+    filters: list[OutputFilter] = field(default_factory=list)
 
     @property
     def need_text(self) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from quartapp.answer.client import Answer
+from quartapp.answer.filter.stream import filtered
 from quartapp.answer.limits import Limits
 from quartapp.answer.report import AnswerReport
 from quartapp.answer.transcript import Transcript
@@ -56,6 +57,7 @@ class RunningChat:
         self.host = host
         self.loop = asyncio.get_running_loop()
         self._hooks = hooks or Hooks()
+        self._shows_faults = shows_faults
         self.models = open_models(settings, models, shows_faults=shows_faults)
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self.guards = Guards(before_model=(Slots(settings.max_open_streams),))
@@ -85,6 +87,7 @@ class RunningChat:
         request, listed, open_stream = await self._prepare(request, context, leases)
         if self._shutting_down:
             raise ChatError("shutting_down", retry_after_s=RETRY_AFTER_S)
+        open_stream = filtered(open_stream, self._hooks.filters, request.principal, shows_faults=self._shows_faults)
         transcript = Transcript(open_stream, request) if self._hooks.need_text else None
 
         def ended(report: AnswerReport) -> None:

@@ -185,10 +185,7 @@ class Run:
             raise ChatError("upstream_error")
         if batch.resumes:
             self._withdraw()
-        if batch.pieces:
-            if self._first_event_at is None:
-                self._take_first_event()
-            self._queue.add(batch.pieces, batch.size)
+        self._take_pieces(batch)
         if batch.finish_reason is not None:
             self._finish(batch.finish_reason)
         if batch.ended:
@@ -204,6 +201,14 @@ class Run:
             self._wait_s = batch.wait_s
             self._timer.set()
 
+    def _take_pieces(self, batch: Batch) -> None:
+        """Queue the events. Held ones open no answer, because the filter can still refuse it with a status."""
+        if self._first_event_at is None and (batch.pieces or batch.is_held):
+            self._take_first_event()
+        if batch.pieces:
+            self.open()
+            self._queue.add(batch.pieces, batch.size)
+
     def _take_attempt(self, attempt: Attempt) -> None:
         self._current_model = attempt.next
         self._failed_attempts.add(attempt, with_message=self._limits.log_upstream_messages)
@@ -216,12 +221,12 @@ class Run:
     def _take_first_event(self) -> None:
         self._first_event_at = self._read_at
         self._own_failure = None
-        self.open()
 
     def _finish(self, reason: str) -> None:
         if self.state is not State.TAIL:
             if self._first_event_at is None:
                 self._take_first_event()
+            self.open()
             self.state = State.TAIL
             self._tail_until = self._read_at + TAIL_S
             self._timer.set()
@@ -245,7 +250,7 @@ class Run:
 
     def _complete(self, finish_reason: str) -> None:
         self.state = State.ENDED
-        self._queue.add([Done(finish_reason, add_usage(self._usage_of_steps), self._extra)])
+        self._queue.add([Done(finish_reason, add_usage(self._usage_of_steps), self._extra or None)])
 
     def _stop_pump(self) -> None:
         if self._pump_task is not None and self._pump_task is not asyncio.current_task():

@@ -10,7 +10,7 @@ import difflib
 import re
 import traceback
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, overload
 
 import msgspec
 
@@ -106,6 +106,11 @@ NAMED_SENTENCES: Final[Mapping[str, str]] = {
 }
 
 
+#: The form of every code, also of the host app's own codes, which are not in ERROR_KINDS.
+CODE_PATTERN: Final = "^[a-z][a-z0-9_]{0,63}$"
+MAX_MESSAGE_CHARS: Final = 500
+
+
 class UpstreamFault(msgspec.Struct, frozen=True, omit_defaults=True):
     """An error that an upstream reported. Only the log contains it, because `message` may quote the prompt.
 
@@ -126,12 +131,19 @@ class ChatError(Exception):
     `path` names the field at fault, without its value. `reason` is its fault. `retry_after_s` becomes the header
     Retry-After. `is_logged` is true if the line of an answer contains the error. If `is_hosts` is true, code of the
     host app raised the cause, and the log contains its text and traceback. `detail` is that text if clients may read
-    it. Raises ValueError for a code that the HTTP API does not list.
+    it.
+
+    A code of the host app, which the HTTP API does not list, has a `message`: the fixed sentence that clients get, with
+    1 to 500 printable characters. It may have a `status` from 400 to 599. Raises ValueError for an unknown code without
+    a message, for an invalid one, and for a listed code with a message or status.
 
     >>> ChatError("rate_limited", retry_after_s=30).status
     429
+    >>> ChatError("brand_unsafe", message="This answer was stopped.", status=422).status
+    422
     """
 
+    @overload
     def __init__(
         self,
         code: Code,
@@ -141,14 +153,34 @@ class ChatError(Exception):
         retry_after_s: int | None = None,
         fault: UpstreamFault | None = None,
         headers: Mapping[str, str] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        code: str,
+        *,
+        message: str,
+        status: int = 400,
+        retry_after_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        path: str | None = None,
+        reason: Reason = "invalid",
+        retry_after_s: int | None = None,
+        fault: UpstreamFault | None = None,
+        headers: Mapping[str, str] | None = None,
+        message: str | None = None,
+        status: int | None = None,
     ) -> None:
         super().__init__(code)
-        if code not in ERROR_KINDS:
-            nearest = difflib.get_close_matches(str(code), ERROR_KINDS, n=1, cutoff=0)[0]
-            raise ValueError(
-                f"ChatError has no code {code!r}; docs/reference/protocol.md lists them, for example {nearest!r}"
-            )
-        self.code: Code = code
+        self._kind = _kind(code, message, status)
+        self.code = code
         self.path = path
         self.reason = reason
         self.retry_after_s = retry_after_s
@@ -161,12 +193,12 @@ class ChatError(Exception):
     @property
     def status(self) -> int:
         """Return the HTTP status of the code, for example 429."""
-        return ERROR_KINDS[self.code].status
+        return self._kind.status
 
     @property
     def message(self) -> str:
         """Return the fixed sentence of the code. It never contains text of a client or of an upstream."""
-        message = ERROR_KINDS[self.code].message
+        message = self._kind.message
         return message if self.detail is None else f"{message} {self.detail}"
 
     @property
@@ -179,6 +211,29 @@ class ChatError(Exception):
         if self.path and self.code == "invalid_request":
             return _NAMING[self.reason].format(self.path)
         return f"{self.message[:-1]}: '{self.path}'." if self.path and self.code == "too_large" else self.message
+
+
+def _kind(code: str, message: str | None, status: int | None) -> ErrorKind:
+    """Return the status and message of a listed code, or of one of the host app. Raises ValueError."""
+    listed = ERROR_KINDS.get(code)
+    if listed is not None:
+        if message is not None or status is not None:
+            raise ValueError(f"the code {code!r} has a fixed message and status; choose another code for your own")
+        return listed
+    if message is None:
+        nearest = difflib.get_close_matches(str(code), ERROR_KINDS, n=1, cutoff=0)[0]
+        raise ValueError(
+            f"ChatError has no code {code!r}; docs/reference/protocol.md lists them, for example {nearest!r}; "
+            "a code of your own has a message"
+        )
+    status = 400 if status is None else status
+    if not re.fullmatch(CODE_PATTERN, code):
+        raise ValueError(f"{code!r} is no code: it has 1 to 64 of a-z, 0-9 and _, for example 'brand_unsafe'")
+    if not (0 < len(message) <= MAX_MESSAGE_CHARS and message.isprintable() and not message.isspace()):
+        raise ValueError(f"the message of {code!r} has 1 to {MAX_MESSAGE_CHARS} printable characters")
+    if not 400 <= status <= 599:
+        raise ValueError(f"the status of {code!r} is from 400 to 599, not {status}")
+    return ErrorKind(status, message)
 
 
 def host_failure(error: Exception, *, is_shown: bool = False) -> ChatError:

@@ -6,11 +6,11 @@ The classes with a tag are the records of docs/reference/protocol.md, with their
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
-from quartapp.core.errors import ChatError, Code
+from quartapp.core.errors import CODE_PATTERN, ERROR_KINDS, ChatError
 
 #: Fields of a tool call and of an answer with state of the server, which the next request must send back.
 CALL_STATE: Final = frozenset({"extra_content", "provider_specific_fields"})
@@ -161,10 +161,16 @@ class Done(Record, frozen=True, tag="done"):
     extra: dict[str, Any] | None = None
 
 
+#: The code of an error in the OpenAPI document: a listed one, or one of the host app.
+ErrorCode = Annotated[
+    str, msgspec.Meta(extra_json_schema={"anyOf": [{"enum": list(ERROR_KINDS)}, {"pattern": CODE_PATTERN}]})
+]
+
+
 class Failed(Record, frozen=True, tag="error"):
     """The end of an answer that is not complete, always the last record, with its error."""
 
-    code: Code
+    code: ErrorCode
     message: str
     id: str
     retry_after_s: int | None = None
@@ -205,7 +211,8 @@ class Batch(msgspec.Struct):
 
     `size` is the number of bytes read, with those that contain no event. A `finish_reason` makes the answer complete.
     `resumes` is true if text follows an earlier finish reason. `ended` is true after the upstream's end marker.
-    `attempt` comes in a batch of its own, for the log. The last `extra` becomes that of Done.
+    `attempt` comes in a batch of its own, for the log. The last `extra` becomes that of Done. `is_held` is true if the
+    model has sent events and an output filter holds all of them back.
     If `begins_step` is true, the model is called again: its usage is added to the earlier one. The next batch may take
     `wait_s` seconds instead of the idle limit.
     """
@@ -220,6 +227,7 @@ class Batch(msgspec.Struct):
     extra: dict[str, Any] | None = None
     begins_step: bool = False
     wait_s: float | None = None
+    is_held: bool = False
 
 
 Batches = AsyncGenerator[Batch, None]

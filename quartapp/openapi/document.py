@@ -15,7 +15,7 @@ from quart_schema import Info, OpenAPIProvider, QuartSchema, Tag, hide
 from werkzeug.routing import Rule
 
 from quartapp.core.errors import ERROR_KINDS
-from quartapp.openapi.schemas import Json, reference, sentences
+from quartapp.openapi.schemas import Json, code_schema, reference, sentences
 from quartapp.routes.protocol import ErrorForm, Operation, Protocol, Reply
 
 # In a link into the page, which may name an operation, an underscore is read as a space.
@@ -106,13 +106,14 @@ class _Provider(OpenAPIProvider):
     def _describe(self, protocol: Protocol, operation: Operation, path_parameters: list[Json]) -> Json:
         codes = (*operation.errors, *(("unauthorized",) if self._is_guarded and operation.is_guarded else ()))
         replies = {**operation.replies, **_refusals(protocol.error_form, codes)}
+        own = _own_refusal(protocol.error_form) if operation.is_guarded and "internal_error" in codes else {}
         body = {} if operation.body is None else {"requestBody": _body(operation.body, operation.example)}
         return {
             "summary": operation.summary,
             "description": operation.description or operation.summary,
             "tags": [protocol.tag],
             "parameters": [*path_parameters, *_query(operation.query), *_headers(operation.headers)],
-            "responses": {str(status): _reply(status, reply) for status, reply in sorted(replies.items())},
+            "responses": {str(status): _reply(status, reply) for status, reply in sorted(replies.items())} | own,
             **body,
         }
 
@@ -149,6 +150,12 @@ def _refusals(form: ErrorForm, codes: Iterable[str]) -> dict[int, Reply]:
     return {status: Reply(_list(form, each), _error_content(form, each)) for status, each in by_status.items()}
 
 
+def _own_refusal(form: ErrorForm) -> Json:
+    """Return the response with an error of the host app, for each other status."""
+    reply = Reply("An error with a code of the host app.", _error_content(form, ()))
+    return {"default": _reply(503, reply)}
+
+
 def _list(form: ErrorForm, codes: Iterable[str]) -> str:
     return "\n".join(f"- `{form.name(code)}`: {ERROR_KINDS[code].message}" for code in codes)
 
@@ -156,8 +163,7 @@ def _list(form: ErrorForm, codes: Iterable[str]) -> str:
 def _error_content(form: ErrorForm, codes: Collection[str]) -> Mapping[str, Json]:
     if form.component is None:
         return {"text/plain": sentences(codes)}
-    names = list(dict.fromkeys(map(form.name, codes)))
-    narrowed = {"properties": {"error": {"properties": {"code": {"enum": names}}}}}
+    narrowed = {"properties": {"error": {"properties": {"code": code_schema(codes, form.name)}}}}
     return {"application/json": {"allOf": [reference(form.component), narrowed]}}
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
-from quartapp.core.errors import ERROR_KINDS, NAMED_SENTENCES
+from quartapp.core.errors import CODE_PATTERN, ERROR_KINDS, MAX_MESSAGE_CHARS, NAMED_SENTENCES
 
 Json = dict[str, Any]
 
@@ -15,11 +15,25 @@ def reference(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def code_schema(codes: Collection[str], name: Callable[[str], str]) -> Json:
+    """Return the schema of an error code: one of `codes`, or one of the host app. `name` is that of a protocol."""
+    listed = list(dict.fromkeys(map(name, codes)))
+    return _or_own(listed, {"pattern": CODE_PATTERN, "not": {"enum": sorted(set(map(name, ERROR_KINDS)))}})
+
+
 def sentences(codes: Collection[str]) -> Json:
-    """Return the schema of an error sentence: fixed, or with the name of the invalid field."""
-    fixed = {"type": "string", "enum": [ERROR_KINDS[code].message for code in codes]}
-    named = [{"type": "string", "pattern": pattern} for code, pattern in NAMED_SENTENCES.items() if code in codes]
-    return {"anyOf": [fixed, *named]} if named else fixed
+    """Return the schema of an error sentence: fixed, with the name of the invalid field, or one of the host app."""
+    listed = [{"type": "string", "pattern": pattern} for code, pattern in NAMED_SENTENCES.items() if code in codes]
+    ours = [{"pattern": pattern} for pattern in NAMED_SENTENCES.values()]
+    fixed = {"enum": [kind.message for kind in ERROR_KINDS.values()]}
+    own = {"minLength": 1, "maxLength": MAX_MESSAGE_CHARS, "not": {"anyOf": [fixed, *ours]}}
+    schema = _or_own([ERROR_KINDS[code].message for code in codes], own)
+    return {"anyOf": [*listed, *schema["anyOf"]]} if listed else schema
+
+
+def _or_own(listed: list[str], own: Json) -> Json:
+    values = [{"type": "string", "enum": listed}] if listed else []
+    return {"anyOf": [*values, {"type": "string", **own}]}
 
 
 def event_schema(*names: str, data: Json) -> Json:

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec.structs import asdict as to_fields
+from msgspec.structs import replace
 
-from quartapp.core.errors import ERROR_KINDS, Code
+from quartapp.core.errors import ERROR_KINDS
 from quartapp.core.events import (
     TURN_STATE,
     Annotation,
@@ -33,6 +34,9 @@ from quartapp.protocols.common.encoding import from_json, to_json
 from quartapp.protocols.common.states import TextPieces, add_state, joined, without_thought_mark
 
 _DONE = b"data: [DONE]\n\n"
+#: Events whose content a delta has a field for.
+Content = Delta | Reasoning | Refusal | ToolCall | Annotation | Image
+
 _TEXTS: Final[Mapping[type, str]] = {Delta: "content", Reasoning: "reasoning_content", Refusal: "refusal"}
 
 #: OpenAI's codes for our codes. Clients act on them: they shorten a conversation, choose another model, or stop.
@@ -53,9 +57,12 @@ _ERROR_TYPES: Final[Mapping[int, ErrorType]] = {
 }
 
 
-def openai_error(code: Code, message: str, param: str | None = None) -> OpenAIError:
-    """Return an error in OpenAI's form, for the body of a refusal or the last event of a failed stream."""
-    status = ERROR_KINDS[code].status
+def openai_error(code: str, message: str, param: str | None = None, *, status: int = 400) -> OpenAIError:
+    """Return an error in OpenAI's form, for the body of a refusal or the last event of a failed stream.
+
+    `status` is that of a code of the host app.
+    """
+    status = ERROR_KINDS[code].status if code in ERROR_KINDS else status
     kind = "server_error" if status >= 500 else _ERROR_TYPES.get(status, "invalid_request_error")
     return OpenAIError(OpenAIErrorDetail(message, kind, OPENAI_CODES.get(code, code), param))
 
@@ -101,14 +108,10 @@ class ChunkEncoder:
             case Raw(payload):
                 self._is_raw = True
                 yield from_json(payload)
-            case Delta(text) | Reasoning(text) | Refusal(text):
-                yield self._chunk({_TEXTS[type(event)]: text})
             case ToolCall():
                 yield from self._tool_call(event)
-            case Annotation():
-                yield self._chunk({"annotations": [annotation_object(event)]})
-            case Image(url):
-                yield self._chunk({"images": [{"type": "image_url", "image_url": {"url": url}}]})
+            case Delta() | Reasoning() | Refusal() | Annotation() | Image():
+                yield self._chunk(delta_object(event))
             case Done(reason, usage, extra) if not self._is_raw:
                 yield self._chunk(extra or {}, reason)
                 if self._include_usage and usage is not None:
@@ -121,7 +124,7 @@ class ChunkEncoder:
             return
         hidden = sum(each < event.index for each in self._hidden_calls)
         number = self._numbers.setdefault(event.index, event.index - hidden)
-        yield self._chunk({"tool_calls": [call_object(event) | {"index": number}]})
+        yield self._chunk(delta_object(replace(event, index=number)))
 
     def _ping(self) -> JsonObject:
         """Return a chunk with an empty delta, as in chunks with a finish_reason, because every client accepts it.
@@ -135,6 +138,19 @@ class ChunkEncoder:
             self._has_role = True
             delta = {"role": "assistant", **delta}
         return {**self._head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+
+
+def delta_object(event: Content) -> JsonObject:
+    """Return the delta of a chunk with the content of `event`."""
+    match event:
+        case ToolCall():
+            return {"tool_calls": [call_object(event)]}
+        case Annotation():
+            return {"annotations": [annotation_object(event)]}
+        case Image(url):
+            return {"images": [{"type": "image_url", "image_url": {"url": url}}]}
+        case _:
+            return {_TEXTS[type(event)]: event.text}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from quart import Response
 
-from quartapp.core.errors import ChatError
+from quartapp.core.errors import ERROR_KINDS, ChatError
 from quartapp.core.events import Event
 from quartapp.openapi.schemas import event_schema, json_text, reference
 from quartapp.protocols.chat_completions.encode import OPENAI_CODES, ChunkEncoder, merge, openai_error
@@ -74,9 +74,11 @@ def _render(error: ChatError) -> Response:
     status = 400 if error.status == 422 else error.status  # OpenAI has no 422
     headers = error_headers(error)
     is_spent = error.code == "budget_exceeded" and error.retry_after_s is None
-    if error.code in _MAY_BE_BILLED or error.code in _PERMANENT or is_spent:
+    is_own = error.code not in ERROR_KINDS and error.retry_after_s is None
+    if error.code in _MAY_BE_BILLED or error.code in _PERMANENT or is_spent or is_own:
         headers["x-should-retry"] = "false"
-    return json_reply(to_json(openai_error(error.code, error.sentence, error.path)), status, headers)
+    document = openai_error(error.code, error.sentence, error.path, status=error.status)
+    return json_reply(to_json(document), status, headers)
 
 
 _COMPLETIONS: Final = Operation(
