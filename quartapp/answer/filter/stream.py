@@ -93,8 +93,10 @@ class _AnswerFilter:
         sent: list[Piece] = []
         for is_raw, group in groupby(pieces, lambda piece: type(piece) is Raw):
             run: list[Any] = list(group)
-            sent += [*self._events.flush(), *self._chunks.add(run)] if is_raw else []
-            sent += [] if is_raw else [*self._chunks.flush(), *self._events.add(run)]
+            if is_raw:
+                sent += [*self._events.flush(), *self._chunks.add(run)]
+            else:
+                sent += [*self._chunks.flush(), *self._events.add(run)]
         return sent
 
 
