@@ -29,7 +29,7 @@ class HeldText:
         self._window = window
         self._held = ""
         self._context = ""  # sent before, but needed to find a match that began in it
-        self._context_output = ""
+        self._context_output: str | None = None
 
     def __len__(self) -> int:
         """Return the number of characters that wait."""
@@ -40,7 +40,7 @@ class HeldText:
         self._held += text
         if len(self._held) <= self._window:
             return ""
-        raw = self._context + self._held
+        raw = self._with_context()
         output = self._function(raw)
         sent = self._sent_chars(output)
         cut, end = self._clean_cut(raw, output, sent)
@@ -50,29 +50,34 @@ class HeldText:
             cut = len(raw) - self._window  # inside a match that is longer than the window
             output = self._function(raw[:cut])
             sent, end = self._sent_chars(output), len(output)
-        self._held, self._context, self._context_output = raw[cut:], "", ""
+        self._held, self._context, self._context_output = raw[cut:], "", None
         return output[sent:end]
 
     def flush(self) -> str:
         """Return the text that waits, filtered. Raises the ChatError of the function."""
         if not self._held:
             return ""
-        raw = self._context + self._held
+        raw = self._with_context()
         output = self._function(raw)
         sent = self._sent_chars(output)
-        self._held, self._context = "", raw[-self._window :]
-        try:
-            self._context_output = self._function(self._context)
-        except ChatError:  # the end of a text alone may be another match than the text
-            self._context = self._context_output = ""
+        self._held, self._context, self._context_output = "", raw[-self._window :], None
         return output[sent:]
+
+    def _with_context(self) -> str:
+        """Return the text that waits, after the text before it that was flushed."""
+        if self._context and self._context_output is None:
+            try:
+                self._context_output = self._function(self._context)
+            except ChatError:  # the end of a text alone may be another match than the text
+                self._context = ""
+        return self._context + self._held
 
     def _sent_chars(self, output: str) -> int:
         """Return the length of the beginning of `output` that was sent with the context.
 
         If a match began in the context, its replacement is sent after the part that was sent.
         """
-        known = self._context_output
+        known = self._context_output or ""
         if output.startswith(known):
             return len(known)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(output, known, strict=False)))
@@ -89,7 +94,7 @@ class HeldText:
             rest = raw[cut:]
             try:
                 kept = self._function(rest)
-            except ChatError:  # see flush
+            except ChatError:  # see _with_context
                 kept = None
             if kept is not None and output.endswith(kept) and len(output) - len(kept) >= sent:
                 return cut, len(output) - len(kept)

@@ -7,6 +7,8 @@ from contextlib import aclosing
 from itertools import groupby
 from typing import Any, Final, NamedTuple
 
+from msgspec.structs import replace
+
 from quartapp.answer.filter.choice import FilteredChoice
 from quartapp.answer.filter.chunks import ChunkFilter
 from quartapp.answer.filter.held_text import TextFunction
@@ -61,8 +63,7 @@ async def _stream(open_stream: OpenStream, content: _AnswerFilter) -> Batches:
                 if rest := content.flush():
                     yield Batch(0, rest)
                 raise
-            content.apply(batch)
-            yield batch
+            yield content.applied(batch)
     if rest := content.flush():
         yield Batch(0, rest)
 
@@ -75,15 +76,17 @@ class _AnswerFilter:
         self._events = FilteredChoice(function, window)
         self._chunks = ChunkFilter(function, window)
 
-    def apply(self, batch: Batch) -> None:
-        """Replace the content of `batch` by what can be sent. Nothing waits after a finish reason."""
-        if batch.pieces:
-            batch.pieces = self._sent(batch.pieces)
-            batch.is_held = not batch.pieces
+    def applied(self, batch: Batch) -> Batch:
+        """Return `batch` with the content that can be sent now. Nothing waits after a finish reason.
+
+        It is a copy, because a model in Python may yield one batch to several answers.
+        """
+        pieces = self._sent(batch.pieces)
+        is_held = bool(batch.pieces) and not pieces
         if batch.finish_reason is not None or batch.ended:
-            batch.pieces = [*batch.pieces, *self.flush()]
-        if batch.extra:
-            batch.extra = passed_state(batch.extra, self._function) or {}
+            pieces += self.flush()
+        extra = (passed_state(batch.extra, self._function) or {}) if batch.extra else batch.extra
+        return replace(batch, pieces=pieces, is_held=is_held, extra=extra)
 
     def flush(self) -> list[Piece]:
         """Return all that waits."""
