@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from quartapp.core.errors import ChatError, describe, host_fault
+from quartapp.core.error_log import describe
+from quartapp.core.errors import ChatError, host_fault
 from quartapp.core.events import Attempt, Usage
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest

@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
-from quartapp.core.errors import SettingsError, masked
+from quartapp.core.error_log import masked
+from quartapp.core.errors import SettingsError
 from quartapp.mock import DEFAULT_MODEL, offers
 from quartapp.settings.loader import first_fault
 from quartapp.settings.settings import KEYS, Settings

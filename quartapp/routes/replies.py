@@ -17,7 +17,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from quartapp.answer.client import Answer
-from quartapp.core.errors import ChatError, Code, describe, host_failure, host_fault
+from quartapp.core.error_log import describe
+from quartapp.core.errors import ChatError, Code, host_failure, host_fault
 from quartapp.core.events import Done, Event, Failed, Image
 from quartapp.core.principal import Principal
 from quartapp.protocols.common.format import Format

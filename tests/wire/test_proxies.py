@@ -17,7 +17,8 @@ from quart import Quart
 from quart.testing.app import LifespanError
 
 from quartapp import chat_blueprint
-from quartapp.core.errors import SettingsError, describe
+from quartapp.core.error_log import describe
+from quartapp.core.errors import SettingsError
 from quartapp.upstreams.http.servers import Address, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
 from tests.support.endpoints import serving

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.core.errors import ChatError, Code, UpstreamFault, masked
+from quartapp.core.error_log import masked
+from quartapp.core.errors import ChatError, Code, UpstreamFault
 
 MAX_ERROR_BODY_BYTES: Final = 65_536
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from quartapp.core.errors import ChatError, Code, masked
+from quartapp.core.error_log import masked
+from quartapp.core.errors import ChatError, Code
 
 _SYNONYMS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed"), "stop"),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic import SecretStr
 
-from quartapp.core.errors import ChatError, SettingsError, describe
+from quartapp.core.error_log import describe
+from quartapp.core.errors import ChatError, SettingsError
 from quartapp.settings.loader import client_proxy
 
 if TYPE_CHECKING:

@@ -37,9 +37,10 @@ def raw(document: Json) -> Raw:
 def choices(*deltas: Json | None, reason: str | None = None) -> Json:
     """Return a chunk with a delta for each choice that has one."""
     listed = enumerate(deltas)
-    return chunk(
+    document: Json = chunk(
         choices=[{"index": i, "delta": each, "finish_reason": reason} for i, each in listed if each is not None]
     )
+    return document
 
 
 def documents(pieces: Iterable[Piece]) -> list[Json]:

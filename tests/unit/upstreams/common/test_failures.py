@@ -12,8 +12,9 @@ import aiohttp.client_exceptions
 import httpx2
 import pytest
 
+from quartapp.core.error_log import describe
 from quartapp.core.errors import ERROR_KINDS as KINDS
-from quartapp.core.errors import ChatError, UpstreamFault, describe
+from quartapp.core.errors import ChatError, UpstreamFault
 from quartapp.models.fallback import TRANSIENT
 from quartapp.upstreams.common.failures import from_error_object, from_response
 from quartapp.upstreams.http.transport import TRANSPORT_ERRORS

@@ -19,7 +19,8 @@ from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import ClientAuthenticationError
 from pydantic import SecretStr
 
-from quartapp.core.errors import ChatError, SettingsError, describe
+from quartapp.core.error_log import describe
+from quartapp.core.errors import ChatError, SettingsError
 from quartapp.models.fallback import Candidate, FallbackModel
 from quartapp.upstreams.chat_completions.model import ChatCompletionsModel
 from quartapp.upstreams.http.entra import MARGIN_S, PAUSE_S, EntraToken, open_credential

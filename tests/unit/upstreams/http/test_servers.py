@@ -22,7 +22,8 @@ from quart import Quart
 from quart.testing.app import LifespanError
 
 from quartapp import chat_blueprint
-from quartapp.core.errors import ChatError, describe
+from quartapp.core.error_log import describe
+from quartapp.core.errors import ChatError
 from quartapp.core.request import ChatRequest
 from quartapp.upstreams.http.servers import PIECE_BYTES, Address, Server, Servers
 from quartapp.upstreams.http.transport import ConnectionOptions
