@@ -51,8 +51,11 @@ def hold_to_schema(
         assert status in ((200, 204) if method == "OPTIONS" else (404, 405)), f"{said}, and is not in the document"
         told: Json = {"application/json": {"schema": REFUSAL}, "text/plain": {"schema": {"type": "string"}}}
     else:
-        assert str(status) in operation["responses"], f"{said}, which is not in the document"
-        told = operation["responses"][str(status)].get("content", {})
+        described = operation["responses"]
+        fallback = described.get("default") if status >= 400 else None
+        found_reply = described.get(str(status), fallback)
+        assert found_reply is not None, f"{said}, which is not in the document"
+        told = found_reply.get("content", {})
     if body:
         media_type = content_type.partition(";")[0].strip().lower()
         found = told.get(media_type, told.get("*/*"))

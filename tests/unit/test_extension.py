@@ -143,6 +143,41 @@ def test_a_hook_with_wrong_parameters_is_refused(hook: str, function: Any, param
         getattr(Chat(), hook)(function)
 
 
+async def test_a_filter_is_registered_with_and_without_a_window() -> None:
+    app = project()
+    chat = Chat(app, url_prefix="/ai", **FAST)
+
+    @chat.filter
+    def two(text: str, principal: Any) -> str:
+        return text.replace("2", "two")
+
+    @chat.filter(window=4096)
+    def three(text: str, principal: Any) -> str:
+        return text.replace("3", "three")
+
+    assert two("2", None) + three("3", None) == "twothree"
+    async with app.test_app() as running:
+        assert await answer(running.test_client()) == (200, "1 two three")
+
+
+@pytest.mark.parametrize("window", [0, 4097, -1, 1.5, "64", True, None])
+def test_the_window_of_a_filter_is_checked(window: Any) -> None:
+    with pytest.raises(ValueError, match="from 1 to 4096, not"):
+        Chat().filter(window=window)
+
+
+def test_a_filter_is_a_sync_function_of_two_parameters() -> None:
+    async def filter_later(text: str, principal: Any) -> str:
+        return text
+
+    with pytest.raises(TypeError, match="filter takes a sync function"):
+        Chat().filter(filter_later)  # type: ignore[type-var]
+    with pytest.raises(TypeError, match=r"filter is called with \(text, principal\)"):
+        Chat().filter(lambda text: text)  # type: ignore[type-var]
+    with pytest.raises(TypeError, match=r"filter is a function that is called with \(text, principal\)"):
+        Chat().filter("text")  # type: ignore[call-overload]
+
+
 def test_another_object_than_an_app_is_refused() -> None:
     with pytest.raises(TypeError, match="a Quart or Flask app, not dict"):
         Chat({})  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from quartapp.answer.run import TAIL_S
 from quartapp.core.errors import ChatError, Code, UpstreamFault
 from quartapp.core.events import Attempt, Batch, Batches, Delta, Done, Event, Failed, Ping, Start, Usage
 from tests.support.clock import FakeClock
+from tests.support.loopback import settle
 
 LIMITS = Limits(
     first_event_timeout_s=100,
@@ -293,6 +294,26 @@ async def test_a_failure_after_the_status_timeout_is_a_record(bench: Bench) -> N
     *_, failed = await bench.rest()
     assert isinstance(failed, Failed)
     assert failed.code == "upstream_busy"
+
+
+async def test_a_held_event_is_the_first_event_and_needs_no_status(bench: Bench) -> None:
+    bench.upstream.send(Batch(5, is_held=True))
+    beginning = asyncio.ensure_future(bench.answer.begin())
+    for _ in range(3):  # longer than the limit of the first event, and never as long as that of silence
+        await settle()
+        bench.clock.advance(LIMITS.idle_timeout_s - 1)
+        bench.upstream.send(Batch(5, is_held=True))
+    await settle()
+    bench.upstream.send(ChatError("brand_unsafe", message="No.", status=422))
+    with pytest.raises(ChatError) as caught:
+        await beginning
+    assert (caught.value.status, bench.reports[0].first_event_s) == (422, 0)
+
+
+async def test_empty_state_is_no_state(bench: Bench) -> None:
+    bench.upstream.send(text("one"), Batch(1, extra={"a": 1}), Batch(1, extra={}), STOP, LAST, END)
+    await bench.answer.begin()
+    assert (await bench.rest())[-1] == Done("stop")
 
 
 async def test_without_a_status_timeout_the_status_waits_for_the_first_event_timeout(bench: Bench) -> None:

@@ -18,7 +18,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from quart import Blueprint, Quart, Request
 from quart_schema import QuartSchema
 
-from quartapp import ChatRequest, chat_blueprint, create_app
+from quartapp import Chat, ChatRequest, chat_blueprint, create_app
 from quartapp.blueprint import PROTOCOLS
 from quartapp.core.errors import ChatError
 from quartapp.core.events import (
@@ -470,6 +470,43 @@ async def test_events_of_a_model_in_python_match_the_document_in_each_format() -
                 parts = {json.loads(event["data"])["type"] for event in list(events(body.decode()))[:-1]}
                 named = document()["components"]["schemas"]["UIMessageChunk"]["discriminator"]["mapping"]
                 assert parts == named.keys() - {"error", "data-ping"}
+
+
+@pytest.mark.parametrize("status", [400, 418, 422, 503])
+async def test_errors_of_the_host_app_match_the_document_in_each_format(status: int) -> None:
+    chat = Chat(app := Quart("host", static_folder=None), url_prefix="/ai", mock_tokens_per_s=0)
+
+    @chat.prepare
+    def refuse(request: ChatRequest, principal: Any) -> None:
+        raise ChatError("brand_unsafe", message="No.", status=status)
+
+    async with running(app):
+        for format in FORMATS:
+            question = format.document("hi", "mock")
+            send: Any = app.test_client().get if format.method == "GET" else app.test_client().post
+            more = {"query_string": question} if format.method == "GET" else {"json": question}
+            response = await send(f"/ai{format.path}", headers={"Accept": format.accept}, **more)
+            body = await response.get_data(as_text=False)
+            is_openais = format.path.startswith("/v1")
+            assert response.status_code == (400 if is_openais and status == 422 else status)
+            hold_to_schema(format.method, format.path, response.status_code, response.headers["Content-Type"], body)
+            assert response.headers.get("x-should-retry") == ("false" if is_openais else None)
+            if is_openais:
+                kind = "server_error" if status == 503 else "invalid_request_error"
+                error = {"message": "No.", "type": kind, "code": "brand_unsafe", "param": None}
+                assert json.loads(body) == {"error": error}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": {"code": "Own", "message": "", "id": ""}}',
+        b'{"error": {"code": "not_found", "message": "", "id": ""}}',
+    ],
+)
+def test_an_error_of_the_host_app_has_no_listed_code(body: bytes) -> None:
+    with pytest.raises(AssertionError):
+        hold_to_schema("POST", "/api/stream", 418, "application/json", body)
 
 
 async def test_a_ping_matches_the_document(servers: Servers) -> None:
