@@ -32,6 +32,7 @@ autodoc_type_aliases = {
         "ASGIApp",
         "Authenticate",
         "Code",
+        "FilterFunction",
         "Message",
         "ModelFunction",
         "OnAnswer",

@@ -254,6 +254,24 @@ def test_the_hooks_of_the_guide_run_around_an_answer() -> None:
 
 
 @pytest.mark.usefixtures("closed_loop")
+def test_the_filters_of_the_guide_replace_text_and_end_answers() -> None:
+    module = project(python_of("filter.md"))
+    chat: Chat = module["chat"]
+
+    @chat.model("leaky")
+    async def leaky(request: ChatRequest) -> AsyncIterator[str]:
+        for character in request.text:
+            yield character
+
+    client = module["app"].test_client()
+    question = {"message": "the key is sk-a1b2c3d4, and more", "model": "leaky"}
+    assert client.post("/ai/api/stream", json=question).text == "the key is [removed], and more"
+    refused = client.post("/ai/api/chat", json=question | {"message": "it is Project Falcon"})
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (422, "confidential")
+    assert refused.get_json()["error"]["message"] == "This answer was stopped."
+
+
+@pytest.mark.usefixtures("closed_loop")
 @pytest.mark.parametrize("index", [0, 1], ids=["sqlite3", "Flask-SQLAlchemy"])
 def test_the_guide_saves_complete_and_truncated_answers(
     index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,7 @@ from quartapp.upstreams.chat_completions.attached import AttachmentParser, cited
 from quartapp.upstreams.common.lenient_json import parsed
 
 _HEAD: Final = ("id", "object", "created", "model")
+_PLAIN: Final = frozenset({"content", "role"})
 _THOUGHTS: Final = ("reasoning_content", "reasoning")
 
 # The index of the older `function_call`, of which a message has at most one.
@@ -102,6 +103,9 @@ class _RawChoice:
 
     def add(self, delta: JsonObject) -> None:
         """Take a delta as the upstream sent it."""
+        if delta.keys() <= _PLAIN and isinstance(delta.get("content"), str):  # most tokens
+            self._arrived += [Delta(delta["content"])] if delta["content"] else []
+            return
         state, is_thought = without_thought_mark({name: delta[name] for name in TURN_STATE if delta.get(name)})
         add_state(self._state, state)
         self._thought_names |= {name: None for name in _THOUGHTS if delta.get(name)}
