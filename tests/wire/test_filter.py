@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
 from quart import Quart
 
 from quartapp import Chat, ChatError, ChatRequest, Principal
+from quartapp.answer.filter.stream import OutputFilter, filtered
+from quartapp.core.events import Annotation, Batch, Delta, Done, Reasoning, Start, ToolCall
 from quartapp.flask.loop import close_background_loop
+from quartapp.protocols.ai_sdk.encode import PartEncoder
+from quartapp.protocols.chat_completions.encode import ChunkEncoder
+from quartapp.protocols.common.encoding import to_json, to_json_lines
+from quartapp.protocols.native.formats import encode_text
+from quartapp.protocols.native.whole import merge
 from tests.support.endpoints import Client, Log, Reply, chunk, event_stream
 from tests.support.loopback import CHUNKED_HEAD, Exchange, Loopback, http_chunk, reply
 from tests.support.wire_formats import CHUNKS, COMPLETION, FORMATS, JSON, NDJSON, SSE, TEXT, UI, Format
@@ -151,6 +162,57 @@ async def test_a_secret_is_replaced_wherever_it_is_split(form: Format) -> None:
             assert [place for place, text in texts.items() if SECRET in text or "a1b2c3" in text] == []
             seen |= {place for place, text in texts.items() if SAFE in text}
     assert len(seen) >= (1 if form is TEXT else 4)
+
+
+# -- any split, without a server
+
+
+ENCODERS: dict[str, Any] = {
+    "text": lambda events: [encode_text(events).decode()],
+    "NDJSON": lambda events: [json.loads(line) for line in to_json_lines(events).splitlines()],
+    "JSON": lambda events: [json.loads(to_json(merge(events)))],
+    "chunks": lambda events: sent_data(ChunkEncoder(0, include_usage=True).encode(events)),
+    "UI stream": lambda events: sent_data(PartEncoder().encode(events)),
+}
+
+
+def sent_data(body: bytes) -> list[Any]:
+    return Reply(200, {}, body).data
+
+
+@st.composite
+def events(draw: st.DrawFn) -> list[list[Any]]:
+    """Return the reads of an answer with the secret in text, reasoning and arguments, interleaved in any way."""
+    kinds = (Delta, Reasoning, lambda piece: ToolCall(0, "c-1", "find", piece))
+    rest: list[tuple[Any, str]] = [*zip(kinds, (WORDS, WORDS, ESCAPED), strict=True)]
+    pieces: list[Any] = []
+    while rest:
+        number = draw(st.integers(0, len(rest) - 1))
+        kind, text = rest[number]
+        size = draw(st.integers(1, 30))
+        pieces.append(kind(text[:size]))
+        rest[number] = (kind, text[size:])
+        rest = [each for each in rest if each[1]]
+        if draw(st.booleans()):
+            pieces.append(Annotation("url_citation", f"https://example.org/{len(pieces)}"))
+    places = sorted(draw(st.sets(st.integers(1, len(pieces)))) | {0, len(pieces)})
+    return [pieces[start:end] for start, end in pairwise(places)]
+
+
+@pytest.mark.parametrize("encode", ENCODERS.values(), ids=ENCODERS)
+@given(reads=events(), window=st.integers(len(SECRET), 40))
+def test_no_split_passes_the_filter(encode: Any, reads: list[list[Any]], window: int) -> None:
+    async def model() -> AsyncGenerator[Batch, None]:
+        for pieces in reads:
+            yield Batch(0, pieces)
+        yield Batch(0, finish_reason="stop", ended=True)
+
+    async def sent() -> list[Any]:
+        stream = filtered(model, [OutputFilter(redact, window)], None)
+        return [piece async for batch in stream() for piece in batch.pieces]
+
+    texts = texts_in(encode([Start("1", "m"), *asyncio.run(sent()), Done("stop")]))
+    assert [place for place, text in texts.items() if SECRET in text or "a1b2c3é4" in text] == []
 
 
 @pytest.mark.parametrize("form", [CHUNKS, COMPLETION], ids=lambda form: form.name)

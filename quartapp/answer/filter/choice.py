@@ -74,6 +74,7 @@ class FilteredChoice:
         self._texts: dict[type, _KindText] = {}
         self._calls: dict[int, list[ToolCall]] = {}
         self._attached: deque[tuple[int, Piece]] = deque()
+        self._call_chars = 0  # since the last text
         self._arrival = 0
         self._last_kind: type | None = None
 
@@ -85,8 +86,7 @@ class FilteredChoice:
             if kind in _TEXTS:
                 sent += self._add_text(kind, "".join([piece.text for piece in group]))
             elif kind is ToolCall:
-                for call in group:
-                    self._calls.setdefault(call.index, []).append(call)
+                sent += self._add_calls(group)
             elif kind in _ATTACHED:
                 self._begin(None)
                 self._attached += [(self._arrival, self._filtered(piece)) for piece in group]
@@ -97,13 +97,23 @@ class FilteredChoice:
 
     def flush(self) -> list[Piece]:
         """Return all that waits: texts, sources and images, tool calls."""
-        texts = sorted(self._texts.values(), key=lambda text: text.first)
-        sent = [piece for text in texts for piece in text.flush()]
-        sent += self._released()
+        sent = self._flush_texts()
         calls = [self._complete(fragments) for fragments in self._calls.values()]
         self._calls.clear()
-        self._last_kind = None
         return sent + calls
+
+    def _flush_texts(self) -> list[Piece]:
+        texts = sorted(self._texts.values(), key=lambda text: text.first)
+        sent = [piece for text in texts for piece in text.flush()]
+        self._last_kind = None
+        return [*sent, *self._released()]
+
+    def _add_calls(self, fragments: Iterable[ToolCall]) -> list[Piece]:
+        """Take fragments of calls. Once they are longer than the window, the texts before them have ended."""
+        for fragment in fragments:
+            self._calls.setdefault(fragment.index, []).append(fragment)
+            self._call_chars += len(fragment.arguments or "")
+        return self._flush_texts() if self._call_chars > self._window else []
 
     def _begin(self, kind: type | None) -> None:
         if kind is None or kind is not self._last_kind:
@@ -114,6 +124,7 @@ class FilteredChoice:
         if not text:
             return []
         self._begin(kind)
+        self._call_chars = 0
         own = self._texts.get(kind)
         if own is None:
             own = self._texts[kind] = _KindText(kind, self._function, self._window)

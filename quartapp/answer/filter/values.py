@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from quartapp.answer.filter.held_text import TextFunction
 from quartapp.core.request import JsonObject
+from quartapp.protocols.chat_completions.chunk import text_in
 from quartapp.protocols.common.encoding import to_utf8
 from quartapp.upstreams.common.lenient_json import parse, to_text
 
@@ -54,7 +55,8 @@ def filtered_value(value: Any, function: TextFunction) -> Any:
 def passed_state(state: JsonObject | None, function: TextFunction) -> JsonObject | None:
     """Return `state` of a server, or None if the filter would change it, because only the original is of use."""
     try:
-        return state if state and filtered_value(state, function) == state else None
+        text = text_in([*(state or {}).values()])  # in several entries, which clients join
+        return state if state and function(text) == text and filtered_value(state, function) == state else None
     except RecursionError:
         return None
 

@@ -158,8 +158,15 @@ def test_a_call_is_sent_complete_after_the_texts() -> None:
         ToolCall(0, arguments=' "sk-'),
         ToolCall(0, arguments='abc"}'),
     ]
-    events = one_by_one(Delta("hm"), *fragments, Delta("so"))
+    events = sent([Delta("hm")], fragments, [Delta("so")], window=40)
     assert events == [Delta("hmso"), ToolCall(0, "c-1", "find", '{"key":"***"}', executor="server")]
+
+
+def test_the_end_of_a_text_does_not_wait_for_long_arguments() -> None:
+    filtered = choice()
+    assert filtered.add([Delta("hm"), ToolCall(0, "c", "find", '{"a":')]) == []
+    assert filtered.add([ToolCall(0, arguments='"long enough"}')]) == [Delta("hm")]
+    assert filtered.flush() == [ToolCall(0, "c", "find", '{"a":"long enough"}')]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +212,8 @@ def test_state_of_a_server_is_unchanged_or_dropped() -> None:
     kept, dropped = {"extra_content": {"google": {"thought_signature": "abc"}}}, {"extra_content": ["sk-abc"]}
     events = one_by_one(ToolCall(0, "c", "now", extra=kept), ToolCall(1, "d", "now", extra=dropped))
     assert [getattr(event, "extra", 0) for event in events] == [kept, None]
-    assert one_by_one(Step(kept), Step(dropped)) == [Step(kept), Step(None)]
+    split = {"reasoning_details": [{"text": "sk-"}, {"text": "abc"}]}
+    assert one_by_one(Step(kept), Step(dropped), Step(split)) == [Step(kept), Step(None), Step(None)]
 
 
 @pytest.mark.parametrize(
