@@ -85,6 +85,12 @@ def test_kinds_that_alternate_within_the_window_are_filtered_as_if_they_were_alo
     assert {kind: text_of(events, kind) for kind in KINDS} == {kind: redact(text) for kind, text in texts.items()}
 
 
+def test_a_slow_text_between_pieces_of_a_fast_one_is_held() -> None:
+    text = "the key is sk-abc, no more"
+    events = one_by_one(*(piece for character in text for piece in (Delta(character), Reasoning("xyz"))))
+    assert text_of(events, Delta) == redact(text)
+
+
 def test_the_end_of_a_thought_is_sent_before_the_first_text() -> None:
     events = one_by_one(*map(Reasoning, "I think it is blue"), *map(Delta, "It is blue, mostly."))
     kinds = [type(event) for event in events]
