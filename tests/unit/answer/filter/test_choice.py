@@ -85,8 +85,9 @@ def test_kinds_that_alternate_within_the_window_are_filtered_as_if_they_were_alo
     assert {kind: text_of(events, kind) for kind in KINDS} == {kind: redact(text) for kind, text in texts.items()}
 
 
-def test_a_slow_text_between_pieces_of_a_fast_one_is_held() -> None:
-    text = "the key is sk-abc, no more"
+@pytest.mark.parametrize("start", ["", "a", "ab", "abc"])
+def test_a_slow_text_between_pieces_of_a_fast_one_is_held(start: str) -> None:
+    text = f"{start} the key is sk-abc, no more"
     events = one_by_one(*(piece for character in text for piece in (Delta(character), Reasoning("xyz"))))
     assert text_of(events, Delta) == redact(text)
 
