@@ -7,7 +7,21 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from typing import Any, NamedTuple, Protocol
 
 from quartapp.core.errors import ChatError, host_failure
-from quartapp.core.events import Annotation, Batch, Batches, Delta, Done, Image, Piece, Reasoning, Refusal, ToolCall
+from quartapp.core.events import (
+    Annotation,
+    Batch,
+    Batches,
+    Delta,
+    Done,
+    Image,
+    Piece,
+    Reasoning,
+    Refusal,
+    Step,
+    ToolApproval,
+    ToolCall,
+    ToolResult,
+)
 from quartapp.core.request import ChatRequest
 from quartapp.upstreams.chat_completions.output_limit import limited
 from quartapp.upstreams.common.history import without_state
@@ -51,7 +65,7 @@ class OwnEntry(NamedTuple):
 #: Models of the host app by name.
 OwnModels = Mapping[str, "Model | ModelFunction | OwnEntry"]
 
-_PIECES = (Delta, Reasoning, Refusal, ToolCall, Annotation, Image)
+_PIECES = (Delta, Reasoning, Refusal, ToolCall, Step, ToolResult, ToolApproval, Annotation, Image)
 
 
 class OwnModel:
@@ -134,14 +148,16 @@ def check_models(models: OwnModels) -> None:
             )
 
 
-def _size(piece: Delta | Reasoning | Refusal | ToolCall | Annotation | Image) -> int:
+def _size(piece: Piece) -> int:
     match piece:
+        case Delta(text) | Reasoning(text) | Refusal(text):
+            return len(text)
         case ToolCall(arguments=text) | Annotation(title=text):
             return len(text or "")
-        case Image(url):
-            return len(url)
+        case ToolResult(content=text) | Image(text):
+            return len(text)
         case _:
-            return len(piece.text)
+            return 0
 
 
 def _kind(value: object) -> str:

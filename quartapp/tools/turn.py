@@ -103,9 +103,9 @@ class Turn:
             if call.name is not None and call.kind is None and self._tools.has(call.name):
                 self._own.add(call.index)
                 self.has_own = True
-            else:
+            elif call.executor is None:  # a model in Python may have run its own calls
                 self.has_theirs = True
-        executor = SERVER if call.index in self._own else None
+        executor = SERVER if call.index in self._own else call.executor
         return replace(call, index=self._first + call.index, id=id, executor=executor)
 
     def _unused(self, id: str | None) -> str:

@@ -253,6 +253,36 @@ def test_the_hooks_of_the_guide_run_around_an_answer() -> None:
     assert module["endings"] == ["project: done"] * 3
 
 
+async def test_the_tools_of_the_guide_run_and_ask() -> None:
+    module = project(python_of("tools.md"))
+    ann = {"Accept": "application/x-ndjson", "X-User": "ann"}
+    async with module["app"].test_app() as running:
+        client = running.test_client()
+
+        async def results(*messages: dict[str, Any], **options: Any) -> dict[str, str]:
+            response = await client.post("/ai/api/stream", json={"messages": messages, **options}, headers=ann)
+            records = [json.loads(line) for line in (await response.get_data(as_text=True)).splitlines()]
+            assert records[-1]["type"] == "done", records
+            return {record["name"]: record["content"] for record in records if record["type"] == "tool_result"}
+
+        day = {"role": "user", "content": '{"order": 7}'}
+        assert await results(day) == {"delivery_day": "Tuesday"}
+        assert (await results({"role": "user", "content": '{"order": 1}'}))["delivery_day"].startswith("There is no")
+        calls = [("cancel_order", {"order": 9, "refund": 40}), ("list_orders", {}), ("revenue", {"year": 2026})]
+        turn = {
+            "role": "assistant",
+            "tool_calls": [
+                {"id": name, "name": name, "arguments": json.dumps(arguments), "approved": True}
+                for name, arguments in calls
+            ],
+        }
+        found = await results(day, turn)
+        assert found.keys() == {"cancel_order", "list_orders"}
+        assert found["cancel_order"] == "Order 9 is cancelled, and 40 francs are paid back."
+        assert module["ORDERS"] == {"ann": {7: "Tea, on its way"}}
+        assert "delivery_day" not in await module["summary"]()
+
+
 @pytest.mark.usefixtures("closed_loop")
 def test_the_filters_of_the_guide_replace_text_and_end_answers() -> None:
     module = project(python_of("filter.md"))
