@@ -69,12 +69,16 @@ class Turn:
     @property
     def calls(self) -> list[ToolCallRequest]:
         """Return the complete calls of tools in Python."""
-        calls = self.answer.tool_calls
-        return [ToolCallRequest(call.id or "", call.name or "", call.arguments) for call in calls if call.executor]
+        own = {self._new_ids[index] for index in self._own}
+        calls = [call for call in self.answer.tool_calls if call.id in own]
+        return [ToolCallRequest(call.id or "", call.name or "", call.arguments) for call in calls]
 
     def _take(self, batch: Batch) -> Batch:
-        """Return the batch for the client. The end of a turn with own calls is not the end of the answer."""
-        batch.pieces = [self._piece(each) for each in batch.pieces]
+        """Return the batch for the client. The end of a turn with own calls is not the end of the answer.
+
+        It is a copy, because a model in Python may yield the same object for several clients.
+        """
+        batch = replace(batch, pieces=[self._piece(each) for each in batch.pieces])
         if batch.resumes:
             self.finish_reason = None
         self.extra = self.extra if batch.extra is None else batch.extra
@@ -100,7 +104,7 @@ class Turn:
         id = call.id
         if call.index not in self._new_ids:
             id = self._new_ids[call.index] = self._unused(call.id)
-            if call.name is not None and call.kind is None and self._tools.has(call.name):
+            if call.name is not None and call.kind is call.executor is None and self._tools.has(call.name):
                 self._own.add(call.index)
                 self.has_own = True
             elif call.executor is None:  # a model in Python may have run its own calls

@@ -127,6 +127,45 @@ async def test_a_complete_answer_ends_with_done_and_its_usage(bench: Bench) -> N
     assert events == [Start("id-1", "m"), Delta("one"), Delta(" two"), Done("stop", Usage(1, 2, 3))]
 
 
+async def test_the_usage_of_all_steps_is_added_up(bench: Bench) -> None:
+    bench.upstream.send(text("one"), Batch(1, usage=Usage(10, 2, 12, 4)), Batch(0, begins_step=True), text(" two"))
+    bench.upstream.send(STOP, Batch(1, usage=Usage(20, 3, 23, reasoning_tokens=1)), LAST, END)
+    await bench.answer.begin()
+    assert (await bench.rest())[-1] == Done("stop", Usage(30, 5, 35, 4, 1))
+    [report] = bench.reports
+    assert (report.steps, report.usage) == (2, Usage(30, 5, 35, 4, 1))
+
+
+@pytest.mark.parametrize("unknown", [0, 1], ids=["first", "last"])
+async def test_the_usage_of_an_answer_is_unknown_if_that_of_a_step_is(bench: Bench, unknown: int) -> None:
+    steps = [[text("one"), Batch(1, usage=Usage(1, 2, 3))], [text("two"), Batch(1, usage=Usage(4, 5, 9))]]
+    steps[unknown].pop()
+    bench.upstream.send(*steps[0], Batch(0, begins_step=True), *steps[1], STOP, LAST, END)
+    await bench.answer.begin()
+    assert (await bench.rest())[-1] == Done("stop", None)
+
+
+async def test_a_batch_may_allow_a_longer_silence_than_the_idle_limit(bench: Bench) -> None:
+    await bench.first_token_read()
+    async with bench.waiting() as client:
+        bench.upstream.send(Batch(1, [Delta(" two")], wait_s=200))
+        assert await client == [Delta(" two")]
+    for _ in range(13):
+        async with bench.waiting() as client:
+            bench.clock.advance(LIMITS.keep_alive_s)
+            assert await client == [Ping()]
+    async with bench.waiting() as client:
+        bench.upstream.send(text(" three"))
+        assert await client == [Delta(" three")]
+    for _ in range(3):
+        async with bench.waiting() as client:
+            bench.clock.advance(LIMITS.keep_alive_s)
+            assert await client == [Ping()]
+    async with bench.waiting() as client:
+        bench.clock.advance(LIMITS.idle_timeout_s - 3 * LIMITS.keep_alive_s)
+        assert await client == [Failed("upstream_timeout", ChatError("upstream_timeout").message, "id-1")]
+
+
 async def test_done_has_the_last_state_of_the_server(bench: Bench) -> None:
     bench.upstream.send(text("one"), Batch(1, extra={"a": 1}), Batch(1, extra={"a": 2}), STOP, LAST, END)
     await bench.answer.begin()
