@@ -67,6 +67,11 @@ class RunningChat:
         self._hook_tasks: set[asyncio.Task[None]] = set()
         self._shutting_down = False
 
+    @property
+    def is_open(self) -> bool:
+        """Return whether the chat takes new answers."""
+        return not self._shutting_down
+
     def add_guard(self, guard: Guard) -> None:
         """Add a guard that runs before the model is called."""
         self.guards = self.guards._replace(before_model=(*self.guards.before_model, guard))

@@ -11,12 +11,25 @@ of this list imports only from modules above it:
     faults      faults of streams: they alter a script
     refusals    faults that answer with another HTTP status
     catalogue   all models by name
+    scripted    answers that a test gives in place of a model's own
     server      the routes and the ASGI application
 """
 
 from __future__ import annotations
 
-from .catalogue import CATALOGUE, DEFAULT_MODEL, is_fault, offers
+from .catalogue import CATALOGUE, DEFAULT_MODEL, counts_tokens, is_fault, offers
+from .scripted import Choose, Reply, Request
 from .server import ASGIApp, create_mock
 
-__all__ = ("CATALOGUE", "DEFAULT_MODEL", "ASGIApp", "create_mock", "is_fault", "offers")
+__all__ = (
+    "CATALOGUE",
+    "DEFAULT_MODEL",
+    "ASGIApp",
+    "Choose",
+    "Reply",
+    "Request",
+    "counts_tokens",
+    "create_mock",
+    "is_fault",
+    "offers",
+)

@@ -220,6 +220,12 @@ def offers(name: str) -> bool:
     return find(name) is not None
 
 
+def counts_tokens(name: str) -> bool:
+    """Return whether the parameter of the model of that name, without one, is a number of tokens before its fault."""
+    model = ALL.get(name)
+    return model is not None and model.parameter is not None and model.parameter.symbol == "K"
+
+
 def is_fault(name: str) -> bool:
     """Return whether the model of that name, without a parameter, answers with a fault."""
     return name in FAULTS

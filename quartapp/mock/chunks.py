@@ -21,8 +21,11 @@ _ROLE: Json = {"role": "assistant", "content": "", "refusal": None}
 """The delta that opens each choice."""
 
 
-def answered(chat: Chat, answers: Sequence[Answer]) -> Script:
-    """Return the script that sends an answer for each choice, in the form that the request names."""
+def answered(chat: Chat, answers: Sequence[Answer], usage: Json | None = None) -> Script:
+    """Return the script that sends an answer for each choice, in the form that the request names.
+
+    `usage` replaces the count of tokens.
+    """
     shared: Json = {
         "id": f"chatcmpl-{uuid4().hex}",
         "object": "chat.completion.chunk",
@@ -30,7 +33,7 @@ def answered(chat: Chat, answers: Sequence[Answer]) -> Script:
         "model": chat.model,
         "system_fingerprint": "fp_mock",
     }
-    tally = _Tally(chat.prompt_tokens)
+    tally = _Tally(chat.prompt_tokens, usage)
     if not chat.stream:
         return _complete(shared, answers, tally)
     if chat.include_usage:
@@ -55,6 +58,7 @@ class _Tally(Struct):
     """The token counts of one request, updated with each delta of its answer."""
 
     prompt: int
+    given: Json | None = None
     completion: int = 0
     reasoning: int = 0
 
@@ -63,7 +67,7 @@ class _Tally(Struct):
         self.reasoning += "reasoning_content" in delta
 
     def usage(self) -> Json:
-        return {
+        return self.given or {
             "prompt_tokens": self.prompt,
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
@@ -127,7 +131,10 @@ def _message(deltas: Sequence[Json]) -> Json:
     if reasoning := _joined(deltas, "reasoning_content"):
         message["reasoning_content"] = reasoning
     if fragments := [call for delta in deltas for call in delta.get("tool_calls", ())]:
-        message["tool_calls"] = [_tool_call(fragments)]
+        calls: dict[int, list[Json]] = {}
+        for fragment in fragments:
+            calls.setdefault(fragment["index"], []).append(fragment)
+        message["tool_calls"] = [_tool_call(each) for each in calls.values()]
     elif refusal_text is None:
         message["content"] = content or ""
     return message
@@ -138,7 +145,8 @@ def _joined(deltas: Iterable[Json], field: str) -> str | None:
 
 
 def _tool_call(fragments: Sequence[Json]) -> Json:
-    """Merge the fragments of one call. The first has the id and name, and this server never sends two calls."""
-    arguments = "".join(fragment["function"]["arguments"] for fragment in fragments)
-    first = fragments[0]
-    return {"id": first["id"], "type": first["type"], "function": {**first["function"], "arguments": arguments}}
+    """Merge the fragments of one call. The first has the id, the type and the name."""
+    first, kind = fragments[0], fragments[0]["type"]
+    field = "input" if kind == "custom" else "arguments"
+    text = "".join(fragment[kind].get(field) or "" for fragment in fragments)
+    return {name: value for name, value in first.items() if name != "index"} | {kind: {**first[kind], field: text}}

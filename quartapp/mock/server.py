@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeAlias
 
 from .catalogue import CATALOGUE, Model, find
 from .chunks import answered, json_reply, refusal
 from .player import Message, Script, Send, play
 from .requests import Chat, RefusedError, read_chat
+from .scripted import Choose, Reply, request_of
 from .tokens import Answer, Json, at_most, until_stop
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -21,10 +22,15 @@ _MODELS_CREATED = 1_735_689_600
 Scope: TypeAlias = Message
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Chosen: TypeAlias = Callable[[], Reply | None]
+"""Returns the answer that a test gives to the request, or None."""
 
 
-def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
+def create_mock(tokens_per_s: float = 40.0, choose: Choose | None = None) -> ASGIApp:
     """Return a new server, an ASGI application. If `tokens_per_s` is 0, it is as fast as possible.
+
+    A test gives answers by `choose`: a function that takes a `Request` and returns a `Reply`, or None for the answer of
+    the model in the request.
 
     Raises ValueError if `tokens_per_s` is negative or infinite.
 
@@ -38,7 +44,7 @@ def create_mock(tokens_per_s: float = 40.0) -> ASGIApp:
             case "http":
                 body = await _read_body(receive)
                 if body is not None:
-                    script = respond(scope["method"], scope["path"], body)
+                    script = respond(scope["method"], scope["path"], body, scope.get("headers", ()), choose)
                     await _first_ends(play(script, send, tokens_per_s), _disconnect(receive))
             case "lifespan":
                 while (await receive())["type"] != "lifespan.shutdown":
@@ -81,8 +87,18 @@ async def _first_ends(*coroutines: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def respond(method: str, path: str, body: bytes) -> Script:
+def respond(
+    method: str,
+    path: str,
+    body: bytes,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+    choose: Choose | None = None,
+) -> Script:
     """Return the script of a request. Any prefix of a known path is accepted, so that any base URL works."""
+
+    def chosen() -> Reply | None:
+        return None if choose is None else choose(request_of(path, headers, body))
+
     try:
         if len(body) > MAX_BODY_BYTES:
             raise RefusedError(413, f"The body is larger than {MAX_BODY_BYTES} bytes.")
@@ -91,17 +107,27 @@ def respond(method: str, path: str, body: bytes) -> Script:
                 if method != allowed:
                     allow = (b"allow", allowed.encode())
                     raise RefusedError(405, f"Not allowed to {method} on {path}.", headers=(allow,))
-                return handle(found, body)
+                return handle(found, body, chosen)
         raise RefusedError(404, f"Invalid URL ({method} {path})", code="unknown_url")
     except RefusedError as error:
         return refusal(error)
 
 
-def _complete(_: re.Match[str], body: bytes) -> Script:
+def _complete(_: re.Match[str], body: bytes, chosen: Chosen) -> Script:
     chat = read_chat(body)
-    model, parameter = _find_model(chat.model)
-    script = answered(chat, [_limited(chat, model.answer(chat, parameter)) for _ in range(chat.n or 1)])
-    if model.fault is None or (model.streamed_only and not chat.stream):
+    reply = chosen()
+    model, parameter = _find_model(chat.model if reply is None else reply.model)
+    if reply is not None and reply.deltas is not None:
+        answers = [reply.answer() for _ in range(chat.n or 1)]
+    else:
+        answers = [_limited(chat, model.answer(chat, parameter)) for _ in range(chat.n or 1)]
+    script = answered(chat, answers, None if reply is None else reply.usage)
+    if model.fault is None:
+        return script
+    if model.streamed_only and not chat.stream:
+        if reply is not None:
+            message = f'{reply.model} is a fault of streams; the request needs "stream": true.'
+            raise RefusedError(400, message, param="stream")  # otherwise the test would miss the fault
         return script
     return model.fault(script, parameter)
 
@@ -112,11 +138,11 @@ def _limited(chat: Chat, answer: Answer) -> Answer:
     return until_stop(answer, chat.stops) if chat.stops else answer
 
 
-def _list_models(_: re.Match[str], __: bytes) -> Script:
+def _list_models(_: re.Match[str], __: bytes, ___: Chosen) -> Script:
     return json_reply(200, {"object": "list", "data": [_card(name, about) for name, about in CATALOGUE.items()]})
 
 
-def _show_model(found: re.Match[str], _: bytes) -> Script:
+def _show_model(found: re.Match[str], _: bytes, __: Chosen) -> Script:
     model, _parameter = _find_model(found["name"])
     return json_reply(200, _card(found["name"], model.about))
 
@@ -139,7 +165,7 @@ def _find_model(name: str) -> tuple[Model, float]:
     return found
 
 
-_ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], bytes], Script]], ...] = (
+_ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], bytes, Chosen], Script]], ...] = (
     ("POST", re.compile(r".*/chat/completions"), _complete),
     ("GET", re.compile(r".*/models"), _list_models),
     ("GET", re.compile(r".*/models/(?P<name>[^/]+)"), _show_model),

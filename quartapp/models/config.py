@@ -20,6 +20,7 @@ from quartapp.settings.settings import KEYS, Settings
 from quartapp.settings.urls import is_same_server
 from quartapp.upstreams.entry import MAX_NAME_CHARS, Entry
 from quartapp.upstreams.kinds import OPENAI_URL, KindName
+from quartapp.upstreams.rerouting import needs_keys
 
 OPENAI_MODEL: Final = "gpt-5.4-mini"
 MAX_DEPTH: Final = 32
@@ -162,7 +163,8 @@ def _faults(name: str, entry: Entry, others: Collection[str] | None, settings: S
     """Yield the faults of an entry against the `others` and the settings, each with its field."""
     if not (name.isprintable() and 0 < len(name) <= MAX_NAME_CHARS):
         yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
-    if entry.env_name is not None and entry.auth not in ("entra", "none") and settings.key(entry.env_name) is None:
+    has_key = entry.env_name is not None and entry.auth not in ("entra", "none")
+    if has_key and settings.key(entry.env_name or "") is None and needs_keys():
         yield _no_key(entry)
     if entry.upstream.is_mock and not offers(entry.model or DEFAULT_MODEL):
         yield ".model: not a model of the mock server; for example mock"

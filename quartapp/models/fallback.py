@@ -21,6 +21,7 @@ from quartapp.core.errors import ChatError
 from quartapp.core.events import Attempt, Batch, Batches, Usage
 from quartapp.core.request import ChatRequest
 from quartapp.upstreams.model import OpenStream, UpstreamModel
+from quartapp.upstreams.rerouting import has_retries
 
 log = logging.getLogger("quartapp.models")
 
@@ -133,7 +134,8 @@ class _AttemptPlan:
         if failed is self._primary:
             self.errors[:] = [error]
         is_transient = error.code in TRANSIENT or error.is_hosts
-        if self._retried < failed.retries and is_transient and self.wait_s <= self._max_wait_s:
+        retries = failed.retries if error.is_hosts or has_retries() else 0
+        if self._retried < retries and is_transient and self.wait_s <= self._max_wait_s:
             self._retried += 1
             return Attempt(failed.name, error, failed.name)
         self._retried, self.wait_s = 0, 0.0

@@ -30,7 +30,7 @@ FLOORS = (
     ("flask", "direct", "decorators", "tag", "server", "http1"),
     ("extension",),
     ("__init__",),
-    ("__main__", "gunicorn"),
+    ("__main__", "gunicorn", "testing"),
 )
 WEB_FLOORS = [part for parts in FLOORS[4:] for part in parts]
 
@@ -44,8 +44,8 @@ PLACES = {
     "aiohttp": {"upstreams"},
     "yarl": {"upstreams"},
     "azure": {"upstreams"},
-    "hypercorn": {"__main__", "server", "http1"},
-    "flask": {"flask", "extension"},  # the latter only if the host app is one of Flask
+    "hypercorn": {"__main__", "server", "http1", "testing"},
+    "flask": {"flask", "extension", "testing"},  # the latter two only if the host app is one of Flask
     "a2wsgi": {"flask"},
     "h11": {"http1"},
     "dotenv": {"settings"},

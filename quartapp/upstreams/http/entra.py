@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from quartapp.core.error_log import describe
 from quartapp.core.errors import ChatError, SettingsError
 from quartapp.settings.loader import client_proxy
+from quartapp.upstreams.rerouting import is_rerouted
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessTokenInfo
@@ -99,6 +100,8 @@ class EntraToken:
 
     async def __call__(self) -> str:
         """Return a valid token. Raises ChatError, upstream_error, if none comes within the time limit."""
+        if is_rerouted():
+            return "unused"
         token = self._valid_token()
         if token is None or self._now() >= self._renew_on:
             renewal = self._renew()

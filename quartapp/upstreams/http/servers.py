@@ -24,6 +24,7 @@ from quartapp.upstreams.common.bodies import Parser
 from quartapp.upstreams.common.failures import MAX_ERROR_BODY_BYTES, from_response
 from quartapp.upstreams.http.compression import CODINGS, Decompressed
 from quartapp.upstreams.http.transport import TRANSPORT_ERRORS, AiohttpTransport, ConnectionOptions, open_trust
+from quartapp.upstreams.rerouting import ReroutableTransport
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -63,8 +64,8 @@ class Server:
 
     def __init__(self, address: Address, transport: httpx2.AsyncBaseTransport) -> None:
         self._address = address
-        self._transport = transport
-        self.client = _client(address, transport)
+        self._transport = ReroutableTransport(transport)
+        self.client = _client(address, self._transport)
         self._headers = _headers(address, self.client)
         self._urls: dict[str, httpx2.URL] = {}
 
