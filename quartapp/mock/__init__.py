@@ -7,18 +7,18 @@ of this list imports only from modules above it:
     requests    the parser of requests, and their errors
     player      the steps of a script, and their performance in time
     chunks      the script of a request without a fault, and the JSON of responses
-    answers     the content of answers
+    responses   the same for OpenAI's Responses API: its requests and its events
+    answers     the content of answers, by a model or by a test
     faults      faults of streams: they alter a script
     refusals    faults that answer with another HTTP status
     catalogue   all models by name
-    scripted    answers that a test gives in place of a model's own
     server      the routes and the ASGI application
 """
 
 from __future__ import annotations
 
+from .answers import Choose, Reply, Request
 from .catalogue import CATALOGUE, DEFAULT_MODEL, counts_tokens, is_fault, offers
-from .scripted import Choose, Reply, Request
 from .server import ASGIApp, create_mock
 
 __all__ = (

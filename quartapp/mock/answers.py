@@ -1,14 +1,19 @@
-"""The content of answers: functions that take the request and the parameter of the model, and return an answer."""
+"""The content of answers: functions that take the request and the parameter of the model, and return an answer.
+
+A test may give the content in place of a model.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
 from itertools import chain, repeat
 from typing import Any, TypeAlias
 from uuid import uuid4
+
+from msgspec import Struct
 
 from .requests import Chat, Function
 from .tokens import Answer, Finish, Json, deltas, split, text_answer
@@ -153,3 +158,47 @@ def _value(property_schema: Json, question: str) -> object:
             return first
     samples = {"integer": 1, "number": 1.5, "boolean": True, "array": [], "object": {}, "null": None}
     return samples.get(str(property_schema.get("type")), question)
+
+
+# Answers of a test ----------------------------------------------------------------------------------------------------
+
+_SECRET = frozenset({"authorization", "api-key", "x-api-key", "proxy-authorization", "cookie"})
+"""Headers that hold a key. They are not kept, because a failing test prints what it compares."""
+
+
+class Request(Struct, frozen=True):
+    """A request for an answer. Header names are in lower case, and headers with a key are left out."""
+
+    path: str
+    headers: dict[str, str]
+    body: Json
+
+
+class Reply(Struct, frozen=True):
+    """An answer that a test gives.
+
+    `model` is one of the mock model's own names, for example `fault-drop:2`: its fault applies to the answer. The
+    answer is `deltas`, in the form of chunks, or that model's own if they are None. `usage` replaces the own count.
+    """
+
+    model: str = "mock-echo"
+    deltas: tuple[Json, ...] | None = None
+    finish_reason: str = "stop"
+    usage: Json | None = None
+
+    def answer(self) -> Answer:
+        yield from self.deltas or ()
+        yield Finish(self.finish_reason)
+
+
+Choose: TypeAlias = Callable[[Request], Reply | None]
+"""Takes a request, and returns its answer, or None for that of the model that it names.
+
+It is called once for each request, in the thread of the server.
+"""
+
+
+def request_of(path: str, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Request:
+    named = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
+    shown = {name: value for name, value in named.items() if name not in _SECRET}
+    return Request(path, shown, json.loads(body))

@@ -45,6 +45,19 @@ class Model(Struct, frozen=True):
     streamed_only: bool = True
     """True if the fault affects only streams, and not an answer in one JSON object."""
 
+    @property
+    def of_chunks_only(self) -> bool:
+        """Return whether the fault needs the chunks of chat completions."""
+        return self.fault in _OF_CHUNKS
+
+
+_OF_CHUNKS = frozenset(
+    {
+        *(faults.empty_choices, faults.null_content, faults.no_done, faults.usage_null, faults.usage_none),
+        *(faults.usage_odd, faults.usage_with_finish, faults.usage_every_chunk),
+    }
+)
+
 
 def _after_tokens(about: str, *steps: Step) -> Model:
     return Model(about, faults.after_tokens(*steps), answers.count_past, Parameter("K", 3, 0, 100_000))

@@ -33,7 +33,7 @@ def answered(chat: Chat, answers: Sequence[Answer], usage: Json | None = None) -
         "model": chat.model,
         "system_fingerprint": "fp_mock",
     }
-    tally = _Tally(chat.prompt_tokens, usage)
+    tally = Tally(chat.prompt_tokens, usage)
     if not chat.stream:
         return _complete(shared, answers, tally)
     if chat.include_usage:
@@ -54,7 +54,7 @@ def refusal(error: RefusedError) -> Script:
     return json_reply(error.status, error.body, error.headers)
 
 
-class _Tally(Struct):
+class Tally(Struct):
     """The token counts of one request, updated with each delta of its answer."""
 
     prompt: int
@@ -76,7 +76,7 @@ class _Tally(Struct):
         }
 
 
-def _streamed(shared: Json, answers: Sequence[Answer], tally: _Tally, *, include_usage: bool) -> Script:
+def _streamed(shared: Json, answers: Sequence[Answer], tally: Tally, *, include_usage: bool) -> Script:
     yield Head(200, STREAM_HEADERS)
     for index in range(len(answers)):
         yield _chunk("role", shared, index, _ROLE)
@@ -86,7 +86,7 @@ def _streamed(shared: Json, answers: Sequence[Answer], tally: _Tally, *, include
     yield DONE
 
 
-def _complete(shared: Json, answers: Sequence[Answer], tally: _Tally) -> Script:
+def _complete(shared: Json, answers: Sequence[Answer], tally: Tally) -> Script:
     """Yield the pauses of the stream, then one JSON object."""
     deltas: list[list[Json]] = [[] for _ in answers]
     reasons: list[str | None] = [None for _ in answers]
@@ -104,7 +104,7 @@ def _complete(shared: Json, answers: Sequence[Answer], tally: _Tally) -> Script:
     yield from json_reply(200, {**shared, "object": "chat.completion", "choices": choices, "usage": tally.usage()})
 
 
-def _events(shared: Json, answers: Sequence[Answer], tally: _Tally) -> Script:
+def _events(shared: Json, answers: Sequence[Answer], tally: Tally) -> Script:
     """Yield a token of each choice in turn, until all have finished."""
     unfinished = dict(enumerate(answers))
     while unfinished:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
@@ -181,15 +181,23 @@ class Chat(Struct):
 _decoder = msgspec.json.Decoder(Chat)
 
 
-def read_chat(body: bytes) -> Chat:
+T = TypeVar("T")
+
+
+def read_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     """Parse the body. Raises RefusedError with status 400 if it is no JSON, or has the wrong form."""
     try:
-        chat = _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as error:
         path = _PATH.search(str(error))
         raise RefusedError(400, str(error), param=path[1] if path else None) from error
     except (msgspec.DecodeError, RecursionError) as error:
         raise RefusedError(400, "We could not parse the JSON body of your request.") from error
+
+
+def read_chat(body: bytes) -> Chat:
+    """Parse the body. Raises RefusedError with status 400."""
+    chat = read_body(_decoder, body)
     if chat.stream_options and not chat.stream:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         raise RefusedError(400, message, param="stream_options")

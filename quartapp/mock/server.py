@@ -8,11 +8,12 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, TypeAlias
 
+from .answers import Choose, Reply, request_of
 from .catalogue import CATALOGUE, Model, find
 from .chunks import answered, json_reply, refusal
 from .player import Message, Script, Send, play
 from .requests import Chat, RefusedError, read_chat
-from .scripted import Choose, Reply, request_of
+from .responses import chat_of, responded
 from .tokens import Answer, Json, at_most, until_stop
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -114,21 +115,31 @@ def respond(
 
 
 def _complete(_: re.Match[str], body: bytes, chosen: Chosen) -> Script:
-    chat = read_chat(body)
-    reply = chosen()
-    model, parameter = _find_model(chat.model if reply is None else reply.model)
+    return _answer(read_chat(body), chosen(), answered)
+
+
+def _respond(_: re.Match[str], body: bytes, chosen: Chosen) -> Script:
+    return _answer(chat_of(body), chosen(), responded)
+
+
+def _answer(chat: Chat, reply: Reply | None, write: Callable[[Chat, list[Answer], Json | None], Script]) -> Script:
+    """Return the script of an answer, which `write` writes. `reply` is the answer that a test gives."""
+    name = chat.model if reply is None else reply.model
+    model, parameter = _find_model(name)
     if reply is not None and reply.deltas is not None:
         answers = [reply.answer() for _ in range(chat.n or 1)]
     else:
         answers = [_limited(chat, model.answer(chat, parameter)) for _ in range(chat.n or 1)]
-    script = answered(chat, answers, None if reply is None else reply.usage)
+    script = write(chat, answers, None if reply is None else reply.usage)
     if model.fault is None:
         return script
     if model.streamed_only and not chat.stream:
-        if reply is not None:
-            message = f'{reply.model} is a fault of streams; the request needs "stream": true.'
-            raise RefusedError(400, message, param="stream")  # otherwise the test would miss the fault
+        if reply is not None:  # otherwise the test would miss the fault
+            message = f'{name} is a fault of streams; the request needs "stream": true.'
+            raise RefusedError(400, message, param="stream")
         return script
+    if model.of_chunks_only and write is not answered:
+        raise RefusedError(400, f"{name} is a fault of chat completions.", param="model")
     return model.fault(script, parameter)
 
 
@@ -167,6 +178,7 @@ def _find_model(name: str) -> tuple[Model, float]:
 
 _ROUTES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str], bytes, Chosen], Script]], ...] = (
     ("POST", re.compile(r".*/chat/completions"), _complete),
+    ("POST", re.compile(r".*/responses"), _respond),
     ("GET", re.compile(r".*/models"), _list_models),
     ("GET", re.compile(r".*/models/(?P<name>[^/]+)"), _show_model),
 )

@@ -28,7 +28,7 @@ class CompleteToolCall:
         return json.loads(self.arguments)
 
 
-@dataclass
+@dataclass(repr=False)
 class ChatAnswer:
     """An answer of a chat. The clients return only complete ones.
 
@@ -66,6 +66,10 @@ class ChatAnswer:
         """Return the headers of the response, whose names are found in any case."""
         headers: Mapping[str, str] = self.response.headers
         return headers
+
+    def __repr__(self) -> str:
+        calls = "".join(f", {call.name}({call.arguments})" for call in self.tool_calls)
+        return f"<ChatAnswer {self.text!r}{calls}, {self.finish_reason}>"
 
 
 class AnswerError(Exception):
