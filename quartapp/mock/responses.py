@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -79,12 +80,21 @@ def responded(chat: Chat, answers: Sequence[Answer], usage: Json | None = None) 
         "incomplete_details": None,
         "output": [],
         "usage": None,
+        "tools": [],
+        "tool_choice": "auto",
+        "parallel_tool_calls": True,
     }
     return (_streamed if chat.stream else _complete)(response, answers[0], Tally(chat.prompt_tokens, usage))
 
 
 def _streamed(response: Json, answer: Answer, tally: Tally) -> Script:
     yield Head(200, STREAM_HEADERS)
+    numbers = count()
+    for step in _events(response, answer, tally):
+        yield step.but(sequence_number=next(numbers)) if isinstance(step, Event) else step
+
+
+def _events(response: Json, answer: Answer, tally: Tally) -> Script:
     yield Event("role", {"type": "response.created", "response": response})
     items = _Items()
     for part in answer:
@@ -120,7 +130,7 @@ def _ended(response: Json, output: list[Json], reason: str, tally: Tally) -> Jso
         "output": output,
         "usage": {
             "input_tokens": usage["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": cached},
+            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
             "output_tokens": usage["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": reasoning},
             "total_tokens": usage["total_tokens"],
@@ -151,7 +161,10 @@ class _Items:
                 yield from self._text("output_text", "")
             fields = {"type": annotation["type"], **annotation[annotation["type"]]}
             self._item["content"][0]["annotations"].append(fields)
-            yield self._event("other", "response.output_text.annotation.added", annotation=fields, content_index=0)
+            number = len(self._item["content"][0]["annotations"]) - 1
+            yield self._part_event(
+                "other", "output_text", "annotation.added", annotation=fields, annotation_index=number
+            )
 
     def close(self) -> Iterator[Event]:
         """Yield the end of the open item."""
@@ -161,7 +174,7 @@ class _Items:
         if "content" in item:
             part = item["content"][0]
             field = "refusal" if part["type"] == "refusal" else "text"
-            yield self._event("other", f"response.{part['type']}.done", content_index=0, **{field: part[field]})
+            yield self._part_event("other", part["type"], "done", **{field: part[field]})
             yield self._event("other", "response.content_part.done", content_index=0, part=part)
         elif "name" in item:
             kind, field = _arguments_of(item)
@@ -181,7 +194,7 @@ class _Items:
                 yield from self._open(kind, {"type": "message", "role": "assistant", "content": [part]})
             yield self._event("other", "response.content_part.added", content_index=0, part=dict(part))
         self._item["content"][0][field] += text
-        yield self._event("token", f"response.{kind}.delta", content_index=0, delta=text)
+        yield self._part_event("token", kind, "delta", delta=text)
 
     def _call(self, call: Json) -> Iterator[Event]:
         if self._key != call["index"]:
@@ -200,6 +213,10 @@ class _Items:
         self._key, self._item = key, {"id": f"item_{uuid4().hex}", "status": "in_progress", **item}
         begun = {name: [] if name == "content" else value for name, value in self._item.items()}
         yield self._event("other", "response.output_item.added", item=begun)
+
+    def _part_event(self, kind: Kind, part: str, event: str, **fields: Any) -> Event:
+        logprobs: Json = {"logprobs": []} if part == "output_text" else {}
+        return self._event(kind, f"response.{part}.{event}", content_index=0, **fields, **logprobs)
 
     def _event(self, kind: Kind, type: str, **fields: Any) -> Event:
         return Event(kind, {"type": type, "output_index": len(self.done), "item_id": self._item["id"], **fields})

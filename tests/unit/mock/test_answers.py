@@ -6,7 +6,18 @@ import json
 
 import pytest
 
-from tests.support.mock_model import CHAT_PATH, WEATHER, ask, ask_with_usage, finish_reasons, request, text_of
+from quartapp.mock import Reply, Request, create_mock
+from tests.support.mock_model import (
+    CHAT_PATH,
+    WEATHER,
+    Exchange,
+    ask,
+    ask_with_usage,
+    chat_body,
+    finish_reasons,
+    request,
+    text_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -130,3 +141,46 @@ async def test_a_refusal_comes_in_refusal_deltas() -> None:
     assert text_of(events) == ""
     assert text_of(events, "refusal").startswith("I'm sorry")
     assert finish_reasons(events) == ["stop"]
+
+
+# -- answers of a test
+
+
+async def _replied(
+    reply: Reply | None, *, stream: bool = True, model: str = "gpt-5"
+) -> tuple[int, bytes, list[Request]]:
+    """Return the status and the body of an answer that a test gives, and the requests that it received."""
+    received: list[Request] = []
+
+    def choose(request: Request) -> Reply | None:
+        received.append(request)
+        return reply
+
+    exchange = Exchange(create_mock(0, choose=choose), "POST", CHAT_PATH, chat_body(model, "Hi", stream=stream))
+    await exchange.task
+    status = exchange.sent.get_nowait()["status"]
+    writes = [exchange.sent.get_nowait() for _ in range(exchange.sent.qsize())]
+    return status, b"".join(message["body"] for message in writes), received
+
+
+async def test_an_answer_of_a_test_has_its_deltas_reason_and_usage_for_any_model() -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 8, "total_tokens": 15}
+    status, body, received = await _replied(Reply("mock-echo", ({"content": "tea"},), "length", usage), stream=False)
+    completion = json.loads(body)
+    assert (status, completion["choices"][0]["message"]["content"]) == (200, "tea")
+    assert (completion["choices"][0]["finish_reason"], completion["usage"]) == ("length", usage)
+    assert received[0].body["messages"][0]["content"] == "Hi"
+
+
+async def test_calls_of_a_test_are_merged_by_their_index() -> None:
+    first, second = ({"index": n, "id": f"call_{n}", "type": "function", "function": {"name": "f"}} for n in (0, 1))
+    rest = {"index": 1, "function": {"arguments": "{}"}}
+    deltas = tuple({"tool_calls": [call]} for call in (first, second, rest))
+    _, body, _ = await _replied(Reply(deltas=deltas), stream=False)
+    calls = json.loads(body)["choices"][0]["message"]["tool_calls"]
+    assert [(call["id"], call["function"]["arguments"]) for call in calls] == [("call_0", ""), ("call_1", "{}")]
+
+
+async def test_without_an_answer_of_the_test_the_model_answers() -> None:
+    assert (await _replied(None))[0] == 404
+    assert (await _replied(None, model="mock-echo"))[0] == 200
