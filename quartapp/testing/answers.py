@@ -46,6 +46,7 @@ class ChatAnswer:
     refusal: str = ""
     tool_calls: list[CompleteToolCall] = field(default_factory=list)
     tool_results: list[JsonRecord] = field(default_factory=list)
+    tool_approvals: list[JsonRecord] = field(default_factory=list)
     annotations: list[JsonRecord] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     finish_reason: str | None = None
@@ -118,18 +119,16 @@ def complete_answer(response: Any, records: list[JsonRecord], *, missing: str) -
     Raises AnswerError, or TruncatedAnswerError if a piece came before the failure.
     """
     answer = ChatAnswer(response, records)
-    calls: dict[Any, JsonRecord] = {}
+    calls: list[JsonRecord] = []
     failure: JsonRecord | None = None
     for record in records:
         if record["type"] == "error":
             failure = record
         elif record["type"] == "tool_call":
-            call = calls.setdefault(record.get("index", 0), {"id": "", "name": "", "arguments": ""})
-            for name in call:
-                call[name] += record.get(name) or ""
+            _add_call(calls, record)
         else:
             _add(answer, record)
-    answer.tool_calls = [CompleteToolCall(**call) for call in calls.values()]
+    answer.tool_calls = [CompleteToolCall(call["id"], call["name"], call["arguments"]) for call in calls]
     if failure is None and answer.finish_reason is None:
         failure = {"message": f"the response ended without {missing}"}
     if failure is not None:
@@ -142,6 +141,18 @@ def complete_answer(response: Any, records: list[JsonRecord], *, missing: str) -
 _PIECES: Final = frozenset({"delta", "reasoning", "refusal", "tool_call", "annotation", "image", "tool_result", "step"})
 
 
+def _add_call(calls: list[JsonRecord], record: JsonRecord) -> None:
+    """Add a fragment to its call. In a later turn of the model, another call may have the same index."""
+    index, id = record.get("index", 0), record.get("id") or ""
+    call = next((each for each in reversed(calls) if each["index"] == index), None)
+    if call is None or (id and call["id"] not in ("", id)):
+        call = {"index": index, "id": "", "name": "", "arguments": ""}
+        calls.append(call)
+    call["id"] = id or call["id"]
+    call["name"] = record.get("name") or call["name"]
+    call["arguments"] += record.get("arguments") or ""
+
+
 def _add(answer: ChatAnswer, record: JsonRecord) -> None:
     match record:
         case {"type": "start"}:
@@ -152,8 +163,9 @@ def _add(answer: ChatAnswer, record: JsonRecord) -> None:
             answer.reasoning += text
         case {"type": "refusal", "text": text}:
             answer.refusal += text
-        case {"type": "tool_result"}:
-            answer.tool_results.append(without_type(record))
+        case {"type": "tool_result" | "tool_approval"}:
+            kept = answer.tool_results if record["type"] == "tool_result" else answer.tool_approvals
+            kept.append(without_type(record))
         case {"type": "annotation"}:
             answer.annotations.append(without_type(record))
         case {"type": "image", "url": url}:

@@ -174,6 +174,8 @@ def _of_tool(part: dict[str, Any]) -> Iterator[JsonRecord]:
             yield {"type": "tool_call", "index": id, "id": id, "name": name}
         case {"type": "tool-input-delta", "toolCallId": id, "inputTextDelta": text}:
             yield {"type": "tool_call", "index": id, "arguments": text}
+        case {"type": "tool-approval-request", "toolCallId": id}:
+            yield {"type": "tool_approval", "id": id}
         case {"type": "tool-output-available" | "tool-output-error", "toolCallId": id}:
             yield {"type": "tool_result", "id": id, "content": part.get("output", part.get("errorText"))}
 

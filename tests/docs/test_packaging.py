@@ -12,11 +12,13 @@ import zipfile
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.support.plugin_projects import ASYNCIO, PROJECT, TESTS, run_tests
 from tests.support.serving import ROOT
 
 # What a tree without git may have next to the sources: environments, caches, results.
@@ -39,20 +41,33 @@ def _copy_sources(to: Path) -> set[str]:
     return {str(path.relative_to(to)) for path in to.rglob("*") if path.is_file()}
 
 
+class Built(NamedTuple):
+    """The names of the files of the project, its sdist, and the wheel of that sdist."""
+
+    project: set[str]
+    sdist: Path
+    wheel: Path
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, set[str]]:
-    """Return the names of the files in the project, in its sdist, and in the wheel of that sdist."""
+def distribution(tmp_path_factory: pytest.TempPathFactory) -> Built:
     sources, results = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("results")
     names = _copy_sources(sources)
     command = (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(results), str(sources))
     ended = subprocess.run(command, capture_output=True, text=True, timeout=170)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (sdist,), (wheel,) = results.glob("*.tar.gz"), results.glob("*.whl")
-    with tarfile.open(sdist) as packed:
+    return Built(names, sdist, wheel)
+
+
+@pytest.fixture(scope="module")
+def built(distribution: Built) -> Mapping[str, set[str]]:
+    """Return the names of the files in the project, in its sdist, and in the wheel of that sdist."""
+    with tarfile.open(distribution.sdist) as packed:
         in_sdist = {member.name.partition("/")[2] for member in packed if member.isfile()}
-    with zipfile.ZipFile(wheel) as zipped:
+    with zipfile.ZipFile(distribution.wheel) as zipped:
         in_wheel = {name for name in zipped.namelist() if not name.endswith("/")}
-    return {"project": names, "sdist": in_sdist, "wheel": in_wheel}
+    return {"project": distribution.project, "sdist": in_sdist, "wheel": in_wheel}
 
 
 @pytest.mark.timeout(180)
@@ -63,9 +78,62 @@ def test_the_sdist_has_each_file_of_the_project_and_no_others(built: Mapping[str
 
 @pytest.mark.timeout(180)
 def test_the_wheel_has_each_file_of_the_package_and_no_others(built: Mapping[str, set[str]]) -> None:
-    in_package = {name for name in built["project"] if name.startswith("quartapp/")}
+    in_package = {name for name in built["project"] if name.startswith("quartapp/")} | {"pytest_quartapp.py"}
     assert {name for name in built["wheel"] if not re.match(r"quartapp-[^/]+\.dist-info/", name)} == in_package
     assert {"quartapp/py.typed", "quartapp/static/quart-chat.js", "quartapp/mock/texts/tour.md"} <= in_package
+
+
+# -- the pytest plugin
+
+
+@pytest.fixture(scope="module")
+def installed(distribution: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder in which the wheel is installed, without its dependencies."""
+    folder = tmp_path_factory.mktemp("installed")
+    command = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(folder))
+    subprocess.run([*command, str(distribution.wheel)], check=True, timeout=100, capture_output=True)
+    return folder
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("host", "mode"), [("flask", "sync"), *(("quart", mode) for mode in ASYNCIO)])
+def test_a_truncated_answer_fails_the_test_of_a_fresh_project(
+    installed: Path, tmp_path: Path, host: str, mode: str
+) -> None:
+    (tmp_path / "project.py").write_text(PROJECT[host], encoding="utf-8")
+    (tmp_path / "test_project.py").write_text(TESTS[host].replace("MODE", mode), encoding="utf-8")
+    done = run_tests(tmp_path, installed, *ASYNCIO[mode], "-W", "error")
+    assert "2 failed, 3 passed" in done.stdout, done.stdout + done.stderr
+    failed = set(re.findall(r"^FAILED test_project.py::(\w+)", done.stdout, re.MULTILINE))
+    assert failed == {"test_truncated", "test_truncated_text"}
+    assert "TruncatedAnswerError: the answer is truncated (upstream_error) after 'Buy more '" in done.stdout
+    assert "TruncatedAnswerError: the answer is truncated (no code) after 'Buy more '" in done.stdout
+
+
+@pytest.mark.timeout(180)
+def test_the_plugin_imports_nothing_in_a_run_that_does_not_use_it(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_other.py").write_text(
+        "import sys\n\n\ndef test_other():\n"
+        "    assert 'pytest_quartapp' in sys.modules\n"
+        "    assert not {'quartapp', 'quart', 'flask', 'openai', 'msgspec'} & sys.modules.keys()\n",
+        encoding="utf-8",
+    )
+    done = run_tests(tmp_path, installed, *ASYNCIO["sync"], "-p", "no:schemathesis", "-W", "error")
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    listed = run_tests(tmp_path, installed, "--fixtures", "-q").stdout
+    assert re.search(r"^chat_model -- .*\n +The model of every chat", listed, re.MULTILINE)
+    assert re.search(r"^chat_model_server -- .*\n +A real server", listed, re.MULTILINE)
+
+
+@pytest.mark.timeout(180)
+def test_the_setting_of_the_plugin_makes_each_model_strict(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\nchat_model_strict = true\n", encoding="utf-8")
+    (tmp_path / "test_strict.py").write_text(
+        "def test_strict(chat_model):\n    chat_model.answer('tea')\n", encoding="utf-8"
+    )
+    done = run_tests(tmp_path, installed)
+    assert "1 passed, 1 error" in done.stdout, done.stdout + done.stderr
+    assert "no request took 1 of its queued answers" in done.stdout
 
 
 # -- requirements-dev.lock

@@ -266,14 +266,20 @@ def test_a_body_without_its_end_is_truncated(format: str, body: str) -> None:
 def test_results_of_tools_are_collected() -> None:
     records = [
         {"type": "start", "id": "1", "model": "m"},
+        {"type": "tool_call", "index": 0, "id": "call_1", "name": "weather", "arguments": "{}"},
+        {"type": "step"},
         {"type": "tool_result", "id": "call_1", "content": "sunny"},
+        {"type": "tool_call", "index": 0, "id": "call_2", "name": "book", "arguments": "{}"},
+        {"type": "tool_approval", "id": "call_2", "name": "book"},
         {"type": "new_kind", "text": "later versions may add some"},
         {"type": "done", "finish_reason": "stop"},
     ]
     app = flask.Flask("project")
     app.post("/chat/api/stream")(lambda: "".join(json.dumps(record) + "\n" for record in records))
     answer = chat_client(app.test_client()).ask("Hi")
+    assert [call.name for call in answer.tool_calls] == ["weather", "book"]
     assert answer.tool_results == [{"id": "call_1", "content": "sunny"}]
+    assert answer.tool_approvals == [{"id": "call_2", "name": "book"}]
     assert answer.records == records
 
 
