@@ -187,6 +187,7 @@ class Reply(Struct, frozen=True):
     usage: Json | None = None
 
     def answer(self) -> Answer:
+        """Return the deltas and the finish reason."""
         yield from self.deltas or ()
         yield Finish(self.finish_reason)
 

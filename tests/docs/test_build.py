@@ -20,6 +20,7 @@ from sphinx.util.inventory import InventoryFile
 import quartapp
 import quartapp.mock
 import quartapp.signals
+import quartapp.testing
 from tests.support.serving import ROOT
 
 DOCS = ROOT / "docs"
@@ -28,6 +29,7 @@ PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
 PUBLIC = [
     *(f"quartapp.{name}" for name in quartapp.__all__),
     *(f"quartapp.mock.{name}" for name in quartapp.mock.__all__),
+    *(f"quartapp.testing.{name}" for name in quartapp.testing.__all__),
     "quartapp.signals.answer_ended",
 ]
 
@@ -87,7 +89,7 @@ def test_a_page_loads_nothing_from_another_host(built: Path) -> None:
 
 
 def test_the_examples_of_public_docstrings_are_true() -> None:
-    names = vars(quartapp) | vars(quartapp.mock) | {"Quart": Quart, "flask": flask}
+    names = vars(quartapp) | vars(quartapp.mock) | vars(quartapp.testing) | {"Quart": Quart, "flask": flask}
     runner = doctest.DocTestRunner(optionflags=doctest.REPORT_NDIFF)
     finder = doctest.DocTestFinder(recurse=False)
     ran = {}
@@ -105,8 +107,11 @@ def test_the_examples_of_public_docstrings_are_true() -> None:
     assert {name for name in functions if not ran.get(name)} == WITHOUT_EXAMPLE
 
 
-#: One needs a request, and the other two take one text and return a bool.
-WITHOUT_EXAMPLE = {"quartapp.bearer_token", "quartapp.mock.is_fault", "quartapp.mock.offers"}
+#: One needs a request, and the others take one text and return a bool.
+WITHOUT_EXAMPLE = {
+    "quartapp.bearer_token",
+    *(f"quartapp.mock.{name}" for name in ("counts_tokens", "is_fault", "offers")),
+}
 
 #: Their examples are code inside of an app. The tests of the guides run such code.
 NEED_A_RUNNING_APP = {"quartapp.Chat.stream", "quartapp.Chat.iterate", "quartapp.Chat.run"}

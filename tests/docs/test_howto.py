@@ -23,6 +23,8 @@ from quart import Quart, session
 from quartapp import Chat, ChatRequest
 from quartapp.flask.loop import close_background_loop
 from quartapp.signals import answer_ended
+from quartapp.testing import MockModel
+from quartapp.testing.formats import FORMATS
 from tests.support.documents import blocks
 from tests.support.serving import ROOT
 
@@ -63,20 +65,22 @@ async def test_the_models_in_python_answer() -> None:
 
 
 @pytest.mark.timeout(180)
-def test_the_tests_of_the_guide_pass_with_a_key_in_the_environment(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["", "sk-unused"], ids=["without a key", "with a key"])
+def test_the_tests_of_the_guide_pass(tmp_path: Path, key: str) -> None:
     for code in blocks(GUIDES / "test.md"):
-        assert code.file
-        (tmp_path / code.file).write_text(code.text, encoding="utf-8")
+        if code.language == "python":
+            assert code.file
+            (tmp_path / code.file).write_text(code.text, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "pytest_quartapp"],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": "sk-unused"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": key},
         capture_output=True,
         text=True,
         timeout=150,
         check=False,
     )
-    assert "7 passed" in done.stdout, done.stdout + done.stderr
+    assert "14 passed" in done.stdout, done.stdout + done.stderr
 
 
 async def test_a_front_end_on_another_port_may_read_answers() -> None:
@@ -90,6 +94,22 @@ async def test_a_front_end_on_another_port_may_read_answers() -> None:
 def test_the_command_of_the_guide_sets_the_same_origin() -> None:
     (origin,) = re.findall(r"^CHAT_ORIGINS=(\S+) python -m quartapp$", block("cors.md", "sh"), re.MULTILINE)
     assert f'origins=["{origin}"' in block("cors.md")
+
+
+def test_the_guide_lists_faults_and_failures_that_exist() -> None:
+    table = (GUIDES / "test.md").read_text("utf-8").partition("## Failures")[2].partition("\n\nThese are")[0]
+    model = MockModel()
+    for call in re.findall(r"^\| `((?:fail|fault)\(.+?\))` \|", table, re.MULTILINE):
+        eval(f"model.{call}", {"model": model})
+    for code in re.findall(r"`(\w+_\w+)`", table.splitlines()[4]):
+        model.fail(code)
+    assert model.pending == 8 + 7
+
+
+def test_the_guide_lists_the_formats_of_the_clients() -> None:
+    table = (GUIDES / "test.md").read_text("utf-8").partition("| format | route |")[2].partition("\n\n")[0]
+    listed = [name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(listed) == sorted(FORMATS)
 
 
 # -- logins

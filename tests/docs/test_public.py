@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import quartapp
+import quartapp.testing
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "quartapp"
@@ -48,6 +49,19 @@ PUBLIC = [
     "create_app",
 ]
 
+TESTING = [
+    "AnswerError",
+    "ChatAnswer",
+    "CompleteToolCall",
+    "FlaskChatClient",
+    "MockModel",
+    "ModelRequest",
+    "ModelServer",
+    "QuartChatClient",
+    "TruncatedAnswerError",
+    "chat_client",
+]
+
 NAMES = ["quartapp", *(found.name for found in pkgutil.walk_packages(quartapp.__path__, "quartapp."))]
 MODULES = [importlib.import_module(name) for name in NAMES]
 
@@ -73,6 +87,10 @@ def test_the_public_names_are_these_and_sorted() -> None:
 def test_the_newest_heading_of_the_changelog_has_the_version() -> None:
     newest = re.findall(r"^## ([\d.]+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
     assert newest == quartapp.__version__
+
+
+def test_the_public_names_for_tests_are_these_and_sorted() -> None:
+    assert quartapp.testing.__all__ == TESTING == sorted(TESTING)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
