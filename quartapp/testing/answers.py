@@ -32,9 +32,10 @@ class CompleteToolCall:
 class ChatAnswer:
     """An answer of a chat. The clients return only complete ones.
 
-    `pieces` are the texts as they arrived, and `text` is all of them. `usage` has the names of the client's format.
-    `records` are the records of the answer; of formats other than NDJSON and SSE, those that they stand for. `response`
-    is the response of the app's own test client.
+    `pieces` are the texts as they arrived, and `text` is all of them. `tool_results` are the results of tools in
+    Python, and `tool_approvals` the calls that wait for the user, each with the `id` of its call. `usage` has the names
+    of the client's format. `records` are the records of the answer; of formats other than NDJSON and SSE, those that
+    they stand for. `response` is the response of the app's own test client.
     """
 
     response: Any

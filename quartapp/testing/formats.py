@@ -87,7 +87,13 @@ def _read_object(body: str) -> list[JsonRecord]:
     names = {"text": "delta", "reasoning": "reasoning", "refusal": "refusal"}
     records += [{"type": kind, "text": whole[name]} for name, kind in names.items() if whole.get(name)]
     records += [{"type": "tool_call", "index": index, **call} for index, call in enumerate(whole.get("tool_calls", ()))]
-    for name, kind in (("tool_results", "tool_result"), ("annotations", "annotation"), ("images", "image")):
+    for turn in whole.get("messages", ()):
+        if turn["role"] == "tool":
+            records.append({"type": "tool_result", "id": turn["tool_call_id"], "content": turn["content"]})
+    for call in whole.get("tool_calls", ()):
+        if call.get("needs_approval"):
+            records.append({"type": "tool_approval", "id": call["id"], "name": call["name"]})
+    for name, kind in (("annotations", "annotation"), ("images", "image")):
         records += [{"type": kind, **each} for each in whole.get(name, ())]
     return [*records, {"type": "done", "finish_reason": whole["finish_reason"], "usage": whole.get("usage")}]
 

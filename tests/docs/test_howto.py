@@ -80,7 +80,7 @@ def test_the_tests_of_the_guide_pass(tmp_path: Path, key: str) -> None:
         timeout=150,
         check=False,
     )
-    assert "14 passed" in done.stdout, done.stdout + done.stderr
+    assert "15 passed" in done.stdout, done.stdout + done.stderr
 
 
 async def test_a_front_end_on_another_port_may_read_answers() -> None:

@@ -176,6 +176,33 @@ def test_a_page_in_place_of_the_chat_is_an_error_with_its_text() -> None:
         chat_client(flask.Flask("project").test_client()).ask("Hi")
 
 
+@pytest.mark.parametrize("format", ["ndjson", "sse", "json", "ai_sdk"])
+def test_a_tool_in_python_runs_and_its_result_is_collected(model: MockModel, format: str) -> None:
+    app = flask.Flask("project")
+    chat = Chat(app, url_prefix="/ai", model="mock")
+
+    @chat.tool
+    def weather(city: str) -> str:
+        """Return the weather in a city."""
+        return f"sunny in {city}"
+
+    @chat.tool(needs_approval=True)
+    def book(city: str) -> str:
+        """Book a journey to a city."""
+        raise AssertionError("it was not approved")
+
+    model.call_tool("weather", city="Bern")
+    model.answer("Take ", "no umbrella.")
+    answer = ask(app, format=format)
+    assert answer.text == "Take no umbrella."
+    assert [call.name for call in answer.tool_calls] == ["weather"]
+    assert [result["content"] for result in answer.tool_results] == ["sunny in Bern"]
+    assert model.requests[1].messages[-1]["content"] == "sunny in Bern"
+    model.call_tool("book", city="Bern")
+    answer = ask(app, format=format)
+    assert [each["id"] for each in answer.tool_approvals] == [answer.tool_calls[0].id]
+
+
 # -- a Quart app
 
 
