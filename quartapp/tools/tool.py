@@ -36,7 +36,8 @@ class ToolError(Exception):
 
     The text of other exceptions is only in the log, because it may contain secrets.
 
-    >>> raise ToolError("There is no city of that name; ask the user for a larger one nearby.")
+    >>> str(ToolError("There is no city of that name. Ask the user for one nearby."))
+    'There is no city of that name. Ask the user for one nearby.'
     """
 
 
