@@ -29,6 +29,34 @@ export interface ToolCall {
   id?: string;
   name?: string;
   arguments?: string;
+  /** `custom` for a tool that takes text. */
+  kind?: string;
+  /** State of the model's server, which goes back with the call. */
+  extra?: object;
+  /** `server` for a tool in Python, which the server runs. */
+  executor?: string;
+}
+
+/** The end of a turn with calls of tools in Python; `extra` goes back with the turn. */
+export interface Step {
+  type: "step";
+  extra?: object;
+}
+
+/** The result of a call that the server ran. */
+export interface ToolResult {
+  type: "tool_result";
+  id: string;
+  name: string;
+  content: string;
+  is_error?: boolean;
+}
+
+/** A call that the server runs only after the approval of the user. */
+export interface ToolApproval {
+  type: "tool_approval";
+  id: string;
+  name: string;
 }
 
 /** A source that the text before it cites; `url` is an http or https address. */
@@ -71,10 +99,22 @@ export interface Done {
   type: "done";
   finish_reason: string;
   usage?: Usage;
+  /** State of the model's server, which goes back with the answer. */
+  extra?: object;
 }
 
 /** Records of types that are not among these may come: pass over them. */
-export type ChatRecord = Start | TextRecord | ToolCall | Annotation | Image | Ping | Done;
+export type ChatRecord =
+  | Start
+  | TextRecord
+  | ToolCall
+  | Step
+  | ToolResult
+  | ToolApproval
+  | Annotation
+  | Image
+  | Ping
+  | Done;
 
 /** What `fetch` takes, or nothing; an object may also be one of `{ Authorization: … } : {}`. */
 type OwnHeaders = RequestInit["headers"] | Record<string, undefined>;
