@@ -105,16 +105,7 @@ export interface Done {
 
 /** Records of types that are not among these may come: pass over them. */
 export type ChatRecord =
-  | Start
-  | TextRecord
-  | ToolCall
-  | Step
-  | ToolResult
-  | ToolApproval
-  | Annotation
-  | Image
-  | Ping
-  | Done;
+  Start | TextRecord | ToolCall | Step | ToolResult | ToolApproval | Annotation | Image | Ping | Done;
 
 /** What `fetch` takes, or nothing; an object may also be one of `{ Authorization: … } : {}`. */
 type OwnHeaders = RequestInit["headers"] | Record<string, undefined>;
