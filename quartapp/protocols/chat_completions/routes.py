@@ -11,9 +11,10 @@ from quart import Response
 from quartapp.core.errors import ERROR_KINDS, ChatError
 from quartapp.core.events import Event
 from quartapp.openapi.schemas import event_schema, json_text, reference
-from quartapp.protocols.chat_completions.encode import OPENAI_CODES, ChunkEncoder, merge, openai_error
+from quartapp.protocols.chat_completions.encode import OPENAI_CODES, ChunkEncoder, openai_error
 from quartapp.protocols.chat_completions.request import CompletionBody, parse_completion
 from quartapp.protocols.chat_completions.types import Chunk, Completion, ModelCard, ModelList, OpenAIError
+from quartapp.protocols.chat_completions.whole import merge
 from quartapp.protocols.common.encoding import to_json
 from quartapp.protocols.common.format import Format
 from quartapp.routes.context import RouteContext

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from quartapp.answer.filter.chunks import ChunkFilter
 from quartapp.core.events import Batch, Piece, Raw
 from quartapp.protocols.chat_completions.chunk import text_in
-from quartapp.protocols.chat_completions.encode import merge
+from quartapp.protocols.chat_completions.whole import merge
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests.support.endpoints import chunk, event_stream
 from tests.support.streams import load

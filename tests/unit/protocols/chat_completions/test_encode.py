@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Raw, Start
-from quartapp.protocols.chat_completions.encode import ChunkEncoder, merge
+from quartapp.protocols.chat_completions.encode import ChunkEncoder
+from quartapp.protocols.chat_completions.whole import merge
 from quartapp.protocols.common.encoding import to_json
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from tests.support import contract

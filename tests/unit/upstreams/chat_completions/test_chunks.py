@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from quartapp.core.events import Annotation, Batch, Delta, Image, Piece, Raw, Reasoning, Refusal, ToolCall, Usage
 from quartapp.mock import create_mock
-from quartapp.protocols.chat_completions.encode import merge
+from quartapp.protocols.chat_completions.whole import merge
 from quartapp.upstreams.chat_completions.chunks import ChunkParser
 from quartapp.upstreams.chat_completions.raw_chunks import RawChunkParser
 from quartapp.upstreams.common.think_tags import ThinkTagMode
