@@ -28,7 +28,7 @@ from tests.support.raw_upstreams import RawUpstream
 from tests.support.sampling import SOAK
 from tests.support.serving import CANARY_KEY, ROOT, Server, Servers
 
-PYDANTIC_AI, LANGGRAPH, FLASK = EXAMPLES = ("with_pydantic_ai", "with_langgraph", "with_langgraph_flask")
+PYDANTIC_AI, LANGGRAPH, FLASK = EXAMPLES = ("pydantic_ai", "langgraph", "langgraph_flask")
 EACH_EXAMPLE = pytest.mark.parametrize("example", EXAMPLES)
 EACH_GRAPH = pytest.mark.parametrize("example", [LANGGRAPH, pytest.param(FLASK, marks=SOAK)])
 SECRETS = {"ALICE_TOKEN": "a-token-of-alice", "BOB_TOKEN": "a-token-of-bob"}
@@ -116,7 +116,7 @@ class Answer(NamedTuple):
 def served(servers: Servers, example: str, base_url: str) -> Server:
     """Return the server of an example whose agent calls the model at `base_url`."""
     settings = {"OPENAI_API_KEY": CANARY_KEY, "OPENAI_BASE_URL": base_url, **SECRETS}
-    target = f"examples.agents.{example}.app:app"
+    target = f"examples.{example}.app:app"
     if example == FLASK:
         return servers.get("bare gunicorn", target, GUNICORN_CMD_ARGS="--threads=4", **settings)
     return servers.get("hypercorn", target, **settings)
@@ -143,15 +143,13 @@ async def answer(server: Server, *messages: dict[str, Any] | str, **headers: Any
 
 @EACH_EXAMPLE
 def test_the_model_function_has_ten_lines(example: str) -> None:
-    tree = ast.parse((ROOT / "examples" / "agents" / example / "app.py").read_text("utf-8"))
+    tree = ast.parse((ROOT / "examples" / example / "app.py").read_text("utf-8"))
     (function,) = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == "weather"]
     assert (function.end_lineno or 0) - function.body[0].lineno + 1 <= 10
 
 
 def test_only_the_framework_differs_between_the_two_projects_with_langgraph() -> None:
-    lines = [
-        (ROOT / "examples" / "agents" / name / "app.py").read_text("utf-8").splitlines() for name in (LANGGRAPH, FLASK)
-    ]
+    lines = [(ROOT / "examples" / name / "app.py").read_text("utf-8").splitlines() for name in (LANGGRAPH, FLASK)]
     quart, flask = (set(mine) - set(other) for mine, other in (lines, lines[::-1]))
     assert len(quart) == len(flask) == 4
     assert all(re.search("quart|hypercorn", line, re.IGNORECASE) for line in quart)
@@ -160,7 +158,7 @@ def test_only_the_framework_differs_between_the_two_projects_with_langgraph() ->
 
 def test_the_page_shows_code_of_the_examples() -> None:
     page = (ROOT / "docs" / "howto" / "agents.md").read_text("utf-8")
-    code = "".join((ROOT / "examples" / "agents" / name / "app.py").read_text("utf-8") for name in EXAMPLES)
+    code = "".join((ROOT / "examples" / name / "app.py").read_text("utf-8") for name in EXAMPLES)
     shown = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(shown) >= 4
     assert [block for block in shown if block not in code and "override" not in block] == []
@@ -363,7 +361,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, example: str, base_url: str = "http:
         **SECRETS,
     }.items():
         monkeypatch.setenv(name, value)
-    return importlib.reload(importlib.import_module(f"examples.agents.{example}.app"))
+    return importlib.reload(importlib.import_module(f"examples.{example}.app"))
 
 
 async def test_a_tool_call_left_by_a_disconnect_does_not_break_the_thread(
