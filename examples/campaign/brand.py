@@ -27,8 +27,10 @@ def brand_of(body: Any) -> str:
     count = characters(brand)
     if count == 0:
         raise InvalidBrand("brand", "Enter the name of a brand.")
-    if count > MAX_CHARS or len(brand) > MAX_CODE_POINTS:
+    if count > MAX_CHARS:
         raise InvalidBrand("brand", f"A brand has at most {MAX_CHARS} characters. This one has {count}.")
+    if len(brand) > MAX_CODE_POINTS:
+        raise InvalidBrand("brand", "A character of this brand has too many marks.")
     if any(unicodedata.category(point) in ("Cc", "Cs", "Zl", "Zp") for point in brand):
         raise InvalidBrand("brand", "A brand is one line of text.")
     return brand

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         with urlopen(request(*arguments), timeout=SILENCE_S) as response:  # noqa: S310 - the user's own URL
             fault = show(json.loads(line) for line in response)
     except HTTPError as error:
-        fault = reason(error)
+        fault = refusal_of(error)
     except (OSError, HTTPException, ValueError) as error:
         fault = f"The connection failed: {error}"
     except KeyboardInterrupt:  # the connection is closed, so the server cancels the answer
@@ -59,23 +59,28 @@ def request(url: str, question: str) -> Request:
 
 def show(records: Iterable[dict[str, Any]]) -> str | None:
     """Write the text of the records. Return the fault of an answer that is refused or not complete, else None."""
-    refused = ""
+    refused, text = "", ""
     for record in records:
         match record:
             case {"type": "delta", "text": str(text)}:
                 write(text)
-            case {"type": "refusal", "text": str(text)}:
-                refused += text
+            case {"type": "refusal", "text": str(reason)}:
+                refused += reason
             case {"type": "error", "message": str(message)}:
-                write("\n")
+                end_line(text)
                 return f"The answer is not complete: {message}"
             case {"type": "done", "finish_reason": str(finish_reason)}:
-                write("\n")
+                end_line(text)
                 if refused:
                     return f"The model refuses: {refused.translate(CONTROLS)}"
                 return None if finish_reason in WHOLE else f"The answer is not complete: {finish_reason}"
-    write("\n")
+    end_line(text)
     return "The answer is not complete: the connection ended early."
+
+
+def end_line(last_text: str) -> None:
+    if last_text and not last_text.endswith("\n"):
+        write("\n")
 
 
 def write(text: str) -> None:
@@ -87,7 +92,7 @@ def write(text: str) -> None:
         sys.exit(1)
 
 
-def reason(error: HTTPError) -> str:
+def refusal_of(error: HTTPError) -> str:
     """Return the reason of a refusal. A proxy may have sent HTML."""
     try:
         message = json.load(error)["error"]["message"]

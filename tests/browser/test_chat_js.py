@@ -95,7 +95,7 @@ async def test_a_page_with_a_strict_policy_reads_an_answer(page: Page, server: S
 
 async def test_a_page_below_a_prefix_uses_its_own_chat(page: Page, servers: Servers) -> None:
     """Run the first script of the page on JavaScript."""
-    server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
+    server = servers.get("hypercorn", "flask_page:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     written = (ROOT / "docs" / "reference" / "javascript.md").read_text(encoding="utf-8")
     script = re.findall(r'<script type="module">\n(.*?)</script>', written, re.DOTALL)[0]
     await page.goto(origin(server))

@@ -451,7 +451,7 @@ async def test_nothing_is_seen_before_the_style_sheet_has_come(browser: Browser,
 @IN_A_BROWSER
 async def test_the_example_is_a_page_with_it(browser: Browser, servers: Servers) -> None:
     """Serve the example from a project with the chat at /ai."""
-    server = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
+    server = servers.get("hypercorn", "flask_page:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     html = (ROOT / "examples" / "element.html").read_text(encoding="utf-8")
     async with opened(browser) as chat:
         await chat.page.route("**/page", lambda route: route.fulfill(body=html, content_type="text/html"))

@@ -262,7 +262,7 @@ def nginx(program: str, folder: Path, page: str, app: Server) -> Iterator[str]:
 @pytest.fixture
 def proxied(servers: Servers, needs: Callable[[str], str], tmp_path: Path) -> Iterator[str]:
     """Run the nginx of the page on proxies, in front of the chat below /ai, and return its base URL."""
-    app = servers.get("hypercorn", "examples.flask_project.app:asgi", CHAT_MOCK_TOKENS_PER_S="0")
+    app = servers.get("hypercorn", "flask_page:asgi", CHAT_MOCK_TOKENS_PER_S="0")
     with nginx(needs("nginx"), tmp_path, "proxy.md", app) as address:
         yield address
 

@@ -24,7 +24,7 @@ WAIT_S = 20
 def flask_project(servers: Servers, **settings: str) -> str:
     """Serve the project and return its base URL."""
     pace = {"CHAT_MOCK_TOKENS_PER_S": "0"}
-    server = servers.get("hypercorn", "examples.flask_project.app:asgi", **pace, **settings)
+    server = servers.get("hypercorn", "flask_page:asgi", **pace, **settings)
     return f"http://127.0.0.1:{server.port}"
 
 

@@ -15,8 +15,8 @@ from tests.support.serving import Servers
 from tests.support.tabs import new_context
 
 POSTS = {
-    "Second steep": "The leaves open slowly. The first cup is about the water, the second about the tea.\n\nI now throw "
-    "the first one away, and nobody in the house has noticed.",
+    "Second steep": "The leaves open slowly. The first cup is about the water, the second about the tea.\n\nI now "
+    "throw the first one away, and nobody in the house has noticed.",
     "A kettle with a dial": "Eighty degrees for green tea. I did not believe it until I tried both cups next to each "
     "other.\n\nThe dial is worth its price.",
 }
@@ -75,9 +75,12 @@ async def name_a_brand(page: Page) -> None:
 
 BLOG_PICTURE = {"viewport": {"width": 1180, "height": 760}}
 CAMPAIGN_PICTURE = {"viewport": {"width": 760, "height": 720}}
+SAMPLE = {"CHAT_MODEL": "sample"}
 SCENES = {
     "blog.png": Scene("flask", "examples.flask_blog.app", {"FLASK_SECRET_KEY": "a"}, write_and_ask, BLOG_PICTURE),
-    "campaign.png": Scene("hypercorn", "examples.campaign.app:app", {"CHAT_MODEL": "sample"}, name_a_brand, CAMPAIGN_PICTURE),
+    "campaign.png": Scene(
+        "hypercorn", "examples.campaign.app:app", {"CHAT_MODEL": "sample"}, name_a_brand, CAMPAIGN_PICTURE
+    ),
 }
 
 

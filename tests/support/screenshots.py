@@ -1,7 +1,7 @@
 """Screenshots of the page. No test: a person has to look at them.
 
-`python -m tests.support.screenshots` writes the README's two; `python -m tests.support.screenshots FOLDER` puts
-every state of the page there, in every way of looking at it.
+`python -m tests.support.screenshots` writes those of the README and of the examples. With FOLDER it puts every state of
+the page there, in every way of looking at it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from playwright.async_api import Browser
 
+from tests.support.example_pictures import take_scenes
 from tests.support.page_states import STATES, VIEWS
 from tests.support.pages import opened, page_server
 from tests.support.serving import ROOT, Server, servers_for_a_while
@@ -57,7 +58,9 @@ async def take(picture: Picture, browser: Browser, server: Server) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.support.screenshots", description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?", help="where every state is to go; without it, the README's two")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="where every state is to go; without it, those of the docs are written"
+    )
     folder: Path | None = parser.parse_args().folder
     program = shutil.which("chromium")
     assert program, "there is no chromium"
@@ -65,6 +68,8 @@ async def main() -> None:
         async with launched(program) as browser:
             for picture in everything(folder) if folder else README:
                 await take(picture, browser, page_server(servers))
+            if folder is None:
+                await take_scenes(SCREENSHOTS, browser, servers)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from flask import Flask, Response, send_file
 
 from quartapp import Chat
 
-PAGE = Path(__file__).parents[1] / "page.html"
+PAGE = Path(__file__).parents[3] / "examples" / "page.html"
 
 app = Flask(__name__)
 chat = Chat(app, url_prefix="/ai")
