@@ -73,7 +73,7 @@ lock: $(DEV_READY) ## Renews requirements-dev.lock, the versions that CI install
 		--no-annotate --python-version 3.11 --extra dev pyproject.toml bench/requirements.txt --output-file $(LOCK)
 
 clean: ## Removes .venv and everything that was built or cached
-	@rm -rf .venv .venv-3.* tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	@rm -rf .venv .venv-3.* examples/.venv tests/node/node_modules docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What serving needs. If the environment is incomplete or its Python is missing, it is made anew.
