@@ -82,17 +82,22 @@ def requirements(name: str) -> Path:
 def missing(name: str) -> list[str]:
     """Return the names of the packages that the example needs and this Python does not have."""
     lines = requirements(name).read_text(encoding="utf-8").splitlines()
-    wanted = [found[0] for line in lines if (found := re.match(r"[\w-]+", line))]
-    for extra in re.findall(r"^\.\[(\w+)\]", "\n".join(lines), re.MULTILINE):
-        wanted += needed_by_extra(extra)
-    return [package for package in ["quartapp", *wanted] if not is_installed(package)]
+    if not is_installed("quartapp"):
+        return ["quartapp"]
+    own = [found[0] for line in lines if (found := re.match(r"[\w-]+", line))]
+    extras = re.findall(r"^\.\[(\w+)\]", "\n".join(lines), re.MULTILINE)
+    return [package for package in [*needed_by_quartapp(extras), *own] if not is_installed(package)]
 
 
-def needed_by_extra(extra: str) -> list[str]:
-    """Return the packages of an extra of quartapp, if quartapp is installed."""
-    lines = requires("quartapp") or [] if is_installed("quartapp") else []
-    named = (re.match(rf"([\w-]+).*extra == .{extra}.$", line) for line in lines)
-    return [found[1] for found in named if found]
+def needed_by_quartapp(extras: Sequence[str]) -> list[str]:
+    """Return the packages that quartapp needs, with these extras.
+
+    They are looked for too, because an installation leaves the metadata of quartapp in the clone, where each Python
+    finds it.
+    """
+    wanted = ["", *(f'extra == "{extra}"' for extra in extras)]
+    lines = (line.replace("'", '"').partition(";") for line in requires("quartapp") or [])
+    return [re.split(r"[^\w-]", package)[0] for package, _, marker in lines if marker.strip() in wanted]
 
 
 def is_installed(package: str) -> bool:

@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -138,6 +139,18 @@ async def test_without_a_name_all_examples_are_listed(tmp_path: Path) -> None:
     out, _ = await (await started(tmp_path, "python3 -m examples")).communicate()
     assert re.findall(r"^(\w+) ", out.decode(), re.MULTILINE) == NAMES
     assert sentence_of("quart_project") in out.decode()
+
+
+def test_a_python_without_the_dependencies_of_quartapp_lacks_them(tmp_path: Path) -> None:
+    metadata = tmp_path / "quartapp.egg-info"
+    metadata.mkdir()
+    requires = 'Requires-Dist: quart>=0.20\nRequires-Dist: flask<4; extra == "flask"\nRequires-Dist: x; extra == "y"\n'
+    (metadata / "PKG-INFO").write_text(f"Metadata-Version: 2.1\nName: quartapp\nVersion: 0.1\n{requires}")
+    (tmp_path / "examples").symlink_to(EXAMPLES)
+    program = "from examples.__main__ import missing; print(*missing('flask_blog'))"
+    command = [sys.executable, "-S", "-c", program]  # without the installed packages
+    done = subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["quart", "flask", "flask-login", "flask-sqlalchemy"]
 
 
 async def test_wrong_use_is_explained(tmp_path: Path) -> None:
