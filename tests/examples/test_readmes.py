@@ -29,9 +29,10 @@ FOLDERS = sorted(
     if path.name not in NO_EXAMPLES and any(file.suffix != ".pyc" for file in path.rglob("*.*"))
 )
 STARTS_IN_S = 30
-#: A graph of LangGraph takes two seconds to import. The fast run starts one of the two.
+#: The fast run leaves out examples that take long to import. It has their servers in other tests.
+SLOW = ("langgraph", "langgraph_flask")
 EACH_NAME = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=SOAK) if name == "langgraph_flask" else name for name in NAMES]
+    "name", [pytest.param(name, marks=SOAK) if name in SLOW else name for name in NAMES]
 )
 
 
