@@ -54,7 +54,7 @@ check: $(DEV_READY) $(NODE_READY) ## Lints, checks the formatting and the types 
 	@$(PY) -m ruff format --check
 	@$(PY) -m mypy
 	@if [ -e $(NODE_READY) ]; then \
-		tests/node/node_modules/.bin/prettier --check --log-level warn "**/*.{css,js,mjs,ts}" && \
+		tests/node/node_modules/.bin/prettier --check --log-level warn "**/*.{css,js,jsx,mjs,ts}" && \
 		tests/node/node_modules/.bin/tsc --project tests/node; \
 	else \
 		echo "The page's scripts and styles are unchecked, because Node is not installed" >&2; \

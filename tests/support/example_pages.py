@@ -116,4 +116,5 @@ async def opened_example(browser: Browser, server: Server, **options: Any) -> As
         await context.close()
     assert example.record.places() <= {("http", "127.0.0.1"), ("data", None)}
     complaints = [text for text in example.record.messages if not text.startswith(IGNORED_MESSAGE)]
-    assert example.record.errors + complaints == []
+    found = example.record.errors + complaints
+    assert found == [], found

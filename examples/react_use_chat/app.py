@@ -1,0 +1,24 @@
+"""A React page with useChat of the AI SDK. It asks the chat at /ai.
+
+hypercorn app:app
+"""
+
+from pathlib import Path
+
+from quart import Quart, Response
+
+from quartapp import Chat
+
+BUILT = Path(__file__).parent / "static" / "dist"
+
+app = Quart(__name__)
+chat = Chat(app, url_prefix="/ai")
+
+
+@app.get("/")
+async def page() -> Response:
+    if not (BUILT / "main.js").exists():
+        return Response("The page is not built: npm ci", status=503, content_type="text/plain")
+    response = await app.send_static_file("page.html")
+    response.headers["Content-Security-Policy"] = "default-src 'self'; img-src data:"
+    return response
