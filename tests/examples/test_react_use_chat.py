@@ -14,8 +14,8 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from examples.react_use_chat import app as unbuilt
-from tests.support.example_pages import SETTINGS, opened_example
-from tests.support.serving import ROOT, Server, Servers, upstream_settings
+from tests.support.example_pages import opened_example, settings_of_models
+from tests.support.serving import ROOT, Server, Servers
 
 IN_A_BROWSER = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,12 +39,9 @@ def built(needs: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="module")
-def server(servers: Servers, built: Path) -> Server:
-    return serve(servers, built, **SETTINGS)
-
-
-def serve(servers: Servers, folder: Path, **settings: str) -> Server:
-    return servers.start_fresh("hypercorn", "app:app", **settings, PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
+def server(servers: Servers, built: Path, upstream: str) -> Server:
+    path = f"{built}{os.pathsep}{ROOT}"
+    return servers.start_fresh("hypercorn", "app:app", **settings_of_models(upstream), PYTHONPATH=path)
 
 
 @IN_A_BROWSER
@@ -109,10 +106,10 @@ async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, server: 
 
 @IN_A_BROWSER
 async def test_the_page_stops_an_answer_and_the_server_cancels_it(
-    browser: Browser, servers: Servers, built: Path, upstream: str
+    browser: Browser, server: Server, upstream: str
 ) -> None:
-    server = serve(servers, built, **upstream_settings(upstream) | {"CHAT_MODEL": "fault-stall:3"})
     async with opened_example(browser, server) as page:
+        await page.choose("fault-stall:3")
         await page.send("count to 5")
         await page.box.press("Enter")  # sends nothing during an answer
         await page.stopped_at("1 2 3", server, upstream)

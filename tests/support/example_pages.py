@@ -18,13 +18,13 @@ AXE = ROOT / "tests" / "node" / "node_modules" / "axe-core" / "axe.min.js"
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-#: Settings of a server that offers these models of the mock model; `ExamplePage.choose` chooses one.
-MODELS = ("mock", "fault-drop:3", "fault-status:429", "fault-length")
-SETTINGS = {
-    "CHAT_MODELS": json.dumps({name: {"kind": "mock", "model": name} for name in MODELS}),
-    "CHAT_MOCK_TOKENS_PER_S": "0",
-    "CHAT_RETRIES": "0",
-}
+MODELS = ("mock", "fault-drop:3", "fault-status:429", "fault-length", "fault-stall:3")
+
+
+def settings_of_models(upstream: str) -> dict[str, str]:
+    """Return the settings of a chat with `MODELS` of the mock model at `upstream`, for `ExamplePage.choose`."""
+    models = {name: {"kind": "compatible", "base_url": upstream, "model": name} for name in MODELS}
+    return {"CHAT_MODELS": json.dumps(models), "CHAT_RETRIES": "0"}
 
 
 class ExamplePage:
