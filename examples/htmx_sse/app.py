@@ -59,7 +59,7 @@ async def events(question: str) -> AsyncIterator[str]:
                 elif isinstance(piece, Done):
                     note = SHORTENED.get(piece.finish_reason, "")
     except ChatError as error:
-        note = f"{'This answer is incomplete' if text else 'There is no answer'}: {error.sentence}"
+        note = f"{'This answer is incomplete' if text else 'There is no answer'}. {error.sentence}"
     if note:
         yield event(NOTE, note)
     yield event(STATUS, "" if note else "Done.")

@@ -10,6 +10,7 @@ from quart import Quart, Response
 from quartapp import Chat
 
 BUILT = Path(__file__).parent / "static" / "dist"
+HOW = "In the folder of the clone: npm ci --prefix examples/react_use_chat"
 
 app = Quart(__name__)
 chat = Chat(app, url_prefix="/ai")
@@ -18,7 +19,7 @@ chat = Chat(app, url_prefix="/ai")
 @app.get("/")
 async def page() -> Response:
     if not (BUILT / "main.js").exists():
-        return Response("The page is not built: npm ci", status=503, content_type="text/plain")
+        return Response(f"The page is not built. {HOW}", status=503, content_type="text/plain")
     response = await app.send_static_file("page.html")
     response.headers["Content-Security-Policy"] = "default-src 'self'; img-src data:"
     return response

@@ -35,7 +35,7 @@ async def test_the_page_reports_a_truncated_answer(browser: Browser, server: Ser
         await page.choose("fault-drop:3")
         await page.ask("count to 5")
         fault = "The model's server could not be reached or gave a broken answer."
-        await expect(page.answer()).to_have_text(f"1 2 3This answer is incomplete: {fault}")
+        await expect(page.answer()).to_have_text(f"1 2 3This answer is incomplete. {fault}")
         await expect(page.status).to_have_text("")
 
 
@@ -44,7 +44,7 @@ async def test_the_page_reports_an_answer_whose_connection_ends_early(browser: B
         lines = '{"type":"start","id":"1","model":"mock"}\n{"type":"delta","text":"1 2"}\n{"type":"del'
         await page.page.route("**/api/stream", lambda route: route.fulfill(body=lines))
         await page.ask("count to 5")
-        await expect(page.answer()).to_have_text("1 2This answer is incomplete: The connection ended early.")
+        await expect(page.answer()).to_have_text("1 2This answer is incomplete. The connection ended early.")
 
 
 async def test_the_page_reports_an_answer_at_its_longest_length(browser: Browser, server: Server) -> None:
@@ -60,7 +60,7 @@ async def test_the_page_shows_the_reason_of_a_refusal_and_does_not_send_its_ques
     async with opened_example(browser, server) as page:
         await page.choose("fault-status:429")
         await page.ask("count to 5")
-        await expect(page.answer()).to_have_text("There is no answer: The model is busy; try again later.")
+        await expect(page.answer()).to_have_text("There is no answer. The model is busy; try again later.")
         await page.ask("count to 6")
         assert page.conversations()[1] == [{"role": "user", "content": "count to 6"}]
 

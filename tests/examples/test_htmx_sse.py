@@ -53,7 +53,7 @@ async def test_the_page_reports_a_truncated_answer(browser: Browser, servers: Se
     async with opened_example(browser, example(servers, CHAT_MODEL="fault-drop:3")) as page:
         await page.ask("count to 5")
         fault = "The model's server could not be reached or gave a broken answer."
-        await expect(page.answer()).to_have_text(f"1 2 3This answer is incomplete: {fault}")
+        await expect(page.answer()).to_have_text(f"1 2 3This answer is incomplete. {fault}")
         await expect(page.status).to_have_text("")
         assert len(page.posts()) == 1
 
@@ -61,7 +61,7 @@ async def test_the_page_reports_a_truncated_answer(browser: Browser, servers: Se
 async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers, CHAT_MODEL="fault-status:429")) as page:
         await page.ask("count to 5")
-        await expect(page.answer()).to_have_text("There is no answer: The model is busy; try again later.")
+        await expect(page.answer()).to_have_text("There is no answer. The model is busy; try again later.")
 
 
 async def test_the_page_reports_a_connection_that_ends_early(browser: Browser, servers: Servers) -> None:
@@ -70,10 +70,10 @@ async def test_the_page_reports_a_connection_that_ends_early(browser: Browser, s
         kind = "text/event-stream"
         await page.page.route("**/questions", lambda route: route.fulfill(body=body, content_type=kind), times=1)
         await page.ask("count to 5")
-        await expect(page.answer()).to_have_text("1 2This answer is incomplete: The connection ended early.")
+        await expect(page.answer()).to_have_text("1 2This answer is incomplete. The connection ended early.")
         await page.page.route("**/questions", lambda route: route.fulfill(status=500, body="<h1>Oh"), times=1)
         await page.ask("count to 5")
-        await expect(page.status).to_have_text("There is no answer: The connection ended early.")
+        await expect(page.status).to_have_text("There is no answer. The connection ended early.")
         await expect(page.log.locator("article")).to_have_count(1)
         assert len(page.posts()) == 2
 

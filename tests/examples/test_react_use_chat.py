@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,33 +11,20 @@ from playwright.async_api import Browser, expect
 
 from examples.react_use_chat import app as unbuilt
 from tests.support.example_pages import opened_example, settings_of_models
-from tests.support.serving import ROOT, Server, Servers
+from tests.support.react_example import EXAMPLE, NODE, PACKAGE, build, serve
+from tests.support.serving import Server, Servers
 
 IN_A_BROWSER = pytest.mark.asyncio(loop_scope="module")
 
-EXAMPLE = ROOT / "examples" / "react_use_chat"
-NODE = ROOT / "tests" / "node"
-PACKAGE = json.loads((EXAMPLE / "package.json").read_text("utf-8"))
-
 
 @pytest.fixture(scope="module")
-def built(needs: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the example that its script `build` has built."""
+def server(
+    needs: Callable[[str], str], servers: Servers, tmp_path_factory: pytest.TempPathFactory, upstream: str
+) -> Server:
     needs("node")
     folder = tmp_path_factory.mktemp("react")
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("node_modules", "dist"), dirs_exist_ok=True)
-    program, *arguments = shlex.split(PACKAGE["scripts"]["build"])
-    command = [str(NODE / "node_modules" / ".bin" / program), *arguments]
-    packages = {"NODE_PATH": str(NODE / "node_modules")}
-    done = subprocess.run(command, cwd=folder, env=os.environ | packages, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(servers: Servers, built: Path, upstream: str) -> Server:
-    path = f"{built}{os.pathsep}{ROOT}"
-    return servers.start_fresh("hypercorn", "app:app", **settings_of_models(upstream), PYTHONPATH=path)
+    build(folder)
+    return serve(servers, folder, **settings_of_models(upstream))
 
 
 @IN_A_BROWSER
@@ -62,7 +45,7 @@ async def test_the_page_reports_a_truncated_answer_until_a_new_one_is_complete(
     async with opened_example(browser, server) as page:
         await page.choose("fault-drop:3")
         await page.ask("count to 5")
-        fault = "This answer is incomplete: The model's server could not be reached or gave a broken answer."
+        fault = "This answer is incomplete. The model's server could not be reached or gave a broken answer."
         await expect(page.answer()).to_have_text("1 2 3")
         await expect(page.log.get_by_text(fault)).to_be_visible()
         await page.choose("mock")
@@ -83,7 +66,7 @@ async def test_the_page_reports_an_answer_whose_connection_ends_early(browser: B
         kind = "text/event-stream"
         await page.page.route("**/api/ui", lambda route: route.fulfill(body=body, content_type=kind))
         await page.ask("count to 5")
-        await expect(page.answer()).to_have_text("1 2This answer is incomplete: The connection ended early.")
+        await expect(page.answer()).to_have_text("1 2This answer is incomplete. The connection ended early.")
 
 
 @IN_A_BROWSER
@@ -100,7 +83,7 @@ async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, server: 
         await page.choose("fault-status:429")
         await page.ask("count to 5")
         await expect(page.log.locator(".note")).to_contain_text(
-            "There is no answer: The model is busy; try again later."
+            "There is no answer. The model is busy; try again later."
         )
 
 
@@ -131,7 +114,10 @@ async def test_axe_finds_nothing(browser: Browser, server: Server, scheme: str) 
 async def test_the_app_explains_how_the_page_is_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(unbuilt, "BUILT", tmp_path)
     response = await unbuilt.app.test_client().get("/")
-    assert (response.status_code, await response.get_data(as_text=True)) == (503, "The page is not built: npm ci")
+    text = await response.get_data(as_text=True)
+    assert response.status_code == 503
+    assert "npm ci --prefix examples/react_use_chat" in text
+    assert "npm ci --prefix examples/react_use_chat && " in (EXAMPLE / "README.md").read_text("utf-8")
 
 
 def test_the_example_has_the_versions_of_the_tests() -> None:

@@ -58,7 +58,7 @@ async function ask(question) {
       if (type === "done") note = SHORTENED[finish_reason] ?? "";
     }
   } catch (error) {
-    const fault = answer.textContent ? "This answer is incomplete: " : "There is no answer: ";
+    const fault = answer.textContent ? "This answer is incomplete. " : "There is no answer. ";
     note = controller.signal.aborted ? "Stopped." : fault + error.message;
   }
   if (answer.textContent) messages.push({ role: "assistant", content: answer.textContent });

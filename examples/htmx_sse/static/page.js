@@ -20,7 +20,7 @@ form.addEventListener("htmx:finally:request", () => {
   const status = document.querySelector("[role=status]");
   if (answer) answer.ariaBusy = false;
   if (isComplete) return;
-  const fault = answer?.textContent ? "This answer is incomplete: " : "There is no answer: ";
+  const fault = answer?.textContent ? "This answer is incomplete. " : "There is no answer. ";
   const textContent = isStopped ? "Stopped." : fault + "The connection ended early.";
   if (answer) answer.append(Object.assign(document.createElement("p"), { className: "note", textContent }));
   status.textContent = answer ? "" : textContent;

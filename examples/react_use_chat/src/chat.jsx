@@ -24,7 +24,7 @@ export function Chat() {
           ))}
           {error && (
             <p className="note">
-              {hasAnswer ? "This answer is incomplete: " : "There is no answer: "}
+              {hasAnswer ? "This answer is incomplete. " : "There is no answer. "}
               {error.message} <button onClick={() => regenerate()}>Try again</button>
             </p>
           )}
@@ -42,7 +42,7 @@ function noteOf({ isAbort, isError, finishReason }) {
   if (finishReason === "length") return "The answer has reached its longest length.";
   if (finishReason === "content-filter") return "A filter of the model's server has ended the answer.";
   // useChat takes a stream that merely ends for a complete one. The chat sends `finish` last.
-  return finishReason ? "" : "This answer is incomplete: The connection ended early.";
+  return finishReason ? "" : "This answer is incomplete. The connection ended early.";
 }
 
 function Turn({ message, isBusy, note }) {
