@@ -8,6 +8,7 @@ from quart import Quart, Response
 from quartapp import Chat
 
 app = Quart(__name__)
+app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # because browsers would keep your files for 12 hours
 chat = Chat(app, url_prefix="/ai")
 
 

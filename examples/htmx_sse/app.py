@@ -12,6 +12,7 @@ from quart import Quart, Response, abort, request
 from quartapp import Chat, ChatError, Delta, Done, Refusal
 
 app = Quart(__name__)
+app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # because browsers would keep your files for 12 hours
 chat = Chat(app, url_prefix="/ai", without=("native", "openai", "ai-sdk", "page", "docs"))
 
 TURNS = '<article class="question">{}</article><article class="answer" aria-busy="true"></article>'

@@ -13,6 +13,7 @@ BUILT = Path(__file__).parent / "static" / "dist"
 HOW = "In the folder of the clone: npm ci --prefix examples/react_use_chat"
 
 app = Quart(__name__)
+app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # because browsers would keep your files for 12 hours
 chat = Chat(app, url_prefix="/ai")
 
 

@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.support.example_pages import opened_example, settings_of_models
+from tests.support.sampling import SOAK
 from tests.support.serving import Server, Servers
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -77,7 +78,7 @@ async def test_the_page_stops_an_answer_and_the_server_cancels_it(
         assert len(page.posts()) == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=SOAK)])
 async def test_axe_finds_nothing(browser: Browser, server: Server, scheme: str) -> None:
     options = {"color_scheme": scheme, "viewport": {"width": 360, "height": 640}}
     async with opened_example(browser, server, **options) as page:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import aiohttp
@@ -9,9 +11,13 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.support.example_pages import opened_example
-from tests.support.serving import Server, Servers, upstream_settings
+from tests.support.sampling import SOAK
+from tests.support.serving import ROOT, Server, Servers, upstream_settings
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+IN_A_BROWSER = pytest.mark.asyncio(loop_scope="module")
+
+VENDOR = ROOT / "examples" / "htmx_sse" / "static" / "vendor"
+PUBLISHED = ROOT / "tests" / "node" / "node_modules" / "htmx.org"
 
 
 def example(servers: Servers, **settings: str) -> Server:
@@ -20,6 +26,7 @@ def example(servers: Servers, **settings: str) -> Server:
     return servers.get("hypercorn", "examples.htmx_sse.app:app", **pace | settings)
 
 
+@IN_A_BROWSER
 async def test_the_page_shows_complete_answers(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers)) as page:
         await page.ask("one two  three 👩‍🚀")
@@ -31,6 +38,7 @@ async def test_the_page_shows_complete_answers(browser: Browser, servers: Server
         assert len(page.posts()) == 2
 
 
+@IN_A_BROWSER
 @pytest.mark.parametrize(
     "text",
     [
@@ -49,6 +57,7 @@ async def test_questions_and_answers_are_text(text: str, browser: Browser, serve
         await expect(page.log.locator("article *")).to_have_count(0)
 
 
+@IN_A_BROWSER
 async def test_the_page_reports_a_truncated_answer(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers, CHAT_MODEL="fault-drop:3")) as page:
         await page.ask("count to 5")
@@ -58,12 +67,14 @@ async def test_the_page_reports_a_truncated_answer(browser: Browser, servers: Se
         assert len(page.posts()) == 1
 
 
+@IN_A_BROWSER
 async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers, CHAT_MODEL="fault-status:429")) as page:
         await page.ask("count to 5")
         await expect(page.answer()).to_have_text("There is no answer. The model is busy; try again later.")
 
 
+@IN_A_BROWSER
 async def test_the_page_reports_a_connection_that_ends_early(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers)) as page:
         body = 'data: <article class="answer" aria-busy="true">1 2</article>\n\n'
@@ -78,6 +89,7 @@ async def test_the_page_reports_a_connection_that_ends_early(browser: Browser, s
         assert len(page.posts()) == 2
 
 
+@IN_A_BROWSER
 async def test_the_page_stops_an_answer_and_the_server_cancels_it(
     browser: Browser, servers: Servers, upstream: str
 ) -> None:
@@ -90,6 +102,7 @@ async def test_the_page_stops_an_answer_and_the_server_cancels_it(
         assert len(page.posts()) == 1
 
 
+@IN_A_BROWSER
 async def test_a_form_of_another_site_is_refused(servers: Servers) -> None:
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{example(servers).port}") as client,
@@ -98,10 +111,21 @@ async def test_a_form_of_another_site_is_refused(servers: Servers) -> None:
         assert refused.status == 403
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@IN_A_BROWSER
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=SOAK)])
 async def test_axe_finds_nothing(browser: Browser, servers: Servers, scheme: str) -> None:
     options = {"color_scheme": scheme, "viewport": {"width": 360, "height": 640}}
     async with opened_example(browser, example(servers, CHAT_MODEL="fault-drop:3"), **options) as page:
         assert await page.faults() == []
         await page.ask("count to 5")
         assert await page.faults() == []
+
+
+def test_htmx_is_the_published_one(needs: Callable[[str], str]) -> None:
+    needs("npm")
+    files = {"htmx.min.js": "dist/htmx.min.js", "hx-sse.min.js": "dist/ext/hx-sse.min.js", "LICENSE": "LICENSE"}
+    assert {path.name for path in VENDOR.iterdir()} == set(files)
+    for name, published in files.items():
+        assert (VENDOR / name).read_bytes() == (PUBLISHED / published).read_bytes(), name
+    version = json.loads((PUBLISHED / "package.json").read_text("utf-8"))["version"]
+    assert f"has htmx {version} and" in (VENDOR.parents[1] / "README.md").read_text("utf-8")

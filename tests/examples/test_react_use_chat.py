@@ -12,6 +12,7 @@ from playwright.async_api import Browser, expect
 from examples.react_use_chat import app as unbuilt
 from tests.support.example_pages import opened_example, settings_of_models
 from tests.support.react_example import EXAMPLE, NODE, PACKAGE, build, serve
+from tests.support.sampling import SOAK
 from tests.support.serving import Server, Servers
 
 IN_A_BROWSER = pytest.mark.asyncio(loop_scope="module")
@@ -100,7 +101,7 @@ async def test_the_page_stops_an_answer_and_the_server_cancels_it(
         assert len(page.posts()) == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=SOAK)])
 @IN_A_BROWSER
 async def test_axe_finds_nothing(browser: Browser, server: Server, scheme: str) -> None:
     options = {"color_scheme": scheme, "viewport": {"width": 360, "height": 640}}

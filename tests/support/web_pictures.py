@@ -27,9 +27,6 @@ PHONE = {"viewport": {"width": 360, "height": 640}}
 #: How the pages look at a user: the name of each view and its options of Playwright's context.
 VIEWS: Mapping[str, Any] = {"light": SIZE, "dark": {**SIZE, "color_scheme": "dark"}, "phone": PHONE}
 
-#: The models that a server's page has for these states.
-FAULTS = {"truncated": "fault-drop:12", "refused": "fault-status:429", "answering": "fault-stall:3"}
-
 
 async def complete(page: ExamplePage) -> None:
     await page.ask("Count to 5")
@@ -55,6 +52,7 @@ async def empty(page: ExamplePage) -> None:
     await page.box.blur()
 
 
+#: The model and the actions of each state.
 STATES: Mapping[str, tuple[str, Callable[[ExamplePage], Awaitable[None]]]] = {
     "empty": ("mock", empty),
     "complete": ("mock", complete),
