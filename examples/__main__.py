@@ -11,6 +11,7 @@ import importlib
 import os
 import re
 import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -41,11 +42,11 @@ def main(arguments: Sequence[str]) -> int:
     if options.name not in names():
         return failed(f"There is no example {options.name}; there are {', '.join(names())}.")
     absent = missing(options.name)
-    if not absent:
-        return run(options.name, options.port, others)
-    if Path(sys.prefix) != ENVIRONMENT:
+    if absent and Path(sys.prefix) != ENVIRONMENT:
         return run_in_environment(arguments)
-    return install(options.name, absent) or run(options.name, options.port, others)
+    if absent and (status := install(options.name, absent)):
+        return status
+    return build(options.name) or run(options.name, options.port, others)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -113,6 +114,18 @@ def install(name: str, absent: Sequence[str]) -> int:
     quiet = ["--quiet", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "install", *quiet, "--requirement", str(requirements(name))]
     return subprocess.call(command, cwd=ROOT)  # noqa: S603 - the names of this folder
+
+
+def build(name: str) -> int:
+    """Build the page of an example with a package.json, unless it is built. Return the exit status of npm."""
+    folder = EXAMPLES / name
+    if not (folder / "package.json").exists() or (folder / "static" / "dist").exists():
+        return 0
+    npm = shutil.which("npm")
+    if npm is None:
+        return failed(f"The page of {name} is built with Node 20 or later, which has npm: https://nodejs.org")
+    sys.stderr.write(f"Building the page in {folder} …\n")
+    return subprocess.call([npm, "ci", "--no-audit", "--no-fund"], cwd=folder)  # noqa: S603 - npm, in our folder
 
 
 def run_in_environment(arguments: Sequence[str]) -> int:

@@ -118,7 +118,6 @@ async def test_the_app_explains_how_the_page_is_built(monkeypatch: pytest.Monkey
     text = await response.get_data(as_text=True)
     assert response.status_code == 503
     assert "npm ci --prefix examples/react_use_chat" in text
-    assert "npm ci --prefix examples/react_use_chat && " in (EXAMPLE / "README.md").read_text("utf-8")
 
 
 def test_the_example_has_the_versions_of_the_tests() -> None:

@@ -29,8 +29,8 @@ FOLDERS = sorted(
     if path.name not in NO_EXAMPLES and any(file.suffix != ".pyc" for file in path.rglob("*.*"))
 )
 STARTS_IN_S = 30
-#: The fast run leaves out examples that take long to import. It has their servers in other tests.
-SLOW = ("langgraph", "langgraph_flask")
+#: The fast run leaves out examples that take long to import or to build. It has their servers in other tests.
+SLOW = ("langgraph", "langgraph_flask", "react_use_chat")
 EACH_NAME = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=SOAK) if name in SLOW else name for name in NAMES]
 )
