@@ -123,7 +123,7 @@ def settle(turns: Sequence[JsonObject]) -> Iterator[JsonObject]:
             answered = {result["tool_call_id"] for result in call_results}
             missing = [call for call in turn["tool_calls"] if call["id"] not in answered]
             if call_results:
-                turn = turn | {"tool_calls": [_mended(call, missing) for call in turn["tool_calls"]]}
+                turn = with_valid_arguments(turn)
                 call_results += [_no_result(id) for id in dict.fromkeys(call["id"] for call in missing)]
             else:
                 turn = without(turn, {"tool_calls", "extra"})
@@ -154,9 +154,16 @@ def _no_result(call_id: str) -> JsonObject:
     return {"role": "tool", "content": NO_RESULT, "tool_call_id": call_id}
 
 
-def _mended(call: JsonObject, missing: Sequence[JsonObject]) -> JsonObject:
-    """Return the call with valid JSON arguments, because an answer may have ended inside the arguments."""
-    if call not in missing or "function" not in call or _is_object(call["function"]["arguments"]):
+def with_valid_arguments(turn: JsonObject) -> JsonObject:
+    """Return a turn whose calls all have an object in JSON as their arguments, `{}` in place of any other text.
+
+    Models write other text too, and many servers refuse it when it comes back.
+    """
+    return turn | {"tool_calls": [_mended(call) for call in turn["tool_calls"]]}
+
+
+def _mended(call: JsonObject) -> JsonObject:
+    if "function" not in call or _is_object(call["function"]["arguments"]):
         return call
     return call | {"function": call["function"] | {"arguments": "{}"}}
 

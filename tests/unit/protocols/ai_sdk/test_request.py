@@ -173,11 +173,11 @@ def test_a_call_that_the_user_refused_has_that_as_its_result(part: dict[str, Any
     assert result == {"role": "tool", "content": content, "tool_call_id": "c1"}
 
 
-def test_arguments_that_are_not_json_are_returned_unchanged() -> None:
+def test_arguments_that_are_not_json_are_sent_as_an_empty_object() -> None:
     part = tool("output-error", rawInput="{half", errorText="The arguments are not JSON.")
     del part["input"]
     [_, turn, _] = taken(body(HI, message(part, role="assistant"))).messages
-    assert turn["tool_calls"] == [called(arguments="{half")]
+    assert turn["tool_calls"] == [called(arguments="{}")]
 
 
 def test_metadata_of_parts_belongs_to_the_turn_and_its_calls() -> None:
