@@ -143,9 +143,10 @@ class Run:
         if self.state is not State.ENDED:
             limits, started_at = self._limits, self.started_at
             found.append((started_at + limits.answer_timeout_s, lambda: self.end(ChatError("deadline_exceeded"))))
-            if self._first_event_at is None:
+            has_begun = self._first_event_at is not None or self._wait_s is not None
+            if not has_begun:
                 found.append((started_at + limits.first_event_timeout_s, self._time_out))
-            is_idle = self._first_event_at is not None and not self._queue.producer_waits
+            is_idle = has_begun and not self._queue.producer_waits
             wait_s = limits.idle_timeout_s if self._wait_s is None else self._wait_s
             found.append(((self._read_at if is_idle else now) + wait_s, self._time_out))
         return found
@@ -206,6 +207,7 @@ class Run:
         if self._first_event_at is None and (batch.pieces or batch.is_held):
             self._take_first_event()
         if batch.pieces:
+            self._own_failure = None
             self.open()
             self._queue.add(batch.pieces, batch.size)
 

@@ -214,7 +214,7 @@ class Batch(msgspec.Struct):
     `attempt` comes in a batch of its own, for the log. The last `extra` becomes that of Done. `is_held` is true if the
     model has sent events and an output filter holds all of them back.
     If `begins_step` is true, the model is called again: its usage is added to the earlier one. The next batch may take
-    `wait_s` seconds instead of the idle limit.
+    `wait_s` seconds instead of the idle limit, or of the limit for the first event.
     """
 
     size: int
