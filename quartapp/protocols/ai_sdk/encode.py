@@ -94,12 +94,16 @@ class PartEncoder:
             case _:
                 yield from self._content(event)
 
-    def _content(self, event: Event) -> Iterator[ui.StreamPart]:
-        """Yield the parts of a piece of a turn. The first piece after results of tools begins a step."""
+    def _begin_turn(self) -> Iterator[ui.StreamPart]:
+        """Yield the beginning of the step for a turn after results of tools."""
         if self._is_between_steps:
             self._is_between_steps = False
             yield ui.FinishStepPart()
             yield ui.StartStepPart()
+
+    def _content(self, event: Event) -> Iterator[ui.StreamPart]:
+        """Yield the parts of a piece of a turn."""
+        yield from self._begin_turn()
         match event:
             case Delta(text) | Refusal(text) | Reasoning(text):
                 yield from self._text(REASONING if isinstance(event, Reasoning) else TEXT, text)
@@ -120,6 +124,8 @@ class PartEncoder:
         self._calls = {}
 
     def _end(self, done: Done) -> Iterator[ui.StreamPart]:
+        if done.finish_reason != "tool_calls":  # a last turn without content: pages must not send the results again
+            yield from self._begin_turn()
         yield from self._end_turn(done.extra or None)
         yield ui.FinishStepPart()
         usage = None if done.usage is None else ui.FinishMetadata(ui.UsageCounts(**asdict(done.usage)))
