@@ -13,6 +13,7 @@ from quartapp.core.events import ToolResult
 from quartapp.core.outcome import Outcome, is_cancelled
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
+from quartapp.protocols.common.encoding import to_utf8
 from quartapp.tools.tool import PythonTool, ToolError, to_text
 
 log = logging.getLogger("quartapp.tools")
@@ -65,14 +66,14 @@ class ToolRunner:
     def waits_for_approval(self, call: ToolCallRequest) -> bool:
         """Return whether a call needs the approval of the user. A call with invalid arguments does not.
 
-        If the function that decides raises an exception, the call needs the approval.
+        If the function that decides raises an exception, SystemExit too, the call needs the approval.
         """
         tool = self._tools[call.name]
         try:
             return tool.needs_approval is not False and tool.waits_for_approval(tool.arguments(call.arguments))
         except ToolError:
             return False
-        except Exception:
+        except BaseException:  # for example SystemExit, which would end the process
             log.exception("needs_approval of the tool %s failed, so the user is asked", tool.name)
             return True
 
@@ -119,9 +120,12 @@ class ToolRunner:
         task = asyncio.create_task(Outcome.of_async(self._run(function)))
         try:
             done, _ = await asyncio.wait([task], timeout=timeout_s)
-        finally:
+        except asyncio.CancelledError:
             task.cancel()
+            await asyncio.wait([task])  # so that its `finally` can end, while `results` waits STOP_S
+            raise
         if not done:
+            task.cancel()
             log.warning("the tool %s has not ended after %g s", tool.name, timeout_s)
             raise ToolError(f"The tool was stopped, because it took longer than {timeout_s:g} seconds.")
         return task.result()
@@ -130,8 +134,9 @@ class ToolRunner:
         return tool.timeout_s or self._limits.tool_timeout_s
 
     def _bounded(self, text: str) -> str:
-        """Return a text that is not longer than allowed, with a note for the model if it was."""
+        """Return a text in UTF-8 that is not longer than allowed, with a note for the model if it was."""
         most = self._limits.max_tool_result_chars
+        start = to_utf8(text[:most]).decode()
         if len(text) <= most:
-            return text
-        return f"{text[:most]}\n[truncated: the first {most} of {len(text)} characters]"
+            return start
+        return f"{start}\n[truncated: the first {most} of {len(text)} characters]"

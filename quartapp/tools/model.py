@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from quartapp.core.errors import ChatError
 from quartapp.core.events import Batch, Batches, Step, ToolApproval
 from quartapp.core.request import ChatRequest, JsonObject, without
-from quartapp.protocols.common.calls import NO_RESULT
+from quartapp.protocols.common.calls import NO_RESULT, with_valid_arguments
 from quartapp.protocols.common.messages import Message
 from quartapp.protocols.native.whole import turn_message
 from quartapp.tools.calls import Run, ToolCallRequest, ToolLimits, ToolRunner
@@ -90,7 +90,7 @@ class _ToolAnswer:
         self._calls = calls
         self._max_steps = max_steps
         self._wait_s = wait_s
-        self._ids: set[str] = set()
+        self._ids = _ids_in(request)
         self._count = 0
         self._has_text = False
         self.approved = self._open_calls()
@@ -159,7 +159,7 @@ class _ToolAnswer:
 
         A tool that the client has demanded is not demanded again, because the model would call it forever.
         """
-        message = Message.model_validate(turn_message(turn.answer)).as_sent()
+        message = with_valid_arguments(Message.model_validate(turn_message(turn.answer)).as_sent())
         results = [_result_message(call.id, turn.results[call.id]) for call in turn.calls]
         params = without(self._request.params, {"tool_choice"})
         if is_last:
@@ -168,27 +168,33 @@ class _ToolAnswer:
             params["tool_choice"] = "auto"
         messages = [*self._request.messages, message, *results]
         self._request = replace(self._request, messages=messages, params=params)
-        self._count += len(turn.answer.tool_calls)
+        self._count = turn.end
         self._has_text = self._has_text or bool(turn.answer.text)
         return self.build()
 
     # -- calls that the client has approved
 
     def _open_calls(self) -> list[ToolCallRequest]:
-        """Return the calls at the end of the conversation that may run now: own ones, approved if they need it."""
+        """Return the calls at the end of the conversation that may run now: own ones, approved if they need it.
+
+        Of several calls with the same id one runs, because they share their approval and their result.
+        """
         opened = self._request.open_calls
         if opened is None or not opened.is_end_of(self._request.messages):
             return []
-        calls = [
-            ToolCallRequest(call["id"], call["function"]["name"], call["function"]["arguments"])
+        calls = {
+            call["id"]: ToolCallRequest(call["id"], call["function"]["name"], call["function"]["arguments"])
             for call in opened.calls
             if "function" in call and self._calls.has(call["function"]["name"])
+        }
+        return [
+            call for call in calls.values() if call.id in opened.approved or not self._calls.waits_for_approval(call)
         ]
-        return [call for call in calls if call.id in opened.approved or not self._calls.waits_for_approval(call)]
 
     async def _run_approved(self) -> Batches:
         """Yield the results of the approved calls, and put them into the conversation."""
         opened, results = self._request.open_calls, dict[str, str]()
+        yield Batch(0, wait_s=self._calls.timeout_s(self.approved) + MARGIN_S)
         async with aclosing(self._results(self.approved, results)) as batches:
             async for batch in batches:
                 yield batch
@@ -197,6 +203,12 @@ class _ToolAnswer:
             messages = opened.replaced_in(self._request.messages, added)
             self._request = replace(self._request, messages=messages, open_calls=None)
         yield Batch(0, wait_s=self._wait_s)
+
+
+def _ids_in(request: ChatRequest) -> set[str]:
+    """Return the ids of all calls in the conversation. A client may add the answer to the message with them."""
+    turns = [*request.messages, *([] if request.open_calls is None else [request.open_calls.turn])]
+    return {call["id"] for turn in turns for call in turn.get("tool_calls") or ()}
 
 
 def _result_message(id: str, content: str) -> JsonObject:

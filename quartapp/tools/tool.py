@@ -47,7 +47,7 @@ class PythonTool:
     If `timeout_s` is None, the setting CHAT_TOOL_TIMEOUT_S applies. `allow` decides to whom the tool is offered.
 
     Parameters with the type Principal or ChatRequest are not part of the schema: they get the user and the request.
-    Raises TypeError for a function without types, and ValueError for a name that models cannot use.
+    Raises TypeError for a function without types or with `yield`, and ValueError for a name that models cannot use.
     """
 
     def __init__(
@@ -62,6 +62,10 @@ class PythonTool:
     ) -> None:
         self.function = function
         self.name = name or str(getattr(function, "__name__", ""))
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"tool {self.name}: a tool returns its result, and this function yields")
+        if inspect.iscoroutinefunction(needs_approval):
+            raise TypeError(f"tool {self.name}: needs_approval is True, False or a sync function, not an async one")
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"tool: {self.name!r} is no name for models: up to 64 letters, digits, _ and -; set name=")
         if timeout_s is not None and not timeout_s > 0:
@@ -110,9 +114,12 @@ class PythonTool:
 def to_text(result: Any) -> str:
     """Return the result of a tool as text for the model: a str unchanged, any other value as JSON.
 
-    Raises PydanticSerializationError for a value that is not JSON.
+    NaN and Infinity become strings. Raises TypeError for an iterator, which may never end, and
+    PydanticSerializationError for any other value that is not JSON.
     """
-    return result if isinstance(result, str) else pydantic_core.to_json(result).decode()
+    if isinstance(result, Iterator):
+        raise TypeError(f"a tool returned {type(result).__qualname__}; it returns a list of the values")
+    return result if isinstance(result, str) else pydantic_core.to_json(result, inf_nan_mode="strings").decode()
 
 
 # -- the schema

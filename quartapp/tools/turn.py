@@ -21,12 +21,15 @@ SERVER: Final = "server"
 #: Seconds for usage and the end of the stream after the finish reason of a turn with calls, as in answer.run.
 TAIL_S: Final = 2.0
 
+#: Seconds for the end of the response after its end marker. A complete response keeps its connection usable.
+END_S: Final = 0.2
+
 
 class Turn:
     """One turn of the model: its events as the client gets them, and its complete calls of tools in Python.
 
     Calls are numbered from `first` on, and no id is in `ids` already, so that a client can tell the calls of all turns
-    apart. If it `is_later`, a blank line precedes its text.
+    apart. `end` is the number after the last one. If it `is_later`, a blank line precedes its text.
     """
 
     def __init__(self, tools: ToolRunner, ids: set[str], first: int, *, is_later: bool) -> None:
@@ -34,6 +37,7 @@ class Turn:
         self._ids = ids
         self._first = first
         self._needs_line = is_later
+        self.end = first
         self._own: set[int] = set()
         self._new_ids: dict[int, str] = {}
         self._events: list[Piece] = []
@@ -43,7 +47,11 @@ class Turn:
         self.results: dict[str, str] = {}
 
     async def read(self, batches: Batches) -> Batches:
-        """Yield the batches of the turn. If it has own calls, the rest after its finish reason may take TAIL_S."""
+        """Yield the batches of the turn.
+
+        If it has own calls, the rest after its finish reason may take TAIL_S, and END_S after its end marker.
+        """
+        loop = asyncio.get_running_loop()
         tail_until: float | None = None
         while True:
             try:
@@ -55,9 +63,11 @@ class Turn:
                 if self.has_own and self.finish_reason is not None:
                     return
                 raise
+            has_ended = batch.ended
             yield self._take(batch)
-            if self.has_own and self.finish_reason is not None and tail_until is None:
-                tail_until = asyncio.get_running_loop().time() + TAIL_S
+            if self.has_own and self.finish_reason is not None:
+                tail_until = tail_until or loop.time() + TAIL_S
+                tail_until = min(tail_until, loop.time() + END_S) if has_ended else tail_until
 
     @cached_property
     def answer(self) -> WholeAnswer:
@@ -104,6 +114,7 @@ class Turn:
         id = call.id
         if call.index not in self._new_ids:
             id = self._new_ids[call.index] = self._unused(call.id)
+            self.end = max(self.end, self._first + call.index + 1)
             if call.name is not None and call.kind is call.executor is None and self._tools.has(call.name):
                 self._own.add(call.index)
                 self.has_own = True
@@ -114,7 +125,7 @@ class Turn:
 
     def _unused(self, id: str | None) -> str:
         """Return the id of a call, or another one if it is missing or belongs to an earlier call."""
-        if id is None or id in self._ids:
+        if not id or id in self._ids:
             id = f"call_{secrets.token_hex(12)}"
         self._ids.add(id)
         return id
