@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from quartapp.hooks import Hooks, HookThreads, Host, called
 from quartapp.models.own import OwnModels
 from quartapp.models.registry import ListedModel, open_models
 from quartapp.settings.settings import Settings
-from quartapp.tools.calls import ToolLimits
+from quartapp.tools.calls import STOP_S, ToolLimits
 from quartapp.tools.model import ToolModel
 from quartapp.tools.tool import PythonTool
 from quartapp.upstreams.model import OpenStream
@@ -62,6 +62,7 @@ class RunningChat:
         self._limits = Limits(**{name: getattr(settings, name) for name in Limits.__struct_fields__})
         self.guards = Guards(before_model=(Slots(settings.max_open_streams),))
         self._tool_threads = HookThreads()
+        self._tool_tasks: set[asyncio.Task[Any]] = set()
         self._open: set[Answer] = set()
         self._client_tasks: set[asyncio.Task[Any]] = set()
         self._hook_tasks: set[asyncio.Task[None]] = set()
@@ -141,10 +142,17 @@ class RunningChat:
         return ToolModel(
             listed,
             tools,
-            partial(self.host.call_later, threads=self._tool_threads),
+            self._run_tool,
             ToolLimits(**{name: getattr(self.settings, name) for name in ToolLimits.__struct_fields__}),
             first_event_timeout_s=self.settings.first_event_timeout_s,
         )
+
+    async def _run_tool(self, function: Callable[[], Any]) -> Any:
+        task = asyncio.current_task()
+        if task is not None:
+            self._tool_tasks.add(task)
+            task.add_done_callback(self._tool_tasks.discard)
+        return await self.host.call_later(function, threads=self._tool_threads)
 
     def _add_client_task(self, answer: Answer) -> None:
         task, connection_tasks = asyncio.current_task(), CONNECTION_TASKS.get()
@@ -179,14 +187,16 @@ class RunningChat:
         await asyncio.gather(*(answer.wait_closed() for answer in answers))
 
     async def close(self) -> None:
-        """End all answers, wait for their last bytes and for their hooks, and close the connections of the models.
+        """End all answers, wait for their last bytes, tools and hooks, and close the connections of the models.
 
-        The waits end after LAST_BYTES_S and HOOKS_S. Hooks that are not done then are cancelled.
+        The waits end after LAST_BYTES_S, STOP_S and HOOKS_S. Hooks that are not done then are cancelled.
         """
         await self.shut_down()
         tasks = self._client_tasks - {asyncio.current_task()}
         if tasks:
             await asyncio.wait(tasks, timeout=LAST_BYTES_S)
+        if self._tool_tasks:  # of answers that have ended, because the others have waited for theirs
+            await asyncio.wait(self._tool_tasks, timeout=STOP_S)
         if self._hook_tasks:
             _, late = await asyncio.wait(self._hook_tasks, timeout=HOOKS_S)
             for task in late:

@@ -324,6 +324,17 @@ async def test_a_second_step_is_retried_and_has_fallbacks() -> None:
             assert second.results == {"c0": "sunny in Bern"}
 
 
+async def test_a_fallback_that_falls_silent_in_the_second_step_ends_with_a_timeout() -> None:
+    begun = sending(event_stream(chunk({"content": "It is"}), done=False))
+    async with Turns(WEATHER, reply(503, b"{}")) as first, Turns(begun) as second:
+        table = {
+            "ours": {"kind": "compatible", "base_url": first.base_url, "fallbacks": ["other"], "retries": 0},
+            "other": {"kind": "compatible", "base_url": second.base_url},
+        }
+        async with serving_tools(first, weather, models=table, idle_timeout_s=1) as client:
+            assert NDJSON.ending((await ask(client, NDJSON)).body) == "upstream_timeout"
+
+
 async def test_a_server_that_refuses_the_second_step_ends_the_answer() -> None:
     async with Turns(WEATHER, reply(400, b"{}")) as upstream, serving_tools(upstream, weather) as client:
         assert NDJSON.ending((await ask(client, NDJSON)).body) == "upstream_refused"
