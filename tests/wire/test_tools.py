@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from quartapp import Chat, ChatError, ChatRequest, Done, Principal, ToolCall, ToolError
+from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Done, Principal, Step, ToolCall, ToolError
 from tests.support.endpoints import Client, Reply, chunk, event_stream
 from tests.support.host_code import BASE_EXCEPTIONS
 from tests.support.loopback import CHUNKED_HEAD, Exchange, Loopback, http_chunk, reply
@@ -634,6 +634,45 @@ async def test_a_filter_changes_calls_and_results_for_the_client_alone() -> None
             assert is_complete(form, answer)
             assert b"Bern" not in answer.body
             assert upstream.results == {"c0": "sunny in Bern"}
+
+
+# -- hooks
+
+
+async def test_the_report_has_all_turns_as_messages_of_the_next_request() -> None:
+    reports: list[AnswerReport] = []
+    async with (
+        Turns(WEATHER, FINAL) as upstream,
+        serving_tools(upstream, weather, setup=lambda chat: chat.on_answer(reports.append)) as client,
+    ):
+        document = (await ask(client, JSON)).json
+    [report] = reports
+    assert report.answer is not None
+    assert (report.answer.messages, report.steps) == (document["messages"], 2)
+    assert [turn["role"] for turn in document["messages"]] == ["assistant", "tool", "assistant"]
+
+
+async def test_code_of_the_host_app_runs_tools_for_its_user_and_can_stop_them() -> None:
+    cancelled = asyncio.Event()
+    chats: list[Chat] = []
+
+    async def wait(user: Principal) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            cancelled.set()
+
+    turn = calling(call("wait"))
+    async with Turns(turn) as upstream, serving_tools(upstream, wait, setup=chats.append) as client:
+        async with client.app.app_context():
+            answer = chats[0].stream("hi", principal=Principal("ann"))
+            async for event in answer:
+                if isinstance(event, Step):
+                    break
+            await answer.aclose()
+        async with asyncio.timeout(2):
+            await cancelled.wait()
 
 
 # -- time

@@ -91,16 +91,25 @@ def _without_defaults(call: WholeToolCall, left_out: Container[str]) -> JsonObje
 
 
 def _messages(events: Sequence[Event]) -> Iterator[JsonObject]:
-    """Yield the turns of an answer. Step ends a turn, and Done the last one, which may be empty."""
+    """Yield the turns of an answer. Step ends a turn, and Done the last one, which is left out if it is empty.
+
+    A transcript has no Done, and its last turn may not be complete.
+    """
     begun = 0
     for index, event in enumerate(events):
         if isinstance(event, Step | Done):
-            turn = _merge_turn(events[begun:index])
-            turn.extra, begun = event.extra, index
-            if turn.text or turn.refusal or turn.tool_calls:
-                yield turn_message(turn)
+            yield from _turn(events[begun:index], event.extra)
+            begun = index
         elif isinstance(event, ToolResult):
             yield {"role": "tool", "content": event.content, "tool_call_id": event.id}
+    yield from _turn([event for event in events[begun:] if not isinstance(event, Done)], None)
+
+
+def _turn(events: Sequence[Event], extra: dict[str, Any] | None) -> Iterator[JsonObject]:
+    turn = _merge_turn(events)
+    turn.extra = extra
+    if turn.text or turn.refusal or turn.tool_calls:
+        yield turn_message(turn)
 
 
 def _merge_turn(events: Sequence[Event]) -> WholeAnswer:
