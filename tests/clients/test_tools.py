@@ -14,7 +14,7 @@ import pytest_asyncio
 from tests.support.endpoints import chunk, event_stream
 from tests.support.loopback import reply
 from tests.support.serving import ROOT, Server, Servers, upstream_settings
-from tests.support.tool_upstreams import Scripts, answering, call, calling
+from tests.support.tool_upstreams import Scripts, Turn, answering, call, calling
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -25,9 +25,16 @@ Json = dict[str, Any]
 
 WEATHER = call("weather", {"city": "Bern"})
 #: The question, which names its turns in `SCRIPTS`, and the decisions about the approvals in its answer.
-DECISIONS = {"plain": [], "silent": [], "failing": [], "approve": [True], "deny": [False], "twice": [True, True]}
+DECISIONS: dict[str, list[bool]] = {
+    "plain": [],
+    "silent": [],
+    "failing": [],
+    "approve": [True],
+    "deny": [False],
+    "twice": [True, True],
+}
 
-SCRIPTS = {
+SCRIPTS: dict[str, list[Turn]] = {
     "plain": [calling(WEATHER, text="Let me look."), answering("It is sunny.")],
     "silent": [calling(WEATHER), event_stream(chunk({}, "stop"))],
     "failing": [calling(WEATHER), reply(400, b"{}")],

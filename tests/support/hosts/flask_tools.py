@@ -6,7 +6,7 @@ import threading
 
 from flask import Flask
 
-from quartapp import Chat
+from quartapp import AnswerReport, Chat
 
 logging.basicConfig(level=logging.INFO)
 log = logging.getLogger("tools")
@@ -50,5 +50,5 @@ async def delete_order(order: int) -> str:
 
 
 @chat.on_answer
-def ended(report):
+def ended(report: AnswerReport) -> None:
     log.warning("the answer has ended with %s", report.ending)
