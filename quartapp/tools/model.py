@@ -160,7 +160,8 @@ class _ToolAnswer:
         A tool that the client has demanded is not demanded again, because the model would call it forever.
         """
         message = with_valid_arguments(Message.model_validate(turn_message(turn.answer)).as_sent())
-        results = [_result_message(call.id, turn.results[call.id]) for call in turn.calls]
+        ids = [call.id or "" for call in turn.answer.tool_calls]  # with those that a model in Python has run
+        results = [_result_message(id, turn.results.get(id, NO_RESULT)) for id in ids]
         params = without(self._request.params, {"tool_choice"})
         if is_last:
             params["tool_choice"] = "none"

@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from quartapp.core.errors import ChatError
-from quartapp.core.events import Batch, Batches, Delta, Piece, ToolCall
+from quartapp.core.events import Batch, Batches, Delta, Piece, ToolCall, ToolResult
 from quartapp.core.request import JsonObject
 from quartapp.protocols.native.whole import WholeAnswer, merge
 from quartapp.tools.calls import ToolCallRequest, ToolRunner
@@ -29,7 +29,8 @@ class Turn:
     """One turn of the model: its events as the client gets them, and its complete calls of tools in Python.
 
     Calls are numbered from `first` on, and no id is in `ids` already, so that a client can tell the calls of all turns
-    apart. `end` is the number after the last one. If it `is_later`, a blank line precedes its text.
+    apart. `end` is the number after the last one. `results` are texts by the ids of their calls. If it `is_later`, a
+    blank line precedes its text.
     """
 
     def __init__(self, tools: ToolRunner, ids: set[str], first: int, *, is_later: bool) -> None:
@@ -103,6 +104,8 @@ class Turn:
     def _piece(self, piece: Piece) -> Piece:
         if isinstance(piece, ToolCall):
             piece = self._call(piece)
+        if isinstance(piece, ToolResult):
+            self.results[piece.id] = piece.content
         self._events.append(piece)
         if isinstance(piece, Delta) and self._needs_line:
             self._needs_line = False
@@ -113,12 +116,13 @@ class Turn:
         """Return the fragment with the number and the id of its call in the answer."""
         id = call.id
         if call.index not in self._new_ids:
-            id = self._new_ids[call.index] = self._unused(call.id)
+            has_result = call.executor is not None  # it is a call of a model in Python, and names its id
+            id = self._new_ids[call.index] = call.id if call.id and has_result else self._unused(call.id)
             self.end = max(self.end, self._first + call.index + 1)
-            if call.name is not None and call.kind is call.executor is None and self._tools.has(call.name):
+            if call.name is not None and call.kind is None and not has_result and self._tools.has(call.name):
                 self._own.add(call.index)
                 self.has_own = True
-            elif call.executor is None:  # a model in Python may have run its own calls
+            elif not has_result:
                 self.has_theirs = True
         executor = SERVER if call.index in self._own else call.executor
         return replace(call, index=self._first + call.index, id=id, executor=executor)

@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 import pytest
 
-from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Done, Principal, Step, ToolCall, ToolError
+from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Done, Principal, Step, ToolCall, ToolError, ToolResult
 from tests.support.endpoints import Client, Reply, chunk, event_stream
 from tests.support.host_code import BASE_EXCEPTIONS
 from tests.support.loopback import CHUNKED_HEAD, Exchange, Loopback, http_chunk, reply
@@ -387,6 +387,33 @@ async def test_a_model_in_python_calls_tools_without_ids() -> None:
         answer = await ask(client, JSON, model="caller")
     assert answer.json["text"] == str(["sunny in Bern", "sunny in Oslo"] * 2)
     assert len({each["id"] for each in answer.json["tool_calls"]}) == 4
+
+
+async def test_a_model_in_python_runs_calls_of_its_own_next_to_ours() -> None:
+    messages: list[Json] = []
+
+    def setup(chat: Chat) -> None:
+        @chat.model("agent")
+        async def agent(request: ChatRequest) -> AsyncGenerator[Any, None]:
+            messages[:] = request.messages
+            if request.messages[-1]["role"] == "tool":
+                yield "It is sunny."
+                return
+            yield ToolCall(0, "a", "search", "{}", executor="server")
+            yield ToolResult("a", "search", "found")
+            yield ToolCall(1, "b", "weather", '{"city": "Bern"}')
+            yield Done("tool_calls")
+
+    history = [HI, {"role": "assistant", "tool_calls": [{"id": "a", "name": "search", "arguments": "{}"}]}]
+    history += [{"role": "tool", "tool_call_id": "a", "content": "x"}, HI]
+    async with Loopback(reply()) as upstream, serving_tools(upstream, weather, setup=setup) as client:
+        answer = await ask(client, NDJSON, model="agent", messages=history)
+    assert is_complete(NDJSON, answer), answer.body
+    assert [(each["id"], each["content"]) for each in records_of(answer, "tool_result")] == [
+        ("a", "found"),
+        ("b", "sunny in Bern"),
+    ]
+    assert [turn["content"] for turn in messages[-2:]] == ["found", "sunny in Bern"]
 
 
 # -- parameters of the client
