@@ -16,6 +16,7 @@ from quartapp import AnswerReport, Chat, ChatError, ChatRequest, Done, Principal
 from tests.support.endpoints import Client, Reply, chunk, event_stream
 from tests.support.host_code import BASE_EXCEPTIONS
 from tests.support.loopback import CHUNKED_HEAD, Exchange, Loopback, http_chunk, reply
+from tests.support.sampling import SOAK
 from tests.support.tool_upstreams import Scripts, Turns, answering, ask, call, calling, serving_tools
 from tests.support.wire_formats import CHUNKS, COMPLETION, DONE, FORMATS, JSON, NDJSON, SSE, SSE_GET, TEXT, UI, Format
 
@@ -721,7 +722,7 @@ async def test_a_tool_may_be_silent_for_longer_than_a_model_and_the_client_gets_
         assert form.ping in answer.body
 
 
-@pytest.mark.parametrize("form", [NDJSON, JSON, UI], ids=lambda form: form.name)
+@pytest.mark.parametrize("form", [NDJSON, *(pytest.param(each, marks=SOAK) for each in (JSON, UI))])
 async def test_the_time_limit_of_the_answer_cancels_its_tools(form: Format) -> None:
     cancelled = asyncio.Event()
 
