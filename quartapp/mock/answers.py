@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
-from itertools import chain, repeat
+from itertools import chain, repeat, takewhile
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -53,6 +53,12 @@ def counting(last: int) -> Iterator[str]:
 # Seven digits exceed the limit, and are few enough for `int` at any length of the text.
 _NUMBER = r"0*([0-9]{1,7})"
 
+# A word of at least three letters, also inside of a name such as cancel_order or cancelOrder.
+_WORD = re.compile(r"[A-Z]{3,}(?![a-z])|[A-Z][a-z]{2,}|[a-z]{3,}")
+
+# A number that a question gives to a function. `int` and `float` take 15 digits without a loss.
+_ARGUMENT = re.compile(r"-?\b[0-9]{1,15}(?:\.[0-9]{1,15})?\b")
+
 _TOPICS: tuple[tuple[str, Callable[[re.Match[str]], Iterator[str]]], ...] = (
     (rf"\bcount\s+(?:up\s+)?to\s+{_NUMBER}", lambda found: counting(int(found[1]))),
     (r"\b(?:markdown|tour|table|code)\b", lambda _: split(TOUR)),
@@ -62,10 +68,14 @@ _TOPICS: tuple[tuple[str, Callable[[re.Match[str]], Iterator[str]]], ...] = (
 
 
 def converse(chat: Chat, _: float) -> Answer:
-    """Describe the attachments; without any, answer the first topic found in the question, else echo the question."""
+    """Quote results of tools, describe attachments, call the named function, answer the first topic, or echo."""
     question = chat.question
+    if quoted := _quoted(chat):
+        return quoted
     if attached := chat.question_message.attached:
         return text_answer(split(f"{attached} You said: {question}" if question else attached))
+    if function := _named_function(chat):
+        return _call(function, _spoken_arguments(function.parameters or {}, question))
     for pattern, tokens in _TOPICS:
         if found := re.search(pattern, question, re.IGNORECASE):
             return text_answer(tokens(found))
@@ -121,24 +131,57 @@ def refuse(_chat: Chat, _: float) -> Answer:
 
 
 def call_tool(chat: Chat, _: float) -> Answer:
-    """Call the first function, or quote the result if the last message has one."""
-    last = chat.messages[-1]
-    if last.role == "tool":
-        return text_answer(split(f"The tool answered: {last.text}"))
-    return _call(chat.functions[0], chat.question) if chat.functions else text_answer(split(_NO_TOOLS))
+    """Call the first function, or quote the results if the last messages have some."""
+    if quoted := _quoted(chat):
+        return quoted
+    for function in chat.functions:
+        return _call(function, _arguments(function.parameters or {}, chat.question))
+    return text_answer(split(_NO_TOOLS))
 
 
-def _call(function: Function, question: str) -> Answer:
-    arguments = json.dumps(_arguments(function.parameters or {}, question), ensure_ascii=False)
+def _quoted(chat: Chat) -> Answer | None:
+    """Quote the results of tools at the end of the conversation, or return None if there are none."""
+    last = [*takewhile(lambda message: message.role == "tool", reversed(chat.messages))]
+    texts = [f"The tool answered: {result.text}" for result in reversed(last)]
+    return text_answer(split("\n\n".join(texts))) if texts else None
+
+
+def _named_function(chat: Chat) -> Function | None:
+    """Return the function whose name shares most words with the question, or None if none shares a word."""
+    words = _words(chat.question)
+    shared = {function.name: len(words & _words(function.name)) for function in chat.functions}
+    best = max(chat.functions, key=lambda function: shared[function.name], default=None)
+    return best if best and shared[best.name] and chat.tool_choice != "none" else None
+
+
+def _words(text: str) -> set[str]:
+    """Return the words of three letters or more, without case and plural: `cancelOrders` has `cancel` and `order`."""
+    return {word.lower().removesuffix("s") for word in _WORD.findall(text)}
+
+
+def _call(function: Function, arguments: Json) -> Answer:
     named = {"id": f"call_{uuid4().hex}", "type": "function", "function": {"name": function.name, "arguments": ""}}
     yield _fragment(**named)
-    for text in split(arguments):
+    for text in split(json.dumps(arguments, ensure_ascii=False)):
         yield _fragment(function={"arguments": text})
     yield Finish("tool_calls")
 
 
 def _fragment(**call: Any) -> Json:
     return {"tool_calls": [{"index": 0, **call}]}
+
+
+def _spoken_arguments(schema: Json, question: str) -> Json:
+    """Return the numbers of the question as the numbers of the schema, and a sample for all else that is required."""
+    numbers = [float(number) for number in _ARGUMENT.findall(question)]
+    required = schema.get("required")
+    arguments: Json = {}
+    for name, sample in _arguments(schema, question).items():
+        if type(sample) in (int, float) and numbers:
+            arguments[name] = type(sample)(numbers.pop(0))
+        elif isinstance(required, list) and name in required:
+            arguments[name] = sample
+    return arguments
 
 
 def _arguments(schema: Json, question: str) -> Json:

@@ -80,7 +80,7 @@ _ERROR = Event(
 
 MODELS: dict[str, Model] = {
     "mock": Model(
-        "Counts (“count to 20”), gives a Markdown tour, a long answer, several scripts and emoji, or echoes.",
+        "Counts (“count to 20”), gives a Markdown tour, a long answer, scripts and emoji, calls a tool, or echoes.",
         answer=answers.converse,
     ),
     "mock-echo": Model("Repeats the last user message verbatim, and says nothing else.", answer=answers.echo),

@@ -146,6 +146,7 @@ class Chat(Struct):
     max_completion_tokens: Limit | None = None
     stop: Stop | Annotated[list[Stop], Meta(max_length=4)] | None = None
     tools: list[Tool] | None = None
+    tool_choice: str | Json | None = None
 
     @property
     def question_message(self) -> Message:

@@ -42,6 +42,7 @@ class _Body(Struct):
     stream: bool | None = None
     max_output_tokens: int | None = None
     tools: list[_Tool] | None = None
+    tool_choice: str | Json | None = None
 
 
 _decoder = msgspec.json.Decoder(_Body)
@@ -56,7 +57,14 @@ def chat_of(body: bytes) -> Chat:
     if not messages:
         raise RefusedError(400, "The input has no message.", param="input")
     tools = [Tool(tool.type, Function(tool.name, tool.parameters)) for tool in request.tools or () if tool.name]
-    return Chat(request.model, messages, stream=request.stream, max_tokens=request.max_output_tokens, tools=tools)
+    return Chat(
+        request.model,
+        messages,
+        stream=request.stream,
+        max_tokens=request.max_output_tokens,
+        tools=tools,
+        tool_choice=request.tool_choice,
+    )
 
 
 def _message(item: _Item) -> Message:

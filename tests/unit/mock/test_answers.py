@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -129,11 +131,70 @@ async def test_without_tools_the_answer_reports_it() -> None:
     assert "no tools" in (await ask("mock-tool-call")).text
 
 
-@pytest.mark.parametrize("parameters", [None, {}, {"properties": []}, {"properties": {"x": True}}])
-async def test_a_tool_with_a_strange_schema_is_called_all_the_same(parameters: object) -> None:
+@pytest.mark.parametrize("model", ["mock-tool-call", "mock"])
+@pytest.mark.parametrize("parameters", [None, {}, {"properties": []}, {"properties": {"x": True}, "required": 1}])
+async def test_a_tool_with_a_strange_schema_is_called_all_the_same(model: str, parameters: object) -> None:
     tool = {"type": "function", "function": {"name": "odd", "parameters": parameters}}
-    reply = await ask("mock-tool-call", "x", tools=[tool])
+    reply = await ask(model, "odd 1", tools=[tool])
     assert finish_reasons(reply.events) == ["tool_calls"]
+
+
+def function(name: str, required: Sequence[str] = (), **types: str) -> Any:
+    """Return the definition of a function whose parameters have these types."""
+    properties = {parameter: {"type": kind} for parameter, kind in types.items()}
+    parameters = {"type": "object", "properties": properties, "required": list(required)}
+    return {"type": "function", "function": {"name": name, "parameters": parameters}}
+
+
+LIST_ORDERS = function("list_orders")
+CANCEL_ORDER = function("cancel_order", ["order"], order="integer", fee="number", note="string")
+
+
+async def called(question: str, **fields: Any) -> tuple[str, Any] | None:
+    """Return the name and the arguments of the call with which `mock` answers, or None if it answers with text."""
+    reply = await ask("mock", question, stream=False, **{"tools": [LIST_ORDERS, CANCEL_ORDER], **fields})
+    message = reply.json["choices"][0]["message"]
+    if "tool_calls" not in message:
+        return None
+    [call] = message["tool_calls"]
+    return call["function"]["name"], json.loads(call["function"]["arguments"])
+
+
+@pytest.mark.parametrize(
+    ("question", "call"),
+    [
+        ("Which orders do I have?", ("list_orders", {})),
+        ("cancel order 2", ("cancel_order", {"order": 2})),
+        ("CANCEL ORDER 2", ("cancel_order", {"order": 2})),
+        ("call cancel_order 12 with 2.5", ("cancel_order", {"order": 12, "fee": 2.5})),
+        ("cancel my order", ("cancel_order", {"order": 1})),
+        ("count to 3", None),
+        ("do we list? no", ("list_orders", {})),
+        ("is it in or of no?", None),
+    ],
+)
+async def test_a_question_with_words_of_a_function_calls_it_with_the_numbers(question: str, call: object) -> None:
+    assert await called(question) == call
+
+
+async def test_words_of_a_name_in_camel_case_count_too() -> None:
+    assert await called("the status of order 3", tools=[function("getOrderStatus", id="integer")]) == (
+        "getOrderStatus",
+        {"id": 3},
+    )
+
+
+async def test_tool_choice_none_calls_no_function() -> None:
+    assert await called("cancel order 2", tool_choice="none") is None
+    assert await called("cancel order 2", tool_choice="auto") is not None
+
+
+async def test_the_mock_quotes_all_results_of_the_last_turn() -> None:
+    results = [{"role": "tool", "tool_call_id": f"{number}", "content": f"result {number}"} for number in (1, 2, 3)]
+    messages = [{"role": "user", "content": "orders"}, results[0], {"role": "assistant", "content": "x"}, *results[1:]]
+    body = {"model": "mock", "stream": True, "tools": [LIST_ORDERS], "messages": messages}
+    reply = await request("POST", CHAT_PATH, json.dumps(body).encode())
+    assert reply.text == "The tool answered: result 2\n\nThe tool answered: result 3"
 
 
 async def test_a_refusal_comes_in_refusal_deltas() -> None:

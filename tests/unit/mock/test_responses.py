@@ -55,6 +55,14 @@ async def test_a_limit_of_tokens_makes_the_response_incomplete() -> None:
     assert reply.json["incomplete_details"] == {"reason": "max_output_tokens"}
 
 
+async def test_the_mock_calls_a_named_function_unless_tool_choice_is_none() -> None:
+    items = {}
+    for choice in ("auto", "none"):
+        reply = await request("POST", PATH, body("mock", "the weather", tools=[TOOL], tool_choice=choice))
+        items[choice] = [item["type"] for item in reply.json["output"]]
+    assert items == {"auto": ["function_call"], "none": ["message"]}
+
+
 async def test_reasoning_and_a_call_are_items_of_their_own() -> None:
     sent = await events(create_mock(0), "mock-reasoning")
     assert [item["type"] for item in sent[-1]["response"]["output"]] == ["reasoning", "message"]
