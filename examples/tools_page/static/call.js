@@ -8,7 +8,6 @@ export class CallCard {
     this.call = call;
     this.conversation = conversation;
     this.element = document.getElementById("call").content.firstElementChild.cloneNode(true);
-    this.element.ariaLabel = `Call of ${call.name}`;
     this.element.querySelector("h2").textContent = call.name;
     this.form = this.element.querySelector("form");
     this.#setState("Waiting for its arguments…", "running");
@@ -76,6 +75,7 @@ export class CallCard {
 
   #setState(words, kind) {
     this.element.dataset.state = kind;
+    this.element.ariaLabel = `Call of ${this.call.name}: ${words}`;
     this.element.querySelector(".state").textContent = words;
   }
 
