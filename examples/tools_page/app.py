@@ -49,12 +49,12 @@ async def cancel_order(order: int, user: Principal) -> str:
     Args:
         order: The number of the order.
     """
+    await asyncio.sleep(DELAY_S)  # before the check, because another request may cancel the order meanwhile
     found = orders_of[user.id].get(order)
     if found is None:
         raise ToolError(f"There is no order {order}.")
     if found.state != "on its way":
         raise ToolError(f"Order {order} is {found.state}, so it cannot be cancelled.")
-    await asyncio.sleep(DELAY_S)
     found.state = "cancelled"
     return f"Order {order}, {found.name}, is cancelled."
 
