@@ -193,6 +193,15 @@ async def test_a_call_of_a_truncated_answer_has_no_buttons(
         await expect(page.answer(1)).to_have_text("1 2 3")
 
 
+async def test_a_call_of_an_unknown_tool_ends_the_answer_with_a_note(browser: Browser, server: Server) -> None:
+    async with opened_example(browser, server) as page:
+        unknown = {**call(0, "refund", "{}"), "executor": None}
+        await answer_with(page, START, unknown, {"type": "done", "finish_reason": "tool_calls"})
+        await page.ask("refund order 2")
+        await expect_card(card(page), "Not run")
+        await expect(page.answer().locator(".note")).to_have_text("The model has called a tool that does not exist.")
+
+
 async def test_the_answer_goes_on_once_each_call_is_decided(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         calls = [call(index, "cancel_order", f'{{"order":{index + 1}}}') for index in (0, 1)]
