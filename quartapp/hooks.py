@@ -98,7 +98,7 @@ class Hooks:
 
         Raises what `allow` of a tool raises.
         """
-        tools = [tool for tool in self.tools.values() if principal is not None or not tool.needs_principal()]
+        tools = [tool for tool in self.tools.values() if principal is not None or not tool.needs_principal]
         return [tool for tool in tools if tool.allow is None or await call(tool.allow, principal)]
 
     async def ended(self, host: Host, report: AnswerReport) -> None:

@@ -145,6 +145,7 @@ class RunningChat:
             self._run_tool,
             ToolLimits(**{name: getattr(self.settings, name) for name in ToolLimits.__struct_fields__}),
             first_event_timeout_s=self.settings.first_event_timeout_s,
+            knows_all_tools=listed.knows_all_tools,
         )
 
     async def _run_tool(self, function: Callable[[], Any]) -> Any:

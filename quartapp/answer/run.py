@@ -63,7 +63,7 @@ class Run:
         self._pump_task: asyncio.Task[None] | None = None
 
         self._read_at = self.started_at
-        self._wait_s: float | None = None
+        self._silence_s: float | None = None
         self._first_event_at: float | None = None
         self._tail_until: float | None = None
         self._upstream_bytes = 0
@@ -143,12 +143,12 @@ class Run:
         if self.state is not State.ENDED:
             limits, started_at = self._limits, self.started_at
             found.append((started_at + limits.answer_timeout_s, lambda: self.end(ChatError("deadline_exceeded"))))
-            has_begun = self._first_event_at is not None or self._wait_s is not None
+            has_begun = self._first_event_at is not None or self._silence_s is not None
             if not has_begun:
                 found.append((started_at + limits.first_event_timeout_s, self._time_out))
             is_idle = has_begun and not self._queue.producer_waits
-            wait_s = limits.idle_timeout_s if self._wait_s is None else self._wait_s
-            found.append(((self._read_at if is_idle else now) + wait_s, self._time_out))
+            silence_s = limits.idle_timeout_s if self._silence_s is None else self._silence_s
+            found.append(((self._read_at if is_idle else now) + silence_s, self._time_out))
         return found
 
     async def _pump(self) -> None:
@@ -198,8 +198,8 @@ class Run:
             self._usage_of_steps.append(None)
         if batch.usage is not None:
             self._usage_of_steps[-1] = batch.usage
-        if batch.wait_s != self._wait_s:
-            self._wait_s = batch.wait_s
+        if batch.silence_s != self._silence_s:
+            self._silence_s = batch.silence_s
             self._timer.set()
 
     def _take_pieces(self, batch: Batch) -> None:

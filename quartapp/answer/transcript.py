@@ -53,18 +53,20 @@ class Transcript:
         self._open_stream = open_stream
         self._request = request
         self._events: list[Event] = []
+        self._extra: dict[str, Any] | None = None
 
     async def stream(self) -> Batches:
         """Yield the batches of the model unchanged, and keep their events."""
         async with aclosing(self._open_stream()) as batches:
             async for batch in batches:
                 self._events.extend(batch.pieces)
+                self._extra = batch.extra or self._extra
                 yield batch
 
     def complete(self, report: AnswerReport) -> AnswerReport:
         """Return `report` with the request, its principal, and the answer as far as the model sent it."""
         answer = merge(event for piece in self._events for event in _read(piece))
-        answer.id, answer.model = report.id, report.model
+        answer.id, answer.model, answer.extra = report.id, report.model, self._extra
         answer.finish_reason, answer.usage = report.finish_reason or "", report.usage
         return replace(report, request=self._request, principal=self._request.principal, answer=answer)
 

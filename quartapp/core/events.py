@@ -17,6 +17,10 @@ CALL_STATE: Final = frozenset({"extra_content", "provider_specific_fields"})
 TURN_STATE: Final = CALL_STATE | {"reasoning_details", "thinking_blocks"}
 
 
+#: Precedes the text of a later turn in the same answer, because many clients join all texts.
+BLANK_LINE: Final = "\n\n"
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
     """A record of an answer. Fields that are None are left out on the wire."""
 
@@ -47,7 +51,7 @@ class Refusal(Record, frozen=True, tag="refusal"):
 
 
 class ToolCall(Record, frozen=True, tag="tool_call"):
-    """A fragment of a tool call. Only a call's first fragment has `id` and `name`.
+    """A fragment of a tool call. Only a call's first fragment has `id`, `name` and `executor`.
 
     `kind` is `custom` for a tool with a text as its argument, and None for a tool with a JSON object. `extra` is state
     of the model's server, which the next request must send back: the fields of all fragments of the call, merged.
@@ -214,7 +218,7 @@ class Batch(msgspec.Struct):
     `attempt` comes in a batch of its own, for the log. The last `extra` becomes that of Done. `is_held` is true if the
     model has sent events and an output filter holds all of them back.
     If `begins_step` is true, the model is called again: its usage is added to the earlier one. The next batch may take
-    `wait_s` seconds instead of the idle limit, or of the limit for the first event.
+    `silence_s` seconds instead of the idle limit, or of the limit for the first event.
     """
 
     size: int
@@ -226,7 +230,7 @@ class Batch(msgspec.Struct):
     resumes: bool = False
     extra: dict[str, Any] | None = None
     begins_step: bool = False
-    wait_s: float | None = None
+    silence_s: float | None = None
     is_held: bool = False
 
 

@@ -34,7 +34,8 @@ class ListedModel(msgspec.Struct, frozen=True):
 
     `allow` names parameters outside OpenAI's API that clients may send. `timeouts` are its own values of limits, by the
     names in `limits.Limits`. `is_mock` marks a model of the mock server. `client` is the official client for its
-    server. A model in Python has none.
+    server. A model in Python has none. If it `knows_all_tools`, its entry has no tools, and only those of a request can
+    be called.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ListedModel(msgspec.Struct, frozen=True):
     timeouts: Mapping[str, float] = {}
     is_mock: bool = False
     client: Client | None = None
+    knows_all_tools: bool = False
 
     def build(self, request: ChatRequest) -> OpenStream:
         """Build the upstream's request. Raises ChatError: invalid_request, too_large."""
@@ -258,4 +260,5 @@ def _listed(
         candidate.timeouts,
         is_mock=entry.upstream.is_mock,
         client=upstreams.client(entry),
+        knows_all_tools="tools" not in entry.params,
     )

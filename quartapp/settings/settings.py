@@ -93,12 +93,12 @@ class Settings(Loaded):
     """Largest number of tokens in an answer. If set, it is sent when a client sends no limit."""
     max_choices: int = named("CHAT_MAX_CHOICES", 4, "1", ge=1, le=128)
     """Largest n in a request to /v1."""
-    max_tool_steps: int = named("CHAT_MAX_TOOL_STEPS", 10, "5", ge=1, le=1000)
+    max_tool_steps: int = named("CHAT_MAX_TOOL_STEPS", 10, "5", ge=2, le=1000)
     """Largest number of calls of the model in one answer with tools in Python."""
     max_tool_calls: int = named("CHAT_MAX_TOOL_CALLS", 64, "20", ge=1, le=10_000)
     """Largest number of tools in Python that one answer calls. More calls get an error as their result."""
     max_tool_result_chars: int = named("CHAT_MAX_TOOL_RESULT_CHARS", 20_000, ge=100, le=2**24)
-    """Longest result of a tool in Python. A longer one is cut, with a note for the model."""
+    """Longest result of a tool in Python. A longer one is truncated, with a note for the model."""
     max_open_streams: int = named("CHAT_MAX_OPEN_STREAMS", 2000, ge=1, le=100_000)
     """Largest number of open answers. More get 503."""
     max_buffered_bytes: int = named("CHAT_MAX_BUFFERED_BYTES", 262_144, ge=1024, le=64 * MIB)

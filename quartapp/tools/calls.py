@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import msgspec
 
-from quartapp.core.events import ToolResult
+from quartapp.core.events import ToolCall, ToolResult
 from quartapp.core.outcome import Outcome, is_cancelled
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest
 from quartapp.protocols.common.encoding import to_utf8
-from quartapp.tools.tool import PythonTool, ToolError, to_text
+from quartapp.tools.tool import Context, PythonTool, ToolError, to_text
 
 log = logging.getLogger("quartapp.tools")
 
@@ -36,7 +36,7 @@ class ToolLimits(msgspec.Struct, frozen=True):
     max_tool_result_chars: int
 
 
-class ToolCallRequest(msgspec.Struct, frozen=True):
+class CompleteCall(msgspec.Struct, frozen=True):
     """A complete call of a model, with the arguments as it wrote them."""
 
     id: str
@@ -45,39 +45,58 @@ class ToolCallRequest(msgspec.Struct, frozen=True):
 
 
 class ToolRunner:
-    """The calls of the `tools` offered in one answer. Their number is limited for all steps together."""
+    """The calls of the `tools` offered in one answer. Their number is limited for all steps together.
 
-    def __init__(self, tools: Mapping[str, PythonTool], run: Run, request: ChatRequest, limits: ToolLimits) -> None:
+    If it `knows_all_tools`, those of `tools` and of the request are all that the model knows.
+    """
+
+    def __init__(
+        self,
+        tools: Mapping[str, PythonTool],
+        run: Run,
+        request: ChatRequest,
+        limits: ToolLimits,
+        *,
+        knows_all_tools: bool = False,
+    ) -> None:
         self._tools = tools
         self._run = run
         self._request = request
-        self._principal: Principal | None = request.principal
         self._limits = limits
         self._left = limits.max_tool_calls
+        self._knows_all_tools = knows_all_tools
+        self._client_tools = {tool.get(tool["type"], {}).get("name") for tool in request.params.get("tools", ())}
 
     def has(self, name: str) -> bool:
         """Return whether a tool of that name is offered."""
         return name in self._tools
 
-    def timeout_s(self, calls: Sequence[ToolCallRequest]) -> float:
-        """Return the longest time limit of these calls."""
-        return max((self._timeout_s(self._tools[call.name]) for call in calls), default=0)
+    def runs(self, name: str) -> bool:
+        """Return whether a call is answered here: of an offered tool, or of a name that the model has invented."""
+        return name in self._tools or (self._knows_all_tools and name not in self._client_tools)
 
-    def waits_for_approval(self, call: ToolCallRequest) -> bool:
+    def timeout_s(self, calls: Sequence[CompleteCall]) -> float:
+        """Return the longest time limit of these calls."""
+        tools = [self._tools[call.name] for call in calls if call.name in self._tools]
+        return max(map(self._timeout_s, tools), default=0)
+
+    def waits_for_approval(self, call: CompleteCall) -> bool:
         """Return whether a call needs the approval of the user. A call with invalid arguments does not.
 
         If the function that decides raises an exception, SystemExit too, the call needs the approval.
         """
-        tool = self._tools[call.name]
+        tool = self._tools.get(call.name)
+        if tool is None or tool.needs_approval is False:
+            return False
         try:
-            return tool.needs_approval is not False and tool.waits_for_approval(tool.arguments(call.arguments))
+            return tool.waits_for_approval(tool.arguments(call.arguments), self._context(call))
         except ToolError:
             return False
         except BaseException:  # for example SystemExit, which would end the process
             log.exception("needs_approval of the tool %s failed, so the user is asked", tool.name)
             return True
 
-    async def results(self, calls: Sequence[ToolCallRequest]) -> AsyncGenerator[ToolResult, None]:
+    async def results(self, calls: Sequence[CompleteCall]) -> AsyncGenerator[ToolResult, None]:
         """Yield the result of each call as soon as it is there. Closing the generator cancels the rest."""
         late = calls[max(self._left, 0) :]
         self._left -= len(calls)
@@ -93,17 +112,20 @@ class ToolRunner:
             if tasks:
                 await asyncio.wait(tasks, timeout=STOP_S)
 
-    async def _result(self, call: ToolCallRequest, *, is_late: bool) -> ToolResult:
+    async def _result(self, call: CompleteCall, *, is_late: bool) -> ToolResult:
         try:
             if is_late:
                 raise ToolError(TOO_MANY)
-            return ToolResult(call.id, call.name, await self._text(self._tools[call.name], call.arguments))
+            return ToolResult(call.id, call.name, await self._text(call))
         except ToolError as error:
             return ToolResult(call.id, call.name, self._bounded(str(error)), is_error=True)
 
-    async def _text(self, tool: PythonTool, arguments: str) -> str:
+    async def _text(self, call: CompleteCall) -> str:
         """Return the text of a result. Raises ToolError for each fault, with text for the model."""
-        function = tool.bound(tool.arguments(arguments), self._principal, self._request)
+        tool = self._tools.get(call.name)
+        if tool is None:
+            raise ToolError(f"There is no tool of that name. There are: {', '.join(self._tools)}.")
+        function = tool.bound(tool.arguments(call.arguments), self._context(call))
         try:
             return self._bounded(to_text((await self._outcome(tool, function)).get()))
         except ToolError:
@@ -129,6 +151,10 @@ class ToolRunner:
             log.warning("the tool %s has not ended after %g s", tool.name, timeout_s)
             raise ToolError(f"The tool was stopped, because it took longer than {timeout_s:g} seconds.")
         return task.result()
+
+    def _context(self, call: CompleteCall) -> Context:
+        named = ToolCall(0, call.id, call.name, call.arguments)
+        return {Principal: self._request.principal, ChatRequest: self._request, ToolCall: named}
 
     def _timeout_s(self, tool: PythonTool) -> float:
         return tool.timeout_s or self._limits.tool_timeout_s

@@ -14,7 +14,7 @@ from quartapp.core.request import ChatRequest, JsonObject, without
 from quartapp.protocols.common.calls import NO_RESULT, with_valid_arguments
 from quartapp.protocols.common.messages import Message
 from quartapp.protocols.native.whole import turn_message
-from quartapp.tools.calls import Run, ToolCallRequest, ToolLimits, ToolRunner
+from quartapp.tools.calls import CompleteCall, Run, ToolLimits, ToolRunner
 from quartapp.tools.tool import PythonTool
 from quartapp.tools.turn import Turn
 from quartapp.upstreams.model import OpenStream, UpstreamModel
@@ -30,7 +30,8 @@ class ToolModel:
     """A model whose calls of `tools` are run here. Calls of other tools belong to the client, and end the answer.
 
     The results go back to `model` in another call, its next step, up to `limits.max_tool_steps`. The next step may take
-    `first_event_timeout_s` to begin.
+    `first_event_timeout_s` to begin. If it `knows_all_tools`, the model has no tools but these and those of the client,
+    and a call of another name gets an error as its result.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class ToolModel:
         limits: ToolLimits,
         *,
         first_event_timeout_s: float,
+        knows_all_tools: bool = False,
     ) -> None:
         self._model = model
         self._tools = {tool.name: tool for tool in tools}
         self._run = run
         self._limits = limits
         self._wait_s = first_event_timeout_s
+        self._knows_all_tools = knows_all_tools
 
     def build(self, request: ChatRequest, /) -> OpenStream:
         """Build the request of the first step, with the definitions of the tools.
@@ -62,7 +65,7 @@ class ToolModel:
             return self._model.build(request)
         if request.choices > 1:
             raise ChatError("invalid_request", path="n", reason="unsupported")
-        calls = ToolRunner(tools, self._run, request, self._limits)
+        calls = ToolRunner(tools, self._run, request, self._limits, knows_all_tools=self._knows_all_tools)
         answer = _ToolAnswer(self._model, _with_tools(request, tools), calls, self._limits.max_tool_steps, self._wait_s)
         open_stream = None if answer.approved else answer.build()
         return lambda: answer.stream(open_stream)
@@ -91,9 +94,9 @@ class _ToolAnswer:
         self._max_steps = max_steps
         self._wait_s = wait_s
         self._ids = _ids_in(request)
-        self._count = 0
+        self._next_number = 0
         self._has_text = False
-        self.approved = self._open_calls()
+        self.approved = self._runnable_calls()
 
     def build(self) -> OpenStream:
         """Build the request of the next step."""
@@ -110,11 +113,11 @@ class _ToolAnswer:
                     yield batch
             open_stream = self.build()
         for left in reversed(range(self._max_steps)):
-            turn = Turn(self._calls, self._ids, self._count, is_later=self._has_text)
+            turn = Turn(self._calls, self._ids, self._next_number, is_later=self._has_text)
             async with aclosing(open_stream()) as upstream, aclosing(turn.read(upstream)) as batches:
                 async for batch in batches:
                     yield batch
-            if not turn.has_own:
+            if not turn.has_server_calls:
                 return
             async with aclosing(self._end(turn, has_next=left > 0)) as batches:
                 async for batch in batches:
@@ -122,14 +125,14 @@ class _ToolAnswer:
             if turn.ends_answer:
                 return
             open_stream = self._next(turn, is_last=left == 1)
-            yield Batch(0, begins_step=True, wait_s=self._wait_s)
+            yield Batch(0, begins_step=True, silence_s=self._wait_s)
 
     async def _end(self, turn: Turn, *, has_next: bool) -> Batches:
         """Yield the end of a turn with own calls: their results, or the end of the answer."""
         if turn.finish_reason is None:
             turn.ends_answer = True  # it is truncated
             return
-        if turn.finish_reason not in _CALLING or (turn.has_theirs and not self._request.shows_tools):
+        if turn.finish_reason not in _CALLING or (turn.has_client_calls and not self._request.shows_tools):
             turn.ends_answer = True
             yield Batch(0, finish_reason=turn.finish_reason, extra=turn.extra, ended=True)
             return
@@ -137,22 +140,22 @@ class _ToolAnswer:
             raise ChatError("too_many_steps")
         waiting = [call for call in turn.calls if self._calls.waits_for_approval(call)]
         calls = [call for call in turn.calls if call not in waiting]
-        wait_s = self._calls.timeout_s(calls) + MARGIN_S
-        yield Batch(0, [Step(turn.extra), *(ToolApproval(call.id, call.name) for call in waiting)], wait_s=wait_s)
+        silence_s = self._calls.timeout_s(calls) + MARGIN_S
+        yield Batch(0, [Step(turn.extra), *(ToolApproval(call.id, call.name) for call in waiting)], silence_s=silence_s)
         async with aclosing(self._results(calls, turn.results)) as batches:
             async for batch in batches:
                 yield batch
-        if turn.has_theirs or waiting:
+        if turn.has_client_calls or waiting:
             turn.ends_answer = True
             yield Batch(0, finish_reason="tool_calls", ended=True)
 
-    async def _results(self, calls: Sequence[ToolCallRequest], results: dict[str, str]) -> Batches:
+    async def _results(self, calls: Sequence[CompleteCall], results: dict[str, str]) -> Batches:
         """Yield the results of `calls` as they come, and put their texts into `results`."""
-        wait_s = self._calls.timeout_s(calls) + MARGIN_S
+        silence_s = self._calls.timeout_s(calls) + MARGIN_S
         async with aclosing(self._calls.results(calls)) as found:
             async for result in found:
                 results[result.id] = result.content
-                yield Batch(len(result.content), [result], wait_s=wait_s)
+                yield Batch(len(result.content), [result], silence_s=silence_s)
 
     def _next(self, turn: Turn, *, is_last: bool) -> OpenStream:
         """Build the request of the next step. If it `is_last`, the model has to answer without tools.
@@ -169,13 +172,13 @@ class _ToolAnswer:
             params["tool_choice"] = "auto"
         messages = [*self._request.messages, message, *results]
         self._request = replace(self._request, messages=messages, params=params)
-        self._count = turn.end
+        self._next_number = turn.end
         self._has_text = self._has_text or bool(turn.answer.text)
         return self.build()
 
     # -- calls that the client has approved
 
-    def _open_calls(self) -> list[ToolCallRequest]:
+    def _runnable_calls(self) -> list[CompleteCall]:
         """Return the calls at the end of the conversation that may run now: own ones, approved if they need it.
 
         Of several calls with the same id one runs, because they share their approval and their result.
@@ -184,7 +187,7 @@ class _ToolAnswer:
         if opened is None or not opened.is_end_of(self._request.messages):
             return []
         calls = {
-            call["id"]: ToolCallRequest(call["id"], call["function"]["name"], call["function"]["arguments"])
+            call["id"]: CompleteCall(call["id"], call["function"]["name"], call["function"]["arguments"])
             for call in opened.calls
             if "function" in call and self._calls.has(call["function"]["name"])
         }
@@ -195,7 +198,7 @@ class _ToolAnswer:
     async def _run_approved(self) -> Batches:
         """Yield the results of the approved calls, and put them into the conversation."""
         opened, results = self._request.open_calls, dict[str, str]()
-        yield Batch(0, wait_s=self._calls.timeout_s(self.approved) + MARGIN_S)
+        yield Batch(0, silence_s=self._calls.timeout_s(self.approved) + MARGIN_S)
         async with aclosing(self._results(self.approved, results)) as batches:
             async for batch in batches:
                 yield batch
@@ -203,7 +206,7 @@ class _ToolAnswer:
             added = [_result_message(call["id"], results.get(call["id"], NO_RESULT)) for call in opened.calls]
             messages = opened.replaced_in(self._request.messages, added)
             self._request = replace(self._request, messages=messages, open_calls=None)
-        yield Batch(0, wait_s=self._wait_s)
+        yield Batch(0, silence_s=self._wait_s)
 
 
 def _ids_in(request: ChatRequest) -> set[str]:

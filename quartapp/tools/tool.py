@@ -13,17 +13,23 @@ import pydantic_core
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from quartapp.core.events import ToolCall
 from quartapp.core.principal import Principal
 from quartapp.core.request import ChatRequest, JsonObject
 
 #: Returns whether a tool is offered to a principal, which is None without authentication. Sync or async.
 Allow = Callable[[Any], Any]
 
-#: Returns whether a call with these arguments needs the approval of the user.
+#: Returns whether a call needs the approval of the user. It has the parameters of the tool.
 NeedsApproval = bool | Callable[..., bool]
 
 #: The names of functions that OpenAI's API accepts.
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+#: The values of the parameters that are no arguments, by their types.
+Context = Mapping[type, Any]
+
+_CONTEXT_TYPES: Final = (Principal, ChatRequest, ToolCall)
 
 #: The types of defaults in the schema.
 _SHOWN: Final = (str, int, float, bool, type(None))
@@ -44,9 +50,11 @@ class ToolError(Exception):
 class PythonTool:
     """A function that a model may call, with its `name`, and its `definition` in OpenAI's form.
 
-    If `timeout_s` is None, the setting CHAT_TOOL_TIMEOUT_S applies. `allow` decides to whom the tool is offered.
+    If `timeout_s` is None, the setting CHAT_TOOL_TIMEOUT_S applies. `allow` decides to whom the tool is offered. If it
+    `needs_principal`, a parameter is a Principal, not Principal or None, and it is offered to users alone.
 
-    Parameters with the type Principal or ChatRequest are not part of the schema: they get the user and the request.
+    Parameters with the type Principal, ChatRequest or ToolCall are not part of the schema: they get the user, the
+    request and the call.
     Raises TypeError for a function without types or with `yield`, and ValueError for a name that models cannot use.
     """
 
@@ -74,7 +82,9 @@ class PythonTool:
         self.needs_approval = needs_approval
         self.timeout_s = timeout_s
         parameters = dict(_parameters(function, self.name))
-        self._contexts = {each: context for each, (kind, _) in parameters.items() if (context := _context(kind))}
+        self._contexts = _contexts({each: kind for each, (kind, _) in parameters.items()})
+        self._approval_contexts = _contexts(_hints(needs_approval)) if callable(needs_approval) else {}
+        self.needs_principal = any(kind is Principal for kind, _ in parameters.values())
         documented = _Documentation(function)
         self._adapter = _adapter(self.name, parameters, self._contexts, documented.parameters)
         self.definition: JsonObject = {
@@ -86,10 +96,6 @@ class PythonTool:
             },
         }
 
-    def needs_principal(self) -> bool:
-        """Return whether a parameter is a Principal, not Principal or None. Then it is offered to users alone."""
-        return any(context == (Principal,) for context in self._contexts.values())
-
     def arguments(self, text: str) -> dict[str, Any]:
         """Return the validated arguments in the JSON that a model wrote. Raises ToolError with each fault."""
         try:
@@ -98,17 +104,16 @@ class PythonTool:
             faults = error.errors(include_url=False, include_input=False, include_context=False)
             raise ToolError("Invalid arguments. " + " ".join(map(_fault, faults[:10]))) from None
 
-    def waits_for_approval(self, arguments: Mapping[str, Any]) -> bool:
+    def waits_for_approval(self, arguments: Mapping[str, Any], context: Context) -> bool:
         """Return whether a call with these `arguments` needs the approval of the user."""
         needs = self.needs_approval
-        return bool(needs(**arguments)) if callable(needs) else needs
+        if not callable(needs):
+            return needs
+        return bool(needs(**arguments, **{name: context[kind] for name, kind in self._approval_contexts.items()}))
 
-    def bound(
-        self, arguments: Mapping[str, Any], principal: Principal | None, request: ChatRequest
-    ) -> Callable[[], Any]:
-        """Return the function with its arguments, and with the principal and the request where it has them."""
-        contexts = {name: request if ChatRequest in kinds else principal for name, kinds in self._contexts.items()}
-        return partial(self.function, **arguments, **contexts)
+    def bound(self, arguments: Mapping[str, Any], context: Context) -> Callable[[], Any]:
+        """Return the function with its arguments, and with the values of its other parameters."""
+        return partial(self.function, **arguments, **{name: context[kind] for name, kind in self._contexts.items()})
 
 
 def to_text(result: Any) -> str:
@@ -139,10 +144,23 @@ def _parameters(function: Callable[..., Any], name: str) -> Iterator[tuple[str, 
         yield parameter.name, (hints[parameter.name], parameter.default)
 
 
-def _context(kind: Any) -> tuple[Any, ...]:
-    """Return the types of a parameter that is the principal, the principal or None, or the request; else nothing."""
+def _contexts(hints: Mapping[str, Any]) -> dict[str, type]:
+    """Return the parameters that are no arguments, with their types. They may be optional."""
+    found = {name: _context_type(kind) for name, kind in hints.items() if name != "return"}
+    return {name: kind for name, kind in found.items() if kind is not None}
+
+
+def _context_type(kind: Any) -> type | None:
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    return parts if Principal in parts or ChatRequest in parts else ()
+    return next((each for each in _CONTEXT_TYPES if each in parts), None)
+
+
+def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's parameters, or none if they cannot be read, for example those of a partial."""
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):
+        return {}
 
 
 class _Documentation:

@@ -10,10 +10,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from quartapp.core.errors import ChatError
-from quartapp.core.events import Batch, Batches, Delta, Piece, ToolCall, ToolResult
+from quartapp.core.events import BLANK_LINE, Batch, Batches, Delta, Piece, ToolCall, ToolResult
 from quartapp.core.request import JsonObject
 from quartapp.protocols.native.whole import WholeAnswer, merge
-from quartapp.tools.calls import ToolCallRequest, ToolRunner
+from quartapp.tools.calls import CompleteCall, ToolRunner
 
 #: The value of `executor` in calls of tools in Python.
 SERVER: Final = "server"
@@ -42,7 +42,7 @@ class Turn:
         self._own: set[int] = set()
         self._new_ids: dict[int, str] = {}
         self._events: list[Piece] = []
-        self.has_own = self.has_theirs = self.ends_answer = False
+        self.has_server_calls = self.has_client_calls = self.ends_answer = False
         self.finish_reason: str | None = None
         self.extra: JsonObject | None = None
         self.results: dict[str, str] = {}
@@ -61,12 +61,12 @@ class Turn:
             except StopAsyncIteration:
                 return
             except (ChatError, TimeoutError):
-                if self.has_own and self.finish_reason is not None:
+                if self.has_server_calls and self.finish_reason is not None:
                     return
                 raise
             has_ended = batch.ended
             yield self._take(batch)
-            if self.has_own and self.finish_reason is not None:
+            if self.has_server_calls and self.finish_reason is not None:
                 tail_until = tail_until or loop.time() + TAIL_S
                 tail_until = min(tail_until, loop.time() + END_S) if has_ended else tail_until
 
@@ -78,11 +78,11 @@ class Turn:
         return answer
 
     @property
-    def calls(self) -> list[ToolCallRequest]:
+    def calls(self) -> list[CompleteCall]:
         """Return the complete calls of tools in Python."""
         own = {self._new_ids[index] for index in self._own}
         calls = [call for call in self.answer.tool_calls if call.id in own]
-        return [ToolCallRequest(call.id or "", call.name or "", call.arguments) for call in calls]
+        return [CompleteCall(call.id or "", call.name or "", call.arguments) for call in calls]
 
     def _take(self, batch: Batch) -> Batch:
         """Return the batch for the client. The end of a turn with own calls is not the end of the answer.
@@ -95,7 +95,7 @@ class Turn:
         self.extra = self.extra if batch.extra is None else batch.extra
         self.finish_reason = batch.finish_reason or self.finish_reason
         batch.extra = None
-        if self.has_own:
+        if self.has_server_calls:
             batch.finish_reason, batch.ended = None, False
         elif self.finish_reason is not None:
             batch.extra = self.extra
@@ -109,22 +109,22 @@ class Turn:
         self._events.append(piece)
         if isinstance(piece, Delta) and self._needs_line:
             self._needs_line = False
-            return Delta(f"\n\n{piece.text}")
+            return Delta(BLANK_LINE + piece.text)
         return piece
 
     def _call(self, call: ToolCall) -> ToolCall:
         """Return the fragment with the number and the id of its call in the answer."""
-        id = call.id
+        id, executor = call.id, call.executor
         if call.index not in self._new_ids:
             has_result = call.executor is not None  # it is a call of a model in Python, and names its id
             id = self._new_ids[call.index] = call.id if call.id and has_result else self._unused(call.id)
             self.end = max(self.end, self._first + call.index + 1)
-            if call.name is not None and call.kind is None and not has_result and self._tools.has(call.name):
+            if call.name is not None and call.kind is None and not has_result and self._tools.runs(call.name):
                 self._own.add(call.index)
-                self.has_own = True
+                self.has_server_calls = True
             elif not has_result:
-                self.has_theirs = True
-        executor = SERVER if call.index in self._own else call.executor
+                self.has_client_calls = True
+            executor = SERVER if call.index in self._own else executor
         return replace(call, index=self._first + call.index, id=id, executor=executor)
 
     def _unused(self, id: str | None) -> str:

@@ -56,7 +56,7 @@ PLAIN = [
     ("text", "Let me look."),
     ("tool-weather", "output-available"),
     ("step-start", None),
-    ("text", "\n\nIt is sunny."),
+    ("text", "It is sunny."),
 ]
 #: The requests and the parts of the one message of the assistant.
 SHOWN: dict[str, tuple[int, list[tuple[str, Any]]]] = {

@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from quartapp.core.events import (
+    BLANK_LINE,
     Annotation,
     Delta,
     Done,
@@ -61,6 +62,7 @@ class PartEncoder:
         self._sources: set[str] = set()
         self._calls: dict[int, _Call] = {}
         self._is_between_steps = False
+        self._begins_with_line = False
 
     def encode(self, events: Sequence[Event]) -> bytes:
         """Return the server-sent events for `events`; the last of an answer is `[DONE]`, after a failure too."""
@@ -98,12 +100,16 @@ class PartEncoder:
         """Yield the beginning of the step for a turn after results of tools."""
         if self._is_between_steps:
             self._is_between_steps = False
+            self._begins_with_line = True
             yield ui.FinishStepPart()
             yield ui.StartStepPart()
 
     def _content(self, event: Event) -> Iterator[ui.StreamPart]:
         """Yield the parts of a piece of a turn."""
         yield from self._begin_turn()
+        if isinstance(event, Delta) and self._begins_with_line:  # the SDK has a part for the text of each turn
+            self._begins_with_line = False
+            event = Delta(event.text.removeprefix(BLANK_LINE))
         match event:
             case Delta(text) | Refusal(text) | Reasoning(text):
                 yield from self._text(REASONING if isinstance(event, Reasoning) else TEXT, text)

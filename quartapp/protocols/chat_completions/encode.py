@@ -119,6 +119,7 @@ class ChunkEncoder:
         """Yield a fragment of a call of the client. Calls that this server runs are left out, and not numbered."""
         if event.executor is not None:
             self._hidden_calls.add(event.index)
+        if event.index in self._hidden_calls:
             return
         hidden = sum(each < event.index for each in self._hidden_calls)
         number = self._numbers.setdefault(event.index, event.index - hidden)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from quartapp.core.events import (
+    BLANK_LINE,
     Annotation,
     Delta,
     Done,
@@ -98,16 +99,16 @@ def _messages(events: Sequence[Event]) -> Iterator[JsonObject]:
     begun = 0
     for index, event in enumerate(events):
         if isinstance(event, Step | Done):
-            yield from _turn(events[begun:index], event.extra)
+            yield from _turn(events[begun:index], event.extra, is_later=begun > 0)
             begun = index
         elif isinstance(event, ToolResult):
             yield {"role": "tool", "content": event.content, "tool_call_id": event.id}
-    yield from _turn([event for event in events[begun:] if not isinstance(event, Done)], None)
+    yield from _turn([event for event in events[begun:] if not isinstance(event, Done)], None, is_later=begun > 0)
 
 
-def _turn(events: Sequence[Event], extra: dict[str, Any] | None) -> Iterator[JsonObject]:
+def _turn(events: Sequence[Event], extra: dict[str, Any] | None, *, is_later: bool) -> Iterator[JsonObject]:
     turn = _merge_turn(events)
-    turn.extra = extra
+    turn.text, turn.extra = turn.text.removeprefix(BLANK_LINE) if is_later else turn.text, extra
     if turn.text or turn.refusal or turn.tool_calls:
         yield turn_message(turn)
 

@@ -148,7 +148,7 @@ async def test_the_usage_of_an_answer_is_unknown_if_that_of_a_step_is(bench: Ben
 async def test_a_batch_may_allow_a_longer_silence_than_the_idle_limit(bench: Bench) -> None:
     await bench.first_token_read()
     async with bench.waiting() as client:
-        bench.upstream.send(Batch(1, [Delta(" two")], wait_s=200))
+        bench.upstream.send(Batch(1, [Delta(" two")], silence_s=200))
         assert await client == [Delta(" two")]
     for _ in range(13):
         async with bench.waiting() as client:

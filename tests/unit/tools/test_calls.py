@@ -12,7 +12,7 @@ import pytest
 
 from quartapp import ChatRequest, Principal, ToolError, ToolResult
 from quartapp.hooks import HookThreads, awaited, is_async
-from quartapp.tools.calls import TOO_MANY, ToolCallRequest, ToolLimits, ToolRunner
+from quartapp.tools.calls import TOO_MANY, CompleteCall, ToolLimits, ToolRunner
 from quartapp.tools.tool import PythonTool
 from tests.support.host_code import BASE_EXCEPTIONS
 
@@ -30,11 +30,11 @@ def runner(*tools: PythonTool, limits: ToolLimits = LIMITS, user: str | None = N
     return ToolRunner({tool.name: tool for tool in tools}, run, request, limits)
 
 
-def call(name: str, arguments: str = "{}", id: str = "c1") -> ToolCallRequest:
-    return ToolCallRequest(id, name, arguments)
+def call(name: str, arguments: str = "{}", id: str = "c1") -> CompleteCall:
+    return CompleteCall(id, name, arguments)
 
 
-async def results(runner: ToolRunner, *calls: ToolCallRequest) -> list[ToolResult]:
+async def results(runner: ToolRunner, *calls: CompleteCall) -> list[ToolResult]:
     return [result async for result in runner.results(calls)]
 
 
@@ -184,7 +184,7 @@ async def test_a_tool_that_ignores_its_cancellation_is_left_alone() -> None:
 
 
 @asynccontextmanager
-async def begun(tools: ToolRunner, calls: Sequence[ToolCallRequest]) -> AsyncIterator[asyncio.Task[Any]]:
+async def begun(tools: ToolRunner, calls: Sequence[CompleteCall]) -> AsyncIterator[asyncio.Task[Any]]:
     """Read the results in a task, as an answer does."""
 
     async def read() -> None:

@@ -145,8 +145,8 @@ async def test_each_step_has_its_usage_and_its_time() -> None:
         None,
         Usage(4, 5, 9),
     ]
-    assert [batch.wait_s for batch in batches if batch.begins_step] == [180]
-    assert {batch.wait_s for batch in batches if {Step, ToolResult} & set(map(type, batch.pieces))} == {40}
+    assert [batch.silence_s for batch in batches if batch.begins_step] == [180]
+    assert {batch.silence_s for batch in batches if {Step, ToolResult} & set(map(type, batch.pieces))} == {40}
 
 
 async def test_results_go_back_in_the_order_of_the_calls() -> None:
@@ -176,7 +176,7 @@ async def test_arguments_in_fragments_are_joined() -> None:
         for p in b.pieces
     ]
     assert ToolResult("c1", "pay", "paid 7") in pieces
-    assert {piece.executor for piece in pieces if isinstance(piece, ToolCall)} == {"server"}
+    assert [piece.executor for piece in pieces if isinstance(piece, ToolCall)] == ["server", None]
 
 
 async def test_the_last_step_is_without_tools_and_a_call_in_it_is_an_error() -> None:
@@ -238,6 +238,25 @@ async def test_without_a_place_for_results_a_call_of_the_client_ends_the_answer_
     batches = await batches_of(model, replace(REQUEST, params={"tools": [THEIRS]}, shows_tools=False))
     assert not any(isinstance(piece, ToolResult | Step) for batch in batches for piece in batch.pieces)
     assert ending(batches) == "tool_calls"
+
+
+@pytest.mark.parametrize("knows_all_tools", [True, False])
+async def test_a_name_that_the_model_invents_is_an_error_if_all_names_are_known(knows_all_tools: bool) -> None:
+    model = ScriptedModel(calling(call("look_up")), ANSWER)
+    wrapped = ToolModel(model, [LOOK], run, LIMITS, first_event_timeout_s=180, knows_all_tools=knows_all_tools)
+    batches = [batch async for batch in wrapped.build(replace(REQUEST, params={"tools": [THEIRS]}))()]
+    results = [piece for batch in batches for piece in batch.pieces if isinstance(piece, ToolResult)]
+    error = ToolResult("c1", "look_up", "There is no tool of that name. There are: look.", is_error=True)
+    assert (results, ending(batches)) == (([error], "stop") if knows_all_tools else ([], "tool_calls"))
+
+
+async def test_the_call_reaches_the_tool() -> None:
+    def which(call: ToolCall) -> str:
+        return f"{call.id} {call.arguments}"
+
+    model = ScriptedModel(calling(call("which")), ANSWER)
+    pieces = [piece for batch in await batches_of(model, REQUEST, PythonTool(which)) for piece in batch.pieces]
+    assert ToolResult("c1", "which", "c1 {}") in pieces
 
 
 async def test_a_tool_that_asks_is_not_offered_without_a_place_for_approvals() -> None:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from quartapp import ChatRequest, Principal, ToolError
-from quartapp.tools.tool import PythonTool, to_text
+from quartapp import ChatRequest, Principal, ToolCall, ToolError
+from quartapp.tools.tool import Context, PythonTool, to_text
 
 
 class Place(BaseModel):
@@ -138,19 +138,26 @@ def test_each_fault_in_arguments_is_named_for_the_model(text: str, fault: str) -
 def test_defaults_are_those_of_the_function() -> None:
     tool = PythonTool(forecast)
     arguments = tool.arguments('{"place": {"city": "Oslo"}, "days": 2}')
-    assert tool.bound(arguments, None, ChatRequest([]))() == "Oslo 2 c None"
+    assert tool.bound(arguments, {})() == "Oslo 2 c None"
 
 
-def test_the_user_and_the_request_are_no_arguments() -> None:
-    def orders(number: int, user: Principal, request: ChatRequest, guest: Principal | None = None) -> str:
-        return f"{number} {user.id} {request.model} {guest.id if guest else None}"
+def test_the_user_the_request_and_the_call_are_no_arguments() -> None:
+    def orders(
+        number: int, user: Principal, request: ChatRequest, call: ToolCall, guest: Principal | None = None
+    ) -> str:
+        return f"{number} {user.id} {request.model} {call.id} {guest.id if guest else None}"
 
     tool = PythonTool(orders)
     assert list(schema_of(orders)["properties"]) == ["number"]
     with pytest.raises(ToolError):
         tool.arguments('{"number": 1, "user": {"id": "eve"}}')
-    assert tool.bound({"number": 1}, Principal("ann"), ChatRequest([], "m"))() == "1 ann m ann"
-    assert tool.needs_principal()
+    context: Context = {
+        Principal: Principal("ann"),
+        ChatRequest: ChatRequest([], "m"),
+        ToolCall: ToolCall(0, "c1", "orders"),
+    }
+    assert tool.bound({"number": 1}, context)() == "1 ann m c1 ann"
+    assert tool.needs_principal
 
 
 @pytest.mark.parametrize("kind", ["Principal | None", "ChatRequest", "str"])
@@ -159,7 +166,7 @@ def test_a_tool_without_a_required_principal_is_for_anyone(kind: str) -> None:
         return str(value)
 
     tool.__annotations__["value"] = {"Principal | None": Principal | None, "ChatRequest": ChatRequest, "str": str}[kind]
-    assert not PythonTool(tool).needs_principal()
+    assert not PythonTool(tool).needs_principal
 
 
 def untyped(city) -> str:  # type: ignore[no-untyped-def]
@@ -229,8 +236,17 @@ def test_a_result_is_text_or_json(result: Any, text: str) -> None:
 
 def test_an_approval_is_needed_always_never_or_by_the_arguments() -> None:
     arguments = {"city": "Oslo"}
-    assert not PythonTool(google).waits_for_approval(arguments)
-    assert PythonTool(google, needs_approval=True).waits_for_approval(arguments)
+    assert not PythonTool(google).waits_for_approval(arguments, {})
+    assert PythonTool(google, needs_approval=True).waits_for_approval(arguments, {})
     by_city = PythonTool(google, needs_approval=lambda city: city == "Oslo")
-    assert by_city.waits_for_approval(arguments)
-    assert not by_city.waits_for_approval({"city": "Bern"})
+    assert by_city.waits_for_approval(arguments, {})
+    assert not by_city.waits_for_approval({"city": "Bern"}, {})
+
+
+def test_the_function_that_decides_on_an_approval_gets_the_user_too() -> None:
+    def is_guest(city: str, user: Principal | None) -> bool:
+        return user is None
+
+    tool = PythonTool(google, needs_approval=is_guest)
+    assert tool.waits_for_approval({"city": "Oslo"}, {Principal: None})
+    assert not tool.waits_for_approval({"city": "Oslo"}, {Principal: Principal("ann")})

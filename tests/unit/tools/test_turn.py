@@ -58,7 +58,8 @@ THEIRS = ToolCall(1, "b", "search", "{}")
 
 async def test_a_turn_without_own_calls_is_the_end_of_the_answer() -> None:
     batches = await read(reading := turn(), Batch(1, [Delta("x"), THEIRS]), Batch(0, finish_reason="tool_calls"))
-    assert (batches[-1].finish_reason, reading.has_own, reading.has_theirs) == ("tool_calls", False, True)
+    assert batches[-1].finish_reason == "tool_calls"
+    assert (reading.has_server_calls, reading.has_client_calls) == (False, True)
 
 
 async def test_the_finish_reason_of_a_turn_with_own_calls_is_kept_from_the_client() -> None:
@@ -70,9 +71,9 @@ async def test_the_finish_reason_of_a_turn_with_own_calls_is_kept_from_the_clien
     assert (reading.finish_reason, batches[-1].usage) == ("tool_calls", usage)
 
 
-async def test_calls_of_the_server_are_marked_in_each_fragment() -> None:
+async def test_calls_of_the_server_are_marked_in_their_first_fragment() -> None:
     batches = await read(turn(), Batch(1, [ToolCall(0, "a", "weather"), THEIRS, ToolCall(0, arguments="{}")]))
-    assert [piece.executor for piece in pieces(batches) if isinstance(piece, ToolCall)] == ["server", None, "server"]
+    assert [piece.executor for piece in pieces(batches) if isinstance(piece, ToolCall)] == ["server", None, None]
 
 
 @pytest.mark.parametrize("id", [None, "", "a"])
@@ -92,7 +93,7 @@ async def test_numbers_with_gaps_do_not_meet_those_of_the_next_turn() -> None:
 
 async def test_a_custom_call_with_the_name_of_a_tool_belongs_to_the_client() -> None:
     await read(reading := turn(), Batch(1, [ToolCall(0, "a", "weather", "x", kind="custom")]))
-    assert (reading.has_own, reading.has_theirs) == (False, True)
+    assert (reading.has_server_calls, reading.has_client_calls) == (False, True)
 
 
 async def test_a_blank_line_precedes_the_text_of_a_later_turn_for_the_client_alone() -> None:
