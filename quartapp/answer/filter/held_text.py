@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import takewhile
+from typing import Final
 
 from quartapp.core.errors import ChatError
 
@@ -11,11 +12,16 @@ from quartapp.core.errors import ChatError
 TextFunction = Callable[[str], str]
 
 
+#: The longest context of a text that continues, in windows: one for the context, two for the text that waited.
+MAX_CONTEXT_WINDOWS: Final = 3
+
+
 class HeldText:
     """A text that arrives in pieces. At least its last `window` characters wait, and at most twice as many.
 
     If each match of `function` has at most `window` characters, the results together are `function` of the complete
-    text. A text that continues after `flush` is filtered with the last `window` characters before it as context.
+    text. A text that continues after `flush` is filtered with the end of the text before it as context: at least
+    `window` characters.
 
     >>> text = HeldText(lambda text: text.replace("secret", "***"), 6)
     >>> [text.add("my sec"), text.add("ret is out"), text.flush()]
@@ -43,10 +49,13 @@ class HeldText:
         raw = self._with_context()
         output = self._function(raw)
         sent = self._sent_chars(output)
-        cut, end = self._clean_cut(raw, output, sent)
-        if cut == len(self._context):
+        first = len(self._context)
+        cut, end = self._clean_cut(raw, output, sent, first)
+        if cut == first:
             if len(self._held) <= 2 * self._window:
                 return ""
+            cut, end = self._clean_cut(raw, output, sent, first, is_exact=True)
+        if cut == first:
             cut = len(raw) - self._window  # inside a match that is longer than the window
             output = self._function(raw[:cut])
             sent, end = self._sent_chars(output), len(output)
@@ -60,7 +69,8 @@ class HeldText:
         raw = self._with_context()
         output = self._function(raw)
         sent = self._sent_chars(output)
-        self._held, self._context, self._context_output = "", raw[-self._window :], None
+        cut, _ = self._clean_cut(raw, output, 0, 0)  # a context that begins inside a match could hide the next one
+        self._held, self._context, self._context_output = "", raw[cut:][-MAX_CONTEXT_WINDOWS * self._window :], None
         return output[sent:]
 
     def _with_context(self) -> str:
@@ -82,14 +92,14 @@ class HeldText:
             return len(known)
         return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(output, known, strict=False)))
 
-    def _clean_cut(self, raw: str, output: str, sent: int) -> tuple[int, int]:
-        """Return the last place at which `raw` can be cut, and the length of its output up to there.
+    def _clean_cut(self, raw: str, output: str, sent: int, first: int, *, is_exact: bool = False) -> tuple[int, int]:
+        """Return the last place after `first` at which `raw` can be cut, and the length of its output up to there.
 
         The rest has at least `window` characters, and its own output is the end of the complete output. So no match
-        crosses the cut. The steps back grow, so that a large window costs few calls.
+        crosses the cut. The steps back grow, so that a large window costs few calls. If it `is_exact`, each place is
+        tried.
         """
-        last, first = len(raw) - self._window, len(self._context)
-        back = 0
+        last, back = len(raw) - self._window, 0
         while (cut := last - back) > first and back <= self._window:
             rest = raw[cut:]
             try:
@@ -98,5 +108,5 @@ class HeldText:
                 kept = None
             if kept is not None and output.endswith(kept) and len(output) - len(kept) >= sent:
                 return cut, len(output) - len(kept)
-            back += 1 + back // 8
+            back += 1 if is_exact else 1 + back // 8
         return first, sent

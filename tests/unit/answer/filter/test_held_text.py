@@ -62,6 +62,15 @@ def test_any_pieces_give_the_result_of_the_complete_text(
     assert "".join(sent(function, split(text, places))) == function(text)
 
 
+@pytest.mark.parametrize("window", [11, 16, 24, 32, 64])
+def test_matches_without_a_gap_are_replaced_in_pieces_of_any_size(window: int) -> None:
+    text = "sk-a1b2c3d4" * 20
+    for size in range(1, 60):
+        held = HeldText(lambda text: text.replace("sk-a1b2c3d4", "***"), window)
+        pieces = [held.add(text[start : start + size]) for start in range(0, len(text), size)]
+        assert "".join([*pieces, held.flush()]) == "***" * 20
+
+
 @each_filter
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_secret_that_arrives_by_character_or_in_two_pieces_is_replaced(
@@ -114,6 +123,7 @@ def test_a_filter_without_a_clean_cut_still_sends() -> None:
 
 
 @each_filter
+@example(text="4111 1111 1111 1111 4111 1111 1111 1111", places=[25], flushes={0})
 @given(text=spaced_texts, places=st.lists(st.integers(0, 500)), flushes=st.sets(st.integers(0, 12)))
 def test_no_complete_secret_is_sent_around_a_flush(
     function: Callable[[str], str], text: str, places: list[int], flushes: set[int]
