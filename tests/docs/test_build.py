@@ -21,6 +21,7 @@ import quartapp
 import quartapp.mock
 import quartapp.signals
 import quartapp.testing
+from tests.support.sampling import SOAK
 from tests.support.serving import ROOT
 
 DOCS = ROOT / "docs"
@@ -69,6 +70,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 pytestmark = pytest.mark.timeout(300)
 
 
+@SOAK
 def test_each_page_is_built_without_a_warning(built: Path) -> None:
     assert len(PAGES) > 20
     assert [page for page in PAGES if not (built / page.with_suffix(".html")).exists()] == []

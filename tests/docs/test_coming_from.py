@@ -477,6 +477,7 @@ ASK = """path => new Promise(resolve => {
 })"""
 
 
+@SOAK
 async def test_an_event_source_of_a_browser_reconnects_or_is_stopped(pair: Pair, needs: Callable[[str], str]) -> None:
     async with launched(shutil.which("chromium-headless-shell") or needs("chromium")) as browser:
         await check_event_source(pair, browser)

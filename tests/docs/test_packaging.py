@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.support.plugin_projects import ASYNCIO, PROJECT, TESTS, run_tests
+from tests.support.sampling import SOAK
 from tests.support.serving import ROOT
 
 # What a tree without git may have next to the sources: environments, caches, results.
@@ -126,6 +127,7 @@ def test_the_plugin_imports_nothing_in_a_run_that_does_not_use_it(installed: Pat
 
 
 @pytest.mark.timeout(180)
+@SOAK
 def test_the_setting_of_the_plugin_makes_each_model_strict(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\nchat_model_strict = true\n", encoding="utf-8")
     (tmp_path / "test_strict.py").write_text(

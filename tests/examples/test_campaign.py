@@ -158,6 +158,7 @@ async def test_the_page_shows_a_campaign_with_its_headline(browser: Browser, ser
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@SOAK
 async def test_the_page_counts_as_a_person_and_shows_the_message_of_the_server(
     browser: Browser, servers: Servers
 ) -> None:
@@ -174,6 +175,7 @@ async def test_the_page_counts_as_a_person_and_shows_the_message_of_the_server(
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@SOAK
 async def test_the_page_tells_that_the_model_is_busy_and_waits(browser: Browser, servers: Servers) -> None:
     async with opened(browser, fresh=True) as chat:
         page = chat.page
@@ -186,6 +188,7 @@ async def test_the_page_tells_that_the_model_is_busy_and_waits(browser: Browser,
 
 
 @pytest.mark.asyncio(loop_scope="module")
+@SOAK
 async def test_the_page_shows_a_truncated_campaign_as_such(browser: Browser, servers: Servers) -> None:
     async with opened(browser) as chat:
         await named(chat.page, campaign_server(servers, "fault-drop:3"), "count to 9")

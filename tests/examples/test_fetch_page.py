@@ -40,6 +40,7 @@ async def test_the_page_reports_a_truncated_answer(browser: Browser, server: Ser
         await expect(page.status).to_have_text("")
 
 
+@SOAK
 async def test_the_page_reports_an_answer_whose_connection_ends_early(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         lines = '{"type":"start","id":"1","model":"mock"}\n{"type":"delta","text":"1 2"}\n{"type":"del'
@@ -48,6 +49,7 @@ async def test_the_page_reports_an_answer_whose_connection_ends_early(browser: B
         await expect(page.answer()).to_have_text("1 2This answer is incomplete. The connection ended early.")
 
 
+@SOAK
 async def test_the_page_reports_an_answer_at_its_longest_length(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         await page.choose("fault-length")
@@ -55,6 +57,7 @@ async def test_the_page_reports_an_answer_at_its_longest_length(browser: Browser
         await expect(page.answer()).to_have_text("1 2 3 4 5The answer has reached its longest length.")
 
 
+@SOAK
 async def test_the_page_shows_the_reason_of_a_refusal_and_does_not_send_its_question_again(
     browser: Browser, server: Server
 ) -> None:
@@ -66,6 +69,7 @@ async def test_the_page_shows_the_reason_of_a_refusal_and_does_not_send_its_ques
         assert page.conversations()[1] == [{"role": "user", "content": "count to 6"}]
 
 
+@SOAK
 async def test_the_page_stops_an_answer_and_the_server_cancels_it(
     browser: Browser, server: Server, upstream: str
 ) -> None:

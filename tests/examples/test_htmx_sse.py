@@ -47,6 +47,7 @@ async def test_the_page_shows_complete_answers(browser: Browser, servers: Server
         "\none\n\ntwo\r\nevent: end\rdata: three",
     ],
 )
+@SOAK
 async def test_questions_and_answers_are_text(text: str, browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers)) as page:
         form = urlencode({"question": text})
@@ -68,6 +69,7 @@ async def test_the_page_reports_a_truncated_answer(browser: Browser, servers: Se
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers, CHAT_MODEL="fault-status:429")) as page:
         await page.ask("count to 5")
@@ -75,6 +77,7 @@ async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, servers:
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_reports_a_connection_that_ends_early(browser: Browser, servers: Servers) -> None:
     async with opened_example(browser, example(servers)) as page:
         body = 'data: <article class="answer" aria-busy="true">1 2</article>\n\n'
@@ -90,6 +93,7 @@ async def test_the_page_reports_a_connection_that_ends_early(browser: Browser, s
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_stops_an_answer_and_the_server_cancels_it(
     browser: Browser, servers: Servers, upstream: str
 ) -> None:

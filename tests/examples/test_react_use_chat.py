@@ -56,6 +56,7 @@ async def test_the_page_reports_a_truncated_answer_until_a_new_one_is_complete(
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_reports_an_answer_whose_connection_ends_early(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         parts = [
@@ -71,6 +72,7 @@ async def test_the_page_reports_an_answer_whose_connection_ends_early(browser: B
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_reports_an_answer_at_its_longest_length(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         await page.choose("fault-length")
@@ -79,6 +81,7 @@ async def test_the_page_reports_an_answer_at_its_longest_length(browser: Browser
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         await page.choose("fault-status:429")
@@ -89,6 +92,7 @@ async def test_the_page_shows_the_reason_of_a_refusal(browser: Browser, server: 
 
 
 @IN_A_BROWSER
+@SOAK
 async def test_the_page_stops_an_answer_and_the_server_cancels_it(
     browser: Browser, server: Server, upstream: str
 ) -> None:

@@ -29,10 +29,10 @@ FOLDERS = sorted(
     if path.name not in NO_EXAMPLES and any(file.suffix != ".pyc" for file in path.rglob("*.*"))
 )
 STARTS_IN_S = 30
-#: The fast run leaves out examples that take long to import or to build. It has their servers in other tests.
-SLOW = ("langgraph", "langgraph_flask", "react_use_chat")
+#: The fast run has the servers of the others in other tests.
+FAST = ("quart_project", "script", "tools_page")
 EACH_NAME = pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=SOAK) if name in SLOW else name for name in NAMES]
+    "name", [name if name in FAST else pytest.param(name, marks=SOAK) for name in NAMES]
 )
 
 

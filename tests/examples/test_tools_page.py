@@ -108,6 +108,7 @@ async def test_a_denied_call_does_not_run_and_the_model_gets_the_reason(browser:
         await expect(card(page, 2).locator("pre")).to_have_text(LIST)
 
 
+@SOAK
 async def test_a_tool_that_fails_shows_its_error(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         await page.ask("cancel order 3")
@@ -117,6 +118,7 @@ async def test_a_tool_that_fails_shows_its_error(browser: Browser, server: Serve
         await expect(page.answer().locator(".text")).to_have_text(f"The tool answered: {fault}")
 
 
+@SOAK
 async def test_another_question_leaves_a_call_undecided_and_it_does_not_run(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         await page.ask("cancel order 2")
@@ -126,6 +128,7 @@ async def test_another_question_leaves_a_call_undecided_and_it_does_not_run(brow
         await expect_card(card(page, 1), "Done", result=LIST)
 
 
+@SOAK
 async def test_stop_cancels_a_tool_that_runs(browser: Browser, slow_server: Server) -> None:
     async with opened_example(browser, slow_server) as page:
         await page.ask("cancel order 2")
@@ -145,6 +148,7 @@ async def test_stop_cancels_a_tool_that_runs(browser: Browser, slow_server: Serv
 # -- answers that are not complete
 
 
+@SOAK
 async def test_an_answer_that_is_truncated_after_its_tool_keeps_the_result(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         result = {"type": "tool_result", "id": "call_0", "name": "list_orders", "content": "none"}
@@ -180,6 +184,7 @@ async def test_an_answer_that_is_truncated_after_its_tool_keeps_the_result(brows
         ),
     ],
 )
+@SOAK
 async def test_a_call_of_a_truncated_answer_has_no_buttons(
     browser: Browser, server: Server, records: list[dict[str, Any]], state: str, arguments: str | None
 ) -> None:
@@ -193,6 +198,7 @@ async def test_a_call_of_a_truncated_answer_has_no_buttons(
         await expect(page.answer(1)).to_have_text("1 2 3")
 
 
+@SOAK
 async def test_a_call_of_an_unknown_tool_ends_the_answer_with_a_note(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         unknown = {**call(0, "refund", "{}"), "executor": None}
@@ -202,6 +208,7 @@ async def test_a_call_of_an_unknown_tool_ends_the_answer_with_a_note(browser: Br
         await expect(page.answer().locator(".note")).to_have_text("The model has called a tool that does not exist.")
 
 
+@SOAK
 async def test_the_answer_goes_on_once_each_call_is_decided(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         calls = [call(index, "cancel_order", f'{{"order":{index + 1}}}') for index in (0, 1)]
@@ -219,6 +226,7 @@ async def test_the_answer_goes_on_once_each_call_is_decided(browser: Browser, se
         assert decisions == [False, True]
 
 
+@SOAK
 async def test_a_truncated_answer_and_a_refusal_are_reported(browser: Browser, server: Server) -> None:
     async with opened_example(browser, server) as page:
         await page.choose("fault-drop:3")

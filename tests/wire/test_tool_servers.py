@@ -24,7 +24,9 @@ SCRIPTS = {
 }
 HOSTS = {"hypercorn": "tools_host:app", "gunicorn": "tools_host:app", "gthread": "flask_tools:app"}
 
-each_server = pytest.mark.parametrize("kind", ["hypercorn", "gthread", pytest.param("gunicorn", marks=SOAK)])
+each_server = pytest.mark.parametrize(
+    "kind", ["hypercorn", *(pytest.param(kind, marks=SOAK) for kind in ("gthread", "gunicorn"))]
+)
 
 
 async def start(servers: Servers, kind: str, upstream: Scripts, **settings: str) -> Server:

@@ -190,6 +190,7 @@ async def test_an_open_answer_ends_with_a_record_when_gunicorn_stops(
     assert line["ending"] == "shutting_down"
 
 
+@SOAK
 async def test_the_reloader_of_flask_ends_the_chat_with_its_process(
     servers: Servers, raw_upstream: RawUpstream, tmp_path: Path
 ) -> None:
