@@ -26,6 +26,7 @@ from quartapp.signals import answer_ended
 from quartapp.testing import MockModel
 from quartapp.testing.formats import FORMATS
 from tests.support.documents import blocks
+from tests.support.sampling import SOAK
 from tests.support.serving import ROOT
 
 GUIDES = ROOT / "docs" / "howto"
@@ -65,7 +66,7 @@ async def test_the_models_in_python_answer() -> None:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("key", ["", "sk-unused"], ids=["without a key", "with a key"])
+@pytest.mark.parametrize("key", ["", pytest.param("sk-unused", marks=SOAK)], ids=["without a key", "with a key"])
 def test_the_tests_of_the_guide_pass(tmp_path: Path, key: str) -> None:
     for code in blocks(GUIDES / "test.md"):
         if code.language == "python":

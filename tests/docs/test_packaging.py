@@ -97,7 +97,13 @@ def installed(distribution: Built, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("host", "mode"), [("flask", "sync"), *(("quart", mode) for mode in ASYNCIO)])
+@pytest.mark.parametrize(
+    ("host", "mode"),
+    [
+        ("flask", "sync"),
+        *(pytest.param("quart", mode, marks=[SOAK] if mode != "auto" else []) for mode in ASYNCIO),
+    ],
+)
 def test_a_truncated_answer_fails_the_test_of_a_fresh_project(
     installed: Path, tmp_path: Path, host: str, mode: str
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 import quartapp
 from quartapp.process import SPARE_FILES
+from tests.support.sampling import SOAK
 from tests.support.serving import Servers
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +82,9 @@ async def test_the_command_lines_allow_as_many_files_as_the_open_streams_need(ki
     assert server.open_file_limits() == {2 * 300 + SPARE_FILES}
 
 
-@pytest.mark.parametrize(("kind", "is_frozen"), [("quartapp", True), ("gunicorn", True), ("hypercorn", False)])
+@pytest.mark.parametrize(
+    ("kind", "is_frozen"), [("quartapp", True), pytest.param("gunicorn", True, marks=SOAK), ("hypercorn", False)]
+)
 async def test_a_process_of_our_own_excludes_the_loaded_app_from_garbage_collections(
     kind: str, is_frozen: bool, servers: Servers
 ) -> None:
