@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from quartapp.answer.filter.stream import MAX_WINDOW, FilterFunction, OutputFilter
 from quartapp.hooks import Authenticate, Hooks, OnAnswer, Prepare, check_parameters, is_async
 from quartapp.models.own import Model, ModelFunction, OwnEntry, check_models
-from quartapp.tools.tool import Allow, NeedsApproval, PythonTool
+from quartapp.tools.tool import PythonTool, ToolOptions
 
 AuthenticateT = TypeVar("AuthenticateT", bound=Authenticate)
 PrepareT = TypeVar("PrepareT", bound=Prepare)
@@ -105,38 +105,19 @@ class Decorators:
     def tool(self, function: ToolT, /) -> ToolT: ...
 
     @overload
-    def tool(
-        self,
-        function: None = None,
-        /,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        allow: Allow | None = None,
-        needs_approval: NeedsApproval = False,
-        timeout_s: float | None = None,
-    ) -> Callable[[ToolT], ToolT]: ...
+    def tool(self, function: None = None, /, **options: Unpack[ToolOptions]) -> Callable[[ToolT], ToolT]: ...
 
-    def tool(
-        self,
-        function: ToolT | None = None,
-        /,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        allow: Allow | None = None,
-        needs_approval: NeedsApproval = False,
-        timeout_s: float | None = None,
-    ) -> Any:
+    def tool(self, function: ToolT | None = None, /, **options: Unpack[ToolOptions]) -> Any:
         """Register a function that models may call while they answer, as a decorator. Sync ones run in a thread.
 
         Its name, its docstring and the types of its parameters describe it to the model. A parameter of the type
-        Principal or ChatRequest gets the user or the request, and is not described. The result goes to the model: a str
-        unchanged, any other value as JSON. `ToolError` is a result too; any other exception is in the log.
+        Principal, ChatRequest or ToolCall gets the user, the request or the call, and is not described. The result goes
+        to the model: a str unchanged, any other value as JSON. `ToolError` is a result too; any other exception is in
+        the log.
 
-        `allow(principal)` decides to whom the tool is offered. If `needs_approval`, or that function of the arguments
-        returns True, the answer ends with the call, and the next request approves it. After `timeout_s` the call is
-        cancelled; None is the setting CHAT_TOOL_TIMEOUT_S.
+        `name` and `description` replace those of the function. `allow(principal)` decides to whom the tool is offered.
+        If `needs_approval`, or that function of the arguments returns True, the answer ends with the call, and the next
+        request approves it. After `timeout_s` the call is cancelled; without it, after CHAT_TOOL_TIMEOUT_S.
 
         Raises TypeError for a function without types, ValueError for a name that is invalid or in use.
 
@@ -148,20 +129,13 @@ class Decorators:
         """
 
         def add(function: ToolT) -> ToolT:
-            tool = PythonTool(
-                function,
-                name=name,
-                description=description,
-                allow=allow,
-                needs_approval=needs_approval,
-                timeout_s=timeout_s,
-            )
+            tool = PythonTool(function, **options)
             if tool.name in self._hooks.tools:
                 raise ValueError(f"tool: there is a tool {tool.name} already; set another name=")
             self._hooks.tools[tool.name] = tool
             return function
 
-        if allow is not None:
+        if (allow := options.get("allow")) is not None:
             check_parameters(allow, "allow", "principal")
         return add if function is None else add(function)
 

@@ -163,8 +163,8 @@ def _faults(name: str, entry: Entry, others: Collection[str] | None, settings: S
     """Yield the faults of an entry against the `others` and the settings, each with its field."""
     if not (name.isprintable() and 0 < len(name) <= MAX_NAME_CHARS):
         yield f": a name has 1 to {MAX_NAME_CHARS} characters that can be printed; for example fast"
-    has_key = entry.env_name is not None and entry.auth not in ("entra", "none")
-    if has_key and settings.key(entry.env_name or "") is None and needs_keys():
+    sends_key = entry.env_name is not None and entry.auth not in ("entra", "none")
+    if sends_key and settings.key(entry.env_name or "") is None and needs_keys():
         yield _no_key(entry)
     if entry.upstream.is_mock and not offers(entry.model or DEFAULT_MODEL):
         yield ".model: not a model of the mock server; for example mock"

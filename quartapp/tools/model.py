@@ -48,7 +48,7 @@ class ToolModel:
         self._tools = {tool.name: tool for tool in tools}
         self._run = run
         self._limits = limits
-        self._wait_s = first_event_timeout_s
+        self._first_event_timeout_s = first_event_timeout_s
         self._knows_all_tools = knows_all_tools
 
     def build(self, request: ChatRequest, /) -> OpenStream:
@@ -66,7 +66,13 @@ class ToolModel:
         if request.choices > 1:
             raise ChatError("invalid_request", path="n", reason="unsupported")
         calls = ToolRunner(tools, self._run, request, self._limits, knows_all_tools=self._knows_all_tools)
-        answer = _ToolAnswer(self._model, _with_tools(request, tools), calls, self._limits.max_tool_steps, self._wait_s)
+        answer = _ToolAnswer(
+            self._model,
+            _with_tools(request, tools),
+            calls,
+            self._limits.max_tool_steps,
+            self._first_event_timeout_s,
+        )
         open_stream = None if answer.approved else answer.build()
         return lambda: answer.stream(open_stream)
 
@@ -86,13 +92,18 @@ class _ToolAnswer:
     """One answer. `approved` are calls of the client's last turn that run before the first step."""
 
     def __init__(
-        self, model: UpstreamModel, request: ChatRequest, calls: ToolRunner, max_steps: int, wait_s: float
+        self,
+        model: UpstreamModel,
+        request: ChatRequest,
+        calls: ToolRunner,
+        max_steps: int,
+        first_event_timeout_s: float,
     ) -> None:
         self._model = model
         self._request = request
         self._calls = calls
         self._max_steps = max_steps
-        self._wait_s = wait_s
+        self._first_event_timeout_s = first_event_timeout_s
         self._ids = _ids_in(request)
         self._next_number = 0
         self._has_text = False
@@ -125,7 +136,7 @@ class _ToolAnswer:
             if turn.ends_answer:
                 return
             open_stream = self._next(turn, is_last=left == 1)
-            yield Batch(0, begins_step=True, silence_s=self._wait_s)
+            yield Batch(0, begins_step=True, silence_s=self._first_event_timeout_s)
 
     async def _end(self, turn: Turn, *, has_next: bool) -> Batches:
         """Yield the end of a turn with own calls: their results, or the end of the answer."""
@@ -206,7 +217,7 @@ class _ToolAnswer:
             added = [_result_message(call["id"], results.get(call["id"], NO_RESULT)) for call in opened.calls]
             messages = opened.replaced_in(self._request.messages, added)
             self._request = replace(self._request, messages=messages, open_calls=None)
-        yield Batch(0, silence_s=self._wait_s)
+        yield Batch(0, silence_s=self._first_event_timeout_s)
 
 
 def _ids_in(request: ChatRequest) -> set[str]:

@@ -47,6 +47,16 @@ class ToolError(Exception):
     """
 
 
+class ToolOptions(TypedDict, total=False):
+    """The options of `Chat.tool`, as PythonTool takes them."""
+
+    name: str
+    description: str
+    allow: Allow
+    needs_approval: NeedsApproval
+    timeout_s: float
+
+
 class PythonTool:
     """A function that a model may call, with its `name`, and its `definition` in OpenAI's form.
 

@@ -69,8 +69,8 @@ class ToolCallMessage(AnswerPart):
 
     @property
     def chars(self) -> int:
-        """Return the number of characters that the call adds to a prompt."""
-        return len(self._text)
+        """Return the number of characters that the call adds to a prompt, with the reason of a denial."""
+        return len(self._text) + len(self.reason or "")
 
     def as_sent(self) -> JsonObject:
         """Return the call in OpenAI's form, with its state in `extra`."""

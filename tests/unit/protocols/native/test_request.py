@@ -403,6 +403,13 @@ def test_all_turns_and_arguments_of_calls_count_for_the_prompt() -> None:
     assert refused(messages(*turns), CHAT_MAX_PROMPT_CHARS=9) == ("too_large", "messages")
 
 
+def test_the_reason_of_a_denial_counts_towards_the_prompt() -> None:
+    call = {"id": "c1", "name": "f", "arguments": "{}", "approved": False, "reason": "Too dear."}
+    turns = [user("a"), {"role": "assistant", "tool_calls": [call]}]
+    assert taken(messages(*turns), CHAT_MAX_PROMPT_CHARS=12).messages[-1]["content"].endswith("Too dear.")
+    assert refused(messages(*turns), CHAT_MAX_PROMPT_CHARS=11) == ("too_large", "messages")
+
+
 def test_a_conversation_may_have_as_many_messages_as_the_limit_and_no_more() -> None:
     assert len(taken(messages(*[user()] * 3), CHAT_MAX_MESSAGES=3).messages) == 3
     assert refused(messages(*[user()] * 4), CHAT_MAX_MESSAGES=3) == ("too_large", "messages")
